@@ -1,0 +1,110 @@
+"""Network definitions as pure functions: the layer-by-layer map and the end-to-end filter.
+
+`apply` is the definition, W^(N) ... W^(1) x. `end_to_end_filter` is v = pi(w) with V x = v * x at stride s_v:
+v = w_1 * up_{S_2}(w_2) * ... * up_{S_N}(w_N), full convolutions with S_l - 1 zeros between the taps of layer l.
+It is built by shifted multiply-adds: `lax` convolutions with both operands batched lower to grouped
+convolutions, whose cost a seed rises with the number of seeds.
+"""
+
+import itertools
+import math
+from functools import reduce
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from lcnn_flow.architecture import Architecture
+from lcnn_flow.errors import ArchitectureError
+
+__all__ = ["Params", "apply", "end_to_end_filter", "patches"]
+
+Params = tuple[Float[Array, "..."], ...]
+"""One filter a layer, first layer first, with the shapes `Architecture.layer_shapes`."""
+
+_CONVOLUTION_AXES = {1: ("NCH", "OIH", "NCH"), 2: ("NCHW", "OIHW", "NCHW")}
+
+
+def apply(arch: Architecture, params: Params, inputs: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Network output, layer by layer: (..., *sample_shape) -> (..., *output_shape).
+
+    Each layer is a valid cross-correlation (a_l(x))_i = sum_j w_l[j] x[i s_l + j], summed over input channels.
+
+    Raises:
+        ArchitectureError: shapes of params or inputs do not fit `arch`.
+    """
+    arch.check_params(params)
+    inputs = jnp.asarray(inputs)
+    sample = arch.sample_shape
+    if inputs.ndim < len(sample) or inputs.shape[inputs.ndim - len(sample) :] != sample:
+        raise ArchitectureError(f"inputs have shape {inputs.shape}: this architecture needs (..., {sample})")
+    batch = inputs.shape[: inputs.ndim - len(sample)]
+    channels = (1,) * (arch.depth + 1) if arch.channels is None else arch.channels
+    x = inputs.reshape(math.prod(batch), channels[0], *arch.input_shape)
+    for layer, w in enumerate(params):
+        kernel = w.reshape(channels[layer + 1], channels[layer], *arch.kernel_sizes[layer])
+        x = lax.conv_general_dilated(
+            x,
+            kernel,
+            arch.strides[layer],
+            "VALID",
+            dimension_numbers=_CONVOLUTION_AXES[arch.dimension],
+            precision=lax.Precision.HIGHEST,
+        )
+    return x.reshape(*batch, *arch.output_shape)
+
+
+def end_to_end_filter(arch: Architecture, params: Params) -> Float[Array, "..."]:
+    """End-to-end filter v = pi(w): shape (*k_v,), with channels (c_N, c_0, *k_v).
+
+    Multilinear in the filters. With it `apply(arch, params, x)` is one cross-correlation of x with v at stride
+    `arch.end_to_end_stride`.
+
+    Raises:
+        ArchitectureError: shapes of params do not fit `arch`.
+    """
+    arch.check_params(params)
+    layers = list(zip(params, arch.cumulative_strides, strict=True))
+    if arch.channels is None:
+        return reduce(
+            lambda v, layer: _compose(v, layer[0], layer[1], jnp.multiply), layers[1:], layers[0][0]
+        )
+    return reduce(lambda v, layer: _compose(v, layer[0], layer[1], _mix_channels), layers[1:], layers[0][0])
+
+
+def patches(arch: Architecture, inputs: Float[Array, "m ..."]) -> Float[Array, "m outputs q"]:
+    """Windows of the inputs that the end-to-end filter sees: (m, *sample_shape) -> (m, prod d_N, q).
+
+    q = c_0 prod k_v is the number of entries of one output channel's end-to-end filter, in its memory order, so
+    that for a single channel `apply(...)` equals `patches(...) @ v.ravel()`.
+    """
+    k_v, s_v, d_n = arch.end_to_end_kernel_size, arch.end_to_end_stride, arch.spatial_shapes[-1]
+    x = inputs if arch.channels is not None else inputs[:, None]
+    for axis, (k, s, d) in enumerate(zip(k_v, s_v, d_n, strict=True)):
+        index = s * jnp.arange(d)[:, None] + jnp.arange(k)[None, :]
+        x = jnp.take(x, index, axis=2 + 2 * axis)  # axes: sample, channel, (output, tap) for every axis done
+    dim = arch.dimension
+    outputs, taps = [2 + 2 * i for i in range(dim)], [3 + 2 * i for i in range(dim)]
+    x = jnp.transpose(x, (0, *outputs, 1, *taps))
+    return x.reshape(inputs.shape[0], math.prod(d_n), -1)
+
+
+def _compose(v, w, spacing, product):
+    """Full convolution of v with w, its taps `spacing` apart, over the trailing spatial axes."""
+    dim = len(spacing)
+    k_w, k_v = w.shape[w.ndim - dim :], v.shape[v.ndim - dim :]
+    size = tuple(kv + (kw - 1) * s for kv, kw, s in zip(k_v, k_w, spacing, strict=True))
+    total = None
+    for tap in itertools.product(*map(range, k_w)):
+        low = tuple(t * s for t, s in zip(tap, spacing, strict=True))
+        term = product(v, w[(..., *tap)])
+        pad = [(0, 0)] * (term.ndim - dim) + [(a, n - k - a) for a, n, k in zip(low, size, k_v, strict=True)]
+        term = jnp.pad(term, pad)
+        total = term if total is None else total + term
+    return total
+
+
+def _mix_channels(v: jax.Array, tap: jax.Array) -> jax.Array:
+    """(c_l, c_0, *k) composed with one tap (c_{l+1}, c_l): (c_{l+1}, c_0, *k)."""
+    return jnp.tensordot(tap, v, axes=1, precision=lax.Precision.HIGHEST)
