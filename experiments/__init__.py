@@ -1,1 +1,1 @@
-"""The runner: configuration, sweeps, storage, figures, report. Uses the public API of `lcnn_flow` only."""
+"""The runner: configurations, sweeps, storage, figures and reports on top of the public API of `lcnn_flow`."""

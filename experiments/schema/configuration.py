@@ -1,0 +1,139 @@
+"""The whole configuration of an experiment, as it stands in a TOML file.
+
+Sections: top-level `seeds` and `root_seed`, `[experiment]`, `[network]`, `[data]`, `[loss]`, `[initializer]`,
+`[flow]`, `[compute]` and `[sweep]`. Axes of `[sweep]` are kept as dotted paths with their values; `sweep.py` turns
+them into cells.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, Strict, model_validator
+
+from experiments.schema.data import Data
+from experiments.schema.losses import Loss
+from experiments.schema.numbers import Count, Model, Natural, NonNegative, Number, Positive, Text
+
+__all__ = ["Compute", "Configuration", "Experiment", "Flow", "Initializer", "Network", "Times"]
+
+_Size = Annotated[int, Strict(), Field(ge=1, le=10**6)]
+_Sizes = _Size | tuple[_Size, ...]
+
+
+class Experiment(Model):
+    """Which module asks the question, and how the report is headed."""
+
+    module: Text
+    title: Text | None = None
+    question: Text | None = None
+
+
+class Network(Model):
+    """Arguments of `lcnn_flow.Architecture`."""
+
+    input_shape: _Sizes
+    kernel_sizes: tuple[_Sizes, ...] = Field(min_length=1)
+    strides: _Sizes | tuple[_Sizes, ...] = 1
+    channels: tuple[_Size, ...] | None = None
+
+
+class Gaussian(Model):
+    """Independent normal entries in every filter."""
+
+    kind: Literal["gaussian"]
+    std: Positive
+
+
+class Balanced(Model):
+    """Random directions, equal norms."""
+
+    kind: Literal["balanced"]
+    std: Positive
+
+
+class Orthogonal(Model):
+    """Orthogonal filters times `gain`."""
+
+    kind: Literal["orthogonal"]
+    gain: Positive = 1.0
+
+
+class Scaled(Model):
+    """Random directions with the given norms, one a layer."""
+
+    kind: Literal["scaled"]
+    norms: tuple[NonNegative, ...] = Field(min_length=1)
+
+
+class Constant(Model):
+    """The given filters, one list a layer, for every seed."""
+
+    kind: Literal["constant"]
+    filters: tuple[tuple[Number, ...], ...] = Field(min_length=1)
+
+
+Initializer = Annotated[
+    Gaussian | Balanced | Orthogonal | Scaled | Constant,
+    Field(discriminator="kind"),
+]
+
+
+class Times(Model):
+    """Geometric times at which trajectories are stored, in units of flow time; t = 0 is added."""
+
+    start: Positive
+    stop: Positive
+    count: Annotated[int, Strict(), Field(ge=2, le=100_000)]
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Times":
+        if self.stop <= self.start:
+            raise ValueError(f"stop = {self.stop:g} must be larger than start = {self.start:g}")
+        return self
+
+
+_Tolerance = Annotated[float, Strict(), Field(gt=0, lt=1, allow_inf_nan=False)]
+
+
+class Flow(Model):
+    """Options of `lcnn_flow.gradient_flow`; an absent one takes the library's default."""
+
+    times: Times | None = None
+    rtol: _Tolerance | None = None
+    atol: Positive | None = None
+    gradient_rtol: _Tolerance | None = None
+    gradient_atol: NonNegative | None = None
+    max_time: Positive | None = None
+    max_steps: Count | None = None
+    norm_bound: Positive | None = None
+    polish: Annotated[bool, Strict()] = True
+
+    @model_validator(mode="after")
+    def _reaches_times(self) -> "Flow":
+        if self.times is not None and self.max_time is not None and self.max_time < self.times.stop:
+            raise ValueError(f"max_time = {self.max_time:g} ends before times.stop = {self.times.stop:g}")
+        return self
+
+
+class Compute(Model):
+    """How, not what: results agree to rounding whatever stands here, except for the precision."""
+
+    precision: Literal["float64", "float32"] = "float64"
+    block_size: Count | None = None
+
+
+class Configuration(Model):
+    """A whole experiment without its axes: one cell of the sweep."""
+
+    seeds: Annotated[int, Strict(), Field(ge=1, le=10**7)]
+    root_seed: Natural = 0
+    experiment: Experiment
+    network: Network
+    data: Data
+    loss: Loss
+    initializer: Initializer
+    flow: Flow = Flow()
+    compute: Compute = Compute()
+
+    def plain(self) -> dict[str, Any]:
+        """The configuration as TOML can hold it: tables, lists and scalars, without absent options."""
+        return self.model_dump(mode="json", exclude_none=True)

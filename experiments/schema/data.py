@@ -1,0 +1,111 @@
+"""Data of a configuration: synthetic (three independent choices: inputs, targets, corruption) or a file.
+
+`[data]` needs a `kind`: "synthetic" or "file".
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, Strict
+
+from experiments.schema.numbers import Count, Model, Natural, NonNegative, Number, Positive, Text
+
+__all__ = ["Data", "FileData", "Inputs", "Outliers", "SyntheticData", "Targets"]
+
+
+class White(Model):
+    """Independent normal entries."""
+
+    kind: Literal["white"]
+    std: Positive = 1.0
+
+
+class Autoregressive(Model):
+    """Stationary AR(1) inputs with correlation `rho` between neighbours."""
+
+    kind: Literal["autoregressive"]
+    rho: Annotated[float, Strict(), Field(gt=-1, lt=1, allow_inf_nan=False)]
+
+
+class LowRank(Model):
+    """Inputs in a random subspace of dimension `rank`."""
+
+    kind: Literal["low_rank"]
+    rank: Count
+
+
+class MissingPatches(Model):
+    """Inputs whose patch matrix is zero in the given taps."""
+
+    kind: Literal["missing_patches"]
+    taps: tuple[Annotated[int, Strict(), Field(ge=0)], ...] = Field(min_length=1)
+
+
+class Windows(Model):
+    """Windows of a real signal, `step` entries apart: "ecg", "climate", or a photograph's name."""
+
+    kind: Literal["windows"]
+    signal: Text = "ecg"
+    step: Count = 1
+
+
+Inputs = Annotated[White | Autoregressive | LowRank | MissingPatches | Windows, Field(discriminator="kind")]
+
+
+class Planted(Model):
+    """Targets made by random filters of the same architecture."""
+
+    kind: Literal["planted"]
+    std: Positive = 1.0
+
+
+class Cascade(Model):
+    """Targets made by the given filters, one list a layer."""
+
+    kind: Literal["cascade"]
+    filters: tuple[tuple[Number, ...], ...] = Field(min_length=1)
+
+
+class EndToEnd(Model):
+    """Targets made by the given end-to-end filter, attainable or not."""
+
+    kind: Literal["filter"]
+    values: tuple[Number, ...] = Field(min_length=1)
+
+
+class Unrelated(Model):
+    """Normal targets that have nothing to do with the inputs."""
+
+    kind: Literal["unrelated"]
+    std: Positive = 1.0
+
+
+Targets = Annotated[Planted | Cascade | EndToEnd | Unrelated, Field(discriminator="kind")]
+
+
+class Outliers(Model):
+    """Impulsive noise: a `fraction` of the targets, normal with `scale` times the rms of the clean targets."""
+
+    fraction: Annotated[float, Strict(), Field(ge=0, le=1, allow_inf_nan=False)]
+    scale: Positive
+
+
+class SyntheticData(Model):
+    """`samples = None` takes as many as the inputs offer (windows of a signal)."""
+
+    kind: Literal["synthetic"]
+    samples: Count | None = None
+    inputs: Inputs
+    targets: Targets
+    noise: NonNegative = 0.0
+    outliers: Outliers | None = None
+    seed: Natural = 0
+
+
+class FileData(Model):
+    """Inputs and targets of a .npz, .npy or .csv file; a relative path starts at the configuration's directory."""
+
+    kind: Literal["file"]
+    path: Text
+
+
+Data = Annotated[SyntheticData | FileData, Field(discriminator="kind")]

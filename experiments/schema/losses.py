@@ -1,0 +1,59 @@
+"""Losses of a configuration: `[loss] kind = "..."` and its numbers.
+
+`changes_program` names the numbers that are part of the compiled program; the others are data of it, so that an
+axis over them compiles once.
+"""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, Strict
+
+from experiments.schema.numbers import Model, Positive
+
+__all__ = ["GeneralizedHuber", "LogCosh", "Loss", "Lp", "PseudoHuber", "Square"]
+
+
+class Square(Model):
+    """rho(r) = r^2 / 2."""
+
+    changes_program: ClassVar[tuple[str, ...]] = ()
+    kind: Literal["square"]
+
+
+class Lp(Model):
+    """rho(r) = |r|^p / p, p > 1."""
+
+    changes_program: ClassVar[tuple[str, ...]] = ("p",)
+    kind: Literal["lp"]
+    p: Annotated[float, Strict(), Field(gt=1, le=64, allow_inf_nan=False)]
+
+
+class PseudoHuber(Model):
+    """rho(r) = delta^2 (sqrt(1 + (r/delta)^2) - 1)."""
+
+    changes_program: ClassVar[tuple[str, ...]] = ()
+    kind: Literal["pseudo_huber"]
+    delta: Positive
+
+
+class GeneralizedHuber(Model):
+    """rho(r) = (1/a) log((e^{ar} + e^{-ar} + b) / (2 + b)), b > -2."""
+
+    changes_program: ClassVar[tuple[str, ...]] = ()
+    kind: Literal["generalized_huber"]
+    a: Positive
+    b: Annotated[float, Strict(), Field(gt=-2, allow_inf_nan=False)]
+
+
+class LogCosh(Model):
+    """rho(r) = (1/a) log cosh(ar)."""
+
+    changes_program: ClassVar[tuple[str, ...]] = ()
+    kind: Literal["log_cosh"]
+    a: Positive
+
+
+Loss = Annotated[
+    Square | Lp | PseudoHuber | GeneralizedHuber | LogCosh,
+    Field(discriminator="kind"),
+]
