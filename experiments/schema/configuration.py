@@ -7,7 +7,7 @@ them into cells.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, Strict, model_validator
+from pydantic import Field, PlainValidator, Strict, model_validator
 
 from experiments.schema.data import Data
 from experiments.schema.losses import Loss
@@ -16,7 +16,26 @@ from experiments.schema.numbers import Count, Model, Natural, NonNegative, Numbe
 __all__ = ["Compute", "Configuration", "Experiment", "Flow", "Initializer", "Network", "Times"]
 
 _Size = Annotated[int, Strict(), Field(ge=1, le=10**6)]
-_Sizes = _Size | tuple[_Size, ...]
+
+
+def _number_or_list(value: Any) -> Any:
+    """One size, or one an axis: a plain union would report each mistake once a member."""
+    entries = value if isinstance(value, list | tuple) else [value]
+    if not entries or any(type(n) is not int or not 1 <= n <= 10**6 for n in entries):
+        raise ValueError("should be an integer between 1 and 1000000, or a list of such integers")
+    return tuple(value) if isinstance(value, list | tuple) else value
+
+
+_Sizes = Annotated[int | tuple[int, ...], PlainValidator(_number_or_list)]
+
+
+def _number_or_lists(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return tuple(_number_or_list(entry) for entry in value)
+    return _number_or_list(value)
+
+
+_Strides = Annotated[int | tuple[int | tuple[int, ...], ...], PlainValidator(_number_or_lists)]
 
 
 class Experiment(Model):
@@ -32,7 +51,7 @@ class Network(Model):
 
     input_shape: _Sizes
     kernel_sizes: tuple[_Sizes, ...] = Field(min_length=1)
-    strides: _Sizes | tuple[_Sizes, ...] = 1
+    strides: _Strides = 1
     channels: tuple[_Size, ...] | None = None
 
 

@@ -5,7 +5,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, Strict
+from pydantic import Field, Strict, model_validator
 
 from experiments.schema.numbers import Count, Model, Natural, NonNegative, Number, Positive, Text
 
@@ -99,6 +99,12 @@ class SyntheticData(Model):
     noise: NonNegative = 0.0
     outliers: Outliers | None = None
     seed: Natural = 0
+
+    @model_validator(mode="after")
+    def _samples_known(self) -> "SyntheticData":
+        if self.samples is None and not isinstance(self.inputs, Windows):
+            raise ValueError(f'samples is missing; only inputs of kind "windows" do without, not "{self.inputs.kind}"')
+        return self
 
 
 class FileData(Model):

@@ -1,0 +1,133 @@
+"""From the models of a configuration to objects of `lcnn_flow`.
+
+Random keys: data come from `data.seed` alone and initial filters from `fold_in(root_seed, seed)` alone, so that all
+cells of a sweep start from the same filters and learn from the same data unless an axis says otherwise: losses are
+compared on equal terms.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import lcnn_flow as lf
+
+from experiments.errors import UserError
+from experiments.schema import Configuration, FileData
+from experiments.sweep import architecture
+
+__all__ = ["build_data", "build_loss", "build_problem", "flow_options", "initial_filters"]
+
+
+def build_problem(configuration: Configuration) -> tuple[lf.Architecture, lf.data.Dataset, lf.EmpiricalRisk]:
+    """Architecture, data and empirical risk of one cell.
+
+    Raises:
+        UserError: the library refused a value; its own message is passed on.
+    """
+    try:
+        arch = architecture(configuration)
+        data = build_data(configuration, arch)
+        return arch, data, lf.EmpiricalRisk(arch, build_loss(configuration), data)
+    except lf.LcnnFlowError as error:
+        raise UserError(str(error)) from error
+
+
+def build_loss(configuration: Configuration) -> Any:
+    """The elementwise loss."""
+    numbers = configuration.loss.model_dump(exclude={"kind"})
+    losses = {
+        "square": lf.losses.Square,
+        "lp": lf.losses.Lp,
+        "pseudo_huber": lf.losses.PseudoHuber,
+        "generalized_huber": lf.losses.GeneralizedHuber,
+        "log_cosh": lf.losses.LogCosh,
+    }
+    return losses[configuration.loss.kind](**numbers)
+
+
+def build_data(configuration: Configuration, arch: lf.Architecture) -> lf.data.Dataset:
+    """Inputs and targets: from a file, or synthesised from `data.seed`."""
+    data = configuration.data
+    if isinstance(data, FileData):
+        return lf.data.load(data.path)
+    outliers = None if data.outliers is None else lf.data.Outliers(data.outliers.fraction, data.outliers.scale)
+    return lf.data.synthesize(
+        jax.random.key(data.seed),
+        arch,
+        samples=data.samples,
+        inputs=_inputs(data.inputs),
+        targets=_targets(data.targets, arch),
+        noise=data.noise,
+        outliers=outliers,
+    )
+
+
+def _inputs(inputs: Any) -> Any:
+    match inputs.kind:
+        case "white":
+            return lf.data.White(inputs.std)
+        case "autoregressive":
+            return lf.data.Autoregressive(inputs.rho)
+        case "low_rank":
+            return lf.data.LowRank(inputs.rank)
+        case "missing_patches":
+            return lf.data.MissingPatches(inputs.taps)
+        case _:
+            return lf.data.Windows(_signal(inputs.signal), inputs.step)
+
+
+def _signal(name: str) -> jax.Array:
+    match name:
+        case "ecg":
+            return lf.data.ecg()
+        case "climate":
+            return lf.data.climate()
+        case _:
+            return lf.data.photograph(name)
+
+
+def _targets(targets: Any, arch: lf.Architecture) -> Any:
+    match targets.kind:
+        case "planted":
+            return lf.data.Planted(targets.std)
+        case "cascade":
+            return lf.data.Cascade(_filters(targets.filters, arch))
+        case "filter":
+            return lf.data.Filter(jnp.asarray(targets.values).reshape(arch.end_to_end_filter_shape))
+        case _:
+            return lf.data.Unrelated(targets.std)
+
+
+def _filters(filters: Any, arch: lf.Architecture) -> tuple[jax.Array, ...]:
+    return tuple(jnp.asarray(w).reshape(shape) for w, shape in zip(filters, arch.layer_shapes, strict=True))
+
+
+def initial_filters(configuration: Configuration, arch: lf.Architecture) -> tuple[jax.Array, ...]:
+    """Initial filters of all seeds: one array a layer, with a leading axis of seeds."""
+    chosen = configuration.initializer
+    match chosen.kind:
+        case "gaussian":
+            initializer = lf.initializers.gaussian(chosen.std)
+        case "balanced":
+            initializer = lf.initializers.balanced(chosen.std)
+        case "orthogonal":
+            initializer = lf.initializers.orthogonal(chosen.gain)
+        case "scaled":
+            initializer = lf.initializers.scaled(chosen.norms)
+        case _:
+            initializer = lf.initializers.constant(_filters(chosen.filters, arch))
+    root = jax.random.key(configuration.root_seed)
+    keys = jax.vmap(lambda seed: jax.random.fold_in(root, seed))(jnp.arange(configuration.seeds))
+    return jax.vmap(lambda key: initializer(key, arch))(keys)
+
+
+def flow_options(configuration: Configuration) -> dict[str, Any]:
+    """Keyword arguments of `lcnn_flow.gradient_flow_ensemble`: only what the configuration sets."""
+    options = configuration.flow.model_dump(exclude_none=True, exclude={"times"})
+    times = configuration.flow.times
+    if times is not None:
+        grid = lf.log_times(times.start, times.stop, times.count)
+        options["times"] = jnp.concatenate([jnp.zeros(1, grid.dtype), grid])
+    if configuration.compute.block_size is not None:
+        options["block_size"] = configuration.compute.block_size
+    return options

@@ -1,0 +1,136 @@
+"""Every fault of a configuration at once: its path, the value found, what is allowed, and a likely correction."""
+
+import difflib
+import types
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from experiments.errors import UserError
+
+__all__ = ["ConfigurationError", "Fault", "did_you_mean", "faults_of"]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing to mend at the dotted `path` of a configuration."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}"
+
+
+class ConfigurationError(UserError):
+    """A configuration with faults; all of them are in the message, a line each."""
+
+    def __init__(self, source: str, faults: Sequence[Fault]) -> None:
+        self.faults = tuple(faults)
+        count = f"{len(faults)} fault" + ("s" if len(faults) > 1 else "")
+        super().__init__("\n".join([f"{source}: {count}", *(f"  {fault}" for fault in faults)]))
+
+
+def did_you_mean(word: str, allowed: Iterable[str]) -> str:
+    """`; did you mean "..."?` when one of `allowed` is close to `word`, else nothing."""
+    close = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.6)
+    return f'; did you mean "{close[0]}"?' if close else ""
+
+
+def faults_of(error: ValidationError, model: type[BaseModel]) -> list[Fault]:
+    """Faults of `model` in the words of the house."""
+    faults = []
+    for detail in error.errors(include_url=False):
+        path, keys = _resolve(model, detail["loc"])
+        faults.append(Fault(path, _message(detail, keys)))
+    return faults
+
+
+def _message(detail: Mapping[str, Any], keys: Sequence[str]) -> str:
+    kind, found, context = detail["type"], detail["input"], detail.get("ctx", {})
+    if kind == "extra_forbidden":
+        word = str(detail["loc"][-1])
+        return f"unknown key; allowed here: {', '.join(keys)}{did_you_mean(word, keys)}"
+    if kind == "missing":
+        return "missing; this key is required"
+    if kind == "union_tag_not_found":
+        return f'missing key "kind"; allowed: {_tags(keys)}'
+    if kind == "union_tag_invalid":
+        return f"kind = {_shown(context['tag'])}; allowed: {_tags(keys)}{did_you_mean(str(context['tag']), keys)}"
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        return f"found {_shown(found)}; a table is needed here, with the keys {', '.join(keys)}"
+    if kind == "literal_error":
+        return f"found {_shown(found)}; allowed: {context['expected']}"
+    text = str(detail["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+    if isinstance(found, Mapping):  # the message of a rule between keys names them itself
+        return text
+    return f"found {_shown(found)}; {text}"
+
+
+def _tags(keys: Sequence[str]) -> str:
+    return ", ".join(f'"{key}"' for key in keys)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value) if not isinstance(value, str) else f'"{value}"'
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _resolve(model: type[BaseModel], location: Sequence[int | str]) -> tuple[str, list[str]]:
+    """Dotted path of a pydantic location (which also holds union tags), and what is allowed at that place.
+
+    That is the fields of the model there or, of a discriminated union, its kinds.
+    """
+    path, here, keys = "", model, list(model.model_fields)
+    for part in location:
+        here = _peel(here)
+        members = _members(here)
+        if members:  # the tag of a discriminated union is no key of the file
+            here = members.get(str(part), here)
+            keys = list(here.model_fields) if _is_model(here) else keys
+            continue
+        path = f"{path}[{part}]" if isinstance(part, int) else f"{path}.{part}" if path else str(part)
+        if _is_model(here) and part in here.model_fields:
+            here = _peel(here.model_fields[str(part)].annotation)
+        elif isinstance(part, int):
+            here = _item(here, part)
+        members = _members(_peel(here))
+        if members:
+            keys = list(members)
+        elif _is_model(here):
+            keys = list(here.model_fields)
+    return path, keys
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _peel(annotation: Any) -> Any:
+    """Takes off Annotated[...] and an optional None."""
+    while get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) in (Union, types.UnionType):
+        members = [arg for arg in get_args(annotation) if arg is not type(None)]
+        if len(members) == 1:
+            return _peel(members[0])
+    return annotation
+
+
+def _members(annotation: Any) -> dict[str, Any]:
+    """Models of a discriminated union by their kind; empty for anything else."""
+    if get_origin(annotation) not in (Union, types.UnionType):
+        return {}
+    models = [_peel(arg) for arg in get_args(annotation)]
+    if not all(_is_model(m) and "kind" in m.model_fields for m in models):
+        return {}
+    return {get_args(m.model_fields["kind"].annotation)[0]: m for m in models}
+
+
+def _item(annotation: Any, index: int) -> Any:
+    arguments = get_args(annotation)
+    if not arguments:
+        return annotation
+    return _peel(arguments[0] if len(arguments) == 2 and arguments[1] is Ellipsis else arguments[index])
