@@ -1,0 +1,150 @@
+"""Formulas of rho, rho' and rho'' that neither cancel nor overflow, tied together for autodiff.
+
+With q = r/delta and s = sqrt(1 + q^2), pseudo-Huber is r (r/(1 + s)). With t = e^{-a|r|}, the generalised Huber
+loss is log1p(4 sinh^2(ar/2)/(2+b))/a near 0 and |r| + (log(1 + b t + t^2) - log(2+b))/a far out. Derived from
+the textbook forms, which lose every digit near 0 and overflow far out.
+"""
+
+from collections.abc import Callable
+from functools import cache, partial
+
+import jax
+import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
+from jaxtyping import Array
+
+__all__ = [
+    "huber",
+    "huber_first",
+    "huber_second",
+    "lp_formulas",
+    "pseudo_huber",
+    "pseudo_huber_first",
+    "pseudo_huber_second",
+]
+
+
+def _elementwise(formula: Callable[..., Array], slope: Callable[..., Array]) -> Callable[..., Array]:
+    """`formula(r, *parameters)` whose derivative in r is `slope`, and in the parameters that of the formula.
+
+    Symbolic zeros keep the tangents of constant parameters out of the program.
+    """
+    function = jax.custom_jvp(formula)
+
+    @partial(function.defjvp, symbolic_zeros=True)
+    def _jvp(primals, tangents):
+        value, total = function(*primals), None
+        if not isinstance(tangents[0], SymbolicZero):
+            total = slope(*primals) * tangents[0]
+        moving = [i for i, t in enumerate(tangents) if i > 0 and not isinstance(t, SymbolicZero)]
+        if moving:
+
+            def of_moving(*parameters):
+                arguments = list(primals)
+                for i, parameter in zip(moving, parameters, strict=True):
+                    arguments[i] = parameter
+                return formula(*arguments)
+
+            tangent = jax.jvp(
+                of_moving, tuple(primals[i] for i in moving), tuple(tangents[i] for i in moving)
+            )[1]
+            total = tangent if total is None else total + tangent
+        return value, jnp.zeros_like(value) if total is None else total
+
+    return function
+
+
+def _abs_sign(r: Array) -> tuple[Array, Array]:
+    """(|r|, sign of r) with sign +1 at 0: the right-hand derivative of |r| there.
+
+    With it, autodiff of a formula in |r| that is analytic and even gives all derivatives at 0.
+    """
+    positive = r >= 0
+    return jnp.where(positive, r, -r), jnp.where(positive, 1.0, -1.0).astype(r.dtype)
+
+
+@cache
+def lp_formulas(p: float) -> tuple[Callable[..., Array], ...]:
+    """(rho, rho', rho'') of |r|^p / p; built once for every p, so that nothing is traced anew."""
+    whole = p.is_integer()
+
+    def power(x: Array, exponent: float) -> Array:
+        return jax.lax.integer_pow(x, int(exponent)) if whole else jnp.power(x, exponent)
+
+    def value(r):
+        size = jnp.abs(r)
+        return size * (power(size, p - 1) / p)
+
+    def first(r):
+        return power(r, p - 1) if p % 2 == 0 else jnp.sign(r) * power(jnp.abs(r), p - 1)
+
+    def second(r):
+        return (p - 1) * power(r if p % 2 == 0 else jnp.abs(r), p - 2)
+
+    slope = _elementwise(first, second)
+    return _elementwise(value, slope), slope, second
+
+
+def _root(r: Array, delta: Array) -> Array:
+    """sqrt(1 + (r/delta)^2) without overflow of the square, smooth at 0."""
+    q = r / delta
+    large, small = jnp.maximum(jnp.abs(q), 1.0), jnp.clip(q, -1.0, 1.0)
+    return large * jnp.sqrt(1.0 + (small / large) ** 2)
+
+
+def pseudo_huber_second(r: Array, delta: Array) -> Array:
+    inverse = 1.0 / _root(r, delta)
+    return inverse * inverse * inverse
+
+
+def _pseudo_huber_first_formula(r: Array, delta: Array) -> Array:
+    return r / _root(r, delta)
+
+
+def _pseudo_huber_formula(r: Array, delta: Array) -> Array:
+    return r * (r / (1.0 + _root(r, delta)))
+
+
+pseudo_huber_first = _elementwise(_pseudo_huber_first_formula, pseudo_huber_second)
+pseudo_huber = _elementwise(_pseudo_huber_formula, pseudo_huber_first)
+
+
+def _huber_terms(r: Array, a: Array, b: Array) -> tuple[Array, Array, Array, Array]:
+    """(sign, t, u, D), t = e^{-a|r|}, u = 1 - t, D = 1 + b t + t^2 = u^2 + (2+b) t, a sum of positives."""
+    size, sign = _abs_sign(r)
+    t, u = jnp.exp(-a * size), -jnp.expm1(-a * size)
+    return sign, t, u, u * u + (2.0 + b) * t
+
+
+def _is_near(r: Array, a: Array, b: Array) -> Array:
+    """Where rho is still far below |r|: up to about the r at which e^{a|r|} reaches 2 + b."""
+    return a * jnp.abs(r) <= 1.0 + jnp.log1p(2.0 + b)
+
+
+def huber_second(r: Array, a: Array, b: Array) -> Array:
+    _, t, u, d = _huber_terms(r, a, b)
+    # 4t + b(1 + t^2) cancels near r = 0 for b near -2, and -2u^2 + (2+b)(1 + t^2) far out for b near 0
+    numerator = jnp.where(b < -1, (2.0 + b) * (1.0 + t * t) - 2.0 * u * u, 4.0 * t + b * (1.0 + t * t))
+    return a * (t / d) * (numerator / d)
+
+
+def _huber_first_formula(r: Array, a: Array, b: Array) -> Array:
+    sign, t, u, d = _huber_terms(r, a, b)
+    # equal; but far out only the second has a derivative in a and b that does not cancel
+    return sign * jnp.where(_is_near(r, a, b), u * ((1.0 + t) / d), 1.0 - t * ((b + 2.0 * t) / d))
+
+
+def _huber_formula(r: Array, a: Array, b: Array) -> Array:
+    size, _ = _abs_sign(r)
+    near = _is_near(r, a, b)
+    # each branch sees only arguments at which it neither overflows nor cancels
+    inner, outer = jnp.where(near, size, 0.0), jnp.where(near, 0.0, size)
+    half_chord = jnp.sinh(0.5 * a * inner)
+    close = jnp.log1p(half_chord * (half_chord * (4.0 / (2.0 + b)))) / a
+    t = jnp.exp(-a * outer)
+    far = outer + (jnp.log1p(t * (b + t)) - jnp.log(2.0 + b)) / a
+    return jnp.where(near, close, far)
+
+
+huber_first = _elementwise(_huber_first_formula, huber_second)
+huber = _elementwise(_huber_formula, huber_first)
