@@ -1,6 +1,6 @@
 """Formulas of rho, rho' and rho'' that neither cancel nor overflow, tied together for autodiff.
 
-With q = r/delta and s = sqrt(1 + q^2), pseudo-Huber is r (r/(1 + s)). With t = e^{-a|r|}, the generalised Huber
+With s = sqrt(1 + (r/delta)^2), pseudo-Huber is r (r/(1 + s)). With t = e^{-a|r|}, the generalised Huber
 loss is log1p(4 sinh^2(ar/2)/(2+b))/a near 0 and |r| + (log(1 + b t + t^2) - log(2+b))/a far out. Derived from
 the textbook forms, which lose every digit near 0 and overflow far out.
 """

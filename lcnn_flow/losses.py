@@ -2,8 +2,8 @@
 
 Every loss gives rho, rho' and rho'' in forms free of cancellation and of overflow. Differentiating rho
 returns the formula of rho', differentiating rho' the one of rho'', under any of `jax.grad`, `jvp` and `vmap`:
-autodiff of a stable formula need not be stable. The losses are those for which Diederen, Rauhut, Terstiege,
-arXiv 2601.08547, state convergence; the stable forms are derived.
+autodiff of a stable formula need not be stable. The named losses are those for which Diederen, Rauhut,
+Terstiege, arXiv 2601.08547, state convergence; the stable forms are derived.
 """
 
 import math
