@@ -1,1 +1,1 @@
-"""The runner: configurations, sweeps, storage, figures and reports on top of the public API of `lcnn_flow`."""
+"""The runner: configurations, sweeps, storage, figures, reports, on top of `lcnn_flow`."""

@@ -1,16 +1,16 @@
 """From the models of a configuration to objects of `lcnn_flow`.
 
-Random keys: data come from `data.seed` alone and initial filters from `fold_in(root_seed, seed)` alone, so that all
-cells of a sweep start from the same filters and learn from the same data unless an axis says otherwise: losses are
-compared on equal terms.
+Random keys: data come from `data.seed` alone and initial filters from `fold_in(root_seed, seed)` alone, so
+that all cells of a sweep start from the same filters and learn from the same data unless an axis says
+otherwise: losses are compared on equal terms.
 """
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import lcnn_flow as lf
 
+import lcnn_flow as lf
 from experiments.errors import UserError
 from experiments.schema import Configuration, FileData
 from experiments.sweep import architecture
@@ -50,7 +50,9 @@ def build_data(configuration: Configuration, arch: lf.Architecture) -> lf.data.D
     data = configuration.data
     if isinstance(data, FileData):
         return lf.data.load(data.path)
-    outliers = None if data.outliers is None else lf.data.Outliers(data.outliers.fraction, data.outliers.scale)
+    outliers = (
+        None if data.outliers is None else lf.data.Outliers(data.outliers.fraction, data.outliers.scale)
+    )
     return lf.data.synthesize(
         jax.random.key(data.seed),
         arch,

@@ -1,4 +1,4 @@
-"""Every fault of a configuration at once: its path, the value found, what is allowed, and a likely correction."""
+"""Every fault of a configuration at once: path, value found, what is allowed, and a likely correction."""
 
 import difflib
 import types
@@ -58,7 +58,8 @@ def _message(detail: Mapping[str, Any], keys: Sequence[str]) -> str:
     if kind == "union_tag_not_found":
         return f'missing key "kind"; allowed: {_tags(keys)}'
     if kind == "union_tag_invalid":
-        return f"kind = {_shown(context['tag'])}; allowed: {_tags(keys)}{did_you_mean(str(context['tag']), keys)}"
+        tag = str(context["tag"])
+        return f"kind = {_shown(tag)}; allowed: {_tags(keys)}{did_you_mean(tag, keys)}"
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         return f"found {_shown(found)}; a table is needed here, with the keys {', '.join(keys)}"
     if kind == "literal_error":

@@ -36,7 +36,9 @@ def load(path: str | Path, overrides: Sequence[str] = (), axes: Sequence[str] = 
     raw = read_toml(path)
     table = raw.pop("sweep", {})
     if not isinstance(table, dict):
-        raise ConfigurationError(str(path), [Fault("sweep", 'a table of axes is needed, such as "loss = [...]"')])
+        raise ConfigurationError(
+            str(path), [Fault("sweep", 'a table of axes is needed, such as "loss = [...]"')]
+        )
     values = dict(_flatten(table))
     for text in overrides:
         key, value = _assignment("--set", text)
@@ -83,7 +85,9 @@ def _assignment(option: str, text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     key = key.strip()
     if not equals or not key or not all(key.split(".")):
-        raise UserError(f"{option} {text}: write {option} section.key=value, for example {option} flow.rtol=1e-8")
+        raise UserError(
+            f"{option} {text}: write {option} section.key=value, for example {option} flow.rtol=1e-8"
+        )
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
@@ -94,7 +98,7 @@ def _assignment(option: str, text: str) -> tuple[str, Any]:
 
 
 def _put(raw: dict[str, Any], key: str, value: Any) -> None:
-    """Sets a dotted key, making the tables on its way; a number on its way is replaced, and reported by the schema."""
+    """Sets a dotted key, making the tables on its way."""
     *parents, last = key.split(".")
     for parent in parents:
         if not isinstance(raw.get(parent), dict):

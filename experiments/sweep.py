@@ -1,7 +1,7 @@
 """Axes, cells and compile groups: what a run computes, known before anything is computed.
 
-A cell is one point of the product of all axes; it holds `seeds` flows. Cells that differ only in numbers which are
-data of the compiled program (noise, std, delta) share it: they are one group.
+A cell is one point of the product of all axes; it holds `seeds` flows. Cells that differ only in numbers
+which are data of the compiled program (noise, std, delta) share it: they are one group.
 """
 
 import itertools
@@ -13,10 +13,10 @@ from functools import cached_property
 from typing import Any
 
 import tomli_w
-from lcnn_flow import Architecture, ArchitectureError
 
 from experiments.faults import Fault
 from experiments.schema import Configuration, FileData, SyntheticData
+from lcnn_flow import Architecture, ArchitectureError
 
 __all__ = ["Axis", "Cell", "Sweep", "architecture", "check_plan", "label", "name_axes", "stored_bytes"]
 
@@ -108,7 +108,7 @@ class Sweep:
 
 def name_axes(paths: Sequence[str]) -> list[str]:
     """Names of dimensions: the last part of a dotted key, or all of it where that is not unique."""
-    reserved = {"seed", "time", "layer", "interface", "tap"}
+    reserved = {"seed", "time", "layer", "interface", "tap", "steps", "verdict", "sound"}
     last = [path.rsplit(".", 1)[-1] for path in paths]
     return [
         name if last.count(name) == 1 and name not in reserved else path.replace(".", "_")
@@ -130,7 +130,7 @@ def label(value: Any) -> Any:
 
 
 def _program(configuration: Configuration) -> str:
-    """What decides the compiled program: shapes, the kind of loss and its static numbers, options of the flow."""
+    """What decides the compiled program: shapes, kind of loss and its static numbers, options of the flow."""
     data, loss = configuration.data, configuration.loss
     key = configuration.model_dump(mode="json", include={"network", "flow", "compute", "seeds"})
     key["loss"] = [loss.kind, *(getattr(loss, name) for name in loss.changes_program)]
@@ -180,7 +180,8 @@ def check_plan(sweep: Sweep) -> list[Fault]:
         faults.append(
             Fault(
                 "seeds",
-                f"{cells} cells of {sweep.configuration.seeds} seeds would need {_gib(total)} for their results, and this "
+                f"{cells} cells of {sweep.configuration.seeds} seeds would need {_gib(total)} for their "
+                f"results, and this "
                 f"machine can hold {_gib(limit)}; lower seeds, flow.times.count or the number of cells",
             )
         )
@@ -210,7 +211,9 @@ def _filter_faults(cell: Cell, arch: Architecture) -> list[Fault]:
     needed = [_size(shape) for shape in arch.layer_shapes]
     for path, given in filters.items():
         if given is not None and [len(f) for f in given] != needed:
-            faults.append(Fault(path, f"filters of lengths {[len(f) for f in given]}; the network has {needed}"))
+            faults.append(
+                Fault(path, f"filters of lengths {[len(f) for f in given]}; the network has {needed}")
+            )
     norms = getattr(configuration.initializer, "norms", None)
     if norms is not None and len(norms) != arch.depth:
         faults.append(Fault("initializer.norms", f"{len(norms)} norms; the network has {arch.depth} layers"))

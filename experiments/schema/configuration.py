@@ -1,8 +1,8 @@
 """The whole configuration of an experiment, as it stands in a TOML file.
 
 Sections: top-level `seeds` and `root_seed`, `[experiment]`, `[network]`, `[data]`, `[loss]`, `[initializer]`,
-`[flow]`, `[compute]` and `[sweep]`. Axes of `[sweep]` are kept as dotted paths with their values; `sweep.py` turns
-them into cells.
+`[flow]`, `[compute]` and `[sweep]`. Axes of `[sweep]` are kept as dotted paths with their values;
+`sweep.py` turns them into cells.
 """
 
 from typing import Annotated, Any, Literal

@@ -83,7 +83,7 @@ Targets = Annotated[Planted | Cascade | EndToEnd | Unrelated, Field(discriminato
 
 
 class Outliers(Model):
-    """Impulsive noise: a `fraction` of the targets, normal with `scale` times the rms of the clean targets."""
+    """Impulsive noise: a `fraction` of the targets is hit, at `scale` times the rms of clean targets."""
 
     fraction: Annotated[float, Strict(), Field(ge=0, le=1, allow_inf_nan=False)]
     scale: Positive
@@ -103,12 +103,14 @@ class SyntheticData(Model):
     @model_validator(mode="after")
     def _samples_known(self) -> "SyntheticData":
         if self.samples is None and not isinstance(self.inputs, Windows):
-            raise ValueError(f'samples is missing; only inputs of kind "windows" do without, not "{self.inputs.kind}"')
+            raise ValueError(
+                f'samples is missing; only inputs of kind "windows" do without, not "{self.inputs.kind}"'
+            )
         return self
 
 
 class FileData(Model):
-    """Inputs and targets of a .npz, .npy or .csv file; a relative path starts at the configuration's directory."""
+    """A .npz, .npy or .csv file; a relative path starts at the configuration's directory."""
 
     kind: Literal["file"]
     path: Text

@@ -1,7 +1,7 @@
 """Losses of a configuration: `[loss] kind = "..."` and its numbers.
 
-`changes_program` names the numbers that are part of the compiled program; the others are data of it, so that an
-axis over them compiles once.
+`changes_program` names the numbers that are part of the compiled program; the others are data of it, so
+that an axis over them compiles once.
 """
 
 from typing import Annotated, ClassVar, Literal

@@ -1,7 +1,7 @@
 """Field types and the base model of configurations: frozen, no unknown keys, no silent conversions.
 
-TOML has types of its own, so a string never passes for a number, nor 1.0 for a count, and NaN and infinity are
-refused everywhere.
+TOML has types of its own, so a string never passes for a number, nor 1.0 for a count, and NaN and infinity
+are refused everywhere.
 """
 
 from typing import Annotated

@@ -1,0 +1,211 @@
+"""Claims of the convergence theory, checked on results: expected, observed, and whether they agree.
+
+Every claim is decided flow by flow: satisfied, violated or undecided, by one number and its tolerance. It
+"agrees" when all flows satisfy it, "disagrees" when one violates it, and is "undecided" otherwise.
+"Converged" only ever means the verdict CONVERGED of the library.
+
+Source: Diederen, Rauhut, Terstiege, "Convergence of gradient flow for learning convolutional neural
+networks", arXiv:2601.08547 (2026), for the statements; the tolerances are ours.
+"""
+
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from experiments.results import NOT_COMPUTED, sweep_axes
+from lcnn_flow import Verdict
+
+__all__ = ["PAPER_CLAIMS", "Claim", "Judge", "judge"]
+
+SATISFIED, UNDECIDED, VIOLATED = 1, 0, -1
+_SETTLED = 1e-2  # growth over the last decade of time, relative to the total, that counts as settled
+_DEFAULT_RTOL = 1e-6
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement, what was expected and observed, and the conclusion; `details` has one row a cell."""
+
+    statement: str
+    expected: str
+    observed: str
+    conclusion: str  # "agrees", "disagrees" or "undecided"
+    details: tuple[tuple[str, str, str], ...] = ()
+
+
+Judge = Callable[[xr.Dataset], Claim]
+
+
+def judge(
+    dataset: xr.Dataset, statement: str, expected: str, status: xr.DataArray, number: xr.DataArray, words: str
+) -> Claim:
+    """Sums up the status of all flows.
+
+    Args:
+        status: SATISFIED, UNDECIDED or VIOLATED, over the axes of the sweep and seed.
+        number: what decided, same dimensions; its largest value is quoted.
+        words: sentence with `{value}` for that number.
+    """
+    computed = dataset["verdict"] != NOT_COMPUTED
+    axes = sweep_axes(dataset)
+    rows = []
+    for index in np.ndindex(*(dataset.sizes[a] for a in axes)):
+        here = dict(zip(axes, index, strict=True))
+        part = status.isel(here).where(computed.isel(here), drop=True)
+        if part.size:
+            name = ", ".join(str(dataset[a].values[i]) for a, i in here.items()) or "all flows"
+            rows.append((name, *_sum_up(part, number.isel(here), words)))
+    observed, conclusion = _sum_up(
+        status.where(computed).stack(flow=[*axes, "seed"]).dropna("flow"), number, words
+    )
+    return Claim(statement, expected, observed, conclusion, tuple(rows))
+
+
+def _sum_up(status: xr.DataArray, number: xr.DataArray, words: str) -> tuple[str, str]:
+    total = int(status.size)
+    satisfied, violated = int((status == SATISFIED).sum()), int((status == VIOLATED).sum())
+    finite = number.values[np.isfinite(number.values)]
+    value = f"{finite.max():.1e}" if finite.size else "unknown"
+    text = f"{satisfied} of {total} flows; {words.format(value=value)}"
+    if violated:
+        return f"{text}; violated by {violated}", "disagrees"
+    if satisfied < total or total == 0:
+        return f"{text}; undecided for {total - satisfied}", "undecided"
+    return text, "agrees"
+
+
+def _rtol(dataset: xr.Dataset) -> float:
+    return float(tomllib.loads(dataset.attrs["configuration"]).get("flow", {}).get("rtol", _DEFAULT_RTOL))
+
+
+def _status(satisfied: xr.DataArray, violated: xr.DataArray) -> xr.DataArray:
+    return xr.where(violated, VIOLATED, xr.where(satisfied, SATISFIED, UNDECIDED))
+
+
+def _verdict(dataset: xr.Dataset, *verdicts: Verdict) -> xr.DataArray:
+    return dataset["verdict"].isin([int(v) for v in verdicts])
+
+
+def _without_trajectory(dataset: xr.Dataset, statement: str, expected: str) -> Claim:
+    unknown = dataset["verdict"].astype(float) * np.nan
+    undecided = xr.zeros_like(unknown).fillna(UNDECIDED)
+    return judge(
+        dataset, statement, expected, undecided, unknown, "no trajectory was stored (set flow.times)"
+    )
+
+
+def risk_decreases(dataset: xr.Dataset) -> Claim:
+    """L(w(t)) never rises, relative to L(w(0))."""
+    statement = "The risk decreases along the flow"
+    tolerance = 10 * _rtol(dataset)
+    expected = f"no increase above {tolerance:.0e} of the initial risk"
+    if "risk" not in dataset:
+        return _without_trajectory(dataset, statement, expected)
+    risk = dataset["risk"]
+    rise = (risk.diff("time").max("time") / risk.isel(time=0)).clip(min=0)
+    status = _status(rise <= tolerance, rise > tolerance)
+    return judge(dataset, statement, expected, status, rise, "largest increase {value} of the initial risk")
+
+
+def energy_identity(dataset: xr.Dataset) -> Claim:
+    """L(w(0)) - L(w(t)) equals the integral of the squared gradient norm: the numbers are those of a flow."""
+    statement = "Energy identity: the loss of risk is the integral of the squared gradient norm"
+    tolerance = 1e3 * _rtol(dataset)
+    expected = f"difference below {tolerance:.0e} of the initial risk"
+    if "risk" not in dataset:
+        return _without_trajectory(dataset, statement, expected)
+    start = dataset["risk"].isel(time=0)
+    gap = abs(start - dataset["risk"] - dataset["energy"]).max("time") / start
+    return judge(
+        dataset,
+        statement,
+        expected,
+        _status(gap <= tolerance, gap > tolerance),
+        gap,
+        "largest difference {value}",
+    )
+
+
+def path_length_finite(dataset: xr.Dataset) -> Claim:
+    """The path stops growing: its growth over the last decade of recorded time against its whole length."""
+    statement = "The path has finite length"
+    expected = f"growth over the last decade of time at most {_SETTLED:.0%} of the length"
+    if "path_length" not in dataset:
+        return _without_trajectory(dataset, statement, expected)
+    times = dataset["time"]
+    before = dataset["path_length"].isel(time=int(np.searchsorted(times.values, times.values[-1] / 10)))
+    share = (dataset["final_path_length"] - before) / dataset["final_path_length"]
+    violated = _verdict(dataset, Verdict.DIVERGED) | np.isinf(dataset["final_path_length"])
+    status = _status(share <= _SETTLED, violated)
+    return judge(dataset, statement, expected, status, share, "largest growth {value} of the length")
+
+
+def filters_bounded(dataset: xr.Dataset) -> Claim:
+    """The largest filter norm stops growing."""
+    statement = "The filters stay bounded"
+    expected = f"the largest filter norm grows by at most {_SETTLED:.0%} over the last decade of time"
+    if "squared_norms" not in dataset:
+        return _without_trajectory(dataset, statement, expected)
+    times = dataset["time"]
+    norm = np.sqrt(dataset["squared_norms"].max("layer"))
+    cut = int(np.searchsorted(times.values, times.values[-1] / 10))
+    growth = norm.max("time", skipna=False) / norm.isel(time=slice(0, cut + 1)).max("time") - 1
+    violated = _verdict(dataset, Verdict.DIVERGED) | np.isinf(norm).any("time")
+    status = _status(growth <= _SETTLED, violated)
+    return judge(dataset, statement, expected, status, growth, "largest growth {value}")
+
+
+def gradient_vanishes(dataset: xr.Dataset) -> Claim:
+    """The gradient falls below the tolerance of the run, for every loss."""
+    statement = "The gradient tends to zero"
+    expected = "gradient norm at the end at most the tolerance of the flow"
+    ratio = dataset["final_gradient_norm"] / dataset["gradient_tolerance"]
+    claimed = _verdict(dataset, Verdict.CONVERGED, Verdict.AT_SADDLE, Verdict.DEGENERATE)
+    status = _status(ratio <= 1, (ratio > 1) & claimed)
+    return judge(
+        dataset, statement, expected, status, ratio, "largest gradient norm {value} of the tolerance"
+    )
+
+
+def balancedness_conserved(dataset: xr.Dataset) -> Claim:
+    """(|w_l|^2 - |w_{l+1}|^2)/2 does not move, relative to the largest squared norm met."""
+    statement = "Balancedness is conserved"
+    tolerance = 1e3 * _rtol(dataset)
+    expected = f"drift below {tolerance:.0e} of the largest squared filter norm"
+    if "balancedness" not in dataset or dataset.sizes.get("interface", 0) == 0:
+        return _without_trajectory(dataset, statement, expected)
+    h = dataset["balancedness"]
+    drift = abs(h - h.isel(time=0)).max(["time", "interface"]) / dataset["squared_norms"].max(
+        ["time", "layer"]
+    )
+    return judge(
+        dataset,
+        statement,
+        expected,
+        _status(drift <= tolerance, drift > tolerance),
+        drift,
+        "largest drift {value}",
+    )
+
+
+def flow_converges(dataset: xr.Dataset) -> Claim:
+    """Only the verdict CONVERGED counts; divergence violates; anything else decides nothing."""
+    statement = "The flow converges to a critical point"
+    status = _status(_verdict(dataset, Verdict.CONVERGED), _verdict(dataset, Verdict.DIVERGED))
+    distance = dataset["polish_distance"] / dataset["final_path_length"]
+    words = "largest distance from the last state to the limit {value} of the path"
+    return judge(dataset, statement, "verdict CONVERGED", status, distance, words)
+
+
+PAPER_CLAIMS: tuple[Judge, ...] = (
+    risk_decreases,
+    path_length_finite,
+    filters_bounded,
+    gradient_vanishes,
+    flow_converges,
+    balancedness_conserved,
+    energy_identity,
+)

@@ -1,0 +1,150 @@
+"""Figures of identification: the learned end-to-end filter against the true one, and its error.
+
+Filters of the layers are determined only up to factors between them, so only end-to-end filters are compared.
+"""
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from experiments.figures.series import held_fixed, panels, quantiles
+from experiments.figures.style import Drawing, canvas, look, pretty
+from experiments.results import sweep_axes
+
+__all__ = ["filter_error", "filters", "learned_filter", "relative_error"]
+
+
+def learned_filter(dataset: xr.Dataset) -> xr.DataArray:
+    """End-to-end filter at the limit, or the last integrated one where no limit was found."""
+    return dataset["limit_filter"].where(dataset["limit_filter"].notnull(), dataset["final_filter"])
+
+
+def relative_error(dataset: xr.Dataset) -> xr.DataArray:
+    """|v - v_true| / |v_true| of every flow."""
+    difference = learned_filter(dataset) - dataset["true_filter"]
+    size = np.sqrt((dataset["true_filter"] ** 2).sum("tap"))
+    return np.sqrt((difference**2).sum("tap", skipna=False)) / size
+
+
+def filters(dataset: xr.Dataset) -> Drawing | None:
+    """True filter and learned filters, a panel a series."""
+    if "true_filter" not in dataset:
+        return None
+    title, series = next(iter(panels(dataset)))
+    columns = min(3, len(series))
+    rows = -(-len(series) // columns)
+    figure, axes = canvas(rows, columns, 2.2 if rows > 1 else 3, sharex=True, sharey=True)
+    for panel, one in zip(axes, series, strict=False):
+        truth = one.data["true_filter"].values
+        taps = np.arange(truth.size)
+        low, middle, high = quantiles(learned_filter(one.data))
+        panel.bar(taps, truth, width=0.75, color="#d4d4d4", label="true filter")
+        errors = np.stack([middle - low, high - middle])
+        panel.errorbar(
+            taps,
+            middle,
+            yerr=errors,
+            fmt=one.look.marker,
+            color=one.look.colour,
+            markersize=4.5,
+            elinewidth=1.2,
+            capsize=2.5,
+            label="learned: median, 10% to 90%",
+        )
+        panel.axhline(0, color="#555555", linewidth=0.8)
+        panel.set_title(one.label)
+        panel.grid(axis="x", visible=False)
+    for panel in axes[len(series) :]:
+        panel.remove()
+    figure.supxlabel("tap", fontsize=9.5)
+    figure.supylabel("end-to-end filter $v$", fontsize=9.5)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", ncols=2)
+    where = f" Shown for {title}." if title else ""
+    return Drawing(
+        "filters",
+        "Learned and true filter",
+        figure,
+        "End-to-end filter that made the targets (grey bars) and the learned ones: median over the seeds, "
+        "bars from the 10% "
+        "to the 90% quantile. Where seeds end in different critical points the bars are long. Losses whose "
+        "influence is bounded are expected to stay closer to the truth under outliers."
+        + where
+        + held_fixed(dataset),
+    )
+
+
+def filter_error(dataset: xr.Dataset) -> Drawing | None:
+    """Relative error of the end-to-end filter, every flow a dot; against a numeric axis if there is one."""
+    if "true_filter" not in dataset:
+        return None
+    numeric = [a for a in sweep_axes(dataset)[:2] if dataset[a].dtype.kind == "f"]
+    figure = _against_numbers(dataset, numeric[0]) if numeric else _by_category(dataset)
+    return Drawing(
+        "filter_error",
+        "Error of the filter",
+        figure,
+        "Relative error ‖v − v*‖ / ‖v*‖ of the learned end-to-end filter. Dots are single flows, large "
+        "markers medians over the "
+        "seeds, bars reach from the 10% to the 90% quantile. The error has two sources: the noise in the "
+        "targets, "
+        "which the loss weighs, and spurious minima, which the seed picks." + held_fixed(dataset),
+    )
+
+
+def _by_category(dataset: xr.Dataset) -> Figure:
+    facets = list(panels(dataset))
+    count = max(len(series) for _, series in facets)
+    figure, axes = canvas(len(facets), 1, 0.9 + 0.36 * count, sharex=True)
+    for panel, (title, series) in zip(axes, facets, strict=True):
+        for row, one in enumerate(series):
+            error = relative_error(one.data).values
+            spread = np.random.default_rng(0).uniform(-0.2, 0.2, error.size)
+            panel.plot(
+                error, row + spread, ".", color=one.look.colour, alpha=0.3, markersize=4, markeredgewidth=0
+            )
+            low, middle, high = np.nanquantile(error, [0.1, 0.5, 0.9])
+            panel.errorbar(
+                middle,
+                row,
+                xerr=[[middle - low], [high - middle]],
+                fmt=one.look.marker,
+                color=one.look.colour,
+                markersize=7,
+                markeredgecolor="white",
+                capsize=4,
+                zorder=3,
+            )
+        panel.set_yticks(range(len(series)), [one.label for one in series])
+        panel.set_ylim(len(series) - 0.5, -0.5)
+        panel.set(xscale="log", title=title)
+        panel.grid(axis="y", visible=False)
+    axes[-1].set_xlabel("relative error of the end-to-end filter")
+    return figure
+
+
+def _against_numbers(dataset: xr.Dataset, axis: str) -> Figure:
+    others = [a for a in sweep_axes(dataset)[:2] if a != axis]
+    rest = dataset.isel(dict.fromkeys(sweep_axes(dataset)[2:], 0))
+    figure, (panel,) = canvas(1, 1, 3.4)
+    for i in range(rest.sizes[others[0]] if others else 1):
+        part = rest.isel({others[0]: i}) if others else rest
+        low, middle, high = quantiles(relative_error(part))
+        style = look(i)
+        panel.errorbar(
+            part[axis].values
+            * 1.03 ** (i - 0.5 * len(others)),  # side by side, so that bars do not hide each other
+            middle,
+            yerr=np.stack([middle - low, high - middle]),
+            marker=style.marker,
+            linestyle=style.line,
+            color=style.colour,
+            capsize=3,
+            label=pretty(part[others[0]].values.item()) if others else None,
+        )
+    positive = bool((rest[axis] > 0).all())
+    panel.set(xscale="log" if positive else "linear", yscale="log")
+    panel.set(xlabel=pretty(axis), ylabel="relative error of the end-to-end filter")
+    if others:
+        figure.legend(loc="outside right upper", title=pretty(others[0]))
+    return figure

@@ -1,0 +1,106 @@
+"""House style of figures: one palette safe for colour-blind readers, and line styles and markers that
+survive grey.
+
+The palette is that of Okabe and Ito (2008), without its yellow, which is too faint for lines.
+"""
+
+import contextlib
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+__all__ = ["Drawing", "Look", "canvas", "house_style", "look", "pretty", "render"]
+
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#333333")
+_LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (7, 2)), (0, (3, 1)))
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+_SETTINGS = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "axes.edgecolor": "#555555",
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.7,
+    "xtick.color": "#555555",
+    "ytick.color": "#555555",
+    "xtick.labelcolor": "#222222",
+    "ytick.labelcolor": "#222222",
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "lines.linewidth": 1.7,
+    "figure.constrained_layout.use": True,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "lcnn_flow",
+    "savefig.facecolor": "white",
+}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A finished figure: its file name, the figure, and a caption that says what the theory expects."""
+
+    name: str
+    title: str
+    figure: Figure
+    caption: str
+
+
+@dataclass(frozen=True)
+class Look:
+    """Colour, line style and marker of one series."""
+
+    colour: str
+    line: str | tuple
+    marker: str
+
+
+def look(number: int) -> Look:
+    """Look of series `number`; after seven the line styles shift, so that no two of 49 are alike."""
+    i, shift = number % len(_COLOURS), number // len(_COLOURS)
+    return Look(_COLOURS[i], _LINES[(i + shift) % len(_LINES)], _MARKERS[(i + shift) % len(_MARKERS)])
+
+
+@contextlib.contextmanager
+def house_style() -> Iterator[None]:
+    """Draws without a display, in the house style, leaving the settings of the process as they were."""
+    with matplotlib.rc_context(_SETTINGS):
+        yield
+
+
+def canvas(rows: int, columns: int, height: float, **options: object) -> tuple[Figure, list[Axes]]:
+    """A figure of page width with `rows` x `columns` panels, each `height` inches high, in reading order."""
+    figure = Figure(figsize=(7.4, rows * height), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False, **options)  # pyright: ignore[reportArgumentType]
+    return figure, list(panels.ravel())
+
+
+def render(drawing: Drawing) -> dict[str, bytes]:
+    """The figure as files: name.svg and name.png; equal data give equal bytes."""
+    files = {}
+    with house_style():
+        for suffix, options in {"svg": {"metadata": {"Date": None}}, "png": {"dpi": 160}}.items():
+            buffer = io.BytesIO()
+            drawing.figure.savefig(buffer, format=suffix, **options)
+            files[f"{drawing.name}.{suffix}"] = buffer.getvalue()
+    return files
+
+
+def pretty(label: object) -> str:
+    """Label of a series as shown in figures: "l_4" becomes an l with an index, numbers are shortened."""
+    if isinstance(label, float):
+        return f"{label:g}"
+    text = str(label)
+    if text.startswith("l_"):
+        return rf"$\ell_{{{text[2:]}}}$"
+    return text.replace("_", " ")

@@ -1,0 +1,139 @@
+"""Figures over time: risk, gradient norm, path length and conserved quantities, as medians over the seeds.
+
+Bands reach from the 10% to the 90% quantile. The risk is shown as it is: no limit is subtracted from it.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments.figures.series import Series, held_fixed, panels, quantiles
+from experiments.figures.style import Drawing, canvas
+
+__all__ = ["balancedness_drift", "gradient_norm", "path_length", "risk"]
+
+_TIME = "flow time $t$ (learning rate × steps)"
+
+
+def risk(dataset: xr.Dataset) -> Drawing | None:
+    """Risk against time, relative to its initial value."""
+    figure = _over_time(dataset, "risk", lambda s: s["risk"] / s["risk"].isel(time=0), r"risk $L(t)/L(0)$")
+    return figure and Drawing(
+        "risk",
+        "Risk",
+        figure,
+        "Risk against time, relative to its initial value: median over the seeds, band from the 10% to the "
+        "90% quantile. "
+        "The theory expects every curve to fall and to level off; nothing has been subtracted, so a floor "
+        "is the noise "
+        "that no filter can explain." + held_fixed(dataset),
+    )
+
+
+def gradient_norm(dataset: xr.Dataset) -> Drawing | None:
+    """Gradient norm against time, relative to its initial value."""
+    figure = _over_time(
+        dataset,
+        "gradient_norm",
+        lambda s: s["gradient_norm"] / s["gradient_norm"].isel(time=0),
+        r"$\|\nabla L(t)\| / \|\nabla L(0)\|$",
+    )
+    return figure and Drawing(
+        "gradient_norm",
+        "Gradient",
+        figure,
+        "Norm of the gradient against time, relative to its initial value: median and 10% to 90% band over "
+        "the seeds. "
+        "The theory expects it to tend to zero for every loss; a straight line at the end would be a power "
+        "law, a "
+        "downward bend an exponential." + held_fixed(dataset),
+    )
+
+
+def path_length(dataset: xr.Dataset) -> Drawing | None:
+    """Path length against time, relative to its length at the end of the flow."""
+    figure = _over_time(
+        dataset,
+        "path_length",
+        lambda s: s["path_length"] / s["final_path_length"],
+        "path length / final length",
+        log=False,
+    )
+    return figure and Drawing(
+        "path_length",
+        "Path length",
+        figure,
+        "Length of the path of all filters, $\\int_0^t \\|\\nabla L\\|$, relative to its length at the end "
+        "of the flow: median and "
+        "10% to 90% band over the seeds. The theory expects a finite length: every curve reaches one and "
+        "stays "
+        "there.".replace("$\\int_0^t \\|\\nabla L\\|$", "∫‖∇L‖ dt")
+        + held_fixed(dataset),
+    )
+
+
+def balancedness_drift(dataset: xr.Dataset) -> Drawing | None:
+    """Drift of the conserved quantities against time."""
+    if dataset.sizes.get("interface", 0) == 0:
+        return None
+
+    def drift(s: xr.Dataset) -> xr.DataArray:
+        h = s["balancedness"]
+        scale = s["squared_norms"].max(["time", "layer"])
+        return (abs(h - h.isel(time=0)).max("interface", skipna=False) / scale).clip(min=1e-17)
+
+    figure = _over_time(dataset, "balancedness", drift, r"$\max_l |h_l(t) - h_l(0)| \,/\, \max \|w_l\|^2$")
+    return figure and Drawing(
+        "balancedness_drift",
+        "Conserved quantities",
+        figure,
+        "Drift of the balancedness h_l = (‖w_l‖² − ‖w_{l+1}‖²)/2, largest over the layers and relative to "
+        "the largest "
+        "squared filter norm: median and 10% to 90% band over the seeds. The theory expects zero; what is "
+        "seen is the "
+        "error of the integration." + held_fixed(dataset),
+    )
+
+
+def _over_time(
+    dataset: xr.Dataset,
+    needed: str,
+    quantity: Callable[[xr.Dataset], xr.DataArray],
+    ylabel: str,
+    log: bool = True,
+) -> Figure | None:
+    """One panel a facet, one line a series; None without trajectories."""
+    if needed not in dataset:
+        return None
+    facets = list(panels(dataset))
+    columns = min(2, len(facets))
+    figure, axes = canvas(
+        -(-len(facets) // columns), columns, 3.3 if columns == 1 else 2.9, sharey=True, sharex=True
+    )
+    for panel, (title, series) in zip(axes, facets, strict=False):
+        for one in series:
+            _band(panel, one, quantity(one.data))
+        panel.set(xscale="log", title=title)
+        if log:
+            panel.set_yscale("log")
+        else:
+            panel.set_ylim(0, 1.05)
+    for panel in axes[len(facets) :]:
+        panel.remove()
+    figure.supxlabel(_TIME, fontsize=9.5)
+    figure.supylabel(ylabel, fontsize=9.5)
+    if any(one.label for one in facets[0][1]):
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper")
+    return figure
+
+
+def _band(panel: Axes, series: Series, values: xr.DataArray) -> None:
+    times = values["time"].values
+    shown = times > 0  # t = 0 has no place on a logarithmic axis
+    low, middle, high = (np.asarray(q)[shown] for q in quantiles(values))
+    style = series.look
+    panel.fill_between(times[shown], low, high, color=style.colour, alpha=0.16, linewidth=0)
+    panel.plot(times[shown], middle, color=style.colour, linestyle=style.line, label=series.label)

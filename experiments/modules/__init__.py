@@ -1,0 +1,9 @@
+"""Experiment modules by name; a new one is a file here and an entry in `MODULES`."""
+
+from experiments.modules.base import Module
+from experiments.modules.convergence import CONVERGENCE
+from experiments.modules.identification import IDENTIFICATION
+
+__all__ = ["MODULES", "Module"]
+
+MODULES: dict[str, Module] = {module.name: module for module in (CONVERGENCE, IDENTIFICATION)}

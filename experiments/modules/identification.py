@@ -1,0 +1,90 @@
+"""Which loss finds an unknown filter best? Targets come from a planted filter, with noise and outliers.
+
+Only the end-to-end filter can be identified: factors can be moved between layers without changing the
+network.
+"""
+
+import numpy as np
+import xarray as xr
+
+from experiments.claims import PAPER_CLAIMS, Claim
+from experiments.figures import (
+    balancedness_drift,
+    filter_error,
+    filters,
+    gradient_norm,
+    path_length,
+    relative_error,
+    risk,
+)
+from experiments.modules.base import Module
+from experiments.modules.convergence import CONVERGENCE
+from experiments.results import sweep_axes
+from experiments.schema import Configuration, SyntheticData
+
+__all__ = ["IDENTIFICATION", "bounded_influence_helps"]
+
+_BOUNDED = ("pseudo_huber", "generalized_huber", "log_cosh")
+
+
+def bounded_influence_helps(dataset: xr.Dataset) -> Claim:
+    """Median filter error of every loss with bounded rho' against that of the square loss."""
+    statement = "Under outliers, losses of bounded influence find the filter better than the square loss"
+    expected = "median error below that of the square loss, for each of them"
+    labels = [str(v) for v in dataset["loss"].values] if "loss" in sweep_axes(dataset) else []
+    robust = [label for label in labels if label.startswith(_BOUNDED)]
+    if "true_filter" not in dataset or "square" not in labels or not robust:
+        return Claim(
+            statement, expected, "needs an axis over loss with the square loss and a bounded one", "undecided"
+        )
+    error = relative_error(dataset)
+    error = error.where(np.isfinite(error))
+    median = error.median([d for d in error.dims if d != "loss"], skipna=True).sel(loss=["square", *robust])
+    if bool(median.isnull().any()):
+        return Claim(statement, expected, "some of these losses were not computed", "undecided")
+    square = float(median.sel(loss="square"))
+    rows = []
+    for label in robust:
+        value = float(median.sel(loss=label))
+        rows.append((label, f"{value:.3g}, square {square:.3g}", "agrees" if value < square else "disagrees"))
+    better = sum(row[2] == "agrees" for row in rows)
+    observed = (
+        f"{better} of {len(rows)} losses; square {square:.3g}, others {float(median[1:].min()):.3g} to "
+    )
+    observed += f"{float(median[1:].max()):.3g}"
+    return Claim(statement, expected, observed, "agrees" if better == len(rows) else "disagrees", tuple(rows))
+
+
+def _faults(configuration: Configuration) -> list[tuple[str, str]]:
+    data = configuration.data
+    if isinstance(data, SyntheticData) and data.targets.kind == "unrelated":
+        return [
+            (
+                "data.targets.kind",
+                'found "unrelated"; identification needs a true filter: planted, cascade, filter',
+            )
+        ]
+    if not isinstance(data, SyntheticData):
+        return [("data.kind", 'found "file"; identification needs a true filter; use module = "convergence"')]
+    return []
+
+
+IDENTIFICATION = Module(
+    name="identification",
+    question="Which loss finds an unknown filter best from noisy targets, and does every flow converge?",
+    theory=CONVERGENCE.theory
+    + " Where the flow ends is another matter: a loss whose derivative is bounded limits the "
+    "influence of outliers, so its minimiser is expected nearer to the true filter than that of the square loss; losses that grow faster "
+    "than "
+    "the square are expected to do worse. Only the end-to-end filter is compared, because factors can be "
+    "moved "
+    "between the layers.",
+    axes={
+        "loss": "which losses are compared",
+        "data.noise": "noise in the targets",
+        "data.outliers.fraction": "outliers",
+    },
+    figures=(filters, filter_error, risk, gradient_norm, path_length, balancedness_drift),
+    claims=(*PAPER_CLAIMS, bounded_influence_helps),
+    faults=_faults,
+)

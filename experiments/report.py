@@ -1,0 +1,153 @@
+"""figures/, summary.csv and the self-contained report.html of a run, from its stored results alone."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import xarray as xr
+from markupsafe import Markup
+
+from experiments.claims import Claim
+from experiments.errors import UserError
+from experiments.faults import did_you_mean
+from experiments.figures import house_style, render
+from experiments.modules import MODULES, Module
+from experiments.results import NOT_COMPUTED, sweep_axes
+from experiments.store import RunDirectory, open_results
+from experiments.summary import summary_csv, verdict_table
+
+__all__ = ["claims_of", "write_report"]
+
+_MARKS = {"agrees": "✓", "disagrees": "✗", "undecided": "?"}
+
+
+def write_report(path: str | Path) -> tuple[Path, list[Claim]]:
+    """Rebuilds figures, summary and report of a run directory; returns the report and its claims.
+
+    Raises:
+        UserError: not a run directory, or a damaged one.
+    """
+    dataset = open_results(path)
+    module = _module(dataset)
+    directory = RunDirectory(Path(path))
+    try:
+        return _write(directory, dataset, module)
+    except OSError as error:
+        raise UserError(f"{path}: the report cannot be written ({error.strerror})") from error
+
+
+def claims_of(dataset: xr.Dataset) -> list[Claim]:
+    """Claims of the module that made the results, judged on them."""
+    return [check(dataset) for check in _module(dataset).claims]
+
+
+def _module(dataset: xr.Dataset) -> Module:
+    name = dataset.attrs["module"]
+    if name not in MODULES:
+        raise UserError(f'results of the unknown module "{name}"{did_you_mean(name, MODULES)}')
+    return MODULES[name]
+
+
+def _write(directory: RunDirectory, dataset: xr.Dataset, module: Module) -> tuple[Path, list[Claim]]:
+    with house_style():
+        drawings = [drawing for draw in module.figures if (drawing := draw(dataset)) is not None]
+    figures = []
+    for drawing in drawings:
+        files = render(drawing)
+        for name, content in files.items():
+            directory.write_figure(name, content)
+        svg = _inline(files[f"{drawing.name}.svg"].decode(), drawing.name)
+        figures.append({"name": drawing.name, "title": drawing.title, "caption": drawing.caption, "svg": svg})
+    claims = claims_of(dataset)
+    tone, answer = _answer(dataset, claims)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("experiments"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+    )
+    html = environment.get_template("report.html.j2").render(
+        title=dataset.attrs["title"],
+        question=dataset.attrs["question"] or module.question,
+        theory=module.theory,
+        tone=tone,
+        answer=answer,
+        claims=claims,
+        marks=_MARKS,
+        hypotheses=_hypotheses(dataset),
+        verdicts=verdict_table(dataset),
+        labels=len(sweep_axes(dataset)),
+        figures=figures,
+        provenance=_provenance(dataset),
+        configuration=dataset.attrs["configuration"],
+    )
+    directory.write_text("summary.csv", summary_csv(dataset))
+    return directory.write_text("report.html", html), claims
+
+
+def _inline(svg: str, name: str) -> Markup:
+    """An SVG that can share a page with others: no prologue, and identifiers of its own."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
+    svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", svg)
+    svg = re.sub(r'xlink:href="#([^"]+)"', rf'xlink:href="#{name}-\1"', svg)
+    return Markup(svg)
+
+
+def _answer(dataset: xr.Dataset, claims: list[Claim]) -> tuple[str, str]:
+    """One sentence on top of the report, and its colour."""
+    count = {word: sum(claim.conclusion == word for claim in claims) for word in _MARKS}
+    computed = int((dataset["verdict"] != NOT_COMPUTED).sum())
+    missing = dataset["verdict"].size - computed
+    text = f"{computed} flows. {count['agrees']} of {len(claims)} claims agree with what was seen"
+    if count["disagrees"]:
+        text += f", {count['disagrees']} disagree"
+    if count["undecided"]:
+        text += f", {count['undecided']} undecided"
+    text += f". {missing} flows were not computed: this run is incomplete." if missing else "."
+    return ("bad" if count["disagrees"] else "open" if count["undecided"] or missing else "good"), text
+
+
+def _hypotheses(dataset: xr.Dataset) -> str:
+    """The data conditions of the theory, with the numbers that decide."""
+    parts = []
+    for name, statement in (
+        ("input_singular_ratio", "X Xᵀ has full rank"),
+        (
+            "patch_singular_ratio",
+            "the patch matrix P has full column rank, which suffices for bounded filters",
+        ),
+    ):
+        ratio = dataset[name].values
+        smallest = float(np.nanmin(ratio))
+        holds = smallest > 1e3 * np.finfo(float).eps
+        word = "holds" if holds else "fails in at least one cell"
+        parts.append(f"{statement}: {word} (smallest over largest singular value at least {smallest:.1e})")
+    return "; ".join(parts) + "."
+
+
+def _provenance(dataset: xr.Dataset) -> list[tuple[str, str]]:
+    manifest: dict[str, Any] = json.loads(dataset.attrs["manifest"])
+    device, git = manifest.get("device", {}), manifest.get("git")
+    rows = [
+        ("Command", manifest.get("command", "unknown")),
+        ("Started", manifest.get("started", "unknown")),
+        ("Wall time with compilation", f"{manifest.get('wall_time_s', float('nan')):.1f} s"),
+        ("Compiled programs", str(len(manifest.get("compile_groups", [])))),
+        (
+            "Device",
+            f"{device.get('kind', 'unknown')} ({device.get('platform', '')}), {device.get('host', '')}",
+        ),
+        ("Precision", "float64" if manifest.get("precision", {}).get("x64") else "float32"),
+        ("Versions", ", ".join(f"{k} {v}" for k, v in manifest.get("versions", {}).items())),
+        ("Configuration SHA-256", manifest.get("configuration_sha256", "unknown")),
+    ]
+    if git:
+        rows.append(
+            ("Source revision", git["revision"] + (" with uncommitted changes" if git["dirty"] else ""))
+        )
+    return rows

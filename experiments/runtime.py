@@ -1,0 +1,83 @@
+"""Settings of JAX for a run, made before the first array; the library itself never touches them."""
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+
+__all__ = ["cache_directory", "configure", "environment"]
+
+_PACKAGES = ("lcnn_flow", "jax", "jaxlib", "diffrax", "equinox", "numpy", "xarray", "zarr")
+
+
+def configure(precision: str, cache: bool = True) -> None:
+    """Sets precision and, unless `cache` is False, the folder where compiled programs outlive the process."""
+    jax.config.update("jax_enable_x64", precision == "float64")
+    jax.config.update("jax_default_matmul_precision", "highest")
+    folder = cache_directory() if cache else None
+    if folder is not None:
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def cache_directory() -> Path | None:
+    """The user's cache folder for compiled programs; None where it cannot be written."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    folder = Path(base) / "lcnn_flow" / "jax"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder if os.access(folder, os.W_OK) else None
+
+
+def environment() -> dict[str, Any]:
+    """What the results depend on besides the configuration: versions, device, precision, source revision."""
+    device = jax.devices()[0]
+    return {
+        "versions": {"python": platform.python_version(), **_versions()},
+        "device": {
+            "platform": device.platform,
+            "kind": device.device_kind,
+            "count": jax.device_count(),
+            "host": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        },
+        "precision": {
+            "x64": bool(jax.config.read("jax_enable_x64")),
+            "matmul": str(jax.config.read("jax_default_matmul_precision")),
+        },
+        "git": _revision(),
+        "command": " ".join(["python -m experiments", *sys.argv[1:]]),
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed as a package"
+    return found
+
+
+def _revision() -> dict[str, Any] | None:
+    """Revision of the source tree and whether it has changes; None outside a git tree."""
+    here = Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, timeout=10)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    revision = git("rev-parse", "HEAD")
+    if revision is None or git("ls-files", "--error-unmatch", Path(__file__).name) is None:
+        return None
+    return {"revision": revision, "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}

@@ -1,0 +1,83 @@
+"""One row a cell: counts of verdicts, medians and quantiles over the seeds; as CSV and for the report."""
+
+import csv
+import io
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from experiments.figures import relative_error
+from experiments.results import NOT_COMPUTED, VERDICTS, sweep_axes
+
+__all__ = ["cell_rows", "summary_csv", "verdict_table"]
+
+
+def cell_rows(dataset: xr.Dataset) -> list[dict[str, Any]]:
+    """A dictionary a cell: its coordinates, counts of verdicts, and statistics over its seeds."""
+    axes = sweep_axes(dataset)
+    rows = []
+    for index in np.ndindex(*(dataset.sizes[a] for a in axes)):
+        cell = dataset.isel(dict(zip(axes, index, strict=True)))
+        verdict = cell["verdict"].values
+        row: dict[str, Any] = {a: cell[a].values.item() for a in axes}
+        row["seeds"] = int((verdict != NOT_COMPUTED).sum())
+        row.update({name: int((verdict == code).sum()) for code, name in VERDICTS.items()})
+        quantities = {
+            name: cell[name]
+            for name in ("final_risk", "final_gradient_norm", "final_path_length", "final_time", "steps")
+        }
+        if "true_filter" in cell:
+            quantities["filter_error"] = relative_error(cell)
+        for name, values in quantities.items():
+            row.update(_statistics(name, values.values))
+        row["wall_time_s"] = float(cell["wall_time"])
+        rows.append(row)
+    return rows
+
+
+def _statistics(name: str, values: np.ndarray) -> dict[str, float]:
+    """Median, 10% and 90% quantiles, mean and its standard error over the flows that have a value."""
+    values = values[np.isfinite(values)].astype(float)
+    if not values.size:
+        return {f"{name}_{part}": np.nan for part in ("median", "q10", "q90", "mean", "standard_error")}
+    low, median, high = np.quantile(values, [0.1, 0.5, 0.9])
+    error = values.std(ddof=1) / np.sqrt(values.size) if values.size > 1 else np.nan
+    return {
+        f"{name}_median": median,
+        f"{name}_q10": low,
+        f"{name}_q90": high,
+        f"{name}_mean": values.mean(),
+        f"{name}_standard_error": error,
+    }
+
+
+def summary_csv(dataset: xr.Dataset) -> str:
+    """All rows as comma-separated values."""
+    rows = cell_rows(dataset)
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({k: f"{v:.10g}" if isinstance(v, float) else v for k, v in row.items()})
+    return buffer.getvalue()
+
+
+def verdict_table(dataset: xr.Dataset) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the table of verdicts; verdicts that never occur are left out."""
+    rows = cell_rows(dataset)
+    axes = sweep_axes(dataset)
+    occurring = [name for name in VERDICTS.values() if any(row[name] for row in rows)]
+    header = [*axes, "seeds", *occurring, "steps (median)", "final risk (median)"]
+    with_error = "filter_error_median" in rows[0]
+    header += ["filter error: median", "10%–90%"] if with_error else []
+    table = []
+    for row in rows:
+        line = [f"{row[a]:g}" if isinstance(row[a], float) else str(row[a]) for a in axes]
+        line += [str(row["seeds"]), *(str(row[name]) for name in occurring)]
+        line += [f"{row['steps_median']:.0f}", f"{row['final_risk_median']:.4g}"]
+        if with_error:
+            line += [f"{row['filter_error_median']:.3g}"]
+            line += [f"{row['filter_error_q10']:.3g}–{row['filter_error_q90']:.3g}"]
+        table.append(line)
+    return header, table
