@@ -128,8 +128,7 @@ def _check(source: str, raw: dict[str, Any], values: Mapping[str, Any], folder: 
             other = copy.deepcopy(first)
             _put(other, key, entry)
             faults += [_at_axis(f, {key: entries}, number) for f in _validate(other)[1] if f not in found]
-    if base is not None:
-        faults += _module_faults(base)
+    faults += _module_faults(first, base)
     if faults or base is None:
         raise ConfigurationError(source, list(dict.fromkeys(faults)))
     axes = tuple(
@@ -158,12 +157,16 @@ def _at_axis(fault: Fault, axes: Mapping[str, Any], number: int) -> Fault:
     return fault
 
 
-def _module_faults(base: Configuration) -> list[Fault]:
-    name = base.experiment.module
-    if name not in MODULES:
+def _module_faults(raw: Mapping[str, Any], base: Configuration | None) -> list[Fault]:
+    """Faults of the module's name, found even in a configuration with others; then those the module finds."""
+    section = raw.get("experiment")
+    name = section.get("module") if isinstance(section, dict) else None
+    if isinstance(name, str) and name not in MODULES:
         known = ", ".join(f'"{key}"' for key in MODULES)
         return [Fault("experiment.module", f'found "{name}"; allowed: {known}{did_you_mean(name, MODULES)}')]
-    return [Fault(path, message) for path, message in MODULES[name].faults(base)]
+    if base is None:
+        return []
+    return [Fault(path, message) for path, message in MODULES[base.experiment.module].faults(base)]
 
 
 def _absolute(base: Configuration, folder: Path) -> Configuration:

@@ -113,7 +113,7 @@ def _singular_ratio(matrix: np.ndarray) -> np.ndarray:
 def assemble(
     sweep: Sweep, cells: Mapping[int, Mapping[str, np.ndarray]], manifest: Mapping[str, Any]
 ) -> xr.Dataset:
-    """One Dataset of all finished cells (`cells` by number), with configuration and manifest as attributes."""
+    """One Dataset of all finished cells (`cells` by number); configuration and manifest are attributes."""
     configuration = sweep.configuration
     axes = [axis.name for axis in sweep.axes]
     shapes: dict[str, tuple[int, ...]] = {}

@@ -164,17 +164,22 @@ def check_plan(sweep: Sweep) -> list[Fault]:
         cells *= len(axis.values)
     if cells > _MAX_CELLS:
         return [Fault("sweep", f"the axes make {cells} cells; at most {_MAX_CELLS} are allowed")]
-    faults: list[Fault] = []
+    found: dict[Fault, Cell] = {}
     total, largest = 0, 0
     for cell in sweep.cells:
         try:
             arch = architecture(cell.configuration)
         except ArchitectureError as error:
-            faults.append(Fault("network", f"{error}{_where(sweep, cell)}"))
+            found.setdefault(Fault("network", str(error)), cell)
             continue
-        faults += [Fault(f.path, f"{f.message}{_where(sweep, cell)}") for f in _filter_faults(cell, arch)]
+        for fault in _filter_faults(cell, arch):
+            found.setdefault(fault, cell)
         total += stored_bytes(cell.configuration)
         largest = max(largest, _working_bytes(cell.configuration, arch))
+    where = {
+        fault: f" (first in the cell {cell.name})" if sweep.axes else "" for fault, cell in found.items()
+    }
+    faults = [Fault(fault.path, f"{fault.message}{where[fault]}") for fault in found]
     limit = _memory() // 2
     if total > limit:
         faults.append(
@@ -193,7 +198,7 @@ def check_plan(sweep: Sweep) -> list[Fault]:
                 "lower data.samples or network.input_shape",
             )
         )
-    return list(dict.fromkeys(faults))
+    return faults
 
 
 def _filter_faults(cell: Cell, arch: Architecture) -> list[Fault]:
@@ -218,10 +223,6 @@ def _filter_faults(cell: Cell, arch: Architecture) -> list[Fault]:
     if norms is not None and len(norms) != arch.depth:
         faults.append(Fault("initializer.norms", f"{len(norms)} norms; the network has {arch.depth} layers"))
     return faults
-
-
-def _where(sweep: Sweep, cell: Cell) -> str:
-    return f" (in the cell {cell.name})" if sweep.axes else ""
 
 
 def _working_bytes(configuration: Configuration, arch: Architecture) -> int:

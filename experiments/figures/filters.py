@@ -22,8 +22,8 @@ def learned_filter(dataset: xr.Dataset) -> xr.DataArray:
 def relative_error(dataset: xr.Dataset) -> xr.DataArray:
     """|v - v_true| / |v_true| of every flow."""
     difference = learned_filter(dataset) - dataset["true_filter"]
-    size = np.sqrt((dataset["true_filter"] ** 2).sum("tap"))
-    return np.sqrt((difference**2).sum("tap", skipna=False)) / size
+    size = (dataset["true_filter"] ** 2).sum("tap") ** 0.5
+    return (difference**2).sum("tap", skipna=False) ** 0.5 / size
 
 
 def filters(dataset: xr.Dataset) -> Drawing | None:
@@ -66,9 +66,8 @@ def filters(dataset: xr.Dataset) -> Drawing | None:
         "Learned and true filter",
         figure,
         "End-to-end filter that made the targets (grey bars) and the learned ones: median over the seeds, "
-        "bars from the 10% "
-        "to the 90% quantile. Where seeds end in different critical points the bars are long. Losses whose "
-        "influence is bounded are expected to stay closer to the truth under outliers."
+        "bars from the 10% to the 90% quantile. Where seeds end in different critical points the bars are "
+        "long. Losses whose influence is bounded are expected to stay closer to the truth under outliers."
         + where
         + held_fixed(dataset),
     )
@@ -85,9 +84,8 @@ def filter_error(dataset: xr.Dataset) -> Drawing | None:
         "Error of the filter",
         figure,
         "Relative error ‖v − v*‖ / ‖v*‖ of the learned end-to-end filter. Dots are single flows, large "
-        "markers medians over the "
-        "seeds, bars reach from the 10% to the 90% quantile. The error has two sources: the noise in the "
-        "targets, "
+        "markers medians over the seeds, bars reach from the 10% to the 90% quantile. The error has two "
+        "sources: the noise in the targets, "
         "which the loss weighs, and spurious minima, which the seed picks." + held_fixed(dataset),
     )
 

@@ -8,6 +8,7 @@ import contextlib
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -19,7 +20,13 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#
 _LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (7, 2)), (0, (3, 1)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
-_SETTINGS = {
+_NAMES = {
+    "pseudo_huber": "pseudo-Huber",
+    "generalized_huber": "generalised Huber",
+    "log_cosh": "log-cosh",
+}
+
+_SETTINGS: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9.5,
     "axes.titlesize": 10,
@@ -30,6 +37,7 @@ _SETTINGS = {
     "axes.linewidth": 0.8,
     "axes.edgecolor": "#555555",
     "axes.grid": True,
+    "axes.axisbelow": True,
     "grid.color": "#e6e6e6",
     "grid.linewidth": 0.7,
     "xtick.color": "#555555",
@@ -78,10 +86,12 @@ def house_style() -> Iterator[None]:
         yield
 
 
-def canvas(rows: int, columns: int, height: float, **options: object) -> tuple[Figure, list[Axes]]:
+def canvas(
+    rows: int, columns: int, height: float, sharex: bool = False, sharey: bool = False
+) -> tuple[Figure, list[Axes]]:
     """A figure of page width with `rows` x `columns` panels, each `height` inches high, in reading order."""
     figure = Figure(figsize=(7.4, rows * height), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False, **options)  # pyright: ignore[reportArgumentType]
+    panels = figure.subplots(rows, columns, sharex=sharex, sharey=sharey, squeeze=False)
     return figure, list(panels.ravel())
 
 
@@ -97,10 +107,11 @@ def render(drawing: Drawing) -> dict[str, bytes]:
 
 
 def pretty(label: object) -> str:
-    """Label of a series as shown in figures: "l_4" becomes an l with an index, numbers are shortened."""
+    """Label of a series in figures: "l_4" becomes an l with an index, kinds get their usual names."""
     if isinstance(label, float):
         return f"{label:g}"
     text = str(label)
     if text.startswith("l_"):
         return rf"$\ell_{{{text[2:]}}}$"
-    return text.replace("_", " ")
+    kind, bracket, numbers = text.partition("(")
+    return _NAMES.get(kind, kind.replace("_", " ")) + bracket + numbers

@@ -15,6 +15,7 @@ from experiments.figures.style import Drawing, canvas
 
 __all__ = ["balancedness_drift", "gradient_norm", "path_length", "risk"]
 
+_UNDERFLOW = 1e-18  # relative values below are rounding
 _TIME = "flow time $t$ (learning rate × steps)"
 
 
@@ -26,9 +27,8 @@ def risk(dataset: xr.Dataset) -> Drawing | None:
         "Risk",
         figure,
         "Risk against time, relative to its initial value: median over the seeds, band from the 10% to the "
-        "90% quantile. "
-        "The theory expects every curve to fall and to level off; nothing has been subtracted, so a floor "
-        "is the noise "
+        "90% quantile. The theory expects every curve to fall and to level off; nothing has been "
+        "subtracted, so a floor is the noise "
         "that no filter can explain." + held_fixed(dataset),
     )
 
@@ -46,9 +46,8 @@ def gradient_norm(dataset: xr.Dataset) -> Drawing | None:
         "Gradient",
         figure,
         "Norm of the gradient against time, relative to its initial value: median and 10% to 90% band over "
-        "the seeds. "
-        "The theory expects it to tend to zero for every loss; a straight line at the end would be a power "
-        "law, a "
+        "the seeds. The theory expects it to tend to zero for every loss; a straight line at the end would "
+        "be a power law, a "
         "downward bend an exponential." + held_fixed(dataset),
     )
 
@@ -66,12 +65,9 @@ def path_length(dataset: xr.Dataset) -> Drawing | None:
         "path_length",
         "Path length",
         figure,
-        "Length of the path of all filters, $\\int_0^t \\|\\nabla L\\|$, relative to its length at the end "
-        "of the flow: median and "
-        "10% to 90% band over the seeds. The theory expects a finite length: every curve reaches one and "
-        "stays "
-        "there.".replace("$\\int_0^t \\|\\nabla L\\|$", "∫‖∇L‖ dt")
-        + held_fixed(dataset),
+        "Length of the path of all filters, ∫‖∇L‖ dt, relative to its length at the end of the flow: median "
+        "and 10% to 90% band over the seeds. The theory expects a finite length: every curve reaches one "
+        "and stays there." + held_fixed(dataset),
     )
 
 
@@ -91,9 +87,8 @@ def balancedness_drift(dataset: xr.Dataset) -> Drawing | None:
         "Conserved quantities",
         figure,
         "Drift of the balancedness h_l = (‖w_l‖² − ‖w_{l+1}‖²)/2, largest over the layers and relative to "
-        "the largest "
-        "squared filter norm: median and 10% to 90% band over the seeds. The theory expects zero; what is "
-        "seen is the "
+        "the largest squared filter norm: median and 10% to 90% band over the seeds. The theory expects "
+        "zero; what is seen is the "
         "error of the integration." + held_fixed(dataset),
     )
 
@@ -119,6 +114,8 @@ def _over_time(
         panel.set(xscale="log", title=title)
         if log:
             panel.set_yscale("log")
+            if panel.get_ylim()[0] < _UNDERFLOW:
+                panel.set_ylim(_UNDERFLOW, 10)
         else:
             panel.set_ylim(0, 1.05)
     for panel in axes[len(facets) :]:

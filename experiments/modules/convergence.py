@@ -10,13 +10,10 @@ CONVERGENCE = Module(
     question="Does gradient flow converge to a critical point of the empirical risk, along a finite path?",
     theory=(
         "For a linear convolutional network and data that satisfy a full-rank condition, gradient flow of "
-        "the empirical risk "
-        "converges to a critical point for the square loss, l_p losses, pseudo-Huber, generalised Huber and "
-        "log-cosh: the "
-        "risk decreases, the filters stay bounded, the path has finite length and the gradient tends to zero "
-        "(Diederen, Rauhut, Terstiege, arXiv:2601.08547). On the way the balancedness of neighbouring "
-        "layers is "
-        "conserved exactly."
+        "the empirical risk converges to a critical point for the square loss, l_p losses, pseudo-Huber, "
+        "generalised Huber and log-cosh: the risk decreases, the filters stay bounded, the path has finite "
+        "length and the gradient tends to zero (Diederen, Rauhut, Terstiege, arXiv:2601.08547). On the way "
+        "the balancedness of neighbouring layers is conserved exactly."
     ),
     axes={
         "loss": "which losses are compared",

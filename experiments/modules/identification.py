@@ -73,12 +73,10 @@ IDENTIFICATION = Module(
     name="identification",
     question="Which loss finds an unknown filter best from noisy targets, and does every flow converge?",
     theory=CONVERGENCE.theory
-    + " Where the flow ends is another matter: a loss whose derivative is bounded limits the "
-    "influence of outliers, so its minimiser is expected nearer to the true filter than that of the square loss; losses that grow faster "
-    "than "
-    "the square are expected to do worse. Only the end-to-end filter is compared, because factors can be "
-    "moved "
-    "between the layers.",
+    + " Where the flow ends is another matter: a loss whose derivative is bounded limits the influence of "
+    "outliers, so its minimiser is expected nearer to the true filter than that of the square loss; losses "
+    "that grow faster than the square are expected to do worse. Only the end-to-end filter is compared, "
+    "because factors can be moved between the layers.",
     axes={
         "loss": "which losses are compared",
         "data.noise": "noise in the targets",

@@ -1,0 +1,115 @@
+"""Made-up results of the right shape, for tests of what is done with results: claims, figures, reports."""
+
+from pathlib import Path
+
+import numpy as np
+
+from experiments.loading import load
+from experiments.results import assemble
+
+CONFIGURATION = """
+seeds = 12
+[experiment]
+module = "identification"
+title = "Made up"
+[network]
+input_shape = 12
+kernel_sizes = [3, 3, 3]
+[data]
+kind = "synthetic"
+samples = 8
+inputs = { kind = "white" }
+targets = { kind = "planted", std = 0.6 }
+[initializer]
+kind = "gaussian"
+std = 0.5
+[flow]
+times = { start = 1e-3, stop = 1e4, count = 60 }
+[sweep]
+loss = [{ kind = "square" }, { kind = "lp", p = 4 }, { kind = "pseudo_huber", delta = 0.1 }]
+"""
+
+MANIFEST = {
+    "versions": {"jax": "0"},
+    "device": {"kind": "cpu", "platform": "cpu", "host": "test"},
+    "precision": {"x64": True},
+    "compile_groups": [[0], [1], [2]],
+    "wall_time_s": 1.0,
+    "started": "2026-01-01T00:00:00",
+    "command": "python -m experiments run made_up.toml",
+    "configuration_sha256": "0" * 64,
+    "git": None,
+}
+
+
+def sweep_of(folder: Path, text: str = CONFIGURATION):
+    """The checked sweep of a configuration given as text."""
+    file = folder / "made_up.toml"
+    file.write_text(text)
+    return load(file)
+
+
+def cell_arrays(
+    times: np.ndarray, seeds: int = 12, layers: int = 3, taps: int = 7, rate: float = 0.5, seed: int = 0
+):
+    """Flows of one cell that do all the theory says: exponential decay, at slightly different rates."""
+    rng = np.random.default_rng(seed)
+    rates = rate * rng.uniform(0.5, 2, (seeds, 1))
+    decay = np.exp(-rates * times)
+    risk = 0.1 + 0.9 * decay
+    gradient = decay * np.sqrt(rates * 0.9)
+    length = (1 - np.exp(-rates * times)) * 2
+    truth = np.hanning(taps + 2)[1:-1]
+    limit = truth + 0.05 * (seed + 1) * rng.normal(size=(seeds, taps))
+    norms = 1 + 0.2 * rng.uniform(size=(seeds, layers))
+    squared = np.broadcast_to(norms[:, None, :], (seeds, times.size, layers)) * (1 - 0.3 * decay[..., None])
+    balance = np.full((seeds, times.size, layers - 1), 0.05)
+    stored = {
+        "verdict": np.zeros(seeds, np.int32),
+        "final_risk": risk[:, -1],
+        "final_gradient_norm": np.full(seeds, 1e-9),
+        "gradient_tolerance": np.full(seeds, 1e-8),
+        "final_time": np.full(seeds, times[-1]),
+        "steps": rng.integers(100, 200, seeds),
+        "final_path_length": np.full(seeds, 2.0),
+        "final_energy": risk[:, 0] - risk[:, -1],
+        "invariant_drift": np.full(seeds, 1e-8),
+        "polish_distance": np.full(seeds, 1e-9),
+        "hessian_index": np.zeros(seeds),
+        "nullity": np.zeros(seeds),
+        "smallest_curvature": np.full(seeds, 0.3),
+        "growth_rate": np.zeros(seeds),
+        "limit_is_isolated": np.ones(seeds, bool),
+        "sound": np.ones(seeds, bool),
+        "final_filter": limit,
+        "limit_filter": limit,
+        "valid_until": np.full(seeds, times[-1]),
+        "risk": risk,
+        "gradient_norm": gradient,
+        "path_length": length,
+        "energy": risk[:, :1] - risk,
+        "squared_norms": squared,
+        "balancedness": balance,
+        "end_to_end_filter": limit[:, None, :] * (1 - decay[..., None]),
+        "true_filter": truth,
+        "sample_count": np.asarray(8),
+        "input_singular_ratio": np.asarray(0.2),
+        "patch_singular_ratio": np.asarray(0.4),
+        "wall_time": np.asarray(1.5),
+    }
+    for layer in range(1, layers + 1):
+        stored[f"final_w{layer}"] = stored[f"limit_w{layer}"] = rng.normal(size=(seeds, 3))
+    return stored
+
+
+def results(folder: Path, text: str = CONFIGURATION, **changes):
+    """A Dataset of made-up cells; `changes` are functions of an array that replace it in every cell."""
+    sweep = sweep_of(folder, text)
+    times = np.concatenate([[0.0], np.geomspace(1e-3, 1e4, 60)])
+    cells = {}
+    for cell in sweep.cells:
+        stored = cell_arrays(times, seeds=sweep.configuration.seeds, seed=cell.number)
+        for name, change in changes.items():
+            stored[name] = change(stored[name].copy())
+        cells[cell.number] = stored
+    return assemble(sweep, cells, MANIFEST)
