@@ -5,6 +5,7 @@ that all cells of a sweep start from the same filters and learn from the same da
 otherwise: losses are compared on equal terms.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -50,10 +51,10 @@ def build_data(configuration: Configuration, arch: lf.Architecture) -> lf.data.D
     data = configuration.data
     if isinstance(data, FileData):
         return lf.data.load(data.path)
-    outliers = (
-        None if data.outliers is None else lf.data.Outliers(data.outliers.fraction, data.outliers.scale)
-    )
-    return lf.data.synthesize(
+    outliers = None
+    if data.outliers is not None:
+        outliers = lf.data.Outliers(data.outliers.fraction, data.outliers.scale)
+    return _synthesize(
         jax.random.key(data.seed),
         arch,
         samples=data.samples,
@@ -62,6 +63,10 @@ def build_data(configuration: Configuration, arch: lf.Architecture) -> lf.data.D
         noise=data.noise,
         outliers=outliers,
     )
+
+
+# One program instead of a hundred small ones; numbers are its arguments, so axes over them compile once.
+_synthesize = jax.jit(lf.data.synthesize, static_argnames=("arch", "samples"))
 
 
 def _inputs(inputs: Any) -> Any:
@@ -107,20 +112,24 @@ def _filters(filters: Any, arch: lf.Architecture) -> tuple[jax.Array, ...]:
 def initial_filters(configuration: Configuration, arch: lf.Architecture) -> tuple[jax.Array, ...]:
     """Initial filters of all seeds: one array a layer, with a leading axis of seeds."""
     chosen = configuration.initializer
-    match chosen.kind:
-        case "gaussian":
-            initializer = lf.initializers.gaussian(chosen.std)
-        case "balanced":
-            initializer = lf.initializers.balanced(chosen.std)
-        case "orthogonal":
-            initializer = lf.initializers.orthogonal(chosen.gain)
-        case "scaled":
-            initializer = lf.initializers.scaled(chosen.norms)
-        case _:
-            initializer = lf.initializers.constant(_filters(chosen.filters, arch))
+    (argument,) = chosen.model_dump(exclude={"kind"}).values()
+    if chosen.kind == "constant":
+        argument = _filters(argument, arch)
     root = jax.random.key(configuration.root_seed)
-    keys = jax.vmap(lambda seed: jax.random.fold_in(root, seed))(jnp.arange(configuration.seeds))
-    return jax.vmap(lambda key: initializer(key, arch))(keys)
+    return _draw(chosen.kind, arch, argument, root, jnp.arange(configuration.seeds))
+
+
+@functools.partial(jax.jit, static_argnames=("kind", "arch"))
+def _draw(kind: str, arch: lf.Architecture, argument: Any, root: jax.Array, seeds: jax.Array) -> Any:
+    factories = {
+        "gaussian": lf.initializers.gaussian,
+        "balanced": lf.initializers.balanced,
+        "orthogonal": lf.initializers.orthogonal,
+        "scaled": lambda norms: lf.initializers.scaled(jnp.asarray(norms)),
+        "constant": lf.initializers.constant,
+    }
+    initializer = factories[kind](argument)
+    return jax.vmap(lambda seed: initializer(jax.random.fold_in(root, seed), arch))(seeds)
 
 
 def flow_options(configuration: Configuration) -> dict[str, Any]:

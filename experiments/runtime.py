@@ -22,7 +22,7 @@ def configure(precision: str, cache: bool = True) -> None:
     folder = cache_directory() if cache else None
     if folder is not None:
         jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 def cache_directory() -> Path | None:
@@ -48,12 +48,16 @@ def environment() -> dict[str, Any]:
             "host": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         },
         "precision": {
-            "x64": bool(jax.config.read("jax_enable_x64")),
-            "matmul": str(jax.config.read("jax_default_matmul_precision")),
+            "x64": bool(_setting("jax_enable_x64")),
+            "matmul": str(_setting("jax_default_matmul_precision")),
         },
         "git": _revision(),
         "command": " ".join(["python -m experiments", *sys.argv[1:]]),
     }
+
+
+def _setting(name: str) -> Any:
+    return getattr(jax.config, name)
 
 
 def _versions() -> dict[str, str]:

@@ -179,7 +179,7 @@ def check_plan(sweep: Sweep) -> list[Fault]:
     where = {
         fault: f" (first in the cell {cell.name})" if sweep.axes else "" for fault, cell in found.items()
     }
-    faults = [Fault(fault.path, f"{fault.message}{where[fault]}") for fault in found]
+    faults = [Fault(f.path, f"{f.message}{where[f]}") for f in found]
     limit = _memory() // 2
     if total > limit:
         faults.append(

@@ -41,10 +41,10 @@ class MissingPatches(Model):
 
 
 class Windows(Model):
-    """Windows of a real signal, `step` entries apart: "ecg", "climate", or a photograph's name."""
+    """Windows of a real signal or photograph, `step` entries apart."""
 
     kind: Literal["windows"]
-    signal: Text = "ecg"
+    signal: Literal["ecg", "climate", "camera", "ascent", "aero"]
     step: Count = 1
 
 
@@ -55,7 +55,7 @@ class Planted(Model):
     """Targets made by random filters of the same architecture."""
 
     kind: Literal["planted"]
-    std: Positive = 1.0
+    std: Positive = 0.6
 
 
 class Cascade(Model):
