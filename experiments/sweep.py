@@ -18,7 +18,17 @@ from experiments.faults import Fault
 from experiments.schema import Configuration, FileData, SyntheticData
 from lcnn_flow import Architecture, ArchitectureError
 
-__all__ = ["Axis", "Cell", "Sweep", "architecture", "check_plan", "label", "name_axes", "stored_bytes"]
+__all__ = [
+    "Axis",
+    "Cell",
+    "Sweep",
+    "architecture",
+    "check_plan",
+    "label",
+    "name_axes",
+    "physical_memory",
+    "stored_bytes",
+]
 
 _MAX_CELLS = 10_000
 _FLOAT = 8  # bytes
@@ -180,7 +190,7 @@ def check_plan(sweep: Sweep) -> list[Fault]:
         fault: f" (first in the cell {cell.name})" if sweep.axes else "" for fault, cell in found.items()
     }
     faults = [Fault(f.path, f"{f.message}{where[f]}") for f in found]
-    limit = _memory() // 2
+    limit = physical_memory() // 2
     if total > limit:
         faults.append(
             Fault(
@@ -240,7 +250,7 @@ def _size(shape: Sequence[int]) -> int:
     return size
 
 
-def _memory() -> int:
+def physical_memory() -> int:
     """Bytes of physical memory, or 8 GiB where the system does not say."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -96,12 +96,13 @@ def _by_category(dataset: xr.Dataset) -> Figure:
     figure, axes = canvas(len(facets), 1, 0.9 + 0.36 * count, sharex=True)
     for panel, (title, series) in zip(axes, facets, strict=True):
         for row, one in enumerate(series):
-            error = relative_error(one.data).values
+            errors = relative_error(one.data)
+            error = errors.values
             spread = np.random.default_rng(0).uniform(-0.2, 0.2, error.size)
             panel.plot(
                 error, row + spread, ".", color=one.look.colour, alpha=0.3, markersize=4, markeredgewidth=0
             )
-            low, middle, high = np.nanquantile(error, [0.1, 0.5, 0.9])
+            low, middle, high = quantiles(errors)
             panel.errorbar(
                 middle,
                 row,
@@ -112,6 +113,14 @@ def _by_category(dataset: xr.Dataset) -> Figure:
                 markeredgecolor="white",
                 capsize=4,
                 zorder=3,
+            )
+            panel.annotate(
+                f"{middle:.3g}",
+                (float(middle), row),
+                (0, 7),
+                textcoords="offset points",
+                ha="center",
+                fontsize=8,
             )
         panel.set_yticks(range(len(series)), [one.label for one in series])
         panel.set_ylim(len(series) - 0.5, -0.5)

@@ -62,7 +62,7 @@ def held_fixed(dataset: xr.Dataset) -> str:
 def quantiles(values: xr.DataArray, over: str = "seed") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """10%, 50% and 90% quantiles; NaN where fewer than half of the flows have a value."""
     enough = values.notnull().mean(over) >= 0.5
-    q = values.quantile([0.1, 0.5, 0.9], dim=over, skipna=True).where(enough)
+    q = values.where(enough, 0.0).quantile([0.1, 0.5, 0.9], dim=over, skipna=True).where(enough)
     return q[0].values, q[1].values, q[2].values
 
 

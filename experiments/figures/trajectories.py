@@ -40,15 +40,16 @@ def gradient_norm(dataset: xr.Dataset) -> Drawing | None:
         "gradient_norm",
         lambda s: s["gradient_norm"] / s["gradient_norm"].isel(time=0),
         r"$\|\nabla L(t)\| / \|\nabla L(0)\|$",
+        floor=lambda s: s["gradient_tolerance"] / s["gradient_norm"].isel(time=0),
     )
     return figure and Drawing(
         "gradient_norm",
         "Gradient",
         figure,
-        "Norm of the gradient against time, relative to its initial value: median and 10% to 90% band over "
-        "the seeds. The theory expects it to tend to zero for every loss; a straight line at the end would "
-        "be a power law, a "
-        "downward bend an exponential." + held_fixed(dataset),
+        "Norm of the gradient against time, relative to its initial value: median and 10% to 90% band over the "
+        "seeds. The theory expects it to tend to zero for every loss. In the grey region it is below the "
+        "tolerance of the verdict, and the curves show no more than the error of the integration; the limit "
+        "itself is computed by Newton's method." + held_fixed(dataset),
     )
 
 
@@ -99,8 +100,9 @@ def _over_time(
     quantity: Callable[[xr.Dataset], xr.DataArray],
     ylabel: str,
     log: bool = True,
+    floor: Callable[[xr.Dataset], xr.DataArray] | None = None,
 ) -> Figure | None:
-    """One panel a facet, one line a series; None without trajectories."""
+    """One panel a facet, one line a series, grey below the `floor` of all; None without trajectories."""
     if needed not in dataset:
         return None
     facets = list(panels(dataset))
@@ -112,6 +114,9 @@ def _over_time(
         for one in series:
             _band(panel, one, quantity(one.data))
         panel.set(xscale="log", title=title)
+        if floor is not None:
+            tolerance = max(float(floor(one.data).median()) for one in series)
+            panel.axhspan(0, tolerance, color="#f1f1f1", zorder=0)
         if log:
             panel.set_yscale("log")
             if panel.get_ylim()[0] < _UNDERFLOW:

@@ -37,11 +37,11 @@ def bounded_influence_helps(dataset: xr.Dataset) -> Claim:
         return Claim(
             statement, expected, "needs an axis over loss with the square loss and a bounded one", "undecided"
         )
-    error = relative_error(dataset)
-    error = error.where(np.isfinite(error))
-    median = error.median([d for d in error.dims if d != "loss"], skipna=True).sel(loss=["square", *robust])
-    if bool(median.isnull().any()):
+    error = relative_error(dataset).sel(loss=["square", *robust])
+    others = [d for d in error.dims if d != "loss"]
+    if not bool(np.isfinite(error).any(others).all()):
         return Claim(statement, expected, "some of these losses were not computed", "undecided")
+    median = error.where(np.isfinite(error)).median(others, skipna=True)
     square = float(median.sel(loss="square"))
     rows = []
     for label in robust:

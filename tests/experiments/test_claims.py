@@ -1,0 +1,107 @@
+"""Claims are decided by the data: they agree on flows that obey the theory, disagree on others."""
+
+import fakes
+import numpy as np
+import pytest
+
+from experiments.claims import PAPER_CLAIMS
+from experiments.modules.identification import bounded_influence_helps
+from lcnn_flow import Verdict
+
+
+def conclusions(dataset):
+    """Conclusion of every claim by the name of its function."""
+    return {check.__name__: check(dataset).conclusion for check in PAPER_CLAIMS}
+
+
+def spoiled(position, value):
+    """A change of one flow: sets its array, or the part at `position`, to `value`."""
+
+    def change(array):
+        array[position] = value
+        return array
+
+    return change
+
+
+def test_claims_agree_with_flows_that_obey_the_theory(tmp_path):
+    assert set(conclusions(fakes.results(tmp_path)).values()) == {"agrees"}
+
+
+@pytest.mark.parametrize(
+    ("claim", "changes"),
+    [
+        ("risk_decreases", {"risk": spoiled((3, 40), 2.0)}),
+        ("energy_identity", {"energy": spoiled((3, 40), 2.0)}),
+        ("path_length_finite", {"final_path_length": spoiled(3, np.inf)}),
+        ("path_length_finite", {"verdict": spoiled(3, Verdict.DIVERGED)}),
+        ("filters_bounded", {"verdict": spoiled(3, Verdict.DIVERGED)}),
+        ("filters_bounded", {"squared_norms": spoiled((3, -1), np.inf)}),
+        ("gradient_vanishes", {"final_gradient_norm": spoiled(3, 1e-3)}),
+        ("balancedness_conserved", {"balancedness": spoiled((3, 40), 0.07)}),
+        ("flow_converges", {"verdict": spoiled(3, Verdict.DIVERGED)}),
+    ],
+)
+def test_one_flow_that_violates_a_claim_makes_it_disagree(tmp_path, claim, changes):
+    assert conclusions(fakes.results(tmp_path, **changes))[claim] == "disagrees"
+
+
+@pytest.mark.parametrize(
+    "verdict",
+    [Verdict.AT_SADDLE, Verdict.DEGENERATE, Verdict.TIME_LIMIT, Verdict.STEP_LIMIT, Verdict.NOT_FINITE],
+)
+def test_only_the_verdict_converged_counts_as_converged(tmp_path, verdict):
+    dataset = fakes.results(tmp_path, verdict=spoiled(3, verdict))
+    claim = next(check(dataset) for check in PAPER_CLAIMS if check.__name__ == "flow_converges")
+    assert claim.conclusion == "undecided"
+    assert "33 of 36 flows" in claim.observed
+
+
+@pytest.mark.parametrize(
+    ("claim", "changes"),
+    [
+        ("path_length_finite", {"path_length": lambda a: a * np.linspace(0.5, 1, a.shape[1])}),
+        ("filters_bounded", {"squared_norms": lambda a: a * np.geomspace(1, 9, a.shape[1])[:, None]}),
+    ],
+)
+def test_growth_that_has_not_settled_decides_nothing(tmp_path, claim, changes):
+    assert conclusions(fakes.results(tmp_path, **changes))[claim] == "undecided"
+
+
+def test_the_deciding_number_is_the_worst_of_all_flows(tmp_path):
+    dataset = fakes.results(tmp_path, balancedness=spoiled((3, 40), 0.05 + 1e-7))
+    claim = next(check(dataset) for check in PAPER_CLAIMS if check.__name__ == "balancedness_conserved")
+    drift = np.abs(dataset["balancedness"] - dataset["balancedness"].isel(time=0)).max(["time", "interface"])
+    worst = float((drift / dataset["squared_norms"].max(["time", "layer"])).max())
+    assert f"{worst:.1e}" in claim.observed
+    assert claim.conclusion == "agrees"
+
+
+def test_every_cell_has_a_row_of_its_own(tmp_path):
+    dataset = fakes.results(tmp_path)
+    dataset["verdict"][1, 0] = Verdict.DIVERGED
+    claim = next(check(dataset) for check in PAPER_CLAIMS if check.__name__ == "flow_converges")
+    assert [(row[0], row[2]) for row in claim.details] == [
+        ("square", "agrees"),
+        ("l_4", "disagrees"),
+        ("pseudo_huber(0.1)", "agrees"),
+    ]
+
+
+def test_without_trajectories_claims_about_them_are_undecided(tmp_path):
+    text = fakes.CONFIGURATION.replace("times = { start = 1e-3, stop = 1e4, count = 60 }", "")
+    dataset = fakes.results(tmp_path).drop_dims("time")
+    dataset.attrs["configuration"] = text
+    found = conclusions(dataset)
+    assert found["risk_decreases"] == found["path_length_finite"] == "undecided"
+    assert found["flow_converges"] == found["gradient_vanishes"] == "agrees"
+
+
+def test_bounded_influence_is_judged_by_the_error_of_the_filter(tmp_path):
+    dataset = fakes.results(tmp_path)
+    truth = dataset["true_filter"].isel(loss=0)
+    for loss, error in (("square", 0.5), ("pseudo_huber(0.1)", 0.1)):
+        dataset["limit_filter"].loc[{"loss": loss}] = truth * (1 + error)
+    assert bounded_influence_helps(dataset).conclusion == "agrees"
+    dataset["limit_filter"].loc[{"loss": "square"}] = truth * 1.01
+    assert bounded_influence_helps(dataset).conclusion == "disagrees"

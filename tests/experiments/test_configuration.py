@@ -1,0 +1,197 @@
+"""Faults of configurations: all at once, each with its path, the value, what is allowed, and a correction."""
+
+import tomllib
+
+import fakes
+import pytest
+
+import experiments.sweep
+from experiments.errors import UserError
+from experiments.faults import ConfigurationError
+from experiments.loading import load
+
+
+def faults(folder, text=fakes.CONFIGURATION, overrides=(), axes=()):
+    """Faults by path; empty for a good configuration."""
+    file = folder / "some.toml"
+    file.write_text(text)
+    try:
+        load(file, overrides, axes)
+    except ConfigurationError as error:
+        return {fault.path: fault.message for fault in error.faults}
+    return {}
+
+
+def test_all_faults_are_reported_at_once_with_their_paths(tmp_path):
+    found = faults(
+        tmp_path,
+        fakes.CONFIGURATION.replace("seeds = 12", "seeds = 0\nsedes = 3")
+        .replace("std = 0.5", "std = nan")
+        .replace('"identification"', '"identificaton"')
+        .replace("[3, 3, 3]", '[3, "3", 3]')
+        .replace('"white"', '"wite"')
+        .replace("stop = 1e4", "stop = 1e-4")
+        .replace("p = 4", "p = 1"),
+    )
+    assert set(found) == {
+        "seeds",
+        "sedes",
+        "initializer.std",
+        "experiment.module",
+        "network.kernel_sizes[1]",
+        "data.inputs",
+        "flow.times",
+        "sweep.loss[1].p",
+    }
+
+
+def test_an_unknown_key_names_the_allowed_ones_and_the_likely_one(tmp_path):
+    text = fakes.CONFIGURATION.replace("input_shape = 12", "input_shape = 12\nstride = 1")
+    message = faults(tmp_path, text)["network.stride"]
+    assert "allowed here: input_shape, kernel_sizes, strides, channels" in message
+    assert 'did you mean "strides"?' in message
+
+
+def test_an_unknown_kind_names_the_allowed_ones_and_the_likely_one(tmp_path):
+    message = faults(tmp_path, axes=['loss=[{kind="psuedo_huber", delta=1.0}]'])["sweep.loss[0]"]
+    assert '"square", "lp", "pseudo_huber", "generalized_huber", "log_cosh"' in message
+    assert 'did you mean "pseudo_huber"?' in message
+
+
+@pytest.mark.parametrize(
+    ("override", "path", "shown"),
+    [
+        ("flow.rtol=-1", "flow.rtol", "found -1; should be greater than 0"),
+        ("flow.rtol='1e-8'", "flow.rtol", 'found "1e-8"'),
+        ("seeds=1.5", "seeds", "found 1.5"),
+        ("seeds=true", "seeds", "found True"),
+        ("seeds=1000000000000", "seeds", "less than or equal to 10000000"),
+        ("data.noise=inf", "data.noise", "finite number"),
+        ("initializer.std=nan", "initializer.std", "found nan"),
+        ("data=3", "data", "a table is needed here"),
+        ("initializer={kind='gaussian'}", "initializer.std", "missing"),
+        ("network.kernel_sizes=[3, 30]", "network", "layer 2: filter of size 30"),
+        (
+            "data.targets={kind='cascade', filters=[[1.0]]}",
+            "data.targets.filters",
+            "the network has [3, 3, 3]",
+        ),
+        ("data.targets={kind='unrelated'}", "data.targets.kind", "needs a true filter"),
+        (
+            "data={kind='synthetic', inputs={kind='white'}, targets={kind='planted'}}",
+            "data",
+            "samples is missing",
+        ),
+    ],
+)
+def test_a_bad_value_is_refused_with_its_path_and_reason(tmp_path, override, path, shown):
+    found = faults(tmp_path, overrides=[override])
+    assert set(found) == {path}
+    assert shown in found[path]
+
+
+def test_runs_that_the_machine_cannot_hold_are_refused_before_anything_is_computed(tmp_path, monkeypatch):
+    monkeypatch.setattr(experiments.sweep, "physical_memory", lambda: 2**34)
+    assert "GiB for their results" in faults(tmp_path, overrides=["seeds=10000000"])["seeds"]
+    assert "GiB" in faults(tmp_path, overrides=["data.samples=1000000000"])["data.samples"]
+    assert (
+        "cells"
+        in faults(tmp_path, axes=[f"data.seed={list(range(101))}", f"root_seed={list(range(100))}"])["sweep"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("axis", "path", "shown"),
+    [
+        ("data.noise=[]", "sweep.data.noise", "list of values"),
+        ("data.noise=0.1", "sweep.data.noise", "list of values"),
+        ("data.noise=[0.1, 0.1]", "sweep.data.noise", "twice"),
+        ("data.noise=[0.1, -0.1]", "sweep.data.noise[1]", "greater than or equal to 0"),
+        ("flow.times=[{start=1.0, stop=2.0, count=3}]", "sweep.flow.times", "cannot be an axis"),
+        ("seeds=[1, 2]", "sweep.seeds", "cannot be an axis"),
+        ("data.nose=[0.1]", "sweep.data.nose[0]", 'did you mean "noise"?'),
+    ],
+)
+def test_a_bad_axis_is_refused_where_it_was_written(tmp_path, axis, path, shown):
+    found = faults(tmp_path, axes=[axis])
+    assert set(found) == {path}
+    assert shown in found[path]
+
+
+def test_broken_toml_is_reported_with_line_and_column(tmp_path):
+    file = tmp_path / "broken.toml"
+    file.write_text("seeds = 3\nseeds == 4\n")
+    with pytest.raises(UserError, match="line 2, column"):
+        load(file)
+
+
+def test_a_missing_file_suggests_its_neighbour(tmp_path):
+    (tmp_path / "quickstart.toml").write_text("")
+    with pytest.raises(UserError, match=r'did you mean "quickstart.toml"'):
+        load(tmp_path / "quikstart.toml")
+
+
+@pytest.mark.parametrize("override", ["rtol", "=3", "flow.=3", "flow.rtol=[1", "flow.rtol=1 2"])
+def test_a_malformed_override_is_refused(tmp_path, override):
+    file = tmp_path / "some.toml"
+    file.write_text(fakes.CONFIGURATION)
+    with pytest.raises(UserError, match="--set"):
+        load(file, [override])
+
+
+def test_overrides_and_axes_change_the_configuration(tmp_path):
+    file = tmp_path / "some.toml"
+    file.write_text(fakes.CONFIGURATION)
+    sweep = load(file, ["flow.rtol=1e-8", "seeds=3", "loss={kind='square'}"], ["initializer.std=[0.1, 1.0]"])
+    assert sweep.configuration.flow.rtol == 1e-8
+    assert sweep.configuration.seeds == 3
+    assert [axis.path for axis in sweep.axes] == ["initializer.std"]
+    assert [cell.configuration.initializer.std for cell in sweep.cells] == [0.1, 1.0]
+    assert {cell.configuration.loss.kind for cell in sweep.cells} == {"square"}
+
+
+def test_axes_multiply_and_only_shapes_and_kinds_make_compile_groups(tmp_path):
+    file = tmp_path / "some.toml"
+    file.write_text(fakes.CONFIGURATION)
+    sweep = load(file, [], ["data.noise=[0.0, 0.1]", "initializer.std=[0.1, 0.5, 1.0]"])
+    assert sweep.shape == (3, 2, 3)
+    assert len(sweep.cells) == 18
+    assert [len(group) for group in sweep.groups()] == [6, 6, 6]
+    deltas = load(file, [], ['loss=[{kind="pseudo_huber", delta=0.1}, {kind="pseudo_huber", delta=1.0}]'])
+    assert [len(group) for group in deltas.groups()] == [2]
+    powers = load(file, [], ['loss=[{kind="lp", p=3}, {kind="lp", p=4}]'])
+    assert [len(group) for group in powers.groups()] == [1, 1]
+
+
+def test_dotted_and_quoted_axes_are_the_same(tmp_path):
+    base = fakes.CONFIGURATION.split("[sweep]")[0]
+    base = base.replace("[initializer]", '[loss]\nkind = "square"\n[initializer]')
+    sweeps = [
+        fakes.sweep_of(tmp_path, f"{base}[sweep]\n{axis}")
+        for axis in ('"initializer.std" = [0.1, 1.0]', "initializer.std = [0.1, 1.0]")
+    ]
+    assert sweeps[0] == sweeps[1]
+
+
+def test_the_resolved_configuration_reads_back_as_the_same_sweep(tmp_path):
+    sweep = fakes.sweep_of(tmp_path)
+    again = tmp_path / "config.toml"
+    again.write_text(sweep.toml())
+    assert load(again) == sweep
+    assert load(again).toml() == sweep.toml()
+    assert tomllib.loads(sweep.toml())["sweep"]["loss"][1] == {"kind": "lp", "p": 4}
+
+
+def test_a_data_file_is_found_from_the_directory_of_the_configuration(tmp_path):
+    data = "data={kind='file', path='mine.npz'}"
+    text = fakes.CONFIGURATION.replace("identification", "convergence")
+    file = tmp_path / "some.toml"
+    file.write_text(text)
+    assert load(file, [data]).configuration.data.path == str(tmp_path / "mine.npz")
+
+
+def test_axis_names_stay_apart_when_their_last_parts_are_equal(tmp_path):
+    file = tmp_path / "some.toml"
+    file.write_text(fakes.CONFIGURATION)
+    sweep = load(file, [], ["data.targets.std=[0.5, 1.0]", "initializer.std=[0.1, 0.2]"])
+    assert [axis.name for axis in sweep.axes] == ["loss", "data_targets_std", "initializer_std"]

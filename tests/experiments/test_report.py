@@ -1,0 +1,172 @@
+"""Reports come from stored results alone, load nothing from elsewhere, refuse what is no run directory."""
+
+import re
+import shutil
+from html.parser import HTMLParser
+
+import fakes
+import numpy as np
+import pytest
+import xarray as xr
+
+from experiments.errors import UserError
+from experiments.figures.series import panels
+from experiments.report import write_report
+from experiments.results import assemble
+from experiments.store import RunDirectory, open_results
+from experiments.summary import summary_csv
+
+
+@pytest.fixture
+def run_directory(tmp_path):
+    """A directory that holds nothing but results.zarr."""
+    directory = tmp_path / "run"
+    directory.mkdir()
+    RunDirectory(directory).write_results(fakes.results(tmp_path))
+    return directory
+
+
+class Requests(HTMLParser):
+    """Collects everything that a browser would load."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def handle_starttag(self, tag, attrs):
+        for name, value in attrs:
+            loads = name in ("src", "srcset", "data", "poster") or (
+                name == "href" and tag in ("link", "image")
+            )
+            if (
+                (loads or (name.endswith("href") and tag != "a"))
+                and value
+                and not value.startswith(("#", "data:"))
+            ):
+                self.found.append((tag, name, value))
+
+
+def test_the_report_is_rebuilt_from_results_alone_and_loads_nothing(run_directory):
+    path, claims = write_report(run_directory)
+    html = path.read_text()
+    parser = Requests()
+    parser.feed(html)
+    assert parser.found == []
+    assert "<script" not in html
+    assert not re.search(r"@import|url\((?!#)", html)
+    assert len(claims) == html.count('<td class="mark') - sum(
+        len(c.details) for c in claims if len(c.details) > 1
+    )
+    for name in ("risk", "gradient_norm", "path_length", "balancedness_drift", "filters", "filter_error"):
+        assert (run_directory / "figures" / f"{name}.svg").read_bytes().startswith(b"<?xml")
+        assert (run_directory / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert f'<figure id="{name}">' in html
+
+
+def test_identifiers_of_inlined_figures_are_unique_and_all_references_resolve(run_directory):
+    html = write_report(run_directory)[0].read_text()
+    identifiers = re.findall(r'\bid="([^"]+)"', html)
+    assert len(identifiers) == len(set(identifiers))
+    references = set(re.findall(r'xlink:href="#([^"]+)"', html)) | set(re.findall(r"url\(#([^)]+)\)", html))
+    assert references
+    assert references <= set(identifiers)
+
+
+def test_two_reports_of_the_same_results_are_equal(run_directory):
+    first = write_report(run_directory)[0].read_bytes()
+    assert write_report(run_directory)[0].read_bytes() == first
+
+
+def test_a_report_shows_disagreement(tmp_path):
+    def rising(risk):
+        risk[:, 30] = 5.0
+        return risk
+
+    RunDirectory(tmp_path).write_results(fakes.results(tmp_path, risk=rising))
+    html = write_report(tmp_path)[0].read_text()
+    assert "✗ disagrees" in html
+    assert re.search(r"of 8 claims agree with what was seen, \d disagree", html)
+
+
+def test_markup_in_a_title_is_shown_and_not_obeyed(tmp_path):
+    dataset = fakes.results(tmp_path)
+    dataset.attrs["title"] = "<script>alert(1)</script>"
+    RunDirectory(tmp_path).write_results(dataset)
+    assert "<script" not in write_report(tmp_path)[0].read_text()
+
+
+def test_results_open_with_named_dimensions_labels_and_flag_meanings(run_directory):
+    dataset = xr.open_zarr(run_directory / "results.zarr", consolidated=False)
+    assert dataset["risk"].dims == ("loss", "seed", "time")
+    assert dataset["limit_filter"].dims == ("loss", "seed", "tap")
+    assert dataset["squared_norms"].dims == ("loss", "seed", "time", "layer")
+    assert list(dataset["loss"].values) == ["square", "l_4", "pseudo_huber(0.1)"]
+    verdict = dataset["verdict"]
+    meaning = dict(zip(verdict.attrs["flag_values"], verdict.attrs["flag_meanings"].split(), strict=True))
+    assert meaning[0] == "CONVERGED"
+    assert meaning[-1] == "NOT_COMPUTED"
+    assert all("long_name" in v.attrs for v in dataset.data_vars.values())
+    assert all("units" in v.attrs for name, v in dataset.data_vars.items() if name != "verdict")
+
+
+def test_cells_that_were_not_computed_are_said_to_be_missing(tmp_path):
+    sweep = fakes.sweep_of(tmp_path)
+    times = np.concatenate([[0.0], np.geomspace(1e-3, 1e4, 60)])
+    dataset = assemble(sweep, {0: fakes.cell_arrays(times), 2: fakes.cell_arrays(times)}, fakes.MANIFEST)
+    assert (dataset["verdict"].sel(loss="l_4") == -1).all()
+    assert [one.label for one in next(panels(dataset))[1]] == ["square", "pseudo-Huber(0.1)"]
+    RunDirectory(tmp_path).write_results(dataset)
+    assert "12 flows were not computed" in write_report(tmp_path)[0].read_text()
+
+
+def test_cells_of_different_depth_are_filled_up_with_nan(tmp_path):
+    text = fakes.CONFIGURATION.split("[sweep]")[0].replace(
+        "[initializer]", '[loss]\nkind="square"\n[initializer]'
+    )
+    sweep = fakes.sweep_of(tmp_path, f'{text}[sweep]\n"network.kernel_sizes" = [[3, 3, 3], [3, 5]]')
+    times = np.concatenate([[0.0], np.geomspace(1e-3, 1e4, 60)])
+    cells = {0: fakes.cell_arrays(times), 1: fakes.cell_arrays(times, layers=2)}
+    dataset = assemble(sweep, cells, fakes.MANIFEST)
+    assert dataset["squared_norms"].sizes["layer"] == 3
+    assert dataset["squared_norms"].isel(kernel_sizes=1, layer=2).isnull().all()
+    RunDirectory(tmp_path).write_results(dataset)
+    assert write_report(tmp_path)[1][0].conclusion == "agrees"
+
+
+def test_the_summary_has_a_row_a_cell_with_counts_and_quantiles(tmp_path):
+    dataset = fakes.results(tmp_path)
+    dataset["verdict"][1, :5] = 4
+    header, *rows = [line.split(",") for line in summary_csv(dataset).splitlines()]
+    table = [dict(zip(header, row, strict=True)) for row in rows]
+    assert [row["loss"] for row in table] == ["square", "l_4", "pseudo_huber(0.1)"]
+    assert [(row["CONVERGED"], row["TIME_LIMIT"]) for row in table] == [("12", "0"), ("7", "5"), ("12", "0")]
+    risks = dataset["final_risk"].values[0]
+    assert float(table[0]["final_risk_q90"]) == pytest.approx(np.quantile(risks, 0.9), rel=1e-8)
+    error = risks.std(ddof=1) / np.sqrt(12)
+    assert float(table[0]["final_risk_standard_error"]) == pytest.approx(error, rel=1e-8, abs=1e-15)
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "foreign", "truncated", "stripped", "module"])
+def test_a_directory_that_holds_no_results_is_refused_in_one_line(run_directory, damage):
+    store = run_directory / "results.zarr"
+    if damage == "missing":
+        shutil.rmtree(store)
+    elif damage == "empty":
+        shutil.rmtree(store)
+        store.mkdir()
+    elif damage == "foreign":
+        shutil.rmtree(store)
+        xr.Dataset({"a": ("x", np.zeros(3))}).to_zarr(store, consolidated=False)
+    elif damage == "truncated":
+        for chunk in (store / "risk").rglob("0"):
+            if chunk.is_file():
+                chunk.write_bytes(chunk.read_bytes()[:50])
+    else:
+        dataset = open_results(run_directory)
+        dataset.attrs["module"] = "convergance"
+        if damage == "stripped":
+            del dataset.attrs["manifest"]
+        RunDirectory(run_directory).write_results(dataset)
+    with pytest.raises(UserError) as error:
+        write_report(run_directory)
+    assert "\n" not in str(error.value)
