@@ -1,0 +1,35 @@
+"""Data sets and where they come from: synthesis from three independent choices, real signals, files.
+
+INPUTS      White, Autoregressive, LowRank, MissingPatches, Windows
+TARGETS     Planted, Cascade, Filter, Unrelated
+CORRUPTION  noise, Outliers
+"""
+
+from lcnn_flow.data.corruption import Outliers
+from lcnn_flow.data.dataset import Dataset
+from lcnn_flow.data.files import load
+from lcnn_flow.data.inputs import Autoregressive, InputSource, LowRank, MissingPatches, White, Windows
+from lcnn_flow.data.signals import climate, ecg, photograph
+from lcnn_flow.data.synthesis import synthesize
+from lcnn_flow.data.targets import Cascade, Filter, Planted, TargetSource, Unrelated
+
+__all__ = [
+    "Autoregressive",
+    "Cascade",
+    "Dataset",
+    "Filter",
+    "InputSource",
+    "LowRank",
+    "MissingPatches",
+    "Outliers",
+    "Planted",
+    "TargetSource",
+    "Unrelated",
+    "White",
+    "Windows",
+    "climate",
+    "ecg",
+    "load",
+    "photograph",
+    "synthesize",
+]

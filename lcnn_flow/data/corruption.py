@@ -1,0 +1,55 @@
+"""What is added to clean targets: white noise and outliers, relative to their root mean square (rms)."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from lcnn_flow._pytree import pytree
+from lcnn_flow.data._checks import number
+
+__all__ = ["Outliers", "add_noise", "root_mean_square"]
+
+
+@pytree(leaves=("fraction", "scale"))
+class Outliers:
+    """Gross errors: every target entry, with probability `fraction`, gets +-`scale` times the rms.
+
+    Entries are hit independently. The size is constant, the sign random; rms is the root mean square of the
+    clean targets.
+
+    Raises:
+        DataError: fraction outside [0, 1], or scale negative or not finite.
+    """
+
+    fraction: Any
+    scale: Any
+
+    def __init__(self, fraction: float | Array, scale: float | Array = 10.0) -> None:
+        self.fraction = number("Outliers", "fraction", fraction, 0, 1)
+        self.scale = number("Outliers", "scale", scale, 0, math.inf)
+
+    def __call__(self, key: Any, clean: Float[Array, "m ..."]) -> Float[Array, "m ..."]:
+        """What is to be added to targets that were `clean` before any corruption."""
+        key_place, key_sign = jax.random.split(key)
+        hit = jax.random.uniform(key_place, clean.shape, clean.dtype) < jnp.asarray(
+            self.fraction, clean.dtype
+        )
+        size = jnp.asarray(self.scale, clean.dtype) * root_mean_square(clean)
+        sign = jax.random.rademacher(key_sign, clean.shape, clean.dtype)
+        return jnp.where(hit, size * sign, 0.0)
+
+
+def add_noise(key: Any, clean: Float[Array, "m ..."], noise: Any) -> Float[Array, "m ..."]:
+    """`clean` plus white noise of standard deviation `noise` times its root mean square."""
+    size = jnp.asarray(noise, clean.dtype) * root_mean_square(clean)
+    return clean + size * jax.random.normal(key, clean.shape, clean.dtype)
+
+
+def root_mean_square(x: Float[Array, "..."]) -> Float[Array, ""]:
+    """Root of the mean of all squares; the largest entry is divided out first: no square overflows."""
+    largest = jnp.max(jnp.abs(x))
+    unit = jnp.where(largest > 0, largest, 1.0)
+    return largest * jnp.sqrt(jnp.mean((x / unit) ** 2))

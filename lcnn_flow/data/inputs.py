@@ -1,0 +1,229 @@
+"""Where inputs come from: each source is `source(key, arch, samples) -> (m, *arch.sample_shape)`.
+
+The random sources have entries of mean square 1 (White: std^2), so that risks of different sources compare.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from lcnn_flow._pytree import pytree
+from lcnn_flow.architecture import Architecture
+from lcnn_flow.data._checks import check_finite, count, number, real_array
+from lcnn_flow.errors import DataError
+
+__all__ = ["Autoregressive", "InputSource", "LowRank", "MissingPatches", "White", "Windows"]
+
+
+class InputSource(Protocol):
+    """A pure function of the key; `samples` is static, and `None` asks for all that there are."""
+
+    def __call__(self, key: Any, arch: Architecture, samples: int | None) -> Float[Array, "m ..."]:
+        """Inputs of shape (m, *arch.sample_shape)."""
+        ...
+
+
+@pytree(leaves=("std",))
+class White:
+    """Independent N(0, std^2) entries.
+
+    Raises:
+        DataError: std is negative or not finite.
+    """
+
+    std: Any
+
+    def __init__(self, std: float | Array = 1.0) -> None:
+        self.std = number("White", "std", std, 0, math.inf)
+
+    def __call__(self, key: Any, arch: Architecture, samples: int | None) -> Float[Array, "m ..."]:
+        return self.std * _white(key, arch, _needed("White", samples))
+
+
+@pytree(leaves=("rho",))
+class Autoregressive:
+    """Stationary AR(1) signals of unit variance: entries i and j have covariance rho^|i - j|.
+
+    In 2-D the covariance is the product of those along both axes. Channels are independent.
+
+    Raises:
+        DataError: rho is outside (-1, 1).
+    """
+
+    rho: Any
+
+    def __init__(self, rho: float | Array) -> None:
+        self.rho = number("Autoregressive", "rho", rho, -1, 1, open_ends=True)
+
+    def __call__(self, key: Any, arch: Architecture, samples: int | None) -> Float[Array, "m ..."]:
+        x = _white(key, arch, _needed("Autoregressive", samples))
+        rho = jnp.asarray(self.rho, x.dtype)
+        innovation = jnp.sqrt((1 - rho) * (1 + rho))
+
+        def step(previous, noise):
+            current = rho * previous + innovation * noise
+            return current, current
+
+        for axis in range(x.ndim - arch.dimension, x.ndim):
+            first, rest = jnp.split(jnp.moveaxis(x, axis, 0), [1])
+            later = jax.lax.scan(step, first[0], rest)[1]
+            x = jnp.moveaxis(jnp.concatenate([first, later]), 0, axis)
+        return x
+
+
+@pytree(static=("rank",))
+class LowRank:
+    """White inputs in a random subspace of dimension `rank` of the input space, of unit mean square.
+
+    The matrix of all inputs has rank min(rank, samples).
+
+    Raises:
+        DataError: rank is not an integer of at least 1; or, when called, above the dimension of the inputs.
+    """
+
+    rank: int
+
+    def __init__(self, rank: int) -> None:
+        self.rank = count("LowRank", "rank", rank)
+
+    def __call__(self, key: Any, arch: Architecture, samples: int | None) -> Float[Array, "m ..."]:
+        m, dimension = _needed("LowRank", samples), math.prod(arch.sample_shape)
+        if self.rank > dimension:
+            raise DataError(
+                f"LowRank: rank = {self.rank} but inputs have {dimension} entries: use at most {dimension}"
+            )
+        key_basis, key_weights = jax.random.split(key)
+        basis = jnp.linalg.qr(jax.random.normal(key_basis, (dimension, self.rank)))[0]
+        weights = jax.random.normal(key_weights, (m, self.rank)) * math.sqrt(dimension / self.rank)
+        x = jnp.matmul(weights, basis.T, precision=jax.lax.Precision.HIGHEST)
+        return x.reshape(m, *arch.sample_shape)
+
+
+@pytree(static=("taps",))
+class MissingPatches:
+    """White inputs with x[i s_v + tap] = 0 for the listed taps and every output position i.
+
+    The patch matrix has zero columns there: the data say nothing of these entries of the end-to-end filter.
+    Where patches overlap, the zeros of two taps may make the column of a tap between them vanish too.
+
+    Args:
+        taps: indices into the flattened end-to-end filter of one output channel, 0 <= tap < c_0 prod k_v.
+
+    Raises:
+        DataError: a tap is not an integer of at least 0; or, when called, out of range.
+    """
+
+    taps: tuple[int, ...]
+
+    def __init__(self, taps: int | Sequence[int]) -> None:
+        entries = taps if isinstance(taps, Sequence | np.ndarray) else (taps,)
+        self.taps = tuple(count("MissingPatches", "tap", tap, least=0) for tap in entries)
+        if not self.taps:
+            raise DataError("MissingPatches: taps is empty: list at least one tap, or use White()")
+
+    def __call__(self, key: Any, arch: Architecture, samples: int | None) -> Float[Array, "m ..."]:
+        m = _needed("MissingPatches", samples)
+        channels = 1 if arch.channels is None else arch.channels[0]
+        taps_shape = (channels, *arch.end_to_end_kernel_size)
+        keep = np.ones((channels, *arch.input_shape))
+        for tap in self.taps:
+            if tap >= math.prod(taps_shape):
+                raise DataError(
+                    f"MissingPatches: tap {tap} but the end-to-end filter has {math.prod(taps_shape)} "
+                    f"entries: use 0 to {math.prod(taps_shape) - 1}"
+                )
+            channel, *offsets = np.unravel_index(tap, taps_shape)
+            seen = [
+                slice(int(offset), int(offset) + (d - 1) * s + 1, s)
+                for offset, d, s in zip(offsets, arch.spatial_shapes[-1], arch.end_to_end_stride, strict=True)
+            ]
+            keep[(channel, *seen)] = 0
+        x = _white(key, arch, m)
+        return x * jnp.asarray(keep.reshape(1, *arch.sample_shape), x.dtype)
+
+
+@pytree(leaves=("signal",), static=("step",))
+class Windows:
+    """Windows of shape `arch.input_shape`, cut from a real signal or image at every `step`-th position.
+
+    `samples=None` takes all windows, in order; fewer are a random choice without replacement, in order.
+
+    Args:
+        signal: (n,) or (height, width); with c_0 > 1 channels (c_0, n) or (c_0, height, width).
+        step: distance of neighbouring windows, or one number an axis.
+
+    Raises:
+        DataError: signal not finite or not real, or step below 1; or, when called, a signal of the wrong rank
+            or shorter than a window, or more samples than there are windows.
+    """
+
+    signal: Float[Array, "..."]
+    step: int | tuple[int, ...]
+
+    def __init__(self, signal: Any, step: int | Sequence[int] = 1) -> None:
+        self.signal = real_array("signal", signal)
+        check_finite("signal", self.signal)
+        if isinstance(step, Sequence):
+            self.step = tuple(count("Windows", "step", entry) for entry in step)
+        else:
+            self.step = count("Windows", "step", step)
+
+    def __call__(self, key: Any, arch: Architecture, samples: int | None) -> Float[Array, "m ..."]:
+        signal, steps = self._with_channel_axis(arch), self._steps(arch)
+        sizes = tuple(int(n) for n in signal.shape[1:])
+        if any(n < d for n, d in zip(sizes, arch.input_shape, strict=True)):
+            raise DataError(f"Windows: a signal of shape {sizes} has no window of shape {arch.input_shape}")
+        starts = [np.arange(0, n - d + 1, s) for n, d, s in zip(sizes, arch.input_shape, steps, strict=True)]
+        corners = np.stack(np.meshgrid(*starts, indexing="ij"), axis=-1)
+        positions = jnp.asarray(corners.reshape(-1, arch.dimension))
+        total = positions.shape[0]
+        if samples is not None:
+            m = count("Windows", "samples", samples)
+            if m > total:
+                raise DataError(
+                    f"Windows: {m} samples wanted but the signal has {total} windows at step {self.step}: "
+                    f"use at most {total}, a smaller step, or samples=None for all"
+                )
+            if m < total:
+                positions = positions[jnp.sort(jax.random.permutation(key, total)[:m])]
+
+        def window(start):
+            corner = (jnp.zeros((), start.dtype), *start)
+            return jax.lax.dynamic_slice(signal, corner, (signal.shape[0], *arch.input_shape))
+
+        return jax.vmap(window)(positions).reshape(-1, *arch.sample_shape)
+
+    def _with_channel_axis(self, arch: Architecture) -> Float[Array, "c ..."]:
+        channels = 1 if arch.channels is None else arch.channels[0]
+        shape = self.signal.shape
+        if channels == 1 and len(shape) == arch.dimension:
+            return self.signal[None]
+        if len(shape) == arch.dimension + 1 and shape[0] == channels:
+            return self.signal
+        axes = ("length",) if arch.dimension == 1 else ("height", "width")
+        wanted = ", ".join(axes if channels == 1 else (str(channels), *axes))
+        raise DataError(f"Windows: the signal has shape {shape}: this architecture needs ({wanted})")
+
+    def _steps(self, arch: Architecture) -> tuple[int, ...]:
+        steps = (self.step,) * arch.dimension if isinstance(self.step, int) else self.step
+        if len(steps) != arch.dimension:
+            raise DataError(
+                f"Windows: step = {steps} has {len(steps)} numbers for {arch.dimension} axes: write one "
+                "number, or one an axis"
+            )
+        return steps
+
+
+def _needed(source: str, samples: int | None) -> int:
+    if samples is None:
+        raise DataError(f"samples = None: {source}() has no end; write for example samples=64")
+    return count(source, "samples", samples)
+
+
+def _white(key: Any, arch: Architecture, samples: int) -> Float[Array, "m ..."]:
+    return jax.random.normal(key, (samples, *arch.sample_shape))

@@ -1,0 +1,131 @@
+"""Where clean targets come from: each source is `source(key, arch, inputs) -> (targets, true_filter)`.
+
+`true_filter` is the end-to-end filter v that maps the inputs to the targets, or `None` where there is none.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from lcnn_flow._pytree import pytree
+from lcnn_flow.architecture import Architecture
+from lcnn_flow.data._checks import check_finite, number, real_array
+from lcnn_flow.errors import DataError
+from lcnn_flow.initializers import gaussian
+from lcnn_flow.network import Params, apply, end_to_end_filter, patches
+
+__all__ = ["Cascade", "Filter", "Planted", "TargetSource", "Unrelated"]
+
+
+class TargetSource(Protocol):
+    """A pure function of key and inputs."""
+
+    def __call__(
+        self, key: Any, arch: Architecture, inputs: Float[Array, "m ..."]
+    ) -> tuple[Float[Array, "m ..."], Float[Array, "..."] | None]:
+        """Targets of shape (m, *arch.output_shape), and the end-to-end filter that made them or None."""
+        ...
+
+
+@pytree(leaves=("std",))
+class Planted:
+    """Outputs of a network of the same architecture with random N(0, std^2) filters: attainable targets.
+
+    Raises:
+        DataError: std is negative or not finite.
+    """
+
+    std: Any
+
+    def __init__(self, std: float | Array = 0.6) -> None:
+        self.std = number("Planted", "std", std, 0, math.inf)
+
+    def __call__(
+        self, key: Any, arch: Architecture, inputs: Float[Array, "m ..."]
+    ) -> tuple[Float[Array, "m ..."], Float[Array, "..."]]:
+        filters = gaussian(jnp.asarray(self.std, inputs.dtype))(key, arch)
+        return Cascade(filters)(key, arch, inputs)
+
+
+@pytree(leaves=("filters",))
+class Cascade:
+    """Outputs of the same architecture with given filters: attainable targets.
+
+    Args:
+        filters: one filter a layer, with the shapes `arch.layer_shapes`.
+
+    Raises:
+        DataError: an entry is not finite.
+        ArchitectureError: when called, filters that do not fit the architecture.
+    """
+
+    filters: Params
+
+    def __init__(self, filters: Sequence[Any]) -> None:
+        self.filters = tuple(real_array(f"filters[{i}]", w) for i, w in enumerate(filters))
+        for i, w in enumerate(self.filters):
+            check_finite(f"filters[{i}]", w)
+
+    def __call__(
+        self, key: Any, arch: Architecture, inputs: Float[Array, "m ..."]
+    ) -> tuple[Float[Array, "m ..."], Float[Array, "..."]]:
+        del key
+        filters = tuple(w.astype(inputs.dtype) for w in self.filters)
+        return apply(arch, filters, inputs), end_to_end_filter(arch, filters)
+
+
+@pytree(leaves=("v",))
+class Filter:
+    """One convolution with any end-to-end filter v, attainable by the architecture or not.
+
+    Args:
+        v: shape `arch.end_to_end_filter_shape`: (*k_v,), with channels (c_N, c_0, *k_v).
+
+    Raises:
+        DataError: an entry is not finite; or, when called, a shape that does not fit the architecture.
+    """
+
+    v: Float[Array, "..."]
+
+    def __init__(self, v: Any) -> None:
+        self.v = real_array("v", v)
+        check_finite("v", self.v)
+
+    def __call__(
+        self, key: Any, arch: Architecture, inputs: Float[Array, "m ..."]
+    ) -> tuple[Float[Array, "m ..."], Float[Array, "..."]]:
+        del key
+        if self.v.shape != arch.end_to_end_filter_shape:
+            raise DataError(
+                f"Filter: v has shape {self.v.shape}: the end-to-end filter of this architecture has shape "
+                f"{arch.end_to_end_filter_shape}"
+            )
+        v = self.v.astype(inputs.dtype)
+        rows = v.reshape(1 if arch.channels is None else arch.channels[-1], -1)
+        windows = patches(arch, inputs)
+        targets = jnp.einsum("moq,cq->mco", windows, rows, precision=jax.lax.Precision.HIGHEST)
+        return targets.reshape(inputs.shape[0], *arch.output_shape), v
+
+
+@pytree(leaves=("std",))
+class Unrelated:
+    """White N(0, std^2) targets that have nothing to do with the inputs; no true filter.
+
+    Raises:
+        DataError: std is negative or not finite.
+    """
+
+    std: Any
+
+    def __init__(self, std: float | Array = 1.0) -> None:
+        self.std = number("Unrelated", "std", std, 0, math.inf)
+
+    def __call__(
+        self, key: Any, arch: Architecture, inputs: Float[Array, "m ..."]
+    ) -> tuple[Float[Array, "m ..."], None]:
+        noise = jax.random.normal(key, (inputs.shape[0], *arch.output_shape), inputs.dtype)
+        return jnp.asarray(self.std, inputs.dtype) * noise, None
