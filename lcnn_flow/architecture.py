@@ -208,7 +208,8 @@ def _per_layer(name: str, entries: Any, dimension: int) -> tuple[tuple[int, ...]
     """Brings one entry a layer to a tuple with one number an axis."""
     layers = []
     for number, entry in enumerate(_tuple(name, entries), start=1):
-        sizes = (entry,) * dimension if isinstance(entry, int) else _tuple(name, entry)
+        several = isinstance(entry, Iterable) and not isinstance(entry, str)
+        sizes = tuple(entry) if several else (entry,) * dimension
         if len(sizes) != dimension:
             raise ArchitectureError(
                 f"{name}, layer {number}: {entry!r} has {len(sizes)} numbers for {_KINDS[dimension]} input: "
