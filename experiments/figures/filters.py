@@ -93,7 +93,7 @@ def filter_error(dataset: xr.Dataset) -> Drawing | None:
 def _by_category(dataset: xr.Dataset) -> Figure:
     facets = list(panels(dataset))
     count = max(len(series) for _, series in facets)
-    figure, axes = canvas(len(facets), 1, 0.9 + 0.36 * count, sharex=True)
+    figure, axes = canvas(len(facets), 1, 0.9 + 0.42 * count, sharex=True)
     for panel, (title, series) in zip(axes, facets, strict=True):
         for row, one in enumerate(series):
             errors = relative_error(one.data)

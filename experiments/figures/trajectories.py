@@ -46,8 +46,8 @@ def gradient_norm(dataset: xr.Dataset) -> Drawing | None:
         "gradient_norm",
         "Gradient",
         figure,
-        "Norm of the gradient against time, relative to its initial value: median and 10% to 90% band over the "
-        "seeds. The theory expects it to tend to zero for every loss. In the grey region it is below the "
+        "Norm of the gradient against time, relative to its initial value: median and 10% to 90% band over "
+        "the seeds. The theory expects it to tend to zero for every loss. In the grey region it is below the "
         "tolerance of the verdict, and the curves show no more than the error of the integration; the limit "
         "itself is computed by Newton's method." + held_fixed(dataset),
     )

@@ -35,7 +35,9 @@ def _number_or_lists(value: Any) -> Any:
     return _number_or_list(value)
 
 
-_Strides = Annotated[int | tuple[int | tuple[int, ...], ...], PlainValidator(_number_or_lists)]
+_Strides = Annotated[
+    Any, PlainValidator(_number_or_lists)
+]  # typed as Any: pydantic warns on writing the union
 
 
 class Experiment(Model):
