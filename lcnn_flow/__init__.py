@@ -1,8 +1,15 @@
 """Gradient flow of linear convolutional networks: flows to their limits, each with a verdict that can be trusted."""
 
+from lcnn_flow import data, initializers, losses, solvers, theory
 from lcnn_flow.architecture import Architecture
+from lcnn_flow.data import Dataset
+from lcnn_flow.ensemble import gradient_flow_ensemble
 from lcnn_flow.errors import ArchitectureError, DataError, FlowError, LcnnFlowError, LossError, RiskError
+from lcnn_flow.flow import Flow, Trajectory, gradient_flow
+from lcnn_flow.flow_settings import log_times
 from lcnn_flow.network import apply, end_to_end_filter
+from lcnn_flow.risk import EmpiricalRisk
+from lcnn_flow.verdict import Verdict, summary
 
 __version__ = "0.1.0"
 
@@ -10,10 +17,24 @@ __all__ = [
     "Architecture",
     "ArchitectureError",
     "DataError",
+    "Dataset",
+    "EmpiricalRisk",
+    "Flow",
     "FlowError",
     "LcnnFlowError",
     "LossError",
     "RiskError",
+    "Trajectory",
+    "Verdict",
     "apply",
+    "data",
     "end_to_end_filter",
+    "gradient_flow",
+    "gradient_flow_ensemble",
+    "initializers",
+    "log_times",
+    "losses",
+    "solvers",
+    "summary",
+    "theory",
 ]

@@ -45,9 +45,7 @@ def _elementwise(formula: Callable[..., Array], slope: Callable[..., Array]) -> 
                     arguments[i] = parameter
                 return formula(*arguments)
 
-            tangent = jax.jvp(
-                of_moving, tuple(primals[i] for i in moving), tuple(tangents[i] for i in moving)
-            )[1]
+            tangent = jax.jvp(of_moving, tuple(primals[i] for i in moving), tuple(tangents[i] for i in moving))[1]
             total = tangent if total is None else total + tangent
         return value, jnp.zeros_like(value) if total is None else total
 

@@ -102,9 +102,7 @@ def scaled(norms: Sequence[float] | Float[Array, " depth"], base: Initializer | 
                 f"scaled: norms has shape {lengths.shape} for {arch.depth} layers: write one norm a layer, "
                 f"for example {(1.0,) * arch.depth}"
             )
-        return tuple(
-            lengths[layer].astype(w.dtype) * _direction(w) for layer, w in enumerate(draw(key, arch))
-        )
+        return tuple(lengths[layer].astype(w.dtype) * _direction(w) for layer, w in enumerate(draw(key, arch)))
 
     return initialize
 

@@ -299,9 +299,7 @@ class Custom(Loss):
         return self._theory or LossTheory(analytic=None, convex=None, coercive=None)
 
 
-LOSSES: dict[str, type[Loss]] = {
-    loss.name: loss for loss in (Square, Lp, PseudoHuber, GeneralizedHuber, LogCosh)
-}
+LOSSES: dict[str, type[Loss]] = {loss.name: loss for loss in (Square, Lp, PseudoHuber, GeneralizedHuber, LogCosh)}
 """Every loss that numbers alone describe, by name (`Custom` needs a function)."""
 
 

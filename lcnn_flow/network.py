@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 from lcnn_flow.architecture import Architecture
 from lcnn_flow.errors import ArchitectureError
 
-__all__ = ["Params", "apply", "end_to_end_filter", "patches"]
+__all__ = ["Params", "apply", "end_to_end_filter", "patches", "ravel", "unravel"]
 
 Params = tuple[Float[Array, "..."], ...]
 """One filter a layer, first layer first, with the shapes `Architecture.layer_shapes`."""
@@ -67,9 +67,7 @@ def end_to_end_filter(arch: Architecture, params: Params) -> Float[Array, "..."]
     arch.check_params(params)
     layers = list(zip(params, arch.cumulative_strides, strict=True))
     if arch.channels is None:
-        return reduce(
-            lambda v, layer: _compose(v, layer[0], layer[1], jnp.multiply), layers[1:], layers[0][0]
-        )
+        return reduce(lambda v, layer: _compose(v, layer[0], layer[1], jnp.multiply), layers[1:], layers[0][0])
     return reduce(lambda v, layer: _compose(v, layer[0], layer[1], _mix_channels), layers[1:], layers[0][0])
 
 
@@ -88,6 +86,20 @@ def patches(arch: Architecture, inputs: Float[Array, "m ..."]) -> Float[Array, "
     outputs, taps = [2 + 2 * i for i in range(dim)], [3 + 2 * i for i in range(dim)]
     x = jnp.transpose(x, (0, *outputs, 1, *taps))
     return x.reshape(inputs.shape[0], math.prod(d_n), -1)
+
+
+def ravel(params: Params) -> Float[Array, " n"]:
+    """All filters as one vector, layer by layer: the coordinates of gradients, Hessians and flows."""
+    return jnp.concatenate([jnp.ravel(w) for w in params])
+
+
+def unravel(arch: Architecture, vector: Float[Array, " n"]) -> Params:
+    """Inverse of `ravel`: a vector of `arch.num_parameters` entries as a tuple of filters."""
+    sizes = [math.prod(shape) for shape in arch.layer_shapes]
+    ends = list(itertools.accumulate(sizes))
+    return tuple(
+        vector[end - size : end].reshape(shape) for end, size, shape in zip(ends, sizes, arch.layer_shapes, strict=True)
+    )
 
 
 def _compose(v, w, spacing, product):

@@ -28,11 +28,7 @@ def real_array(name: str, value: Any) -> jax.Array:
         if array.dtype.kind not in "biuf" and not jnp.issubdtype(array.dtype, jnp.floating):
             raise DataError(f"{name} holds {array.dtype} values: pass an array of real numbers")
         # JAX has neither foreign byte orders nor extended precision
-        value = (
-            array.astype(np.float64)
-            if array.dtype.itemsize > 8
-            else array.astype(array.dtype.newbyteorder("="))
-        )
+        value = array.astype(np.float64) if array.dtype.itemsize > 8 else array.astype(array.dtype.newbyteorder("="))
     elif jnp.issubdtype(value.dtype, jnp.complexfloating):
         raise DataError(f"{name} holds {value.dtype} values: pass an array of real numbers")
     return as_float_array(value)

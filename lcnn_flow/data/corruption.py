@@ -34,9 +34,7 @@ class Outliers:
     def __call__(self, key: Any, clean: Float[Array, "m ..."]) -> Float[Array, "m ..."]:
         """What is to be added to targets that were `clean` before any corruption."""
         key_place, key_sign = jax.random.split(key)
-        hit = jax.random.uniform(key_place, clean.shape, clean.dtype) < jnp.asarray(
-            self.fraction, clean.dtype
-        )
+        hit = jax.random.uniform(key_place, clean.shape, clean.dtype) < jnp.asarray(self.fraction, clean.dtype)
         size = jnp.asarray(self.scale, clean.dtype) * root_mean_square(clean)
         sign = jax.random.rademacher(key_sign, clean.shape, clean.dtype)
         return jnp.where(hit, size * sign, 0.0)

@@ -35,9 +35,7 @@ class Dataset:
     weights: Float[Array, " m"] | None
     true_filter: Float[Array, "..."] | None
 
-    def __init__(
-        self, inputs: Any, targets: Any, weights: Any | None = None, true_filter: Any | None = None
-    ) -> None:
+    def __init__(self, inputs: Any, targets: Any, weights: Any | None = None, true_filter: Any | None = None) -> None:
         self.inputs = real_array("inputs", inputs)
         self.targets = real_array("targets", targets)
         self.weights = None if weights is None else real_array("weights", weights)

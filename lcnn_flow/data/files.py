@@ -51,9 +51,7 @@ def load(
     if suffix == ".npz" and split is not None:
         raise DataError(f"{file}: split is for .npy and .csv: an .npz file names its arrays")
     if suffix != ".npz" and (inputs is not None or targets is not None):
-        raise DataError(
-            f"{file}: inputs and targets name arrays of an .npz file: for {suffix} write split=d_0"
-        )
+        raise DataError(f"{file}: inputs and targets name arrays of an .npz file: for {suffix} write split=d_0")
     try:
         if suffix == ".npz":
             fields = _read_npz(file, inputs or "inputs", targets or "targets")
@@ -99,14 +97,10 @@ def _read_npz(file: Path, inputs: str, targets: str) -> dict[str, np.ndarray]:
         for name in (inputs, targets):
             if name not in sizes:
                 found = ", ".join(map(repr, sizes)) or "none"
-                raise DataError(
-                    f"no array {name!r}; arrays are: {found}; write inputs=, targets= to name them"
-                )
+                raise DataError(f"no array {name!r}; arrays are: {found}; write inputs=, targets= to name them")
         unknown = sorted(set(sizes) - {inputs, targets, *_OPTIONAL})
         if unknown:
-            raise DataError(
-                f"unknown array {unknown[0]!r}: besides inputs and targets only {', '.join(_OPTIONAL)} fit"
-            )
+            raise DataError(f"unknown array {unknown[0]!r}: besides inputs and targets only {', '.join(_OPTIONAL)} fit")
         if sum(sizes.values()) > _MAX_BYTES:
             raise DataError(f"holds {sum(sizes.values())} bytes: at most {_MAX_BYTES} are read")
         for name, size in sizes.items():
@@ -147,8 +141,7 @@ def _check_header(stream: Any, name: str, size: int) -> None:
     declared = math.prod(shape) * dtype.itemsize
     if stream.tell() + declared != size:
         raise DataError(
-            f"{name} is truncated or damaged: shape {shape} takes {declared} bytes, "
-            f"{size - stream.tell()} are there"
+            f"{name} is truncated or damaged: shape {shape} takes {declared} bytes, {size - stream.tell()} are there"
         )
 
 
@@ -166,14 +159,10 @@ def _read_csv(file: Path, split: int | None) -> dict[str, np.ndarray]:
                     header = [cell.strip() for cell in cells]
                     continue
             if len(cells) != columns:
-                raise DataError(
-                    f"line {reader.line_num} has {len(cells)} cells, the first one {columns}: complete it"
-                )
+                raise DataError(f"line {reader.line_num} has {len(cells)} cells, the first one {columns}: complete it")
             for column, cell in enumerate(cells, start=1):
                 if not _is_number(cell):
-                    raise DataError(
-                        f"line {reader.line_num}, column {column}: {cell!r} is not a finite number"
-                    )
+                    raise DataError(f"line {reader.line_num}, column {column}: {cell!r} is not a finite number")
                 values.append(float(cell))
             rows += 1
     if not rows:
@@ -182,9 +171,7 @@ def _read_csv(file: Path, split: int | None) -> dict[str, np.ndarray]:
     if split is not None:
         return _split_columns(table, split)
     if header is None:
-        raise DataError(
-            "no header x0, x1, ..., y0, y1, ...: write one, or give split = number of input columns"
-        )
+        raise DataError("no header x0, x1, ..., y0, y1, ...: write one, or give split = number of input columns")
     return _named_columns(table, header)
 
 

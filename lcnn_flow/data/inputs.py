@@ -94,9 +94,7 @@ class LowRank:
     def __call__(self, key: Any, arch: Architecture, samples: int | None) -> Float[Array, "m ..."]:
         m, dimension = _needed("LowRank", samples), math.prod(arch.sample_shape)
         if self.rank > dimension:
-            raise DataError(
-                f"LowRank: rank = {self.rank} but inputs have {dimension} entries: use at most {dimension}"
-            )
+            raise DataError(f"LowRank: rank = {self.rank} but inputs have {dimension} entries: use at most {dimension}")
         key_basis, key_weights = jax.random.split(key)
         basis = jnp.linalg.qr(jax.random.normal(key_basis, (dimension, self.rank)))[0]
         weights = jax.random.normal(key_weights, (m, self.rank)) * math.sqrt(dimension / self.rank)

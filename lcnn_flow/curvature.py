@@ -1,0 +1,99 @@
+"""Second-order tests at a point: the Hessian modulo symmetries, the local Polyak-Lojasiewicz test, growth.
+
+At a critical point the Hessian vanishes along the symmetry directions, so its signature is read off on their
+orthogonal complement. Where it is singular there (rank-deficient data), convergence may still be exponential, to a
+manifold of minimisers: with J = dv/dw, grad L = J^T grad l(v), and l satisfies a Polyak-Lojasiewicz inequality in
+the end-to-end filter when rho'' > 0; if J^T is injective on the row space of P, then so does L.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from lcnn_flow.invariants import symmetry_basis
+from lcnn_flow.network import end_to_end_filter, unravel
+from lcnn_flow.risk import EmpiricalRisk
+
+__all__ = ["Curvature", "curvature", "growth_rate", "satisfies_local_pl"]
+
+
+class Curvature(NamedTuple):
+    """Signature of the Hessian on the complement of the symmetry directions."""
+
+    index: Int[Array, ""]
+    """Number of negative eigenvalues."""
+    nullity: Int[Array, ""]
+    """Number of eigenvalues that count as zero."""
+    smallest: Float[Array, ""]
+    """Smallest eigenvalue."""
+    largest: Float[Array, ""]
+    """Largest absolute eigenvalue."""
+
+
+def curvature(
+    risk: EmpiricalRisk, vector: Float[Array, " n"], zero: Float[Array, ""] | float | None = None
+) -> Curvature:
+    """Signature of the Hessian at the raveled filters, modulo the symmetry directions.
+
+    Args:
+        risk: the empirical risk.
+        vector: raveled filters, at or near a critical point.
+        zero: eigenvalues up to `zero` times the largest absolute one count as 0; eps^(2/3) by default, 4e-11 in
+            float64, which is right for points known to rounding.
+    """
+    if zero is None:
+        zero = jnp.finfo(vector.dtype).eps ** (2 / 3)
+    hessian = risk.hessian(vector)
+    basis, counts = symmetry_basis(risk.arch, vector)
+    basis = basis * counts[None, :]
+    along = jnp.matmul(basis, basis.T, precision=lax.Precision.HIGHEST)
+    across = jnp.eye(vector.size, dtype=vector.dtype) - along
+    projected = jnp.matmul(jnp.matmul(across, hessian), across, precision=lax.Precision.HIGHEST)
+    projected = (projected + projected.T) / 2
+    lift = jnp.linalg.norm(projected)  # bounds every eigenvalue, so the symmetry directions come last
+    eigenvalues = jnp.linalg.eigvalsh(projected + 2 * lift * along)
+    present = jnp.arange(vector.size) < vector.size - jnp.sum(counts)
+    sizes = jnp.where(present, jnp.abs(eigenvalues), 0)
+    largest = jnp.max(sizes)
+    null = present & (sizes <= zero * largest)
+    index = jnp.sum(present & ~null & (eigenvalues < 0))
+    return Curvature(index.astype(jnp.int32), jnp.sum(null).astype(jnp.int32), eigenvalues[0], largest)
+
+
+def satisfies_local_pl(risk: EmpiricalRisk, vector: Float[Array, " n"]) -> Bool[Array, ""]:
+    """Whether the local Polyak-Lojasiewicz test passes at a critical point: rank(P J) = rank(P) and rho'' > 0.
+
+    It then is a global minimum over all end-to-end filters (grad l(v) = 0 for a convex loss), and the flow converges
+    to it exponentially. Ranks are read off the curvature l''(v) of every output channel, whose kernel is that of P
+    while rho'' > 0: eigenvalues up to eps^(2/3) times the largest count as 0. False for `form="layers"`, which
+    keeps no patch matrix.
+    """
+    form = risk.filter_risk
+    if form is None:
+        return jnp.asarray(False)
+    params = unravel(risk.arch, vector)
+    rows = 1 if risk.arch.channels is None else risk.arch.channels[-1]
+    inner = form.hessian(end_to_end_filter(risk.arch, params).reshape(rows, -1))
+    zero = jnp.finfo(vector.dtype).eps ** (2 / 3)
+    eigenvalues, axes = jnp.linalg.eigh(inner)
+    seen = eigenvalues > zero * jnp.max(jnp.abs(eigenvalues))
+    convex = jnp.all(eigenvalues > -zero * jnp.max(jnp.abs(eigenvalues)))
+    jacobian = risk.filter_jacobian(vector).reshape(rows, -1, vector.size)
+    moves = jnp.einsum("cqp,cqn->cpn", axes, jacobian, precision=lax.Precision.HIGHEST).reshape(-1, vector.size)
+    seen = seen.reshape(-1)
+    moves = jnp.where(seen[:, None], moves, 0)
+    gram = jnp.matmul(moves, moves.T, precision=lax.Precision.HIGHEST)
+    size = jnp.max(jnp.abs(gram))
+    weakest = jnp.min(jnp.linalg.eigvalsh(gram + jnp.diag(jnp.where(seen, 0, 2 * gram.shape[0] * size))))
+    return convex & jnp.any(seen) & (weakest > zero * size)
+
+
+def growth_rate(vector: Float[Array, " n"], gradient: Float[Array, " n"], time: Float[Array, ""]) -> Float[Array, ""]:
+    """s = -t <w, grad L> / |w|^2 = d log|w| / d log t: the exponent of a power law of growth; dimensionless.
+
+    It tends to the exponent where the filters grow like a power of time, and to 0 where they converge.
+    """
+    square = jnp.sum(vector**2)
+    return jnp.where(square > 0, -time * jnp.sum(vector * gradient) / jnp.where(square > 0, square, 1), 0)

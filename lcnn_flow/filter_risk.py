@@ -1,0 +1,170 @@
+"""The empirical risk as a function of the end-to-end filter, with the data reduced once.
+
+A linear convolutional network sees its data only through the patch matrix P, whose rows are all windows that
+the end-to-end filter v meets: the residuals are r = P v - y, so the risk is L = l(v), l(v) = sum_i w_i rho(r_i).
+`PatchForm` keeps P. For the square loss QR of [P, y] reduces the data to q numbers a row: `QuadraticForm`, whose
+cost is independent of the number of samples.
+
+Shapes: V is (c, q), one row an output channel (c = 1 without channels), q = c_0 prod k_v.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from lcnn_flow._pytree import pytree
+
+__all__ = ["PatchForm", "QuadraticForm"]
+
+_HIGHEST = lax.Precision.HIGHEST
+
+
+@pytree(leaves=("loss", "patches", "targets", "weights", "patch_size"))
+class PatchForm:
+    """l(V) = sum_i w_i sum_c rho(P V^T - Y), for any loss.
+
+    Args:
+        loss: elementwise loss.
+        patches: P, (rows, q).
+        targets: Y, (rows, c).
+        weights: w, (rows,), summing to the number of rows a sample.
+    """
+
+    def __init__(self, loss: Any, patches: Array, targets: Array, weights: Array) -> None:
+        self.loss = loss
+        self.patches = patches
+        self.targets = targets
+        self.weights = weights
+        self.patch_size = jnp.sqrt(jnp.sum(weights * jnp.sum(lax.stop_gradient(patches) ** 2, axis=1)))
+
+    @property
+    def target_size(self) -> Float[Array, ""]:
+        """Root of the weighted sum of squared targets."""
+        return jnp.sqrt(jnp.sum(self.weights[:, None] * self.targets**2))
+
+    def residuals(self, V: Float[Array, "c q"]) -> Float[Array, "rows c"]:
+        """P V^T - Y."""
+        return jnp.matmul(self.patches, V.T, precision=_HIGHEST) - self.targets
+
+    def value(self, V: Float[Array, "c q"]) -> Float[Array, ""]:
+        """l(V)."""
+        return jnp.sum(self.weights[:, None] * self.loss(self.residuals(V)))
+
+    def gradient(self, V: Float[Array, "c q"]) -> Float[Array, "c q"]:
+        """dl/dV = (w rho'(r))^T P."""
+        weighted = self.weights[:, None] * self.loss.derivative(self.residuals(V))
+        return jnp.matmul(weighted.T, self.patches, precision=_HIGHEST)
+
+    def hessian(self, V: Float[Array, "c q"]) -> Float[Array, "c q q"]:
+        """Second derivative, block diagonal in the output channels: P^T diag(w rho''(r)) P a channel."""
+        curvature = self.weights[:, None] * self.loss.second_derivative(self.residuals(V))
+        return jnp.einsum("rq,rc,rp->cqp", self.patches, curvature, self.patches, precision=_HIGHEST)
+
+    def slope(self, V: Float[Array, "c q"]) -> Float[Array, ""]:
+        """Root mean square of rho' at |P V^T| + |Y|: the slope without cancellation in the residuals."""
+        size = jnp.abs(self.residuals(V) + self.targets) + jnp.abs(self.targets)
+        return jnp.sqrt(jnp.sum(self.weights[:, None] * self.loss.derivative(size) ** 2))
+
+
+@pytree(leaves=("factor", "image", "rest", "gram", "moment", "energy", "patch_size"))
+class QuadraticForm:
+    """l(V) = (|R V^T - C|^2 + s^2)/2 for the square loss, from QR of sqrt(w) [P, Y].
+
+    R keeps the risk accurate near interpolation, where the normal equations P^T P lose it to cancellation. The
+    derivative with respect to data goes through the moments G = P^T w P, B = Y^T w P and |y|^2, which are
+    polynomial in the data; the derivative of QR itself does not exist for rank-deficient data.
+
+    Args:
+        patches, targets, weights: as in `PatchForm`.
+    """
+
+    def __init__(self, patches: Array, targets: Array, weights: Array) -> None:
+        q = patches.shape[1]
+        root = jnp.sqrt(lax.stop_gradient(weights))[:, None]
+        stacked = root * lax.stop_gradient(jnp.concatenate([patches, targets], axis=1))
+        triangle = jnp.linalg.qr(stacked, mode="r")
+        self.factor = triangle[:q, :q]
+        self.image = triangle[:q, q:]
+        self.rest = jnp.sum(triangle[q:, q:] ** 2)
+        weighted = weights[:, None] * patches
+        self.gram = jnp.matmul(weighted.T, patches, precision=_HIGHEST)
+        self.moment = jnp.matmul(targets.T, weighted, precision=_HIGHEST)
+        self.energy = jnp.sum(weights[:, None] * targets**2)
+        self.patch_size = jnp.sqrt(jnp.trace(lax.stop_gradient(self.gram)))
+
+    @property
+    def target_size(self) -> Float[Array, ""]:
+        """Root of the weighted sum of squared targets."""
+        return jnp.sqrt(self.energy)
+
+    def value(self, V: Float[Array, "c q"]) -> Float[Array, ""]:
+        """l(V)."""
+        return _quadratic_value(V, self)
+
+    def gradient(self, V: Float[Array, "c q"]) -> Float[Array, "c q"]:
+        """dl/dV = (R V^T - C)^T R."""
+        return _quadratic_gradient(V, self)
+
+    def hessian(self, V: Float[Array, "c q"]) -> Float[Array, "c q q"]:
+        """Second derivative: the same matrix G in every output channel."""
+        return jnp.broadcast_to(self.gram, (V.shape[0], *self.gram.shape))
+
+    def slope(self, V: Float[Array, "c q"]) -> Float[Array, ""]:
+        """Root mean square of |P V^T| + |Y|, to the triangle inequality, as `PatchForm.slope` for rho' = r."""
+        prediction = jnp.matmul(self.factor, V.T, precision=_HIGHEST)
+        return jnp.sqrt(jnp.sum(prediction**2)) + jnp.sqrt(jnp.sum(self.image**2) + self.rest)
+
+
+def _misfit(V: Array, form: QuadraticForm) -> Array:
+    return jnp.matmul(form.factor, V.T, precision=_HIGHEST) - form.image
+
+
+@jax.custom_jvp
+def _quadratic_value(V: Array, form: QuadraticForm) -> Array:
+    return (jnp.sum(_misfit(V, form) ** 2) + form.rest) / 2
+
+
+def _quadratic_value_jvp(primals, tangents):
+    V, form = primals
+    dV, dform = tangents
+    tangent = jnp.zeros((), V.dtype)
+    if _perturbed(dV):
+        tangent += jnp.sum(_quadratic_gradient(V, form) * dV)
+    if _perturbed(dform.gram):
+        tangent += jnp.sum(V * jnp.matmul(V, dform.gram, precision=_HIGHEST)) / 2
+    if _perturbed(dform.moment):
+        tangent -= jnp.sum(V * dform.moment)
+    if _perturbed(dform.energy):
+        tangent += dform.energy / 2
+    return _quadratic_value(V, form), tangent
+
+
+_quadratic_value.defjvp(_quadratic_value_jvp, symbolic_zeros=True)
+
+
+@jax.custom_jvp
+def _quadratic_gradient(V: Array, form: QuadraticForm) -> Array:
+    return jnp.matmul(_misfit(V, form).T, form.factor, precision=_HIGHEST)
+
+
+def _quadratic_gradient_jvp(primals, tangents):
+    V, form = primals
+    dV, dform = tangents
+    tangent = jnp.zeros_like(V)
+    if _perturbed(dV):
+        tangent += jnp.matmul(dV, form.gram, precision=_HIGHEST)
+    if _perturbed(dform.gram):
+        tangent += jnp.matmul(V, dform.gram, precision=_HIGHEST)
+    if _perturbed(dform.moment):
+        tangent -= dform.moment
+    return _quadratic_gradient(V, form), tangent
+
+
+_quadratic_gradient.defjvp(_quadratic_gradient_jvp, symbolic_zeros=True)
+
+
+def _perturbed(tangent: Any) -> bool:
+    return not isinstance(tangent, jax.custom_derivatives.SymbolicZero)

@@ -1,0 +1,248 @@
+"""Gradient flow dw/dt = -grad L(w) of the empirical risk, from initial filters to its limit, with a verdict.
+
+diffrax integrates; the end is then tested. A small gradient is not convergence, so a flow counts as CONVERGED only
+when Newton's method on the invariant leaf contracts (`polish`) and the curvature across the symmetries is positive,
+or the local Polyak-Lojasiewicz test passes (`curvature`).
+"""
+
+from typing import Any, NamedTuple
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from lcnn_flow.exchange import equal_filters
+from lcnn_flow.flow_field import EXTRA_STATES, FieldArguments, safe_norm
+from lcnn_flow.flow_search import Span, find_limit, integrate
+from lcnn_flow.flow_settings import FlowSettings, flow_settings
+from lcnn_flow.invariants import conserved
+from lcnn_flow.network import Params, end_to_end_filter, ravel, unravel
+from lcnn_flow.polish import implicit_derivative
+from lcnn_flow.risk import EmpiricalRisk
+from lcnn_flow.verdict import WITH_LIMIT
+
+__all__ = ["Flow", "Trajectory", "gradient_flow", "run_flow"]
+
+_TIME_SPAN = 1e16
+_NORM_SPAN = 1e6
+
+
+class Trajectory(NamedTuple):
+    """The flow at the requested times; entries after `valid_until` are NaN."""
+
+    time: Float[Array, " T"]
+    params: Params
+    """Filters, each with a leading axis T."""
+    risk: Float[Array, " T"]
+    gradient_norm: Float[Array, " T"]
+    end_to_end_filter: Float[Array, "T ..."]
+    squared_norms: Float[Array, "T N"]
+    """|w_l|^2."""
+    balancedness: Float[Array, "T d"]
+    """Conserved quantities: h_l, with channels the upper triangles of all Q_l in a row."""
+    path_length: Float[Array, " T"]
+    """Integral of |grad L|, in units of filters."""
+    energy: Float[Array, " T"]
+    """Integral of |grad L|^2, in units of risk: equals risk(0) - risk(t)."""
+    valid_until: Float[Array, ""]
+    """Last time reached: the last of `time`, or where the flow diverged, ran out of steps or broke."""
+
+
+class Flow(NamedTuple):
+    """Result of `gradient_flow`; under vmap every field has the batch axes in front."""
+
+    verdict: Int[Array, ""]
+    """Code of `Verdict`."""
+    final: Params
+    """Last integrated state."""
+    limit: Params
+    """Critical point that the flow tends to; NaN unless CONVERGED, AT_SADDLE or DEGENERATE (there: `final`)."""
+    risk: Float[Array, ""]
+    """Risk at `final`."""
+    gradient_norm: Float[Array, ""]
+    """|grad L| at `final`."""
+    gradient_tolerance: Float[Array, ""]
+    """gradient_atol + gradient_rtol * scale at `final`."""
+    time: Float[Array, ""]
+    """Time of `final`, in units of squared filter / risk."""
+    steps: Int[Array, ""]
+    """Steps tried, all rounds together."""
+    path_length: Float[Array, ""]
+    """Integral of |grad L| up to `final`."""
+    energy: Float[Array, ""]
+    """Integral of |grad L|^2 up to `final`."""
+    invariant_drift: Float[Array, ""]
+    """Largest change of a conserved quantity from start to `final`, in units of a squared filter."""
+    polish_distance: Float[Array, ""]
+    """|limit - final|, 0 where nothing was polished."""
+    hessian_index: Int[Array, ""]
+    """Number of negative Hessian eigenvalues across the symmetry directions, at the limit."""
+    nullity: Int[Array, ""]
+    """Number of zero Hessian eigenvalues across the symmetry directions, at the limit."""
+    smallest_curvature: Float[Array, ""]
+    """Smallest Hessian eigenvalue across the symmetry directions, at the limit."""
+    growth_rate: Float[Array, ""]
+    """d log|w| / d log t at `final`."""
+    limit_is_isolated: Bool[Array, ""]
+    """The limit is an isolated critical point on its invariant leaf; never so with channels."""
+    sound: Bool[Array, ""]
+    """The derivative of `limit` exists: CONVERGED to an isolated, polished limit."""
+    trajectory: Trajectory | None
+    """None unless `times` were given."""
+
+
+def gradient_flow(
+    risk: EmpiricalRisk,
+    params: Params,
+    *,
+    times: Any = None,
+    rtol: float | None = None,
+    atol: float | None = None,
+    gradient_rtol: float | None = None,
+    gradient_atol: float = 0.0,
+    max_time: float | None = None,
+    max_steps: int = 4096,
+    norm_bound: float | None = None,
+    solver: diffrax.AbstractSolver | None = None,
+    polish: bool = True,
+    adjoint: diffrax.AbstractAdjoint | None = None,
+    unsound_derivative: str = "nan",
+) -> Flow:
+    """Integrates dw/dt = -grad L(w) from `params` to its limit; works under jit, vmap and differentiation.
+
+    Stops when |grad L| <= gradient_atol + gradient_rtol * scale, where scale is the larger of
+    `risk.gradient_scale` at the start and now: the size the gradient would have if nothing cancelled, so that the
+    units of data and filters change no verdict. The end is polished and tested; where the tests do not pass, the
+    flow is integrated again at a tighter tolerance and goes on, up to a thousandth of the gradient tolerance.
+
+    Time is in units of (squared filter)/risk. Only `limit` (where `sound`) and `trajectory` are differentiable;
+    every other field has derivative 0.
+
+    Args:
+        risk: what is minimised.
+        params: initial filters, as in `Architecture.layer_shapes`.
+        times: increasing times, for example `log_times(1e-3, 1e6, 200)`: the trajectory is wanted too. Integration
+            always reaches the last of them, then goes on to the limit. None: only the limit is wanted.
+        rtol, atol: local error tolerances for the filters; rtol is 1e-3 without `times` and 1e-6 with them (1e-4 in
+            float32), atol is rtol times a tenth of the rms initial filter entry.
+        gradient_rtol: 1e-8 in float64, 1e-4 in float32.
+        gradient_atol: in units of risk/filter.
+        max_time: 1e16 time units |w|/|grad L| (by scale) of the start.
+        max_steps: steps in each round of integration.
+        norm_bound: largest |w| before the flow counts as DIVERGED; 1e6 times the larger of |w(0)| and the filter
+            size that fits the targets.
+        solver: any diffrax solver; `Rodas4()` by default. Rosenbrock methods are given the exact symmetric Hessian.
+        polish: Newton's method on the invariant leaf.
+        adjoint: diffrax adjoint for the trajectory; `diffrax.ForwardMode()` for forward-mode differentiation.
+        unsound_derivative: derivative of `limit` where it does not exist: "nan" or "zero".
+
+    Raises:
+        ArchitectureError: shapes of params do not fit.
+        FlowError: contradictory options, or a tolerance below what the precision resolves.
+    """
+    options = {
+        "times": times,
+        "rtol": rtol,
+        "atol": atol,
+        "gradient_rtol": gradient_rtol,
+        "gradient_atol": gradient_atol,
+        "max_time": max_time,
+        "max_steps": max_steps,
+        "norm_bound": norm_bound,
+        "solver": solver,
+        "polish": polish,
+        "adjoint": adjoint,
+        "unsound_derivative": unsound_derivative,
+    }
+    risk.arch.check_params(params)
+    return _compiled_flow(risk, params, flow_settings(params, **options))
+
+
+def run_flow(risk: EmpiricalRisk, params: Params, settings: FlowSettings) -> Flow:
+    """`gradient_flow` with checked settings, to be compiled by the caller."""
+    start = ravel(params)
+    args, unit, atol = _scales(risk, start, settings)
+    zero = jnp.zeros((), start.dtype)
+    y0 = jnp.concatenate([start, jnp.zeros((EXTRA_STATES,), start.dtype)])
+    no = jnp.asarray(False)
+    span, intact, trajectory = Span(y0, zero, jnp.asarray(0), no, no, None), ~no, None
+    if settings.times is not None:
+        never = args._replace(gradient_atol=zero - 1, gradient_rtol=zero)
+        last = settings.times[-1]
+        span = integrate(never, y0, zero, last, settings, settings.rtol, atol, saving=True)
+        trajectory = _trajectory(risk, settings.times, span.saved, span.time)
+        span, intact = span._replace(saved=None), span.time >= last
+    max_time = _TIME_SPAN * unit if settings.max_time is None else settings.max_time
+    held, initial, *rest = lax.stop_gradient((args, start, span, intact, max_time, atol))
+    end = lax.stop_gradient(find_limit(held, initial, *rest, settings=settings))
+    limit = end.limit
+    if settings.polish:
+        unsound = jnp.nan if settings.unsound_derivative == "nan" else 0.0
+        factor = jnp.where(end.sound, 1.0, unsound).astype(start.dtype)
+        limit = implicit_derivative(limit, start, risk, factor)
+    vector = end.y[:-EXTRA_STATES]
+    has_limit = jnp.isin(end.verdict, jnp.asarray(WITH_LIMIT))
+    drift = jnp.abs(conserved(risk.arch, vector) - conserved(risk.arch, initial))
+    return Flow(
+        verdict=end.verdict,
+        final=unravel(risk.arch, vector),
+        limit=unravel(risk.arch, jnp.where(has_limit, limit, jnp.nan)),
+        risk=held.risk(unravel(risk.arch, vector)),
+        gradient_norm=end.gradient_norm,
+        gradient_tolerance=end.tolerance,
+        time=end.time,
+        steps=end.steps,
+        path_length=end.y[-2],
+        energy=end.y[-1],
+        invariant_drift=jnp.max(drift, initial=0.0),
+        polish_distance=end.polish_distance,
+        hessian_index=end.curvature.index,
+        nullity=end.curvature.nullity,
+        smallest_curvature=end.curvature.smallest,
+        growth_rate=end.growth_rate,
+        limit_is_isolated=end.isolated,
+        sound=end.sound,
+        trajectory=trajectory,
+    )
+
+
+_compiled_flow = eqx.filter_jit(run_flow)
+
+
+def _scales(risk: EmpiricalRisk, start: Array, settings: FlowSettings) -> tuple[FieldArguments, Array, Array]:
+    """Arguments of the field, the unit of time |w|/|grad L| (by scale), and atol."""
+    held = jax.tree.map(lax.stop_gradient, risk)
+    initial = lax.stop_gradient(start)
+    scale, size = held.gradient_scale(initial), safe_norm(initial)
+    bound = settings.norm_bound
+    if bound is None:
+        bound = _NORM_SPAN * jnp.maximum(size, held.filter_scale())
+    unit = jnp.where((scale > 0) & (size > 0), size / jnp.where(scale > 0, scale, 1), 1)
+    atol = settings.atol
+    if atol is None:
+        rms = size / jnp.sqrt(start.size)
+        atol = settings.rtol * jnp.where(rms > 0, 0.1 * rms, 1)
+    equal = equal_filters(risk.arch, initial)
+    args = FieldArguments(risk, settings.gradient_atol, settings.gradient_rtol, scale, bound, equal)
+    return args, unit, atol
+
+
+def _trajectory(risk: EmpiricalRisk, times: Array, saved: Array, reached: Array) -> Trajectory:
+    """Everything that is recorded along a flow, from its saved states (T, n+2)."""
+    valid = times <= reached
+    states = jnp.where(valid[:, None], saved, jnp.nan)
+
+    def record(y: Array):
+        vector = y[:-EXTRA_STATES]
+        params = unravel(risk.arch, vector)
+        squares = jnp.stack([jnp.sum(w**2) for w in params])
+        slope = safe_norm(risk.gradient(vector))
+        v = end_to_end_filter(risk.arch, params)
+        return params, risk(params), slope, v, squares, conserved(risk.arch, vector), y[-2], y[-1]
+
+    params, value, slope, v, squares, balance, length, energy = lax.map(record, states)
+    slope = jnp.where(valid, slope, jnp.nan)
+    return Trajectory(times, params, value, slope, v, squares, balance, length, energy, reached)

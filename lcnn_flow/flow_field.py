@@ -1,0 +1,105 @@
+"""The vector field of gradient flow, its stopping conditions, and how its stages are solved.
+
+State y = (w, s, e): dw/dt = -grad L, ds/dt = |grad L| (path length), de/dt = |grad L|^2 (energy, the risk lost).
+The functions live at module level and take the risk in `args`, so that a second flow of the same shape compiles
+nothing.
+"""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float
+
+from lcnn_flow.exchange import keep_equal
+from lcnn_flow.risk import EmpiricalRisk
+from lcnn_flow.solvers import inverse_positive_definite
+
+__all__ = [
+    "EXTRA_STATES",
+    "FieldArguments",
+    "gradient_tolerance",
+    "keep_symmetry",
+    "parameter_rms",
+    "safe_norm",
+    "stops",
+    "symmetric_stage_solver",
+    "vector_field",
+]
+
+EXTRA_STATES = 2
+
+
+class FieldArguments(NamedTuple):
+    """What the vector field and its events need besides the state."""
+
+    risk: EmpiricalRisk
+    gradient_atol: Float[Array, ""]
+    gradient_rtol: Float[Array, ""]
+    initial_scale: Float[Array, ""]
+    """`risk.gradient_scale` at the initial filters."""
+    norm_bound: Float[Array, ""]
+    equal: Float[Array, "N N"]
+    """`exchange.equal_filters` of the initial filters."""
+
+
+def vector_field(t: Any, y: Float[Array, " n+2"], args: FieldArguments) -> Float[Array, " n+2"]:
+    """Right-hand side of the flow at y = (w, path length, energy)."""
+    del t
+    gradient = args.risk.gradient(y[:-EXTRA_STATES])
+    return jnp.concatenate([-gradient, jnp.stack([safe_norm(gradient), jnp.sum(gradient**2)])])
+
+
+def gradient_tolerance(args: FieldArguments, vector: Float[Array, " n"]) -> Float[Array, ""]:
+    """gradient_atol + gradient_rtol * scale, scale the larger of `risk.gradient_scale` at the start and now."""
+    scale = jnp.maximum(args.initial_scale, args.risk.gradient_scale(vector))
+    return args.gradient_atol + args.gradient_rtol * scale
+
+
+def stops(t: Any, y: Float[Array, " n+2"], args: FieldArguments, **kwargs: Any) -> Bool[Array, ""]:
+    """Event: the gradient is below tolerance, the filters have left the norm bound, or are not finite."""
+    del t, kwargs
+    vector = y[:-EXTRA_STATES]
+    small = safe_norm(args.risk.gradient(vector)) <= gradient_tolerance(args, vector)
+    return small | ~(safe_norm(vector) <= args.norm_bound)
+
+
+def symmetric_stage_solver(terms: Any, t: Any, y: Array, args: FieldArguments, control: Any, gamma: float):
+    """Stage solver for `vector_field`: one symmetric inverse of I/gamma + h Hess L, the extra states eliminated.
+
+    The matrix is unfit for a step where it is not positive definite.
+    """
+    del terms, t
+    w = y[:-EXTRA_STATES]
+    gradient, hessian = args.risk.gradient(w), args.risk.hessian(w)
+    matrix = jnp.eye(w.size, dtype=w.dtype) / gamma + control * hessian
+    inverse, fit = inverse_positive_definite(matrix)
+    turn = jnp.matmul(hessian, gradient, precision=lax.Precision.HIGHEST)
+    norm = safe_norm(gradient)
+    slopes = jnp.stack([turn / jnp.where(norm > 0, norm, 1), 2 * turn])
+
+    def solve(rhs: Array) -> Array:
+        u = jnp.matmul(inverse, rhs[:-EXTRA_STATES], precision=lax.Precision.HIGHEST)
+        drive = control * jnp.matmul(slopes, u, precision=lax.Precision.HIGHEST)
+        return jnp.concatenate([u, gamma * (rhs[-EXTRA_STATES:] + drive)])
+
+    return solve, fit
+
+
+def keep_symmetry(y: Float[Array, " n+2"], args: FieldArguments) -> Float[Array, " n+2"]:
+    """Keeps filters that started equal or opposite so, bit for bit."""
+    w = keep_equal(args.risk.arch, y[:-EXTRA_STATES], args.equal)
+    return jnp.concatenate([w, y[-EXTRA_STATES:]])
+
+
+def parameter_rms(y: Float[Array, " n+2"]) -> Float[Array, ""]:
+    """Root mean square over the filters alone: step sizes are not chosen by the extra states."""
+    w = y[:-EXTRA_STATES]
+    return safe_norm(w) / jnp.sqrt(w.size)
+
+
+def safe_norm(vector: Array) -> Array:
+    """Euclidean norm with derivative 0 at 0."""
+    square = jnp.sum(vector**2)
+    zero = square == 0
+    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, square)))

@@ -1,0 +1,303 @@
+"""Rounds of integration, each followed by the tests of the end point, until a verdict can be given.
+
+Round 0 runs to the gradient tolerance. Where the tests do not pass, round 1 starts again with a thousandth of rtol
+and runs to a tenth of the tolerance; rounds 2 and 3 go on to a hundredth and a thousandth. A flow whose filters
+still grow like a power of time is watched for two more decades of time.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import diffrax
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from lcnn_flow.curvature import Curvature, curvature, growth_rate, satisfies_local_pl
+from lcnn_flow.flow_field import (
+    EXTRA_STATES,
+    FieldArguments,
+    gradient_tolerance,
+    keep_symmetry,
+    parameter_rms,
+    safe_norm,
+    stops,
+    symmetric_stage_solver,
+    vector_field,
+)
+from lcnn_flow.flow_settings import FlowSettings
+from lcnn_flow.invariants import conserved
+from lcnn_flow.network import unravel
+from lcnn_flow.polish import polish
+from lcnn_flow.solvers import AbstractRosenbrock, dense_stage_solver
+from lcnn_flow.verdict import Verdict
+
+__all__ = ["End", "Span", "find_limit", "integrate"]
+
+_LAST_ROUND = 3
+_TIGHTER = 1e-3
+_FINEST_RTOL = 1e-9
+_GROWTH = 0.01
+_GROWTH_CHANGE = 0.05
+_WATCHES = 2
+
+
+class Span(NamedTuple):
+    """One integration."""
+
+    y: Float[Array, " n+2"]
+    time: Float[Array, ""]
+    steps: Int[Array, ""]
+    out_of_steps: Bool[Array, ""]
+    stuck: Bool[Array, ""]
+    """No step of any size was accepted."""
+    saved: Float[Array, "T n+2"] | None
+
+
+class End(NamedTuple):
+    """Where a flow ended and what the tests found there."""
+
+    y: Float[Array, " n+2"]
+    time: Float[Array, ""]
+    steps: Int[Array, ""]
+    gradient_norm: Float[Array, ""]
+    tolerance: Float[Array, ""]
+    limit: Float[Array, " n"]
+    polish_distance: Float[Array, ""]
+    curvature: Curvature
+    isolated: Bool[Array, ""]
+    sound: Bool[Array, ""]
+    growth_rate: Float[Array, ""]
+    verdict: Int[Array, ""]
+
+
+class _Search(NamedTuple):
+    end: End
+    round: Int[Array, ""]
+    watches: Int[Array, ""]
+    """Decades of time for which growth has been watched; -1 once it was found not to last."""
+    watched_rate: Float[Array, ""]
+    undecided: Bool[Array, ""]
+
+
+def integrate(
+    args: FieldArguments,
+    y0: Float[Array, " n+2"],
+    t0: Float[Array, ""],
+    t1: Float[Array, ""],
+    settings: FlowSettings,
+    rtol: Float[Array, ""],
+    atol: Float[Array, ""],
+    saving: bool = False,
+) -> Span:
+    """Integrates from t0 until t1 or an event of `stops`, whichever is first; t1 = t0 takes no step.
+
+    With `saving` the states at `settings.times` are kept.
+    """
+    solver = settings.solver
+    if isinstance(solver, AbstractRosenbrock) and solver.stage_solver is dense_stage_solver:
+        solver = dataclasses.replace(solver, stage_solver=symmetric_stage_solver, after_step=keep_symmetry)
+    held = lax.stop_gradient((args, y0))
+    vector = held[1][:-EXTRA_STATES]
+    scale = held[0].risk.gradient_scale(vector)
+    size = safe_norm(vector)
+    first = 0.01 * jnp.where((scale > 0) & (size > 0), size / jnp.where(scale > 0, scale, 1), 1)
+    controller = diffrax.PIDController(rtol=rtol, atol=atol, norm=parameter_rms, dtmin=1e-12 * first)
+    subs = [diffrax.SubSaveAt(t1=True)]
+    if saving:
+        subs.append(diffrax.SubSaveAt(ts=settings.times))
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(vector_field),
+        solver,
+        t0,
+        t1,
+        jnp.minimum(first, jnp.where(t1 > t0, t1 - t0, first)),
+        y0,
+        args,
+        saveat=diffrax.SaveAt(subs=subs),
+        stepsize_controller=controller,
+        adjoint=settings.adjoint,
+        event=diffrax.Event(stops),
+        max_steps=settings.max_steps,
+        throw=False,
+    )
+    stuck = (solution.result != diffrax.RESULTS.successful) & (solution.result != diffrax.RESULTS.event_occurred)
+    out_of_steps = solution.result == diffrax.RESULTS.max_steps_reached
+    saved = solution.ys[1] if saving else None
+    return Span(
+        solution.ys[0][0],
+        solution.ts[0][0],
+        solution.stats["num_steps"],
+        out_of_steps,
+        stuck & ~out_of_steps,
+        saved,
+    )
+
+
+def find_limit(
+    args: FieldArguments,
+    start: Float[Array, " n"],
+    earlier: Span,
+    intact: Bool[Array, ""],
+    max_time: Float[Array, ""],
+    atol: Float[Array, ""],
+    *,
+    settings: FlowSettings,
+) -> End:
+    """Integrates on to the limit and gives the verdict.
+
+    Args:
+        args: risk and tolerances.
+        start: raveled initial filters, which pick the invariant leaf.
+        earlier: the integration so far.
+        intact: whether it came through; where it broke off only the verdict is given.
+        max_time: in units of squared filter / risk.
+        atol: of the loose round.
+        settings: everything else; its adjoint plays no part, for nothing here is differentiated.
+    """
+    leaf = conserved(args.risk.arch, start)
+    rtol, y0, t0 = settings.rtol, earlier.y, earlier.time
+    finest = jnp.minimum(rtol, jnp.maximum(rtol * _TIGHTER, _FINEST_RTOL))
+    settings = dataclasses.replace(settings, adjoint=diffrax.RecursiveCheckpointAdjoint())
+
+    def one_round(search: _Search) -> _Search:
+        watching = search.watches > 0
+        again = (search.round == 1) & ~watching
+        y = jnp.where(again, y0, search.end.y)
+        time = jnp.where(again, t0, search.end.time)
+        stop = jnp.where(watching, jnp.minimum(10 * time, max_time), max_time)
+        factor = 10.0 ** (-search.round.astype(time.dtype))
+        tight = args._replace(
+            gradient_atol=jnp.where(watching, -1.0, args.gradient_atol * factor),
+            gradient_rtol=jnp.where(watching, 0.0, args.gradient_rtol * factor),
+        )
+        already = stops(time, y, tight) | ~intact
+        goes = search.undecided & ~already
+        first = search.round == 0
+        span = integrate(
+            tight,
+            y,
+            time,
+            jnp.where(goes, stop, time),
+            settings,
+            jnp.where(first, rtol, finest),
+            jnp.where(first, atol, atol * finest / rtol),
+        )
+        span = span._replace(stuck=span.stuck | earlier.stuck)
+        end, search = _judge(args, tight, span, search, leaf, intact, max_time, settings.polish)
+        end = end._replace(steps=search.end.steps + jnp.where(goes, span.steps, 0))
+        return search._replace(end=end)
+
+    def keep_decided(search: _Search) -> _Search:
+        new = one_round(search)
+        return jax.tree.map(lambda a, b: jnp.where(search.undecided, a, b), new, search)
+
+    blank = _blank_search(y0, t0, earlier.steps)
+    return lax.while_loop(lambda search: search.undecided, keep_decided, blank).end
+
+
+def _judge(
+    args: FieldArguments,
+    tight: FieldArguments,
+    span: Span,
+    search: _Search,
+    leaf: Array,
+    intact: Array,
+    max_time: Array,
+    polished: bool,
+) -> tuple[End, _Search]:
+    """Tests of the end of one round, and what follows from them."""
+    risk, vector = args.risk, span.y[:-EXTRA_STATES]
+    gradient = risk.gradient(vector)
+    norm, tolerance = safe_norm(gradient), gradient_tolerance(args, vector)
+    rate = growth_rate(vector, gradient, span.time)
+    limit, distance, moved, nonsingular = (
+        vector,
+        jnp.zeros_like(norm),
+        jnp.asarray(not polished),
+        jnp.asarray(False),
+    )
+    if polished:
+        result = polish(risk, vector, leaf)
+        moved, nonsingular = result.converged, result.nonsingular
+        limit = jnp.where(moved, result.vector, vector)
+        distance = jnp.where(moved, result.distance, 0)
+    fine = jnp.finfo(vector.dtype).eps ** (2 / 3)
+    scale = jnp.maximum(args.initial_scale, risk.gradient_scale(vector))
+    coarse = jnp.sqrt(norm / jnp.where(scale > 0, scale, 1))
+    exact = moved if polished else jnp.asarray(False)
+    bend = curvature(risk, limit, jnp.where(exact, fine, jnp.maximum(fine, coarse)))
+    positive = (bend.index == 0) & (bend.nullity == 0)
+    converged = moved & (positive | ((bend.index == 0) & satisfies_local_pl(risk, limit)))
+    isolated = converged & positive & (nonsingular | ~jnp.asarray(polished))
+    isolated &= risk.arch.channels is None
+
+    watching, ended = search.watches > 0, span.time >= max_time
+    below = norm <= gradient_tolerance(tight, vector)
+    below |= watching & (norm <= tolerance)
+    finite = jnp.isfinite(norm) & jnp.isfinite(risk(unravel(risk.arch, vector)))
+    escaped = finite & ~(safe_norm(vector) <= args.norm_bound)
+
+    grows = rate > _GROWTH
+    steady = grows & (jnp.abs(rate - search.watched_rate) <= _GROWTH_CHANGE * jnp.abs(search.watched_rate))
+    begins = below & grows & (search.watches == 0) & (search.round > 0) & ~converged & (bend.index == 0)
+    watches = jnp.where(watching, jnp.where(steady, search.watches + 1, -1), jnp.where(begins, 1, search.watches))
+    diverged = escaped | (watching & steady & (search.watches >= _WATCHES))
+
+    again = (search.round == 0) & ~watching & intact  # a failure of the loose round is not the flow's
+    last = (search.round >= _LAST_ROUND) & ~begins & ~watching
+    cases = (
+        ((~finite | (span.stuck & ~(below & intact))) & ~again, Verdict.NOT_FINITE),
+        (diverged, Verdict.DIVERGED),
+        (~intact, Verdict.STEP_LIMIT),
+        (span.out_of_steps & ~below & ~again, Verdict.STEP_LIMIT),
+        (below & converged, Verdict.CONVERGED),
+        (ended & ~below & ~again, Verdict.TIME_LIMIT),
+        (below & (last | ended) & (bend.index > 0), Verdict.AT_SADDLE),
+        (below & (last | ended), Verdict.DEGENERATE),
+    )
+    verdict = jnp.asarray(-1, jnp.int32)
+    for holds, code in reversed(cases):
+        verdict = jnp.where(holds, jnp.asarray(int(code), jnp.int32), verdict)
+    isolated &= verdict == Verdict.CONVERGED
+    end = End(
+        y=span.y,
+        time=span.time,
+        steps=span.steps,
+        gradient_norm=norm,
+        tolerance=tolerance,
+        limit=limit,
+        polish_distance=distance,
+        curvature=bend,
+        isolated=isolated,
+        sound=isolated & polished,
+        growth_rate=rate,
+        verdict=verdict,
+    )
+    follow = search._replace(
+        round=search.round + jnp.where(watching | begins, 0, 1),
+        watches=watches,
+        watched_rate=jnp.where(begins, rate, search.watched_rate),
+        undecided=verdict < 0,
+    )
+    return end, follow
+
+
+def _blank_search(y: Array, time: Array, steps: Array) -> _Search:
+    real, whole, no = jnp.zeros_like(time), jnp.asarray(0, jnp.int32), jnp.asarray(False)
+    end = End(
+        y=y,
+        time=time,
+        steps=steps,
+        gradient_norm=real,
+        tolerance=real,
+        limit=y[:-EXTRA_STATES],
+        polish_distance=real,
+        curvature=Curvature(whole, whole, real, real),
+        isolated=no,
+        sound=no,
+        growth_rate=real,
+        verdict=whole,
+    )
+    return _Search(end, whole, whole, real, ~no)

@@ -1,0 +1,94 @@
+"""Conserved quantities of gradient flow, and the symmetry directions that they come from.
+
+Single channel: rescaling two neighbouring filters leaves the network unchanged, so the balancedness
+h_l = (|w_l|^2 - |w_{l+1}|^2)/2 is conserved, with gradient xi_l = (..., w_l, -w_{l+1}, ...). With channels the
+symmetric matrices Q_l = sum_tau W_{l+1}(tau)^T W_{l+1}(tau) - sum_tau W_l(tau) W_l(tau)^T are conserved, and the
+symmetry directions are W_l -> A W_l, W_{l+1} -> -W_{l+1} A for every square matrix A. Derived from the invariance
+of the end-to-end filter; any dimension and strides.
+"""
+
+import itertools
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from lcnn_flow.architecture import Architecture
+from lcnn_flow.network import Params, ravel, unravel
+
+__all__ = ["balancedness", "conserved", "symmetry_basis", "symmetry_directions"]
+
+
+def balancedness(arch: Architecture, params: Params) -> Float[Array, " N-1"] | tuple[Float[Array, "c c"], ...]:
+    """Conserved quantities, one entry an inner layer, in units of a squared filter.
+
+    Single channel: h_l = (|w_l|^2 - |w_{l+1}|^2)/2, shape (N-1,). With channels: the matrices (Q_1, ..., Q_{N-1}),
+    Q_l of shape (c_l, c_l).
+
+    Raises:
+        ArchitectureError: shapes of params do not fit `arch`.
+    """
+    arch.check_params(params)
+    if arch.channels is None:
+        squares = jnp.stack([jnp.sum(w**2) for w in params])
+        return (squares[:-1] - squares[1:]) / 2
+    matrices = []
+    for below, above in itertools.pairwise(params):
+        out = jnp.moveaxis(above, 1, 0).reshape(above.shape[1], -1)
+        into = below.reshape(below.shape[0], -1)
+        matrices.append(_gram(out) - _gram(into))
+    return tuple(matrices)
+
+
+def conserved(arch: Architecture, vector: Float[Array, " n"]) -> Float[Array, " d"]:
+    """All conserved quantities at the raveled filters, as one vector: h, or the upper triangles of the Q_l."""
+    value = balancedness(arch, unravel(arch, vector))
+    if arch.channels is None:
+        return value
+    triangles = [q[jnp.triu_indices(q.shape[0])] for q in value]
+    return jnp.concatenate(triangles) if triangles else jnp.zeros((0,), vector.dtype)
+
+
+def symmetry_directions(arch: Architecture, vector: Float[Array, " n"]) -> Float[Array, "n d"]:
+    """Directions along which the end-to-end filter is constant, at the raveled filters; one a column.
+
+    Single channel: xi_1, ..., xi_{N-1}. With channels: d = sum_l c_l^2 generators, which may be dependent.
+    """
+    params = unravel(arch, vector)
+    columns = []
+    for layer in range(arch.depth - 1):
+        below, above = params[layer], params[layer + 1]
+        if arch.channels is None:
+            generators = [(below, -above)]
+        else:
+            basis = jnp.eye(below.shape[0] ** 2, dtype=vector.dtype).reshape(-1, below.shape[0], below.shape[0])
+            generators = [(_on_outputs(g, below), -_on_inputs(g, above)) for g in basis]
+        for move_below, move_above in generators:
+            zeros = [jnp.zeros_like(w) for w in params]
+            zeros[layer], zeros[layer + 1] = move_below, move_above
+            columns.append(ravel(tuple(zeros)))
+    return jnp.stack(columns, axis=1) if columns else jnp.zeros((vector.size, 0), vector.dtype)
+
+
+def symmetry_basis(arch: Architecture, vector: Float[Array, " n"]) -> tuple[Float[Array, "n d"], Float[Array, " d"]]:
+    """Orthonormal directions that span `symmetry_directions`, and a mask (1 or 0) of those that count."""
+    directions = symmetry_directions(arch, vector)
+    if directions.shape[1] == 0:
+        return directions, jnp.zeros((0,), vector.dtype)
+    lengths = jnp.linalg.norm(directions, axis=0, keepdims=True)
+    unit = directions / jnp.where(lengths > 0, lengths, 1)
+    left, sizes, _ = jnp.linalg.svd(unit, full_matrices=False)
+    tiny = jnp.finfo(vector.dtype).eps ** 0.75
+    return left, (sizes > tiny * jnp.max(sizes)).astype(vector.dtype)
+
+
+def _gram(matrix: Array) -> Array:
+    return jnp.matmul(matrix, matrix.T, precision=lax.Precision.HIGHEST)
+
+
+def _on_outputs(generator: Array, filters: Array) -> Array:
+    return jnp.tensordot(generator, filters, axes=1, precision=lax.Precision.HIGHEST)
+
+
+def _on_inputs(generator: Array, filters: Array) -> Array:
+    return jnp.moveaxis(jnp.tensordot(filters, generator, axes=(1, 0), precision=lax.Precision.HIGHEST), -1, 1)

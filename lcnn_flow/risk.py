@@ -1,0 +1,204 @@
+"""The empirical risk L(w) = sum_i w_i sum_outputs rho(prediction - target) / sum_i w_i, its gradient and Hessian.
+
+With the end-to-end filter v = pi(w) and the risk l of the end-to-end filter (`filter_risk`), L = l o pi, so
+grad L = J^T grad l(v) and Hess L = J^T l''(v) J + sum_i (grad l)_i Hess pi_i, J = dv/dw.
+"""
+
+import math
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from lcnn_flow._pytree import pytree
+from lcnn_flow.architecture import Architecture
+from lcnn_flow.data import Dataset
+from lcnn_flow.errors import RiskError
+from lcnn_flow.filter_risk import PatchForm, QuadraticForm
+from lcnn_flow.losses import Square
+from lcnn_flow.network import Params, apply, end_to_end_filter, patches, ravel, unravel
+
+__all__ = ["EmpiricalRisk"]
+
+Form = Literal["auto", "reduced", "patches", "layers"]
+
+
+@pytree(leaves=("loss", "data", "filter_risk"), static=("arch", "form"))
+class EmpiricalRisk:
+    """Empirical risk of a linear convolutional network: `risk(params)`; differentiable in params, data and loss.
+
+    Args:
+        arch: the network.
+        loss: an elementwise loss of `lcnn_flow.losses`.
+        data: inputs, targets and, optionally, sample weights.
+        form: how it is evaluated. "reduced": QR of the patch matrix, square loss only; "patches": the patch matrix;
+            "layers": layer by layer, the definition itself, kept as the reference; "auto": "reduced" for the square
+            loss when there are more rows than columns, else "patches". All agree to rounding.
+
+    Raises:
+        RiskError: data do not fit the architecture, or the form does not fit the loss.
+    """
+
+    def __init__(self, arch: Architecture, loss: Any, data: Dataset, form: Form = "auto") -> None:
+        for name, shape, wanted in (
+            ("inputs", data.inputs.shape, arch.sample_shape),
+            ("targets", data.targets.shape, arch.output_shape),
+        ):
+            if shape[1:] != wanted:
+                raise RiskError(f"data.{name} have shape {shape}: this architecture needs (samples, *{wanted})")
+        if form not in ("auto", "reduced", "patches", "layers"):
+            raise RiskError(f"form = {form!r}: write 'auto', 'reduced', 'patches' or 'layers'")
+        if form == "reduced" and not isinstance(loss, Square):
+            raise RiskError(f"form = 'reduced' needs the square loss, not {type(loss).__name__}: write form='patches'")
+        self.arch = arch
+        self.loss = loss
+        self.data = data
+        rows = data.inputs.shape[0] * math.prod(arch.spatial_shapes[-1])
+        columns = math.prod(arch.end_to_end_kernel_size) * (1 if arch.channels is None else arch.channels[0])
+        if form == "auto":
+            form = "reduced" if isinstance(loss, Square) and rows > columns else "patches"
+        self.form = form
+        self.filter_risk = None if form == "layers" else _reduce(arch, loss, data, form)
+
+    def __call__(self, params: Params) -> Float[Array, ""]:
+        """L(w)."""
+        if self.filter_risk is None:
+            return _layerwise(self, params)
+        return self.filter_risk.value(_filter_rows(self.arch, params))
+
+    def gradient(self, vector: Float[Array, " n"]) -> Float[Array, " n"]:
+        """grad L at the raveled filters `vector`, raveled (see `network.ravel`)."""
+        if self.filter_risk is None:
+            return ravel(jax.grad(self)(unravel(self.arch, vector)))
+        V, pull_back = jax.vjp(lambda x: _filter_rows(self.arch, unravel(self.arch, x)), vector)
+        return pull_back(self.filter_risk.gradient(V))[0]
+
+    def hessian(self, vector: Float[Array, " n"]) -> Float[Array, "n n"]:
+        """Hess L at the raveled filters `vector`, symmetric."""
+        if self.filter_risk is None:
+            return jax.hessian(lambda x: self(unravel(self.arch, x)))(vector)
+
+        def rows(x):
+            return _filter_rows(self.arch, unravel(self.arch, x))
+
+        V = rows(vector)
+        slope = self.filter_risk.gradient(V)
+        jacobian = _columns(rows, vector)
+        bending = _columns(lambda x: jax.vjp(rows, x)[1](slope)[0], vector)
+        inner = jnp.einsum(
+            "cqn,cqp,cpm->nm",
+            jacobian,
+            self.filter_risk.hessian(V),
+            jacobian,
+            precision=lax.Precision.HIGHEST,
+        )
+        return (inner + inner.T + bending + bending.T) / 2
+
+    def filter_jacobian(self, vector: Float[Array, " n"]) -> Float[Array, "cq n"]:
+        """J = dv/dw at the raveled filters, rows in the memory order of the end-to-end filter."""
+        jacobian = _columns(lambda x: end_to_end_filter(self.arch, unravel(self.arch, x)), vector)
+        return jacobian.reshape(-1, vector.size)
+
+    def gradient_scale(self, vector: Float[Array, " n"]) -> Float[Array, ""]:
+        """Size that the gradient would have at `vector` if nothing cancelled; same units as the gradient.
+
+        sqrt(sum_l prod_{m != l} |w_m|^2) * rms|p_i| * rms rho'(|P v| + |y|), p_i the patches. By Cauchy-Schwarz a
+        bound on the gradient up to a factor that depends on filter sizes alone. Tolerances on the gradient are
+        relative to it, so that units of data and filters change no verdict.
+        """
+        params, form = unravel(self.arch, vector), self._patch_form()
+        norms = [jnp.sqrt(jnp.sum(w**2)) for w in params]
+        others = [math.prod(norms[:i] + norms[i + 1 :], start=jnp.ones((), vector.dtype)) for i in range(len(norms))]
+        slope = form.slope(_filter_rows(self.arch, params))
+        return jnp.sqrt(sum(other**2 for other in others)) * form.patch_size * slope
+
+    def filter_scale(self) -> Float[Array, ""]:
+        """Size of a filter that fits the targets: (rms target / rms patch)^(1/N); 0 for zero targets."""
+        form = self._patch_form()
+        size = jnp.where(form.patch_size > 0, form.patch_size, 1)
+        return (form.target_size / size) ** (1 / self.arch.depth)
+
+    @property
+    def num_conditions(self) -> int | None:
+        """Length of the leading axis that leaves carry in a batch of risks; None for a single risk.
+
+        Raises:
+            RiskError: leaves with leading axes of different lengths.
+        """
+        lengths = {leaf.shape[0] for leaf, rank in _leaf_ranks(self) if jnp.ndim(leaf) == rank + 1}
+        if any(jnp.ndim(leaf) > rank + 1 for leaf, rank in _leaf_ranks(self)) or len(lengths) > 1:
+            raise RiskError(f"a batch of risks needs one leading axis of one length, not lengths {sorted(lengths)}")
+        return lengths.pop() if lengths else None
+
+    def condition(self, number: int) -> "EmpiricalRisk":
+        """One risk of a batch of risks."""
+        leaves = [leaf[number] if jnp.ndim(leaf) > rank else leaf for leaf, rank in _leaf_ranks(self)]
+        return jax.tree.unflatten(jax.tree.structure(self), leaves)
+
+    def _patch_form(self) -> PatchForm | QuadraticForm:
+        if self.filter_risk is not None:
+            return self.filter_risk
+        return _reduce(self.arch, self.loss, self.data, "patches")
+
+
+_FILTER_RISK_RANKS = {
+    **{"patches": 2, "targets": 2, "weights": 1, "patch_size": 0},
+    **{"factor": 2, "image": 2, "rest": 0, "gram": 2, "moment": 2, "energy": 0},
+}
+
+
+def _leaf_ranks(risk: EmpiricalRisk) -> list[tuple[Any, int]]:
+    """Every leaf of a risk with the rank it has in a single risk."""
+    arch = risk.arch
+    data_ranks = {
+        "inputs": 1 + len(arch.sample_shape),
+        "targets": 1 + len(arch.output_shape),
+        "weights": 1,
+        "true_filter": len(arch.end_to_end_filter_shape),
+    }
+    found = []
+    for path, leaf in jax.tree_util.tree_leaves_with_path(risk):
+        names = [key.name for key in path if isinstance(key, jax.tree_util.GetAttrKey)]
+        rank = 0 if "loss" in names else (data_ranks if names[0] == "data" else _FILTER_RISK_RANKS)[names[1]]
+        found.append((leaf, rank))
+    return found
+
+
+def _columns(function: Any, x: Array) -> Array:
+    """Jacobian of `function` at x, the derivative's axis last, by one linearisation."""
+    _, push_forward = jax.linearize(function, x)
+    return jax.vmap(push_forward, out_axes=-1)(jnp.eye(x.size, dtype=x.dtype))
+
+
+def _filter_rows(arch: Architecture, params: Params) -> Array:
+    """End-to-end filter as (c, q): one row an output channel."""
+    v = end_to_end_filter(arch, params)
+    return v.reshape(1 if arch.channels is None else arch.channels[-1], -1)
+
+
+def _sample_weights(data: Dataset) -> Array:
+    """Weights that sum to 1."""
+    count = data.inputs.shape[0]
+    if data.weights is None:
+        return jnp.full((count,), 1 / count, data.inputs.dtype)
+    return data.weights / jnp.sum(data.weights)
+
+
+def _reduce(arch: Architecture, loss: Any, data: Dataset, form: Form) -> PatchForm | QuadraticForm:
+    windows = patches(arch, data.inputs)
+    count, outputs, width = windows.shape
+    targets = data.targets.reshape(count, -1, outputs)  # samples, output channels, positions
+    targets = jnp.swapaxes(targets, 1, 2).reshape(count * outputs, -1)
+    weights = jnp.repeat(_sample_weights(data), outputs)
+    rows = windows.reshape(count * outputs, width)
+    if form == "reduced":
+        return QuadraticForm(rows, targets, weights)
+    return PatchForm(loss, rows, targets, weights)
+
+
+def _layerwise(risk: EmpiricalRisk, params: Params) -> Array:
+    residuals = apply(risk.arch, params, risk.data.inputs) - risk.data.targets
+    losses = jnp.sum(risk.loss(residuals).reshape(residuals.shape[0], -1), axis=1)
+    return jnp.sum(_sample_weights(risk.data) * losses)

@@ -1,0 +1,41 @@
+"""Linear algebra of one Rosenbrock step: the stages share the matrix I/gamma - h J.
+
+For a gradient flow J = -Hess L, so the matrix I/gamma + h Hess L is symmetric, and a step is trustworthy only
+while it is positive definite: past that the step is longer than the unstable modes allow.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Bool, Float
+
+__all__ = ["StageSolver", "dense_stage_solver", "inverse_positive_definite"]
+
+StageSolver = Callable[..., tuple[Callable[[Array], Array], Array]]
+"""(terms, t, y, args, control, gamma) -> (right-hand side -> solution, matrix is fit for a step)."""
+
+
+def dense_stage_solver(terms: Any, t: Any, y: Any, args: Any, control: Any, gamma: float):
+    """Stage solver for any vector field: dense Jacobian by forward-mode differentiation, LU factors."""
+    flat, unravel = ravel_pytree(y)
+
+    def increment(x: Array) -> Array:
+        return ravel_pytree(terms.vf_prod(t, unravel(x), args, control))[0]
+
+    matrix = jnp.eye(flat.size, dtype=flat.dtype) / gamma - jax.jacfwd(increment)(flat)
+    factors = jax.scipy.linalg.lu_factor(matrix)
+    return lambda rhs: jax.scipy.linalg.lu_solve(factors, rhs), jnp.all(jnp.isfinite(factors[0]))
+
+
+def inverse_positive_definite(matrix: Float[Array, "n n"]) -> tuple[Float[Array, "n n"], Bool[Array, ""]]:
+    """Inverse of a symmetric matrix by Cholesky factors, and whether it is positive definite.
+
+    Elimination without factors (Gauss-Jordan) will not do: far along a slow valley the matrix has condition
+    numbers of 1e11, and the inverse must still be small across the valley.
+    """
+    factor = jnp.linalg.cholesky(matrix)
+    inverse = jax.scipy.linalg.cho_solve((factor, True), jnp.eye(matrix.shape[0], dtype=matrix.dtype))
+    return inverse, jnp.all(jnp.isfinite(factor))

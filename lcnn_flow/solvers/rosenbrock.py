@@ -1,0 +1,128 @@
+"""Rosenbrock methods for diffrax: linearly implicit, one matrix and s linear solves a step, no Newton iteration.
+
+With the increment function F(t, y) = h f(t, y) the stages solve (Hairer and Wanner, Solving Ordinary Differential
+Equations II, section IV.7, transformed so that no product with the Jacobian is left)
+
+    (I/gamma - dF/dy) u_i = F(t_0 + alpha_i h, y_0 + sum_j a_ij u_j) + sum_j c_ij u_j + gamma_i h dF/dt,
+
+y_1 = y_0 + sum_i b_i u_i, with error estimate sum_i e_i u_i and dense output
+y_0 + theta (y_1 - y_0) - theta (1 - theta) ... as in `RosenbrockInterpolation`.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from lcnn_flow.solvers.linear_algebra import StageSolver, dense_stage_solver
+
+__all__ = ["AbstractRosenbrock", "RosenbrockInterpolation", "RosenbrockTableau"]
+
+
+class RosenbrockTableau(NamedTuple):
+    """Coefficients of a Rosenbrock method with s stages, in the transformed variables u_i."""
+
+    gamma: float
+    a: np.ndarray
+    """(s, s), strictly lower triangular."""
+    c: np.ndarray
+    """(s, s), strictly lower triangular."""
+    b: np.ndarray
+    """(s,), weights of the solution."""
+    e: np.ndarray
+    """(s,), weights of the error estimate."""
+    alpha: np.ndarray
+    """(s,), abscissae."""
+    gamma_sum: np.ndarray
+    """(s,), weights of the time derivative."""
+    dense: np.ndarray
+    """(r, s), coefficients of the dense output."""
+
+
+class RosenbrockInterpolation(diffrax.AbstractLocalInterpolation):
+    """Dense output y(theta) = (1-theta) y_0 + theta (y_1 + (1-theta) (d_1 + theta (d_2 + ...)))."""
+
+    t0: Any
+    t1: Any
+    y0: Any
+    y1: Any
+    d: tuple[Any, ...]
+
+    def evaluate(self, t0, t1=None, left=True):
+        """Solution at time t0, or its increment from t0 to t1."""
+        del left
+        if t1 is not None:
+            return jax.tree.map(jnp.subtract, self.evaluate(t1), self.evaluate(t0))
+        length = self.t1 - self.t0
+        theta = jnp.where(length == 0, 0.0, (t0 - self.t0) / jnp.where(length == 0, 1.0, length))
+
+        def leaf(y0, y1, *d):
+            bend = d[-1]
+            for term in reversed(d[:-1]):
+                bend = term + theta * bend
+            return (1 - theta) * y0 + theta * (y1 + (1 - theta) * bend)
+
+        return jax.tree.map(leaf, self.y0, self.y1, *self.d)
+
+
+class AbstractRosenbrock(diffrax.AbstractAdaptiveSolver):
+    """Base of the Rosenbrock methods; a subclass gives `tableau`, `order` and `error_order`.
+
+    Attributes:
+        stage_solver: how the stages are solved, see `linear_algebra`. The default takes any vector field and a
+            dense Jacobian; `gradient_flow` puts its own, which knows that the Jacobian is symmetric, in its place.
+        after_step: (y, args) -> y, applied to the end of every step; it must change it by rounding only.
+    """
+
+    stage_solver: StageSolver = eqx.field(static=True, default=dense_stage_solver)
+    after_step: Callable[[Any, Any], Any] | None = eqx.field(static=True, default=None)
+
+    tableau: eqx.AbstractClassVar[RosenbrockTableau]
+    term_structure: ClassVar = diffrax.AbstractTerm
+    interpolation_cls: ClassVar[Callable[..., RosenbrockInterpolation]] = RosenbrockInterpolation
+
+    def init(self, terms, t0, t1, y0, args):
+        """No state is carried from step to step."""
+        del terms, t0, t1, y0, args
+
+    def func(self, terms, t0, y0, args):
+        """Vector field, for diffrax's choice of the first step."""
+        return terms.vf(t0, y0, args)
+
+    def step(self, terms, t0, t1, y0, args, solver_state, made_jump):
+        """One step from t0 to t1; its error estimate is infinite where the matrix is unfit for a step."""
+        del solver_state, made_jump
+        tab = self.tableau
+        flat, unravel = ravel_pytree(y0)
+        control = terms.contr(t0, t1)
+
+        def increment(t, x):
+            return ravel_pytree(terms.vf_prod(t, unravel(x), args, control))[0]
+
+        solve, fit = self.stage_solver(terms, t0, y0, args, control, tab.gamma)
+        _, drift = jax.jvp(lambda t: increment(t, flat), (t0,), (t1 - t0,))
+        stages: list[jax.Array] = []
+        for i in range(len(tab.b)):
+            point = _combine(flat, tab.a[i], stages)
+            rhs = _combine(increment(t0 + tab.alpha[i] * (t1 - t0), point), tab.c[i], stages)
+            stages.append(solve(rhs + tab.gamma_sum[i] * drift))
+        y1 = unravel(_combine(flat, tab.b, stages))
+        if self.after_step is not None:
+            y1 = self.after_step(y1, args)
+        error = jnp.where(fit, _combine(jnp.zeros_like(flat), tab.e, stages), jnp.inf)
+        dense = tuple(unravel(_combine(jnp.zeros_like(flat), row, stages)) for row in tab.dense)
+        info = {"y0": y0, "y1": y1, "d": dense}
+        return y1, unravel(error), info, None, diffrax.RESULTS.successful
+
+
+def _combine(start: jax.Array, weights: np.ndarray, stages: list[jax.Array]) -> jax.Array:
+    """start + sum_j weights_j stages_j, without the zero terms."""
+    for weight, stage in zip(weights, stages, strict=False):
+        if weight != 0:
+            start = start + float(weight) * stage
+    return start
