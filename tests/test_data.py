@@ -281,9 +281,7 @@ def test_noise_is_relative_to_the_root_mean_square_of_clean_targets():
 
 
 def test_all_zero_targets_stay_zero_under_noise_and_outliers():
-    samples = data.synthesize(
-        KEY, PLAIN, 5, targets=data.Filter(np.zeros(7)), noise=0.5, outliers=data.Outliers(1.0)
-    )
+    samples = data.synthesize(KEY, PLAIN, 5, targets=data.Filter(np.zeros(7)), noise=0.5, outliers=data.Outliers(1.0))
     np.testing.assert_array_equal(samples.targets, 0)
 
 

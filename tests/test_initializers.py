@@ -27,25 +27,20 @@ def norms(params):
 
 @pytest.mark.parametrize("arch", ARCHITECTURES, ids=["1-D", "2-D", "channels"])
 @pytest.mark.parametrize("name", FACTORIES)
-def test_shapes_dtype_and_determinism(name, arch):
-    params = FACTORIES[name](KEY, arch)
+def test_filters_have_the_shapes_of_the_layers_and_the_default_dtype(name, arch):
+    params = jax.eval_shape(lambda key: FACTORIES[name](key, arch), KEY)
     arch.check_params(params)
     assert all(w.dtype == jnp.result_type(float) for w in params)
-    for w, again, other in zip(
-        params, FACTORIES[name](KEY, arch), FACTORIES[name](jax.random.key(8), arch), strict=True
-    ):
-        np.testing.assert_array_equal(w, again)
-        assert np.all(w != other)
 
 
-@pytest.mark.parametrize("arch", ARCHITECTURES, ids=["1-D", "2-D", "channels"])
-@pytest.mark.parametrize("name", FACTORIES)
-def test_vmap_over_keys_draws_what_single_keys_draw(name, arch):
-    keys = jax.random.split(KEY, 3)
+@pytest.mark.parametrize(("name", "arch"), zip(FACTORIES, ARCHITECTURES, strict=True), ids=FACTORIES)
+def test_filters_are_a_pure_function_of_the_key_under_jit_and_vmap(name, arch):
+    keys = jax.random.split(KEY, 2)
     batch = jax.jit(jax.vmap(lambda key: FACTORIES[name](key, arch)))(keys)
-    for i in range(3):
-        for w, row in zip(FACTORIES[name](keys[i], arch), batch, strict=True):
-            np.testing.assert_allclose(row[i], w, rtol=1e-12, atol=1e-14)
+    for w, again, rows in zip(FACTORIES[name](keys[1], arch), FACTORIES[name](keys[1], arch), batch, strict=True):
+        np.testing.assert_array_equal(w, again)
+        np.testing.assert_allclose(rows[1], w, rtol=1e-12, atol=1e-14)
+        assert np.all(rows[0] != rows[1])
 
 
 def test_gaussian_entries_have_the_given_standard_deviation_and_no_correlation():
@@ -84,10 +79,9 @@ def test_orthogonal_with_channels_has_orthonormal_rows_or_columns():
 
 
 def test_orthogonal_directions_are_unbiased():
-    keys = jax.random.split(KEY, 3000)
-    batch = jax.vmap(lambda key: initializers.orthogonal()(key, CHANNELS))(keys)
-    for w in batch:
-        np.testing.assert_allclose(np.mean(w, axis=0), 0, atol=0.06)
+    arch, keys = Architecture(2, (2,), channels=(1, 2)), jax.random.split(KEY, 2000)
+    (w,) = jax.vmap(lambda key: initializers.orthogonal()(key, arch))(keys)
+    np.testing.assert_allclose(np.mean(w, axis=0), 0, atol=0.07)  # standard error of the mean: 0.016
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES, ids=["1-D", "2-D", "channels"])
@@ -119,9 +113,7 @@ def test_numbers_may_be_traced():
 
     # every entry is proportional to std
     np.testing.assert_allclose(jax.jit(jax.grad(total))(0.3), total(1.0), rtol=1e-12)
-    np.testing.assert_allclose(
-        jax.vmap(total)(jnp.array([1.0, 2.0])), total(1.0) * np.array([1, 2]), rtol=1e-12
-    )
+    np.testing.assert_allclose(jax.vmap(total)(jnp.array([1.0, 2.0])), total(1.0) * np.array([1, 2]), rtol=1e-12)
 
 
 def test_constant_returns_its_filters_for_every_key():
@@ -133,9 +125,7 @@ def test_constant_returns_its_filters_for_every_key():
 
 
 def test_misuse_names_the_factory_and_the_remedy():
-    with pytest.raises(
-        ArchitectureError, match=r"norms has shape \(2,\) for 3 layers: write one norm a layer"
-    ):
+    with pytest.raises(ArchitectureError, match=r"norms has shape \(2,\) for 3 layers: write one norm a layer"):
         initializers.scaled((1.0, 2.0))(KEY, PLAIN)
     with pytest.raises(ArchitectureError, match="norms"):
         initializers.scaled(())(KEY, PLAIN)

@@ -64,9 +64,7 @@ def to_jax(params):
 @given(problems())
 def test_apply_agrees_with_scipy_layer_by_layer(problem):
     arch, params, x = problem
-    np.testing.assert_allclose(
-        apply(arch, to_jax(params), x), reference(arch, params, x), rtol=1e-11, atol=1e-11
-    )
+    np.testing.assert_allclose(apply(arch, to_jax(params), x), reference(arch, params, x), rtol=1e-11, atol=1e-11)
 
 
 @quick
@@ -85,9 +83,7 @@ def test_composition_equals_one_strided_convolution_with_the_end_to_end_filter(p
             for row in x
         ]
     )
-    np.testing.assert_allclose(
-        once.reshape(2, *arch.output_shape), reference(arch, params, x), rtol=1e-10, atol=1e-10
-    )
+    np.testing.assert_allclose(once.reshape(2, *arch.output_shape), reference(arch, params, x), rtol=1e-10, atol=1e-10)
 
 
 @quick
