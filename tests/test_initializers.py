@@ -33,7 +33,7 @@ def test_filters_have_the_shapes_of_the_layers_and_the_default_dtype(name, arch)
     assert all(w.dtype == jnp.result_type(float) for w in params)
 
 
-@pytest.mark.parametrize(("name", "arch"), zip(FACTORIES, ARCHITECTURES, strict=True), ids=FACTORIES)
+@pytest.mark.parametrize(("name", "arch"), list(zip(FACTORIES, ARCHITECTURES, strict=True)), ids=FACTORIES)
 def test_filters_are_a_pure_function_of_the_key_under_jit_and_vmap(name, arch):
     keys = jax.random.split(KEY, 2)
     batch = jax.jit(jax.vmap(lambda key: FACTORIES[name](key, arch)))(keys)
