@@ -13,7 +13,7 @@ from lcnn_flow.architecture import Architecture
 from lcnn_flow.errors import ArchitectureError
 from lcnn_flow.network import apply, end_to_end_filter, patches, ravel, unravel
 
-quick = settings(max_examples=15, deadline=None, derandomize=True)
+quick = settings(max_examples=10, deadline=None, derandomize=True)
 
 
 @st.composite
