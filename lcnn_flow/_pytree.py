@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 __all__ = ["as_float_array", "is_concrete", "pytree"]
 
@@ -46,7 +47,7 @@ def pytree(*, leaves: tuple[str, ...] = (), static: tuple[str, ...] = ()) -> Cal
 def is_concrete(*arrays: Any) -> bool:
     """Whether all `arrays` have values to look at: false for tracers and abstract shapes."""
     return all(
-        isinstance(x, int | float) or (hasattr(x, "__array__") and not isinstance(x, jax.core.Tracer)) for x in arrays
+        isinstance(x, int | float) or (hasattr(x, "__array__") and not isinstance(x, Tracer)) for x in arrays
     )
 
 

@@ -6,7 +6,7 @@ manifold of minimisers: with J = dv/dw, grad L = J^T grad l(v), and l satisfies 
 the end-to-end filter when rho'' > 0; if J^T is injective on the row space of P, then so does L.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
@@ -32,9 +32,7 @@ class Curvature(NamedTuple):
     """Largest absolute eigenvalue."""
 
 
-def curvature(
-    risk: EmpiricalRisk, vector: Float[Array, " n"], zero: Float[Array, ""] | float | None = None
-) -> Curvature:
+def curvature(risk: EmpiricalRisk, vector: Float[Array, " n"], zero: Any = None) -> Curvature:
     """Signature of the Hessian at the raveled filters, modulo the symmetry directions.
 
     Args:
@@ -43,8 +41,7 @@ def curvature(
         zero: eigenvalues up to `zero` times the largest absolute one count as 0; eps^(2/3) by default, 4e-11 in
             float64, which is right for points known to rounding.
     """
-    if zero is None:
-        zero = jnp.finfo(vector.dtype).eps ** (2 / 3)
+    threshold = jnp.finfo(vector.dtype).eps ** (2 / 3) if zero is None else zero
     hessian = risk.hessian(vector)
     basis, counts = symmetry_basis(risk.arch, vector)
     basis = basis * counts[None, :]
@@ -57,7 +54,7 @@ def curvature(
     present = jnp.arange(vector.size) < vector.size - jnp.sum(counts)
     sizes = jnp.where(present, jnp.abs(eigenvalues), 0)
     largest = jnp.max(sizes)
-    null = present & (sizes <= zero * largest)
+    null = present & (sizes <= threshold * largest)
     index = jnp.sum(present & ~null & (eigenvalues < 0))
     return Curvature(index.astype(jnp.int32), jnp.sum(null).astype(jnp.int32), eigenvalues[0], largest)
 

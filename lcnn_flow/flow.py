@@ -168,16 +168,15 @@ def run_flow(risk: EmpiricalRisk, params: Params, settings: FlowSettings) -> Flo
     zero = jnp.zeros((), start.dtype)
     y0 = jnp.concatenate([start, jnp.zeros((EXTRA_STATES,), start.dtype)])
     no = jnp.asarray(False)
-    span, intact, trajectory = Span(y0, zero, jnp.asarray(0), no, no, None), ~no, None
-    if settings.times is not None:
+    span, intact, trajectory = Span(y0, zero, jnp.asarray(0), no, no), ~no, None
+    if (times := settings.times) is not None:
         never = args._replace(gradient_atol=zero - 1, gradient_rtol=zero)
-        last = settings.times[-1]
-        span = integrate(never, y0, zero, last, settings, settings.rtol, atol, saving=True)
-        trajectory = _trajectory(risk, settings.times, span.saved, span.time)
-        span, intact = span._replace(saved=None), span.time >= last
+        span, saved = integrate(never, y0, zero, times[-1], settings, settings.rtol, atol, times)
+        trajectory = _trajectory(risk, times, saved, span.time)
+        intact = span.time >= times[-1]
     max_time = _TIME_SPAN * unit if settings.max_time is None else settings.max_time
-    held, initial, *rest = lax.stop_gradient((args, start, span, intact, max_time, atol))
-    end = lax.stop_gradient(find_limit(held, initial, *rest, settings=settings))
+    held, initial, span, atol = lax.stop_gradient((args, start, span, atol))
+    end = lax.stop_gradient(find_limit(held, initial, span, intact, lax.stop_gradient(max_time), atol, settings))
     limit = end.limit
     if settings.polish:
         unsound = jnp.nan if settings.unsound_derivative == "nan" else 0.0

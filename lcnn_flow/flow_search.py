@@ -6,7 +6,7 @@ still grow like a power of time is watched for two more decades of time.
 """
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import diffrax
 import jax
@@ -52,7 +52,6 @@ class Span(NamedTuple):
     out_of_steps: Bool[Array, ""]
     stuck: Bool[Array, ""]
     """No step of any size was accepted."""
-    saved: Float[Array, "T n+2"] | None
 
 
 class End(NamedTuple):
@@ -89,11 +88,11 @@ def integrate(
     settings: FlowSettings,
     rtol: Float[Array, ""],
     atol: Float[Array, ""],
-    saving: bool = False,
-) -> Span:
+    times: Float[Array, " T"] | None = None,
+) -> tuple[Span, Any]:
     """Integrates from t0 until t1 or an event of `stops`, whichever is first; t1 = t0 takes no step.
 
-    With `saving` the states at `settings.times` are kept.
+    Returns the end and, where `times` are given, the states at them, (T, n+2); not finite where not reached.
     """
     solver = settings.solver
     if isinstance(solver, AbstractRosenbrock) and solver.stage_solver is dense_stage_solver:
@@ -105,8 +104,8 @@ def integrate(
     first = 0.01 * jnp.where((scale > 0) & (size > 0), size / jnp.where(scale > 0, scale, 1), 1)
     controller = diffrax.PIDController(rtol=rtol, atol=atol, norm=parameter_rms, dtmin=1e-12 * first)
     subs = [diffrax.SubSaveAt(t1=True)]
-    if saving:
-        subs.append(diffrax.SubSaveAt(ts=settings.times))
+    if times is not None:
+        subs.append(diffrax.SubSaveAt(ts=times))
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(vector_field),
         solver,
@@ -124,15 +123,10 @@ def integrate(
     )
     stuck = (solution.result != diffrax.RESULTS.successful) & (solution.result != diffrax.RESULTS.event_occurred)
     out_of_steps = solution.result == diffrax.RESULTS.max_steps_reached
-    saved = solution.ys[1] if saving else None
-    return Span(
-        solution.ys[0][0],
-        solution.ts[0][0],
-        solution.stats["num_steps"],
-        out_of_steps,
-        stuck & ~out_of_steps,
-        saved,
-    )
+    ends: Any = solution.ts
+    states: Any = solution.ys
+    span = Span(states[0][0], ends[0][0], solution.stats["num_steps"], out_of_steps, stuck & ~out_of_steps)
+    return span, None if times is None else states[1]
 
 
 def find_limit(
@@ -142,7 +136,6 @@ def find_limit(
     intact: Bool[Array, ""],
     max_time: Float[Array, ""],
     atol: Float[Array, ""],
-    *,
     settings: FlowSettings,
 ) -> End:
     """Integrates on to the limit and gives the verdict.
@@ -159,7 +152,7 @@ def find_limit(
     leaf = conserved(args.risk.arch, start)
     rtol, y0, t0 = settings.rtol, earlier.y, earlier.time
     finest = jnp.minimum(rtol, jnp.maximum(rtol * _TIGHTER, _FINEST_RTOL))
-    settings = dataclasses.replace(settings, adjoint=diffrax.RecursiveCheckpointAdjoint())
+    settings = dataclasses.replace(settings, adjoint=diffrax.ForwardMode())
 
     def one_round(search: _Search) -> _Search:
         watching = search.watches > 0
@@ -175,7 +168,7 @@ def find_limit(
         already = stops(time, y, tight) | ~intact
         goes = search.undecided & ~already
         first = search.round == 0
-        span = integrate(
+        span, _ = integrate(
             tight,
             y,
             time,

@@ -29,23 +29,15 @@ def balancedness(arch: Architecture, params: Params) -> Float[Array, " N-1"] | t
         ArchitectureError: shapes of params do not fit `arch`.
     """
     arch.check_params(params)
-    if arch.channels is None:
-        squares = jnp.stack([jnp.sum(w**2) for w in params])
-        return (squares[:-1] - squares[1:]) / 2
-    matrices = []
-    for below, above in itertools.pairwise(params):
-        out = jnp.moveaxis(above, 1, 0).reshape(above.shape[1], -1)
-        into = below.reshape(below.shape[0], -1)
-        matrices.append(_gram(out) - _gram(into))
-    return tuple(matrices)
+    return _scalars(params) if arch.channels is None else _matrices(params)
 
 
 def conserved(arch: Architecture, vector: Float[Array, " n"]) -> Float[Array, " d"]:
     """All conserved quantities at the raveled filters, as one vector: h, or the upper triangles of the Q_l."""
-    value = balancedness(arch, unravel(arch, vector))
+    params = unravel(arch, vector)
     if arch.channels is None:
-        return value
-    triangles = [q[jnp.triu_indices(q.shape[0])] for q in value]
+        return _scalars(params)
+    triangles = [q[jnp.triu_indices(q.shape[0])] for q in _matrices(params)]
     return jnp.concatenate(triangles) if triangles else jnp.zeros((0,), vector.dtype)
 
 
@@ -80,6 +72,20 @@ def symmetry_basis(arch: Architecture, vector: Float[Array, " n"]) -> tuple[Floa
     left, sizes, _ = jnp.linalg.svd(unit, full_matrices=False)
     tiny = jnp.finfo(vector.dtype).eps ** 0.75
     return left, (sizes > tiny * jnp.max(sizes)).astype(vector.dtype)
+
+
+def _scalars(params: Params) -> Array:
+    squares = jnp.stack([jnp.sum(w**2) for w in params])
+    return (squares[:-1] - squares[1:]) / 2
+
+
+def _matrices(params: Params) -> tuple[Array, ...]:
+    matrices = []
+    for below, above in itertools.pairwise(params):
+        out = jnp.moveaxis(above, 1, 0).reshape(above.shape[1], -1)
+        into = below.reshape(below.shape[0], -1)
+        matrices.append(_gram(out) - _gram(into))
+    return tuple(matrices)
 
 
 def _gram(matrix: Array) -> Array:

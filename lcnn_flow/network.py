@@ -107,14 +107,13 @@ def _compose(v, w, spacing, product):
     dim = len(spacing)
     k_w, k_v = w.shape[w.ndim - dim :], v.shape[v.ndim - dim :]
     size = tuple(kv + (kw - 1) * s for kv, kw, s in zip(k_v, k_w, spacing, strict=True))
-    total = None
+    terms = []
     for tap in itertools.product(*map(range, k_w)):
         low = tuple(t * s for t, s in zip(tap, spacing, strict=True))
         term = product(v, w[(..., *tap)])
         pad = [(0, 0)] * (term.ndim - dim) + [(a, n - k - a) for a, n, k in zip(low, size, k_v, strict=True)]
-        term = jnp.pad(term, pad)
-        total = term if total is None else total + term
-    return total
+        terms.append(jnp.pad(term, pad))
+    return reduce(jnp.add, terms)
 
 
 def _mix_channels(v: jax.Array, tap: jax.Array) -> jax.Array:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from lcnn_flow._pytree import pytree
+from lcnn_flow._pytree import as_float_array, pytree
 from lcnn_flow.architecture import Architecture
 from lcnn_flow.data import Dataset
 from lcnn_flow.errors import RiskError
@@ -53,7 +53,7 @@ class EmpiricalRisk:
         if form == "reduced" and not isinstance(loss, Square):
             raise RiskError(f"form = 'reduced' needs the square loss, not {type(loss).__name__}: write form='patches'")
         self.arch = arch
-        self.loss = loss
+        self.loss = loss = jax.tree.map(as_float_array, loss)  # arrays, so that other numbers compile nothing
         self.data = data
         rows = data.inputs.shape[0] * math.prod(arch.spatial_shapes[-1])
         columns = math.prod(arch.end_to_end_kernel_size) * (1 if arch.channels is None else arch.channels[0])

@@ -79,10 +79,11 @@ class AbstractRosenbrock(diffrax.AbstractAdaptiveSolver):
         after_step: (y, args) -> y, applied to the end of every step; it must change it by rounding only.
     """
 
+    tableau: eqx.AbstractClassVar[RosenbrockTableau]
+
     stage_solver: StageSolver = eqx.field(static=True, default=dense_stage_solver)
     after_step: Callable[[Any, Any], Any] | None = eqx.field(static=True, default=None)
 
-    tableau: eqx.AbstractClassVar[RosenbrockTableau]
     term_structure: ClassVar = diffrax.AbstractTerm
     interpolation_cls: ClassVar[Callable[..., RosenbrockInterpolation]] = RosenbrockInterpolation
 
