@@ -58,9 +58,7 @@ def judge(
         if part.size:
             name = ", ".join(str(dataset[a].values[i]) for a, i in here.items()) or "all flows"
             rows.append((name, *_sum_up(part, number.isel(here), words)))
-    observed, conclusion = _sum_up(
-        status.where(computed).stack(flow=[*axes, "seed"]).dropna("flow"), number, words
-    )
+    observed, conclusion = _sum_up(status.where(computed).stack(flow=[*axes, "seed"]).dropna("flow"), number, words)
     return Claim(statement, expected, observed, conclusion, tuple(rows))
 
 
@@ -92,9 +90,7 @@ def _verdict(dataset: xr.Dataset, *verdicts: Verdict) -> xr.DataArray:
 def _without_trajectory(dataset: xr.Dataset, statement: str, expected: str) -> Claim:
     unknown = dataset["verdict"].astype(float) * np.nan
     undecided = xr.zeros_like(unknown).fillna(UNDECIDED)
-    return judge(
-        dataset, statement, expected, undecided, unknown, "no trajectory was stored (set flow.times)"
-    )
+    return judge(dataset, statement, expected, undecided, unknown, "no trajectory was stored (set flow.times)")
 
 
 def risk_decreases(dataset: xr.Dataset) -> Claim:
@@ -165,9 +161,7 @@ def gradient_vanishes(dataset: xr.Dataset) -> Claim:
     ratio = dataset["final_gradient_norm"] / dataset["gradient_tolerance"]
     claimed = _verdict(dataset, Verdict.CONVERGED, Verdict.AT_SADDLE, Verdict.DEGENERATE)
     status = _status(ratio <= 1, (ratio > 1) & claimed)
-    return judge(
-        dataset, statement, expected, status, ratio, "largest gradient norm {value} of the tolerance"
-    )
+    return judge(dataset, statement, expected, status, ratio, "largest gradient norm {value} of the tolerance")
 
 
 def balancedness_conserved(dataset: xr.Dataset) -> Claim:
@@ -178,9 +172,7 @@ def balancedness_conserved(dataset: xr.Dataset) -> Claim:
     if "balancedness" not in dataset or dataset.sizes.get("interface", 0) == 0:
         return _without_trajectory(dataset, statement, expected)
     h = dataset["balancedness"]
-    drift = abs(h - h.isel(time=0)).max(["time", "interface"]) / dataset["squared_norms"].max(
-        ["time", "layer"]
-    )
+    drift = abs(h - h.isel(time=0)).max(["time", "interface"]) / dataset["squared_norms"].max(["time", "layer"])
     return judge(
         dataset,
         statement,

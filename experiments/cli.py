@@ -25,9 +25,7 @@ from experiments.sweep import Sweep, stored_bytes
 
 __all__ = ["app", "main"]
 
-app = App(
-    name="experiments", help="From a TOML file to converged gradient flows and a report.", version_flags=[]
-)
+app = App(name="experiments", help="From a TOML file to converged gradient flows and a report.", version_flags=[])
 
 Sets = Annotated[list[str] | None, Parameter(name="--set", negative="", consume_multiple=False)]
 Axes = Annotated[list[str] | None, Parameter(name="--axis", negative="", consume_multiple=False)]
@@ -156,9 +154,7 @@ def report(directory: Path, /) -> None:
     print(f"report: {path}")
 
 
-def _load(
-    config: Path, sets: list[str] | None, axes: list[str] | None, seeds: int | None, cache: bool = True
-) -> Sweep:
+def _load(config: Path, sets: list[str] | None, axes: list[str] | None, seeds: int | None, cache: bool = True) -> Sweep:
     overrides = list(sets or []) + ([f"seeds={seeds}"] if seeds is not None else [])
     sweep = load(config, overrides, axes or [])
     configure(sweep.configuration.compute.precision, cache)

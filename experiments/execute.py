@@ -90,9 +90,7 @@ def _collect(sweep: Sweep, directory: RunDirectory, manifest: dict[str, Any], st
     cells = dict(directory.cells())
     manifest["cells_finished"] = len(cells)
     manifest["wall_time_s"] = round(time.perf_counter() - started, 3)
-    manifest["wall_time_of_cells_s"] = {
-        str(n): round(float(c["wall_time"]), 3) for n, c in sorted(cells.items())
-    }
+    manifest["wall_time_of_cells_s"] = {str(n): round(float(c["wall_time"]), 3) for n, c in sorted(cells.items())}
     directory.write_manifest(manifest)
     if cells:
         directory.write_results(assemble(sweep, cells, manifest))

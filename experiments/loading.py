@@ -36,9 +36,7 @@ def load(path: str | Path, overrides: Sequence[str] = (), axes: Sequence[str] = 
     raw = read_toml(path)
     table = raw.pop("sweep", {})
     if not isinstance(table, dict):
-        raise ConfigurationError(
-            str(path), [Fault("sweep", 'a table of axes is needed, such as "loss = [...]"')]
-        )
+        raise ConfigurationError(str(path), [Fault("sweep", 'a table of axes is needed, such as "loss = [...]"')])
     values = dict(_flatten(table))
     for text in overrides:
         key, value = _assignment("--set", text)
@@ -85,9 +83,7 @@ def _assignment(option: str, text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     key = key.strip()
     if not equals or not key or not all(key.split(".")):
-        raise UserError(
-            f"{option} {text}: write {option} section.key=value, for example {option} flow.rtol=1e-8"
-        )
+        raise UserError(f"{option} {text}: write {option} section.key=value, for example {option} flow.rtol=1e-8")
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:

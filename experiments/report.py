@@ -18,6 +18,7 @@ from experiments.modules import MODULES, Module
 from experiments.results import NOT_COMPUTED, sweep_axes
 from experiments.store import RunDirectory, open_results
 from experiments.summary import summary_csv, verdict_table
+from lcnn_flow import Verdict
 
 __all__ = ["claims_of", "write_report"]
 
@@ -69,6 +70,7 @@ def _write(directory: RunDirectory, dataset: xr.Dataset, module: Module) -> tupl
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
     )
+    environment.filters["whole"] = _whole
     html = environment.get_template("report.html.j2").render(
         title=dataset.attrs["title"],
         question=dataset.attrs["question"] or module.question,
@@ -88,6 +90,11 @@ def _write(directory: RunDirectory, dataset: xr.Dataset, module: Module) -> tupl
     return directory.write_text("report.html", html), claims
 
 
+def _whole(text: str) -> str:
+    """Keeps browsers from breaking lines inside of numbers such as 1e-07."""
+    return re.sub(r"e-(\d)", "e\u2011\\1", text)
+
+
 def _inline(svg: str, name: str) -> Markup:
     """An SVG that can share a page with others: no prologue, and identifiers of its own."""
     svg = svg[svg.index("<svg") :]
@@ -103,7 +110,9 @@ def _answer(dataset: xr.Dataset, claims: list[Claim]) -> tuple[str, str]:
     count = {word: sum(claim.conclusion == word for claim in claims) for word in _MARKS}
     computed = int((dataset["verdict"] != NOT_COMPUTED).sum())
     missing = dataset["verdict"].size - computed
-    text = f"{computed} flows. {count['agrees']} of {len(claims)} claims agree with what was seen"
+    converged = int((dataset["verdict"] == Verdict.CONVERGED).sum())
+    text = f"{computed} flows, {converged} of them CONVERGED. "
+    text += f"{count['agrees']} of {len(claims)} claims agree with what was seen"
     if count["disagrees"]:
         text += f", {count['disagrees']} disagree"
     if count["undecided"]:
@@ -147,7 +156,5 @@ def _provenance(dataset: xr.Dataset) -> list[tuple[str, str]]:
         ("Configuration SHA-256", manifest.get("configuration_sha256", "unknown")),
     ]
     if git:
-        rows.append(
-            ("Source revision", git["revision"] + (" with uncommitted changes" if git["dirty"] else ""))
-        )
+        rows.append(("Source revision", git["revision"] + (" with uncommitted changes" if git["dirty"] else "")))
     return rows

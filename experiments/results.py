@@ -15,6 +15,7 @@ import xarray as xr
 import lcnn_flow as lf
 from experiments.schema import Configuration
 from experiments.sweep import Sweep
+from lcnn_flow.network import patches as patches_of
 
 __all__ = ["NOT_COMPUTED", "VERDICTS", "assemble", "describe_problem", "flow_arrays", "sweep_axes"]
 
@@ -92,7 +93,7 @@ def flow_arrays(arch: lf.Architecture, flow: Any) -> dict[str, np.ndarray]:
 def describe_problem(arch: lf.Architecture, data: Any) -> dict[str, np.ndarray]:
     """What a cell's data say about the hypotheses of the theory, and the filter that made its targets."""
     inputs = np.asarray(data.inputs)
-    patches = np.asarray(lf.network.patches(arch, data.inputs))
+    patches = np.asarray(patches_of(arch, data.inputs))
     stored = {
         "sample_count": np.asarray(inputs.shape[0]),
         "input_singular_ratio": _singular_ratio(inputs.reshape(inputs.shape[0], -1)),
@@ -110,9 +111,7 @@ def _singular_ratio(matrix: np.ndarray) -> np.ndarray:
     return np.asarray(smallest / values[0] if values[0] > 0 else 0.0)
 
 
-def assemble(
-    sweep: Sweep, cells: Mapping[int, Mapping[str, np.ndarray]], manifest: Mapping[str, Any]
-) -> xr.Dataset:
+def assemble(sweep: Sweep, cells: Mapping[int, Mapping[str, np.ndarray]], manifest: Mapping[str, Any]) -> xr.Dataset:
     """One Dataset of all finished cells (`cells` by number); configuration and manifest are attributes."""
     configuration = sweep.configuration
     axes = [axis.name for axis in sweep.axes]
@@ -125,9 +124,7 @@ def assemble(
     for name, shape in shapes.items():
         dims, attributes = _describe(name)
         integral = name == "verdict"
-        values = np.full(
-            sweep.shape + shape, NOT_COMPUTED if integral else np.nan, np.int32 if integral else float
-        )
+        values = np.full(sweep.shape + shape, NOT_COMPUTED if integral else np.nan, np.int32 if integral else float)
         for cell in sweep.cells:
             if cell.number in cells and name in cells[cell.number]:
                 array = cells[cell.number][name]

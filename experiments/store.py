@@ -64,9 +64,7 @@ class RunDirectory:
             write_atomically(path / "batches" / ".writable", "")
             (path / "batches" / ".writable").unlink()
         except OSError as error:
-            raise UserError(
-                f"{path} cannot be written ({error.strerror}): name another directory with --out"
-            ) from None
+            raise UserError(f"{path} cannot be written ({error.strerror}): name another directory with --out") from None
         return cls(path)
 
     def write_configuration(self, toml: str) -> None:
@@ -119,16 +117,12 @@ def open_results(directory: str | Path) -> xr.Dataset:
         raise UserError(f"{directory}: no such directory; name a run directory, such as runs/quickstart-...")
     store = directory / "results.zarr"
     if not store.is_dir():
-        hint = (
-            "the run did not finish" if (directory / "manifest.json").exists() else "this is no run directory"
-        )
+        hint = "the run did not finish" if (directory / "manifest.json").exists() else "this is no run directory"
         raise UserError(f"{directory} has no results.zarr: {hint}")
     try:
         dataset = xr.open_zarr(store, consolidated=False).load()
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"{store} is damaged and cannot be read ({type(error).__name__}): run it again"
-        ) from error
+        raise UserError(f"{store} is damaged and cannot be read ({type(error).__name__}): run it again") from error
     if dataset.attrs.get("format") != _FORMAT:
         raise UserError(f"{store} was not written by this program: no attribute format = {_FORMAT!r}")
     missing = [name for name in ("module", "axes", "configuration", "manifest") if name not in dataset.attrs]

@@ -132,11 +132,15 @@ def label(value: Any) -> Any:
         numbers = [label(v) for key, v in value.items() if key != "kind" and v is not None]
         kind = str(value.get("kind", ""))
         if kind == "lp" and len(numbers) == 1:
-            return f"l_{numbers[0]}"
-        return f"{kind}({', '.join(map(str, numbers))})" if numbers else kind
+            return f"l_{_short(numbers[0])}"
+        return f"{kind}({', '.join(map(_short, numbers))})" if numbers else kind
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(str(label(v)) for v in value) + "]"
+        return "[" + ", ".join(_short(label(v)) for v in value) + "]"
     return value
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _program(configuration: Configuration) -> str:
@@ -186,9 +190,7 @@ def check_plan(sweep: Sweep) -> list[Fault]:
             found.setdefault(fault, cell)
         total += stored_bytes(cell.configuration)
         largest = max(largest, _working_bytes(cell.configuration, arch))
-    where = {
-        fault: f" (first in the cell {cell.name})" if sweep.axes else "" for fault, cell in found.items()
-    }
+    where = {fault: f" (first in the cell {cell.name})" if sweep.axes else "" for fault, cell in found.items()}
     faults = [Fault(f.path, f"{f.message}{where[f]}") for f in found]
     limit = physical_memory() // 2
     if total > limit:
@@ -220,15 +222,11 @@ def _filter_faults(cell: Cell, arch: Architecture) -> list[Fault]:
         values = getattr(configuration.data.targets, "values", None)
         if values is not None and len(values) != _size(arch.end_to_end_filter_shape):
             needed = _size(arch.end_to_end_filter_shape)
-            faults.append(
-                Fault("data.targets.values", f"{len(values)} numbers; the end-to-end filter has {needed}")
-            )
+            faults.append(Fault("data.targets.values", f"{len(values)} numbers; the end-to-end filter has {needed}"))
     needed = [_size(shape) for shape in arch.layer_shapes]
     for path, given in filters.items():
         if given is not None and [len(f) for f in given] != needed:
-            faults.append(
-                Fault(path, f"filters of lengths {[len(f) for f in given]}; the network has {needed}")
-            )
+            faults.append(Fault(path, f"filters of lengths {[len(f) for f in given]}; the network has {needed}"))
     norms = getattr(configuration.initializer, "norms", None)
     if norms is not None and len(norms) != arch.depth:
         faults.append(Fault("initializer.norms", f"{len(norms)} norms; the network has {arch.depth} layers"))

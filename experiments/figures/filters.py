@@ -8,7 +8,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from experiments.figures.series import held_fixed, panels, quantiles
-from experiments.figures.style import Drawing, canvas, look, pretty
+from experiments.figures.style import Drawing, canvas, look, plain_ticks, pretty
 from experiments.results import sweep_axes
 
 __all__ = ["filter_error", "filters", "learned_filter", "relative_error"]
@@ -34,16 +34,19 @@ def filters(dataset: xr.Dataset) -> Drawing | None:
     columns = min(3, len(series))
     rows = -(-len(series) // columns)
     figure, axes = canvas(rows, columns, 2.2 if rows > 1 else 3, sharex=True, sharey=True)
+    reach = max(float(abs(one.data["true_filter"]).max()) for one in series)
+    top = 1.6 * reach
+    bottom = -top if any(float(one.data["true_filter"].min()) < -0.2 * reach for one in series) else -0.8 * reach
     for panel, one in zip(axes, series, strict=False):
         truth = one.data["true_filter"].values
         taps = np.arange(truth.size)
         low, middle, high = quantiles(learned_filter(one.data))
         panel.bar(taps, truth, width=0.75, color="#d4d4d4", label="true filter")
-        errors = np.stack([middle - low, high - middle])
+        inside = (middle > bottom) & (middle < top)
         panel.errorbar(
-            taps,
-            middle,
-            yerr=errors,
+            taps[inside],
+            middle[inside],
+            yerr=np.stack([middle - low, high - middle])[:, inside],
             fmt=one.look.marker,
             color=one.look.colour,
             markersize=4.5,
@@ -51,6 +54,10 @@ def filters(dataset: xr.Dataset) -> Drawing | None:
             capsize=2.5,
             label="learned: median, 10% to 90%",
         )
+        for beyond, border, marker in ((middle >= top, top, "$↑$"), (middle <= bottom, bottom, "$↓$")):
+            place = np.full(int(beyond.sum()), border - 0.06 * np.sign(border) * (top - bottom))
+            panel.plot(taps[beyond], place, linestyle="", marker=marker, color=one.look.colour, markersize=9)
+        panel.set_ylim(bottom, top)
         panel.axhline(0, color="#555555", linewidth=0.8)
         panel.set_title(one.label)
         panel.grid(axis="x", visible=False)
@@ -99,9 +106,7 @@ def _by_category(dataset: xr.Dataset) -> Figure:
             errors = relative_error(one.data)
             error = errors.values
             spread = np.random.default_rng(0).uniform(-0.2, 0.2, error.size)
-            panel.plot(
-                error, row + spread, ".", color=one.look.colour, alpha=0.3, markersize=4, markeredgewidth=0
-            )
+            panel.plot(error, row + spread, ".", color=one.look.colour, alpha=0.3, markersize=4, markeredgewidth=0)
             low, middle, high = quantiles(errors)
             panel.errorbar(
                 middle,
@@ -126,6 +131,7 @@ def _by_category(dataset: xr.Dataset) -> Figure:
         panel.set_ylim(len(series) - 0.5, -0.5)
         panel.set(xscale="log", title=title)
         panel.grid(axis="y", visible=False)
+        plain_ticks(panel.xaxis)
     axes[-1].set_xlabel("relative error of the end-to-end filter")
     return figure
 
@@ -139,8 +145,7 @@ def _against_numbers(dataset: xr.Dataset, axis: str) -> Figure:
         low, middle, high = quantiles(relative_error(part))
         style = look(i)
         panel.errorbar(
-            part[axis].values
-            * 1.03 ** (i - 0.5 * len(others)),  # side by side, so that bars do not hide each other
+            part[axis].values * 1.03 ** (i - 0.5 * len(others)),  # side by side, so that bars do not hide each other
             middle,
             yerr=np.stack([middle - low, high - middle]),
             marker=style.marker,
@@ -151,6 +156,7 @@ def _against_numbers(dataset: xr.Dataset, axis: str) -> Figure:
         )
     positive = bool((rest[axis] > 0).all())
     panel.set(xscale="log" if positive else "linear", yscale="log")
+    plain_ticks(panel.yaxis)
     panel.set(xlabel=pretty(axis), ylabel="relative error of the end-to-end filter")
     if others:
         figure.legend(loc="outside right upper", title=pretty(others[0]))

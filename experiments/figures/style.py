@@ -12,9 +12,11 @@ from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-__all__ = ["Drawing", "Look", "canvas", "house_style", "look", "pretty", "render"]
+__all__ = ["Drawing", "Look", "canvas", "house_style", "look", "plain_ticks", "pretty", "render"]
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#333333")
 _LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (7, 2)), (0, (3, 1)))
@@ -93,6 +95,15 @@ def canvas(
     figure = Figure(figsize=(7.4, rows * height), layout="constrained")
     panels = figure.subplots(rows, columns, sharex=sharex, sharey=sharey, squeeze=False)
     return figure, list(panels.ravel())
+
+
+def plain_ticks(axis: Axis) -> None:
+    """Plain numbers on a logarithmic axis of a few decades: 0.2, 0.5, 1, 2, as many as fit."""
+    low, high = axis.get_view_interval()
+    subs = (1.0, 2.0, 5.0) if high / low < 300 else (1.0,)
+    axis.set_major_locator(LogLocator(base=10, subs=subs))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def render(drawing: Drawing) -> dict[str, bytes]:

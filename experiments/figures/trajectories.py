@@ -15,6 +15,7 @@ from experiments.figures.style import Drawing, canvas
 
 __all__ = ["balancedness_drift", "gradient_norm", "path_length", "risk"]
 
+_MOST_TOGETHER = 3  # series in one panel
 _UNDERFLOW = 1e-18  # relative values below are rounding
 _TIME = "flow time $t$ (learning rate × steps)"
 
@@ -47,8 +48,9 @@ def gradient_norm(dataset: xr.Dataset) -> Drawing | None:
         "Gradient",
         figure,
         "Norm of the gradient against time, relative to its initial value: median and 10% to 90% band over "
-        "the seeds. The theory expects it to tend to zero for every loss. In the grey region it is below the "
-        "tolerance of the verdict, and the curves show no more than the error of the integration; the limit "
+        "the seeds. The theory expects it to tend to zero for every loss. In the grey region it is below "
+        "the tolerance of the verdict, and the curves show no more than the error of the integration; the "
+        "limit "
         "itself is computed by Newton's method." + held_fixed(dataset),
     )
 
@@ -106,11 +108,17 @@ def _over_time(
     if needed not in dataset:
         return None
     facets = list(panels(dataset))
-    columns = min(2, len(facets))
-    figure, axes = canvas(
-        -(-len(facets) // columns), columns, 3.3 if columns == 1 else 2.9, sharey=True, sharex=True
-    )
-    for panel, (title, series) in zip(axes, facets, strict=False):
+    alone = len(facets) == 1 and len(facets[0][1]) > _MOST_TOGETHER
+    if alone:  # bands of many series would hide each other: a panel each, the other medians in grey
+        shown = [(one.label, [one], facets[0][1]) for one in facets[0][1]]
+    else:
+        shown = [(title, series, []) for title, series in facets]
+    columns = min(3 if alone else 2, len(shown))
+    height = {1: 3.3, 2: 2.9, 3: 2.2}[columns]
+    figure, axes = canvas(-(-len(shown) // columns), columns, height, sharey=True, sharex=True)
+    for panel, (title, series, context) in zip(axes, shown, strict=False):
+        for one in context:
+            _line(panel, quantity(one.data))
         for one in series:
             _band(panel, one, quantity(one.data))
         panel.set(xscale="log", title=title)
@@ -123,13 +131,19 @@ def _over_time(
                 panel.set_ylim(_UNDERFLOW, 10)
         else:
             panel.set_ylim(0, 1.05)
-    for panel in axes[len(facets) :]:
+    for panel in axes[len(shown) :]:
         panel.remove()
     figure.supxlabel(_TIME, fontsize=9.5)
     figure.supylabel(ylabel, fontsize=9.5)
-    if any(one.label for one in facets[0][1]):
+    if not alone and any(one.label for one in shown[0][1]):
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper")
     return figure
+
+
+def _line(panel: Axes, values: xr.DataArray) -> None:
+    """The median of another series, for comparison."""
+    times = values["time"].values
+    panel.plot(times[times > 0], quantiles(values)[1][times > 0], color="#c8c8c8", linewidth=1, zorder=1)
 
 
 def _band(panel: Axes, series: Series, values: xr.DataArray) -> None:

@@ -4,7 +4,6 @@ Only the end-to-end filter can be identified: factors can be moved between layer
 network.
 """
 
-import numpy as np
 import xarray as xr
 
 from experiments.claims import PAPER_CLAIMS, Claim
@@ -34,23 +33,19 @@ def bounded_influence_helps(dataset: xr.Dataset) -> Claim:
     labels = [str(v) for v in dataset["loss"].values] if "loss" in sweep_axes(dataset) else []
     robust = [label for label in labels if label.startswith(_BOUNDED)]
     if "true_filter" not in dataset or "square" not in labels or not robust:
-        return Claim(
-            statement, expected, "needs an axis over loss with the square loss and a bounded one", "undecided"
-        )
+        return Claim(statement, expected, "needs an axis over loss with the square loss and a bounded one", "undecided")
     error = relative_error(dataset).sel(loss=["square", *robust])
     others = [d for d in error.dims if d != "loss"]
-    if not bool(np.isfinite(error).any(others).all()):
+    if not bool(error.notnull().any(others).all()):
         return Claim(statement, expected, "some of these losses were not computed", "undecided")
-    median = error.where(np.isfinite(error)).median(others, skipna=True)
+    median = error.median(others, skipna=True)
     square = float(median.sel(loss="square"))
     rows = []
     for label in robust:
         value = float(median.sel(loss=label))
         rows.append((label, f"{value:.3g}, square {square:.3g}", "agrees" if value < square else "disagrees"))
     better = sum(row[2] == "agrees" for row in rows)
-    observed = (
-        f"{better} of {len(rows)} losses; square {square:.3g}, others {float(median[1:].min()):.3g} to "
-    )
+    observed = f"{better} of {len(rows)} losses; square {square:.3g}, others {float(median[1:].min()):.3g} to "
     observed += f"{float(median[1:].max()):.3g}"
     return Claim(statement, expected, observed, "agrees" if better == len(rows) else "disagrees", tuple(rows))
 

@@ -35,9 +35,7 @@ def _number_or_lists(value: Any) -> Any:
     return _number_or_list(value)
 
 
-_Strides = Annotated[
-    Any, PlainValidator(_number_or_lists)
-]  # typed as Any: pydantic warns on writing the union
+_Strides = Annotated[Any, PlainValidator(_number_or_lists)]  # typed as Any: pydantic warns on writing the union
 
 
 class Experiment(Model):

@@ -103,9 +103,7 @@ class SyntheticData(Model):
     @model_validator(mode="after")
     def _samples_known(self) -> "SyntheticData":
         if self.samples is None and not isinstance(self.inputs, Windows):
-            raise ValueError(
-                f'samples is missing; only inputs of kind "windows" do without, not "{self.inputs.kind}"'
-            )
+            raise ValueError(f'samples is missing; only inputs of kind "windows" do without, not "{self.inputs.kind}"')
         return self
 
 

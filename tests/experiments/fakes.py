@@ -49,9 +49,7 @@ def sweep_of(folder: Path, text: str = CONFIGURATION):
     return load(file)
 
 
-def cell_arrays(
-    times: np.ndarray, seeds: int = 12, layers: int = 3, taps: int = 7, rate: float = 0.5, seed: int = 0
-):
+def cell_arrays(times: np.ndarray, seeds: int = 12, layers: int = 3, taps: int = 7, rate: float = 0.5, seed: int = 0):
     """Flows of one cell that do all the theory says: exponential decay, at slightly different rates."""
     rng = np.random.default_rng(seed)
     rates = rate * rng.uniform(0.5, 2, (seeds, 1))

@@ -124,9 +124,7 @@ def test_a_folder_that_cannot_be_used_is_refused_before_computing(
     assert "--out" in capsys.readouterr().err
 
 
-def test_an_interrupted_run_keeps_its_finished_cells_and_reports_them(
-    configuration, tmp_path, made_up_cells, capsys
-):
+def test_an_interrupted_run_keeps_its_finished_cells_and_reports_them(configuration, tmp_path, made_up_cells, capsys):
     made_up_cells[2] = KeyboardInterrupt()
     out = tmp_path / "run"
     assert main(["run", configuration, "--out", str(out), "--no-cache"]) == 130
@@ -136,9 +134,7 @@ def test_an_interrupted_run_keeps_its_finished_cells_and_reports_them(
     assert main(["report", str(out)]) == 0
 
 
-def test_a_failing_cell_ends_with_exit_code_1_and_keeps_the_others(
-    configuration, tmp_path, made_up_cells, capsys
-):
+def test_a_failing_cell_ends_with_exit_code_1_and_keeps_the_others(configuration, tmp_path, made_up_cells, capsys):
     made_up_cells[1] = RuntimeError("out of memory")
     out = tmp_path / "run"
     assert main(["run", configuration, "--out", str(out), "--no-cache"]) == 1

@@ -94,10 +94,7 @@ def test_runs_that_the_machine_cannot_hold_are_refused_before_anything_is_comput
     monkeypatch.setattr(experiments.sweep, "physical_memory", lambda: 2**34)
     assert "GiB for their results" in faults(tmp_path, overrides=["seeds=10000000"])["seeds"]
     assert "GiB" in faults(tmp_path, overrides=["data.samples=1000000000"])["data.samples"]
-    assert (
-        "cells"
-        in faults(tmp_path, axes=[f"data.seed={list(range(101))}", f"root_seed={list(range(100))}"])["sweep"]
-    )
+    assert "cells" in faults(tmp_path, axes=[f"data.seed={list(range(101))}", f"root_seed={list(range(100))}"])["sweep"]
 
 
 @pytest.mark.parametrize(

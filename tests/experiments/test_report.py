@@ -35,14 +35,8 @@ class Requests(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         for name, value in attrs:
-            loads = name in ("src", "srcset", "data", "poster") or (
-                name == "href" and tag in ("link", "image")
-            )
-            if (
-                (loads or (name.endswith("href") and tag != "a"))
-                and value
-                and not value.startswith(("#", "data:"))
-            ):
+            loads = name in ("src", "srcset", "data", "poster") or (name == "href" and tag in ("link", "image"))
+            if (loads or (name.endswith("href") and tag != "a")) and value and not value.startswith(("#", "data:")):
                 self.found.append((tag, name, value))
 
 
@@ -54,9 +48,7 @@ def test_the_report_is_rebuilt_from_results_alone_and_loads_nothing(run_director
     assert parser.found == []
     assert "<script" not in html
     assert not re.search(r"@import|url\((?!#)", html)
-    assert len(claims) == html.count('<td class="mark') - sum(
-        len(c.details) for c in claims if len(c.details) > 1
-    )
+    assert len(claims) == html.count('<td class="mark') - sum(len(c.details) for c in claims if len(c.details) > 1)
     for name in ("risk", "gradient_norm", "path_length", "balancedness_drift", "filters", "filter_error"):
         assert (run_directory / "figures" / f"{name}.svg").read_bytes().startswith(b"<?xml")
         assert (run_directory / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -120,9 +112,7 @@ def test_cells_that_were_not_computed_are_said_to_be_missing(tmp_path):
 
 
 def test_cells_of_different_depth_are_filled_up_with_nan(tmp_path):
-    text = fakes.CONFIGURATION.split("[sweep]")[0].replace(
-        "[initializer]", '[loss]\nkind="square"\n[initializer]'
-    )
+    text = fakes.CONFIGURATION.split("[sweep]")[0].replace("[initializer]", '[loss]\nkind="square"\n[initializer]')
     sweep = fakes.sweep_of(tmp_path, f'{text}[sweep]\n"network.kernel_sizes" = [[3, 3, 3], [3, 5]]')
     times = np.concatenate([[0.0], np.geomspace(1e-3, 1e4, 60)])
     cells = {0: fakes.cell_arrays(times), 1: fakes.cell_arrays(times, layers=2)}

@@ -10,7 +10,6 @@ import xarray as xr
 from experiments.cli import main
 from experiments.loading import load
 
-pytestmark = pytest.mark.xdist_group("runs")
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 OVERRIDES = ["--seeds", "4", "--set", "flow.times={start=1e-3, stop=1e3, count=30}", "--no-cache"]
