@@ -160,3 +160,17 @@ def test_results_are_never_half_written_under_their_final_name(tmp_path, monkeyp
         directory.write_results(dataset)
     with xr.open_zarr(tmp_path / "results.zarr", consolidated=False) as kept:
         assert set(kept.data_vars) == set(dataset.data_vars)
+
+
+def test_data_of_ones_own_are_read_from_beside_the_configuration(configuration, tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "mine.npz", inputs=rng.normal(size=(20, 12)), targets=rng.normal(size=(20, 6)))
+    own = ["--set", "experiment.module=convergence", "--set", "data={kind='file', path='mine.npz'}"]
+    assert main(["validate", configuration, *own]) == 0
+    (tmp_path / "mine.npz").write_bytes(b"not an archive")
+    assert main(["validate", configuration, *own]) == 2
+    (tmp_path / "mine.npz").unlink()
+    assert main(["validate", configuration, *own]) == 2
+    messages = capsys.readouterr().err.splitlines()
+    assert len(messages) == 2
+    assert all(line.startswith("error: ") and "mine.npz" in line for line in messages)

@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 
 from experiments.errors import UserError
+from experiments.figures import filter_error, house_style, risk
 from experiments.figures.series import panels
 from experiments.report import write_report
 from experiments.results import assemble
@@ -160,3 +161,25 @@ def test_a_directory_that_holds_no_results_is_refused_in_one_line(run_directory,
     with pytest.raises(UserError) as error:
         write_report(run_directory)
     assert "\n" not in str(error.value)
+
+
+def test_a_second_axis_makes_panels_and_a_numeric_one_the_scale_of_the_errors(tmp_path):
+    text = fakes.CONFIGURATION + '"data.noise" = [0.0, 0.1, 0.2]\n'
+    dataset = fakes.results(tmp_path, text)
+    assert [title for title, _ in panels(dataset)] == ["noise = 0", "noise = 0.1", "noise = 0.2"]
+    with house_style():
+        drawing = filter_error(dataset)
+    assert drawing is not None
+    (axes,) = drawing.figure.axes
+    assert axes.get_xlabel() == "noise"
+    assert len(drawing.figure.legends[0].get_texts()) == 3
+
+
+def test_bands_of_many_series_get_a_panel_each(tmp_path):
+    losses = ", ".join(f'{{ kind = "lp", p = {p} }}' for p in (2, 3, 4, 5))
+    text = fakes.CONFIGURATION.split("[sweep]")[0] + f"[sweep]\nloss = [{losses}]\n"
+    with house_style():
+        drawing = risk(fakes.results(tmp_path, text))
+    assert drawing is not None
+    titles = [panel.get_title(loc="left") or panel.get_title() for panel in drawing.figure.axes]
+    assert titles == [rf"$\ell_{{{p}}}$" for p in (2, 3, 4, 5)]
