@@ -36,7 +36,8 @@ class Claim:
     details: tuple[tuple[str, str, str], ...] = ()
 
 
-Judge = Callable[[xr.Dataset], Claim]
+Judge = Callable[[xr.Dataset], Claim | None]
+"""A check of results; None where they do not bear on the claim."""
 
 
 def judge(

@@ -42,7 +42,7 @@ def write_report(path: str | Path) -> tuple[Path, list[Claim]]:
 
 def claims_of(dataset: xr.Dataset) -> list[Claim]:
     """Claims of the module that made the results, judged on them."""
-    return [check(dataset) for check in _module(dataset).claims]
+    return [claim for check in _module(dataset).claims if (claim := check(dataset)) is not None]
 
 
 def _module(dataset: xr.Dataset) -> Module:

@@ -4,6 +4,7 @@ A finished cell is a flat dictionary of numpy arrays (`flow_arrays`); `assemble`
 Dataset. Cells with fewer layers or taps are filled up with NaN; a cell that was not computed has verdict -1.
 """
 
+import functools
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -78,7 +79,7 @@ def flow_arrays(arch: lf.Architecture, flow: Any) -> dict[str, np.ndarray]:
         seeds = params[0].shape[0]
         for layer, w in enumerate(params, start=1):
             stored[f"{which}_w{layer}"] = w.reshape(seeds, -1)
-        v = jax.vmap(lambda w: lf.end_to_end_filter(arch, w))(getattr(flow, which))
+        v = _end_to_end(arch, getattr(flow, which))
         stored[f"{which}_filter"] = np.asarray(v).reshape(seeds, -1)
     trajectory = flow.trajectory
     if trajectory is not None:
@@ -88,6 +89,11 @@ def flow_arrays(arch: lf.Architecture, flow: Any) -> dict[str, np.ndarray]:
             shape = (*values.shape[:2], -1) if dims else values.shape
             stored[name] = values.reshape(shape)
     return stored
+
+
+@functools.partial(jax.jit, static_argnames="arch")
+def _end_to_end(arch: lf.Architecture, params: Any) -> jax.Array:
+    return jax.vmap(lambda w: lf.end_to_end_filter(arch, w))(params)
 
 
 def describe_problem(arch: lf.Architecture, data: Any) -> dict[str, np.ndarray]:

@@ -8,7 +8,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from experiments.figures.series import held_fixed, panels, quantiles
-from experiments.figures.style import Drawing, canvas, look, plain_ticks, pretty
+from experiments.figures.style import Drawing, canvas, columns_for, look, plain_ticks, pretty
 from experiments.results import sweep_axes
 
 __all__ = ["filter_error", "filters", "learned_filter", "relative_error"]
@@ -31,7 +31,7 @@ def filters(dataset: xr.Dataset) -> Drawing | None:
     if "true_filter" not in dataset:
         return None
     title, series = next(iter(panels(dataset)))
-    columns = min(3, len(series))
+    columns = columns_for(len(series))
     rows = -(-len(series) // columns)
     figure, axes = canvas(rows, columns, 2.2 if rows > 1 else 3, sharex=True, sharey=True)
     reach = max(float(abs(one.data["true_filter"]).max()) for one in series)

@@ -16,7 +16,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-__all__ = ["Drawing", "Look", "canvas", "house_style", "look", "plain_ticks", "pretty", "render"]
+__all__ = ["Drawing", "Look", "canvas", "columns_for", "house_style", "look", "plain_ticks", "pretty", "render"]
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#333333")
 _LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (7, 2)), (0, (3, 1)))
@@ -95,6 +95,11 @@ def canvas(
     figure = Figure(figsize=(7.4, rows * height), layout="constrained")
     panels = figure.subplots(rows, columns, sharex=sharex, sharey=sharey, squeeze=False)
     return figure, list(panels.ravel())
+
+
+def columns_for(count: int) -> int:
+    """Columns in which `count` panels fill the page without a lonely one in the last row."""
+    return 2 if count == 4 else min(3, count)
 
 
 def plain_ticks(axis: Axis) -> None:

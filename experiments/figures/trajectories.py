@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.figures.series import Series, held_fixed, panels, quantiles
-from experiments.figures.style import Drawing, canvas
+from experiments.figures.style import Drawing, canvas, columns_for
 
 __all__ = ["balancedness_drift", "gradient_norm", "path_length", "risk"]
 
@@ -113,7 +113,7 @@ def _over_time(
         shown = [(one.label, [one], facets[0][1]) for one in facets[0][1]]
     else:
         shown = [(title, series, []) for title, series in facets]
-    columns = min(3 if alone else 2, len(shown))
+    columns = min(columns_for(len(shown)) if alone else 2, len(shown))
     height = {1: 3.3, 2: 2.9, 3: 2.2}[columns]
     figure, axes = canvas(-(-len(shown) // columns), columns, height, sharey=True, sharex=True)
     for panel, (title, series, context) in zip(axes, shown, strict=False):

@@ -102,6 +102,11 @@ def test_bounded_influence_is_judged_by_the_error_of_the_filter(tmp_path):
     truth = dataset["true_filter"].isel(loss=0)
     for loss, error in (("square", 0.5), ("pseudo_huber(0.1)", 0.1)):
         dataset["limit_filter"].loc[{"loss": loss}] = truth * (1 + error)
-    assert bounded_influence_helps(dataset).conclusion == "agrees"
+    claim = bounded_influence_helps(dataset)
+    assert claim is not None
+    assert claim.conclusion == "agrees"
     dataset["limit_filter"].loc[{"loss": "square"}] = truth * 1.01
-    assert bounded_influence_helps(dataset).conclusion == "disagrees"
+    claim = bounded_influence_helps(dataset)
+    assert claim is not None
+    assert claim.conclusion == "disagrees"
+    assert bounded_influence_helps(dataset.sel(loss=["square", "l_4"])) is None

@@ -12,7 +12,7 @@ from experiments.loading import load
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 OVERRIDES = ["--seeds", "4", "--set", "flow.times={start=1e-3, stop=1e3, count=30}", "--no-cache"]
-AXES = ["--set", "loss={kind='pseudo_huber', delta=0.2}", "--axis", "data.noise=[0.0, 0.2]"]
+AXES = ["--set", "loss.delta=0.2", "--axis", "data.noise=[0.0, 0.2]"]
 
 
 def results(directory):
