@@ -112,7 +112,7 @@ def _answer(dataset: xr.Dataset, claims: list[Claim]) -> tuple[str, str]:
     missing = dataset["verdict"].size - computed
     converged = int((dataset["verdict"] == Verdict.CONVERGED).sum())
     text = f"{computed} flows, {converged} of them CONVERGED. "
-    text += f"{count['agrees']} of {len(claims)} claims agree with what was seen"
+    text += f"{count['agrees']} of {len(claims)} claims agree with the data"
     if count["disagrees"]:
         text += f", {count['disagrees']} disagree"
     if count["undecided"]:

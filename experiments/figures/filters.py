@@ -74,9 +74,8 @@ def filters(dataset: xr.Dataset) -> Drawing | None:
         figure,
         "End-to-end filter that made the targets (grey bars) and the learned ones: median over the seeds, "
         "bars from the 10% to the 90% quantile. Where seeds end in different critical points the bars are "
-        "long. Losses whose influence is bounded are expected to stay closer to the truth under outliers."
-        + where
-        + held_fixed(dataset),
+        "long; arrows point to taps beyond the frame. Losses whose influence is bounded are expected to stay "
+        "closer to the truth under outliers." + where + held_fixed(dataset),
     )
 
 
@@ -90,10 +89,10 @@ def filter_error(dataset: xr.Dataset) -> Drawing | None:
         "filter_error",
         "Error of the filter",
         figure,
-        "Relative error ‖v − v*‖ / ‖v*‖ of the learned end-to-end filter. Dots are single flows, large "
-        "markers medians over the seeds, bars reach from the 10% to the 90% quantile. The error has two "
-        "sources: the noise in the targets, "
-        "which the loss weighs, and spurious minima, which the seed picks." + held_fixed(dataset),
+        "Relative error ‖v − v*‖ / ‖v*‖ of the learned end-to-end filter: median over the seeds, bars from the "
+        "10% to the 90% quantile" + ("" if numeric else "; dots are single flows") + ". The error has two sources: "
+        "the noise in the targets, which the loss weighs, and spurious minima, which the seed picks."
+        + held_fixed(dataset),
     )
 
 

@@ -30,7 +30,7 @@ def risk(dataset: xr.Dataset) -> Drawing | None:
         "Risk against time, relative to its initial value: median over the seeds, band from the 10% to the "
         "90% quantile. The theory expects every curve to fall and to level off; nothing has been "
         "subtracted, so a floor is the noise "
-        "that no filter can explain." + held_fixed(dataset),
+        "that no filter can explain." + _context(dataset),
     )
 
 
@@ -51,7 +51,7 @@ def gradient_norm(dataset: xr.Dataset) -> Drawing | None:
         "the seeds. The theory expects it to tend to zero for every loss. In the grey region it is below "
         "the tolerance of the verdict, and the curves show no more than the error of the integration; the "
         "limit "
-        "itself is computed by Newton's method." + held_fixed(dataset),
+        "itself is computed by Newton's method." + _context(dataset),
     )
 
 
@@ -70,7 +70,7 @@ def path_length(dataset: xr.Dataset) -> Drawing | None:
         figure,
         "Length of the path of all filters, ∫‖∇L‖ dt, relative to its length at the end of the flow: median "
         "and 10% to 90% band over the seeds. The theory expects a finite length: every curve reaches one "
-        "and stays there." + held_fixed(dataset),
+        "and stays there." + _context(dataset),
     )
 
 
@@ -92,7 +92,7 @@ def balancedness_drift(dataset: xr.Dataset) -> Drawing | None:
         "Drift of the balancedness h_l = (‖w_l‖² − ‖w_{l+1}‖²)/2, largest over the layers and relative to "
         "the largest squared filter norm: median and 10% to 90% band over the seeds. The theory expects "
         "zero; what is seen is the "
-        "error of the integration." + held_fixed(dataset),
+        "error of the integration." + _context(dataset),
     )
 
 
@@ -108,7 +108,7 @@ def _over_time(
     if needed not in dataset:
         return None
     facets = list(panels(dataset))
-    alone = len(facets) == 1 and len(facets[0][1]) > _MOST_TOGETHER
+    alone = _apart(facets)
     if alone:  # bands of many series would hide each other: a panel each, the other medians in grey
         shown = [(one.label, [one], facets[0][1]) for one in facets[0][1]]
     else:
@@ -138,6 +138,17 @@ def _over_time(
     if not alone and any(one.label for one in shown[0][1]):
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper")
     return figure
+
+
+def _context(dataset: xr.Dataset) -> str:
+    """End of every caption: what the grey lines are, and which axes are held fixed."""
+    grey = " Grey lines: the medians of the other panels." if _apart(list(panels(dataset))) else ""
+    return grey + held_fixed(dataset)
+
+
+def _apart(facets: list[tuple[str, list[Series]]]) -> bool:
+    """Whether every series gets a panel of its own."""
+    return len(facets) == 1 and len(facets[0][1]) > _MOST_TOGETHER
 
 
 def _line(panel: Axes, values: xr.DataArray) -> None:

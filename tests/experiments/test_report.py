@@ -78,7 +78,7 @@ def test_a_report_shows_disagreement(tmp_path):
     RunDirectory(tmp_path).write_results(fakes.results(tmp_path, risk=rising))
     html = write_report(tmp_path)[0].read_text()
     assert "✗ disagrees" in html
-    assert re.search(r"of 8 claims agree with what was seen, \d disagree", html)
+    assert re.search(r"of 8 claims agree with the data, \d disagree", html)
 
 
 def test_markup_in_a_title_is_shown_and_not_obeyed(tmp_path):
