@@ -1,8 +1,12 @@
 """Entry point of `python -m experiments`."""
 
+import os
 import sys
 
-from experiments.cli import main
-
 if __name__ == "__main__":
+    # Checks that raise from compiled code are host callbacks, and programs with those are never cached; as NaN they
+    # end in the verdict NOT_FINITE. Read when equinox is imported, so before everything else.
+    os.environ.setdefault("EQX_ON_ERROR", "nan")
+    from experiments.cli import main
+
     sys.exit(main())
