@@ -46,9 +46,7 @@ def pytree(*, leaves: tuple[str, ...] = (), static: tuple[str, ...] = ()) -> Cal
 
 def is_concrete(*arrays: Any) -> bool:
     """Whether all `arrays` have values to look at: false for tracers and abstract shapes."""
-    return all(
-        isinstance(x, int | float) or (hasattr(x, "__array__") and not isinstance(x, Tracer)) for x in arrays
-    )
+    return all(isinstance(x, int | float) or (hasattr(x, "__array__") and not isinstance(x, Tracer)) for x in arrays)
 
 
 def as_float_array(x: Any) -> jax.Array:

@@ -12,11 +12,14 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from lcnn_flow.invariants import symmetry_basis
+from lcnn_flow.invariants import layer_units, symmetry_basis
 from lcnn_flow.network import end_to_end_filter, unravel
 from lcnn_flow.risk import EmpiricalRisk
 
 __all__ = ["Curvature", "curvature", "growth_rate", "satisfies_local_pl"]
+
+_FLAT = 1e-3
+"""A symmetry direction along which the Hessian is larger, relative to its norm, is none: the filters nearly vanish."""
 
 
 class Curvature(NamedTuple):
@@ -28,12 +31,13 @@ class Curvature(NamedTuple):
     """Number of eigenvalues that count as zero."""
     smallest: Float[Array, ""]
     """Smallest eigenvalue."""
-    largest: Float[Array, ""]
-    """Largest absolute eigenvalue."""
 
 
 def curvature(risk: EmpiricalRisk, vector: Float[Array, " n"], zero: Any = None) -> Curvature:
     """Signature of the Hessian at the raveled filters, modulo the symmetry directions.
+
+    Index and nullity are read off in units of each layer's norm, D H D with D = diag(|w_l|): by Sylvester's law
+    they are the same, and thresholds do not depend on how norms are shared out between layers.
 
     Args:
         risk: the empirical risk.
@@ -43,20 +47,27 @@ def curvature(risk: EmpiricalRisk, vector: Float[Array, " n"], zero: Any = None)
     """
     threshold = jnp.finfo(vector.dtype).eps ** (2 / 3) if zero is None else zero
     hessian = risk.hessian(vector)
-    basis, counts = symmetry_basis(risk.arch, vector)
+    sizes = layer_units(risk.arch, vector)
+    scaled, present = _across(risk, vector, hessian * jnp.outer(sizes, sizes), sizes)
+    lengths = jnp.where(present, jnp.abs(scaled), 0)
+    null = present & (lengths <= threshold * jnp.max(lengths))
+    index = jnp.sum(present & ~null & (scaled < 0))
+    smallest = _across(risk, vector, hessian, jnp.ones_like(sizes))[0][0]
+    return Curvature(index.astype(jnp.int32), jnp.sum(null).astype(jnp.int32), smallest)
+
+
+def _across(risk: EmpiricalRisk, vector: Array, hessian: Array, sizes: Array) -> tuple[Array, Array]:
+    """Eigenvalues across the symmetry directions in units `sizes`, ascending, and a mask of those that are."""
+    basis, counts = symmetry_basis(risk.arch, vector, sizes)
+    bend = jnp.linalg.norm(jnp.matmul(hessian, basis, precision=lax.Precision.HIGHEST), axis=0)
+    counts = jnp.where(bend <= _FLAT * jnp.linalg.norm(hessian), counts, 0)
     basis = basis * counts[None, :]
     along = jnp.matmul(basis, basis.T, precision=lax.Precision.HIGHEST)
     across = jnp.eye(vector.size, dtype=vector.dtype) - along
     projected = jnp.matmul(jnp.matmul(across, hessian), across, precision=lax.Precision.HIGHEST)
     projected = (projected + projected.T) / 2
     lift = jnp.linalg.norm(projected)  # bounds every eigenvalue, so the symmetry directions come last
-    eigenvalues = jnp.linalg.eigvalsh(projected + 2 * lift * along)
-    present = jnp.arange(vector.size) < vector.size - jnp.sum(counts)
-    sizes = jnp.where(present, jnp.abs(eigenvalues), 0)
-    largest = jnp.max(sizes)
-    null = present & (sizes <= threshold * largest)
-    index = jnp.sum(present & ~null & (eigenvalues < 0))
-    return Curvature(index.astype(jnp.int32), jnp.sum(null).astype(jnp.int32), eigenvalues[0], largest)
+    return jnp.linalg.eigvalsh(projected + 2 * lift * along), jnp.arange(vector.size) < vector.size - jnp.sum(counts)
 
 
 def satisfies_local_pl(risk: EmpiricalRisk, vector: Float[Array, " n"]) -> Bool[Array, ""]:
@@ -77,7 +88,8 @@ def satisfies_local_pl(risk: EmpiricalRisk, vector: Float[Array, " n"]) -> Bool[
     eigenvalues, axes = jnp.linalg.eigh(inner)
     seen = eigenvalues > zero * jnp.max(jnp.abs(eigenvalues))
     convex = jnp.all(eigenvalues > -zero * jnp.max(jnp.abs(eigenvalues)))
-    jacobian = risk.filter_jacobian(vector).reshape(rows, -1, vector.size)
+    jacobian = risk.filter_jacobian(vector) * layer_units(risk.arch, vector)[None, :]
+    jacobian = jacobian.reshape(rows, -1, vector.size)
     moves = jnp.einsum("cqp,cqn->cpn", axes, jacobian, precision=lax.Precision.HIGHEST).reshape(-1, vector.size)
     seen = seen.reshape(-1)
     moves = jnp.where(seen[:, None], moves, 0)

@@ -5,21 +5,21 @@ when Newton's method on the invariant leaf contracts (`polish`) and the curvatur
 or the local Polyak-Lojasiewicz test passes (`curvature`).
 """
 
+import math
 from typing import Any, NamedTuple
 
 import diffrax
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from lcnn_flow.exchange import equal_filters
-from lcnn_flow.flow_field import EXTRA_STATES, FieldArguments, safe_norm
+from lcnn_flow.flow_field import EXTRA_STATES, FieldArguments, gradient_scale, safe_norm
 from lcnn_flow.flow_search import Span, find_limit, integrate
 from lcnn_flow.flow_settings import FlowSettings, flow_settings
 from lcnn_flow.invariants import conserved
-from lcnn_flow.network import Params, end_to_end_filter, ravel, unravel
+from lcnn_flow.network import Params, end_to_end_filter, layer_norms, ravel, spread, unravel
 from lcnn_flow.polish import implicit_derivative
 from lcnn_flow.risk import EmpiricalRisk
 from lcnn_flow.verdict import WITH_LIMIT
@@ -113,10 +113,11 @@ def gradient_flow(
 ) -> Flow:
     """Integrates dw/dt = -grad L(w) from `params` to its limit; works under jit, vmap and differentiation.
 
-    Stops when |grad L| <= gradient_atol + gradient_rtol * scale, where scale is the larger of
-    `risk.gradient_scale` at the start and now: the size the gradient would have if nothing cancelled, so that the
-    units of data and filters change no verdict. The end is polished and tested; where the tests do not pass, the
-    flow is integrated again at a tighter tolerance and goes on, up to a thousandth of the gradient tolerance.
+    Stops when |grad L| <= gradient_atol + gradient_rtol * scale. The scale is the smallest over layers of
+    `risk.layer_scales`, the size the gradient in a layer would have if nothing cancelled, at the start or now,
+    whichever is larger: so units of data, and of one layer against another, change no verdict. The end is polished
+    and tested; where the tests do not pass, the flow is integrated again at a tighter tolerance and goes on, up to a
+    thousandth of the gradient tolerance.
 
     Time is in units of (squared filter)/risk. Only `limit` (where `sound`) and `trajectory` are differentiable;
     every other field has derivative 0.
@@ -127,10 +128,10 @@ def gradient_flow(
         times: increasing times, for example `log_times(1e-3, 1e6, 200)`: the trajectory is wanted too. Integration
             always reaches the last of them, then goes on to the limit. None: only the limit is wanted.
         rtol, atol: local error tolerances for the filters; rtol is 1e-3 without `times` and 1e-6 with them (1e-4 in
-            float32), atol is rtol times a tenth of the rms initial filter entry.
+            float32), atol, in units of filters, is rtol times a tenth of the rms initial entry of the layer.
         gradient_rtol: 1e-8 in float64, 1e-4 in float32.
         gradient_atol: in units of risk/filter.
-        max_time: 1e16 time units |w|/|grad L| (by scale) of the start.
+        max_time: 1e16 times the largest |w_l|/|grad_l L| (by scale) at the start.
         max_steps: steps in each round of integration.
         norm_bound: largest |w| before the flow counts as DIVERGED; 1e6 times the larger of |w(0)| and the filter
             size that fits the targets.
@@ -212,20 +213,30 @@ _compiled_flow = eqx.filter_jit(run_flow)
 
 
 def _scales(risk: EmpiricalRisk, start: Array, settings: FlowSettings) -> tuple[FieldArguments, Array, Array]:
-    """Arguments of the field, the unit of time |w|/|grad L| (by scale), and atol."""
-    held = jax.tree.map(lax.stop_gradient, risk)
-    initial = lax.stop_gradient(start)
-    scale, size = held.gradient_scale(initial), safe_norm(initial)
+    """Arguments of the field, the longest time unit |w_l|/|grad_l L| (by scale), and atol an entry of the state."""
+    arch, (held, initial) = risk.arch, lax.stop_gradient((risk, start))
+    norms, scales = layer_norms(arch, initial), held.layer_scales(initial)
     bound = settings.norm_bound
     if bound is None:
-        bound = _NORM_SPAN * jnp.maximum(size, held.filter_scale())
-    unit = jnp.where((scale > 0) & (size > 0), size / jnp.where(scale > 0, scale, 1), 1)
+        bound = _NORM_SPAN * jnp.maximum(safe_norm(norms), held.filter_scale())
+    moving = (norms > 0) & (scales > 0)
+    unit = jnp.max(jnp.where(moving, norms / jnp.where(moving, scales, 1), 0))
+    unit = jnp.where(unit > 0, unit, 1)
     atol = settings.atol
     if atol is None:
-        rms = size / jnp.sqrt(start.size)
-        atol = settings.rtol * jnp.where(rms > 0, 0.1 * rms, 1)
-    equal = equal_filters(risk.arch, initial)
-    args = FieldArguments(risk, settings.gradient_atol, settings.gradient_rtol, scale, bound, equal)
+        rms = norms / jnp.sqrt(jnp.asarray([math.prod(shape) for shape in arch.layer_shapes], start.dtype))
+        rms = jnp.where(rms > 0, rms, jnp.where(jnp.max(rms) > 0, jnp.max(rms), 1))
+        atol = settings.rtol * 0.1 * spread(arch, rms)
+    atol = jnp.broadcast_to(atol, start.shape)
+    atol = jnp.concatenate([atol, jnp.ones((EXTRA_STATES,), start.dtype)])
+    args = FieldArguments(
+        risk=risk,
+        gradient_atol=settings.gradient_atol,
+        gradient_rtol=settings.gradient_rtol,
+        initial_scale=gradient_scale(held, initial),
+        norm_bound=bound,
+        equal=equal_filters(arch, initial),
+    )
     return args, unit, atol
 
 

@@ -18,6 +18,7 @@ from lcnn_flow.solvers import inverse_positive_definite
 __all__ = [
     "EXTRA_STATES",
     "FieldArguments",
+    "gradient_scale",
     "gradient_tolerance",
     "keep_symmetry",
     "parameter_rms",
@@ -37,7 +38,7 @@ class FieldArguments(NamedTuple):
     gradient_atol: Float[Array, ""]
     gradient_rtol: Float[Array, ""]
     initial_scale: Float[Array, ""]
-    """`risk.gradient_scale` at the initial filters."""
+    """`gradient_scale` at the initial filters."""
     norm_bound: Float[Array, ""]
     equal: Float[Array, "N N"]
     """`exchange.equal_filters` of the initial filters."""
@@ -50,9 +51,15 @@ def vector_field(t: Any, y: Float[Array, " n+2"], args: FieldArguments) -> Float
     return jnp.concatenate([-gradient, jnp.stack([safe_norm(gradient), jnp.sum(gradient**2)])])
 
 
+def gradient_scale(risk: EmpiricalRisk, vector: Float[Array, " n"]) -> Float[Array, ""]:
+    """Smallest of `risk.layer_scales`, but not below 1e-8 of the largest: the layer that moves least decides."""
+    scales = risk.layer_scales(vector)
+    return jnp.maximum(jnp.min(scales), 1e-8 * jnp.max(scales))
+
+
 def gradient_tolerance(args: FieldArguments, vector: Float[Array, " n"]) -> Float[Array, ""]:
-    """gradient_atol + gradient_rtol * scale, scale the larger of `risk.gradient_scale` at the start and now."""
-    scale = jnp.maximum(args.initial_scale, args.risk.gradient_scale(vector))
+    """gradient_atol + gradient_rtol * scale, scale the larger of `gradient_scale` at the start and now."""
+    scale = jnp.maximum(args.initial_scale, gradient_scale(args.risk, vector))
     return args.gradient_atol + args.gradient_rtol * scale
 
 

@@ -2,7 +2,7 @@
 
 Round 0 runs to the gradient tolerance. Where the tests do not pass, round 1 starts again with a thousandth of rtol
 and runs to a tenth of the tolerance; rounds 2 and 3 go on to a hundredth and a thousandth. A flow whose filters
-still grow like a power of time is watched for two more decades of time.
+still grow like a power of time is watched for two more decades of time, at a tighter tolerance still.
 """
 
 import dataclasses
@@ -18,6 +18,7 @@ from lcnn_flow.curvature import Curvature, curvature, growth_rate, satisfies_loc
 from lcnn_flow.flow_field import (
     EXTRA_STATES,
     FieldArguments,
+    gradient_scale,
     gradient_tolerance,
     keep_symmetry,
     parameter_rms,
@@ -28,7 +29,7 @@ from lcnn_flow.flow_field import (
 )
 from lcnn_flow.flow_settings import FlowSettings
 from lcnn_flow.invariants import conserved
-from lcnn_flow.network import unravel
+from lcnn_flow.network import layer_norms, unravel
 from lcnn_flow.polish import polish
 from lcnn_flow.solvers import AbstractRosenbrock, dense_stage_solver
 from lcnn_flow.verdict import Verdict
@@ -37,6 +38,7 @@ __all__ = ["End", "Span", "find_limit", "integrate"]
 
 _LAST_ROUND = 3
 _TIGHTER = 1e-3
+_TIGHTEST = 1e-5
 _FINEST_RTOL = 1e-9
 _GROWTH = 0.01
 _GROWTH_CHANGE = 0.05
@@ -80,6 +82,16 @@ class _Search(NamedTuple):
     undecided: Bool[Array, ""]
 
 
+class _Controller(diffrax.PIDController):
+    """PID controller with a first step of its own: diffrax checks one that it is given by a host callback."""
+
+    first: Any = None
+
+    def init(self, terms, t0, t1, y0, dt0, func, args, error_order):
+        del dt0
+        return super().init(terms, t0, t1, y0, jnp.minimum(self.first, t1 - t0), func, args, error_order)
+
+
 def integrate(
     args: FieldArguments,
     y0: Float[Array, " n+2"],
@@ -87,7 +99,7 @@ def integrate(
     t1: Float[Array, ""],
     settings: FlowSettings,
     rtol: Float[Array, ""],
-    atol: Float[Array, ""],
+    atol: Float[Array, " n+2"],
     times: Float[Array, " T"] | None = None,
 ) -> tuple[Span, Any]:
     """Integrates from t0 until t1 or an event of `stops`, whichever is first; t1 = t0 takes no step.
@@ -97,12 +109,12 @@ def integrate(
     solver = settings.solver
     if isinstance(solver, AbstractRosenbrock) and solver.stage_solver is dense_stage_solver:
         solver = dataclasses.replace(solver, stage_solver=symmetric_stage_solver, after_step=keep_symmetry)
-    held = lax.stop_gradient((args, y0))
-    vector = held[1][:-EXTRA_STATES]
-    scale = held[0].risk.gradient_scale(vector)
-    size = safe_norm(vector)
-    first = 0.01 * jnp.where((scale > 0) & (size > 0), size / jnp.where(scale > 0, scale, 1), 1)
-    controller = diffrax.PIDController(rtol=rtol, atol=atol, norm=parameter_rms, dtmin=1e-12 * first)
+    held, vector = lax.stop_gradient((args.risk, y0[:-EXTRA_STATES]))
+    norms, scales = layer_norms(held.arch, vector), held.layer_scales(vector)
+    moving = (norms > 0) & (scales > 0)
+    fastest = jnp.min(jnp.where(moving, norms / jnp.where(moving, scales, 1), jnp.inf))
+    first = 0.01 * jnp.where(jnp.isfinite(fastest), fastest, 1)
+    controller = _Controller(rtol=rtol, atol=atol, norm=parameter_rms, dtmin=1e-12 * first, first=first)
     subs = [diffrax.SubSaveAt(t1=True)]
     if times is not None:
         subs.append(diffrax.SubSaveAt(ts=times))
@@ -111,7 +123,7 @@ def integrate(
         solver,
         t0,
         t1,
-        jnp.minimum(first, jnp.where(t1 > t0, t1 - t0, first)),
+        None,
         y0,
         args,
         saveat=diffrax.SaveAt(subs=subs),
@@ -135,7 +147,7 @@ def find_limit(
     earlier: Span,
     intact: Bool[Array, ""],
     max_time: Float[Array, ""],
-    atol: Float[Array, ""],
+    atol: Float[Array, " n+2"],
     settings: FlowSettings,
 ) -> End:
     """Integrates on to the limit and gives the verdict.
@@ -151,7 +163,6 @@ def find_limit(
     """
     leaf = conserved(args.risk.arch, start)
     rtol, y0, t0 = settings.rtol, earlier.y, earlier.time
-    finest = jnp.minimum(rtol, jnp.maximum(rtol * _TIGHTER, _FINEST_RTOL))
     settings = dataclasses.replace(settings, adjoint=diffrax.ForwardMode())
 
     def one_round(search: _Search) -> _Search:
@@ -167,15 +178,16 @@ def find_limit(
         )
         already = stops(time, y, tight) | ~intact
         goes = search.undecided & ~already
-        first = search.round == 0
+        tighter = jnp.where(watching, _TIGHTEST, jnp.where(search.round == 0, 1.0, _TIGHTER))
+        local = jnp.minimum(rtol, jnp.maximum(rtol * tighter, _FINEST_RTOL))
         span, _ = integrate(
             tight,
             y,
             time,
             jnp.where(goes, stop, time),
             settings,
-            jnp.where(first, rtol, finest),
-            jnp.where(first, atol, atol * finest / rtol),
+            local,
+            atol * local / rtol,
         )
         span = span._replace(stuck=span.stuck | earlier.stuck)
         end, search = _judge(args, tight, span, search, leaf, intact, max_time, settings.polish)
@@ -217,7 +229,7 @@ def _judge(
         limit = jnp.where(moved, result.vector, vector)
         distance = jnp.where(moved, result.distance, 0)
     fine = jnp.finfo(vector.dtype).eps ** (2 / 3)
-    scale = jnp.maximum(args.initial_scale, risk.gradient_scale(vector))
+    scale = jnp.maximum(args.initial_scale, gradient_scale(risk, vector))
     coarse = jnp.sqrt(norm / jnp.where(scale > 0, scale, 1))
     exact = moved if polished else jnp.asarray(False)
     bend = curvature(risk, limit, jnp.where(exact, fine, jnp.maximum(fine, coarse)))
@@ -287,7 +299,7 @@ def _blank_search(y: Array, time: Array, steps: Array) -> _Search:
         tolerance=real,
         limit=y[:-EXTRA_STATES],
         polish_distance=real,
-        curvature=Curvature(whole, whole, real, real),
+        curvature=Curvature(whole, whole, real),
         isolated=no,
         sound=no,
         growth_rate=real,

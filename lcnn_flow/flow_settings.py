@@ -130,8 +130,8 @@ def _check_numbers(dtype, rtol, atol, gradient_rtol, gradient_atol, max_time, no
             raise FlowError(f"{name} = {value}: write a number {allowed}")
     if not (is_concrete(gradient_rtol) and is_concrete(gradient_atol)):
         return
-    if gradient_atol == 0 and gradient_rtol < 1e3 * finest:
+    if gradient_atol == 0 and gradient_rtol < 10 * finest:
         raise FlowError(
             f"gradient_rtol = {gradient_rtol} with gradient_atol = 0 cannot be resolved in {jnp.dtype(dtype).name}: "
-            f"write at least {1e3 * finest:.1e}, or switch on float64"
+            f"write at least {10 * finest:.1e}, or switch on float64"
         )

@@ -14,9 +14,9 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from lcnn_flow.architecture import Architecture
-from lcnn_flow.network import Params, ravel, unravel
+from lcnn_flow.network import Params, layer_norms, ravel, spread, unravel
 
-__all__ = ["balancedness", "conserved", "symmetry_basis", "symmetry_directions"]
+__all__ = ["balancedness", "conserved", "layer_units", "symmetry_basis", "symmetry_directions"]
 
 
 def balancedness(arch: Architecture, params: Params) -> Float[Array, " N-1"] | tuple[Float[Array, "c c"], ...]:
@@ -62,16 +62,29 @@ def symmetry_directions(arch: Architecture, vector: Float[Array, " n"]) -> Float
     return jnp.stack(columns, axis=1) if columns else jnp.zeros((vector.size, 0), vector.dtype)
 
 
-def symmetry_basis(arch: Architecture, vector: Float[Array, " n"]) -> tuple[Float[Array, "n d"], Float[Array, " d"]]:
-    """Orthonormal directions that span `symmetry_directions`, and a mask (1 or 0) of those that count."""
-    directions = symmetry_directions(arch, vector)
+def symmetry_basis(
+    arch: Architecture, vector: Float[Array, " n"], sizes: Float[Array, " n"]
+) -> tuple[Float[Array, "n d"], Float[Array, " d"]]:
+    """Orthonormal directions that span `symmetry_directions` in the coordinates w / sizes, and a mask (1 or 0).
+
+    The mask is 0 for directions that do not count: generators may be dependent.
+    """
+    directions = symmetry_directions(arch, vector) / sizes[:, None]
     if directions.shape[1] == 0:
         return directions, jnp.zeros((0,), vector.dtype)
     lengths = jnp.linalg.norm(directions, axis=0, keepdims=True)
     unit = directions / jnp.where(lengths > 0, lengths, 1)
-    left, sizes, _ = jnp.linalg.svd(unit, full_matrices=False)
+    left, strengths, _ = jnp.linalg.svd(unit, full_matrices=False)
     tiny = jnp.finfo(vector.dtype).eps ** 0.75
-    return left, (sizes > tiny * jnp.max(sizes)).astype(vector.dtype)
+    return left, (strengths > tiny * jnp.max(strengths)).astype(vector.dtype)
+
+
+def layer_units(arch: Architecture, vector: Float[Array, " n"]) -> Float[Array, " n"]:
+    """|w_l| for every entry of layer l; the largest of them for a filter that is zero, 1 if all are."""
+    norms = layer_norms(arch, vector)
+    largest = jnp.max(norms)
+    fallback = jnp.where(largest > 0, largest, 1)
+    return spread(arch, jnp.where(norms > jnp.sqrt(jnp.finfo(vector.dtype).eps) * largest, norms, fallback))
 
 
 def _scalars(params: Params) -> Array:

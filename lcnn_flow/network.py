@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 from lcnn_flow.architecture import Architecture
 from lcnn_flow.errors import ArchitectureError
 
-__all__ = ["Params", "apply", "end_to_end_filter", "patches", "ravel", "unravel"]
+__all__ = ["Params", "apply", "end_to_end_filter", "layer_norms", "patches", "ravel", "spread", "unravel"]
 
 Params = tuple[Float[Array, "..."], ...]
 """One filter a layer, first layer first, with the shapes `Architecture.layer_shapes`."""
@@ -99,6 +99,18 @@ def unravel(arch: Architecture, vector: Float[Array, " n"]) -> Params:
     ends = list(itertools.accumulate(sizes))
     return tuple(
         vector[end - size : end].reshape(shape) for end, size, shape in zip(ends, sizes, arch.layer_shapes, strict=True)
+    )
+
+
+def layer_norms(arch: Architecture, vector: Float[Array, " n"]) -> Float[Array, " N"]:
+    """(|w_1|, ..., |w_N|) of the raveled filters."""
+    return jnp.stack([jnp.sqrt(jnp.sum(w**2)) for w in unravel(arch, vector)])
+
+
+def spread(arch: Architecture, values: Float[Array, " N"]) -> Float[Array, " n"]:
+    """One number a layer, repeated for every entry of the layer's filter."""
+    return jnp.repeat(
+        values, jnp.asarray([math.prod(s) for s in arch.layer_shapes]), total_repeat_length=arch.num_parameters
     )
 
 

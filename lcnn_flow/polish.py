@@ -2,10 +2,10 @@
 
 The conserved quantities c(w) pick the leaf of the flow. A zero of grad Phi,
 
-    Phi(w) = L(w) + (mu/2) |c(w) - c_0|^2,
+    Phi(w) = L(w) + sum_l (mu_l/2) (c_l(w) - c_0l)^2,
 
 at which at most one filter vanishes is a critical point of L with c(w) = c_0; where the critical point is
-non-degenerate on the leaf, the Hessian of Phi is non-singular. The factor mu > 0 carries the units.
+non-degenerate on the leaf, the Hessian of Phi is non-singular. The factors mu_l > 0 carry the units.
 With channels an orthogonal gauge group survives, and rank-deficient data leave directions without curvature:
 there the step of least norm is taken.
 """
@@ -18,7 +18,8 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from lcnn_flow.architecture import Architecture
-from lcnn_flow.invariants import conserved
+from lcnn_flow.invariants import conserved, layer_units
+from lcnn_flow.network import spread
 from lcnn_flow.risk import EmpiricalRisk
 
 __all__ = ["Polished", "implicit_derivative", "polish"]
@@ -34,7 +35,7 @@ class Polished(NamedTuple):
     vector: Float[Array, " n"]
     """Raveled filters after the iteration; meaningful only where `converged`."""
     converged: Bool[Array, ""]
-    """Every step at most a quarter of the one before, down to rounding, and the move small."""
+    """The steps contract as those of a regular zero, down to rounding, and the move is small."""
     nonsingular: Bool[Array, ""]
     """The matrix of the last step is non-singular to eps^(2/3)."""
     distance: Float[Array, ""]
@@ -53,23 +54,24 @@ class _Iteration(NamedTuple):
 def polish(risk: EmpiricalRisk, start: Float[Array, " n"], invariants: Float[Array, " d"]) -> Polished:
     """Newton's method for grad Phi = 0 from the raveled filters `start`, on the leaf c(w) = `invariants`.
 
-    The iteration counts as converged when every step is at most a quarter of the one before until it reaches the
-    rounding floor, and the whole move is at most a tenth of |start|. At a degenerate critical point Newton's steps
-    shrink by a half or less each, so it never counts as converged there.
+    Lengths are measured in units of each layer's norm. The iteration counts as converged when the second step is no
+    longer than the first, every later one at most a quarter of the one before until it reaches the rounding floor,
+    and the whole move is at most a tenth. At a degenerate critical point the steps never shrink by more than a half
+    each, so it does not count as converged there.
     """
-    size = jnp.linalg.norm(start)
     eps = jnp.finfo(start.dtype).eps
+    units = layer_units(risk.arch, start)
 
     def newton(state: _Iteration) -> _Iteration:
-        gradient, matrix, _ = _leaf_equation(risk, state.vector, invariants)
+        gradient, matrix, _ = _leaf_equation(risk, state.vector, invariants, units)
         step, weakest, nonsingular = _solve(matrix, gradient)
         length = jnp.linalg.norm(step)
-        noise = eps * (8 * size + 32 * risk.gradient_scale(state.vector) / weakest)
-        settled = length <= noise
-        contracting = (length <= _CONTRACTION * state.last) | (state.count == 0)
+        scale = jnp.linalg.norm(units * spread(risk.arch, risk.layer_scales(state.vector)))
+        settled = length <= eps * (8 + 32 * scale / weakest)
+        contracting = length <= state.last * jnp.where(state.count == 1, 1.0, _CONTRACTION)
         usable = jnp.isfinite(length) & (contracting | settled)
         return _Iteration(
-            jnp.where(usable, state.vector + step, state.vector),
+            jnp.where(usable, state.vector + units * step, state.vector),
             length,
             usable & ~settled & (state.count + 1 < _MAX_ITERATIONS),
             usable & settled,
@@ -80,8 +82,9 @@ def polish(risk: EmpiricalRisk, start: Float[Array, " n"], invariants: Float[Arr
     yes = jnp.asarray(True)
     first = _Iteration(start, jnp.asarray(jnp.inf, start.dtype), yes, ~yes, ~yes, jnp.asarray(0))
     last = lax.while_loop(lambda state: state.going, newton, first)
-    distance = jnp.linalg.norm(last.vector - start)
-    return Polished(last.vector, last.settled & (distance <= _MAX_MOVE * size), last.nonsingular, distance)
+    move = last.vector - start
+    near = jnp.linalg.norm(move / units) <= _MAX_MOVE
+    return Polished(last.vector, last.settled & near, last.nonsingular, jnp.linalg.norm(move))
 
 
 @jax.custom_jvp
@@ -102,29 +105,38 @@ def implicit_derivative(
 def _implicit_derivative_jvp(primals: tuple, tangents: tuple):
     limit, start, risk, factor = primals
     _, start_dot, risk_dot, _ = tangents
-    _, matrix, weight = _leaf_equation(risk, limit, conserved(risk.arch, start))
+    units = layer_units(risk.arch, limit)
+    _, matrix, weights = _leaf_equation(risk, limit, conserved(risk.arch, start), units)
 
     def equation(initial: Array, minimised: EmpiricalRisk) -> Array:
-        return minimised.gradient(limit) + weight * _leaf_pull(risk.arch, limit, conserved(risk.arch, initial))
+        pull = _leaf_pull(risk.arch, limit, conserved(risk.arch, initial), weights)
+        return units * (minimised.gradient(limit) + pull)
 
     _, change = jax.jvp(equation, (start, risk), (start_dot, risk_dot))
-    return limit, factor * _solve(matrix, change)[0]
+    return limit, factor * units * _solve(matrix, change)[0]
 
 
-def _leaf_pull(arch: Architecture, vector: Array, invariants: Array) -> Array:
-    """Gradient of |c(w) - invariants|^2 / 2."""
+def _leaf_pull(arch: Architecture, vector: Array, invariants: Array, weights: Array) -> Array:
+    """Gradient of sum_l mu_l (c_l(w) - invariants_l)^2 / 2."""
     offset, pull_back = jax.vjp(lambda x: conserved(arch, x) - invariants, vector)
-    return pull_back(offset)[0]
+    return pull_back(weights * offset)[0]
 
 
-def _leaf_equation(risk: EmpiricalRisk, vector: Array, invariants: Array) -> tuple[Array, Array, Array]:
-    """grad Phi, Hess Phi and mu; mu is a curvature a squared filter, so that Phi is homogeneous in all units."""
+def _leaf_equation(risk: EmpiricalRisk, vector: Array, invariants: Array, units: Array) -> tuple[Array, Array, Array]:
+    """grad Phi and Hess Phi in units of each layer's norm, and mu.
+
+    mu_l makes the pull to the leaf as stiff as the risk, whatever the units of both.
+    """
+    arch = risk.arch
     hessian = risk.hessian(vector)
-    square = jnp.sum(vector**2)
-    weight = jnp.linalg.norm(hessian) / jnp.where(square > 0, square, 1)
-    bend = jax.jacfwd(lambda x: _leaf_pull(risk.arch, x, invariants))(vector)
-    gradient = risk.gradient(vector) + weight * _leaf_pull(risk.arch, vector, invariants)
-    return gradient, hessian + weight * (bend + bend.T) / 2, weight
+    stiffness = jnp.linalg.norm(hessian * jnp.outer(units, units))
+    rows = jax.jacfwd(lambda x: conserved(arch, x))(vector) * units[None, :]
+    squares = jnp.sum(rows**2, axis=1)
+    weights = jnp.where(squares > 0, stiffness / jnp.where(squares > 0, squares, 1), 0)
+    bend = jax.jacfwd(lambda x: _leaf_pull(arch, x, invariants, weights))(vector)
+    gradient = risk.gradient(vector) + _leaf_pull(arch, vector, invariants, weights)
+    matrix = hessian + (bend + bend.T) / 2
+    return units * gradient, matrix * jnp.outer(units, units), weights
 
 
 def _solve(matrix: Array, gradient: Array) -> tuple[Array, Array, Array]:

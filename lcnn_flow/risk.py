@@ -18,7 +18,7 @@ from lcnn_flow.data import Dataset
 from lcnn_flow.errors import RiskError
 from lcnn_flow.filter_risk import PatchForm, QuadraticForm
 from lcnn_flow.losses import Square
-from lcnn_flow.network import Params, apply, end_to_end_filter, patches, ravel, unravel
+from lcnn_flow.network import Params, apply, end_to_end_filter, layer_norms, patches, ravel, unravel
 
 __all__ = ["EmpiricalRisk"]
 
@@ -101,18 +101,19 @@ class EmpiricalRisk:
         jacobian = _columns(lambda x: end_to_end_filter(self.arch, unravel(self.arch, x)), vector)
         return jacobian.reshape(-1, vector.size)
 
-    def gradient_scale(self, vector: Float[Array, " n"]) -> Float[Array, ""]:
-        """Size that the gradient would have at `vector` if nothing cancelled; same units as the gradient.
+    def layer_scales(self, vector: Float[Array, " n"]) -> Float[Array, " N"]:
+        """Size that the gradient in each layer would have at `vector` if nothing cancelled; units of the gradient.
 
-        sqrt(sum_l prod_{m != l} |w_m|^2) * rms|p_i| * rms rho'(|P v| + |y|), p_i the patches. By Cauchy-Schwarz a
-        bound on the gradient up to a factor that depends on filter sizes alone. Tolerances on the gradient are
+        prod_{m != l} |w_m| * rms|p_i| * rms rho'(|P v| + |y|), p_i the patches: by Cauchy-Schwarz a bound on the
+        gradient in layer l, up to a factor that depends on filter sizes alone. Tolerances on the gradient are
         relative to it, so that units of data and filters change no verdict.
         """
-        params, form = unravel(self.arch, vector), self._patch_form()
-        norms = [jnp.sqrt(jnp.sum(w**2)) for w in params]
-        others = [math.prod(norms[:i] + norms[i + 1 :], start=jnp.ones((), vector.dtype)) for i in range(len(norms))]
-        slope = form.slope(_filter_rows(self.arch, params))
-        return jnp.sqrt(sum(other**2 for other in others)) * form.patch_size * slope
+        form = self._patch_form()
+        norms = list(layer_norms(self.arch, vector))
+        one = jnp.ones((), vector.dtype)
+        others = [math.prod(norms[:i] + norms[i + 1 :], start=one) for i in range(len(norms))]
+        slope = form.slope(_filter_rows(self.arch, unravel(self.arch, vector)))
+        return jnp.stack(others) * form.patch_size * slope
 
     def filter_scale(self) -> Float[Array, ""]:
         """Size of a filter that fits the targets: (rms target / rms patch)^(1/N); 0 for zero targets."""

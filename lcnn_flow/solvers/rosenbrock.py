@@ -17,6 +17,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.flatten_util import ravel_pytree
 
 from lcnn_flow.solvers.linear_algebra import StageSolver, dense_stage_solver
@@ -107,23 +108,24 @@ class AbstractRosenbrock(diffrax.AbstractAdaptiveSolver):
 
         solve, fit = self.stage_solver(terms, t0, y0, args, control, tab.gamma)
         _, drift = jax.jvp(lambda t: increment(t, flat), (t0,), (t1 - t0,))
-        stages: list[jax.Array] = []
-        for i in range(len(tab.b)):
-            point = _combine(flat, tab.a[i], stages)
-            rhs = _combine(increment(t0 + tab.alpha[i] * (t1 - t0), point), tab.c[i], stages)
-            stages.append(solve(rhs + tab.gamma_sum[i] * drift))
-        y1 = unravel(_combine(flat, tab.b, stages))
+        table = tuple(jnp.asarray(x, flat.dtype) for x in (tab.a, tab.c, tab.alpha, tab.gamma_sum))
+
+        def stage(i, stages):
+            a, c, alpha, gamma_sum = (x[i] for x in table)
+            point = flat + _mix(a, stages)
+            rhs = increment(t0 + alpha * (t1 - t0), point) + _mix(c, stages) + gamma_sum * drift
+            return stages.at[i].set(solve(rhs))
+
+        stages = lax.fori_loop(0, len(tab.b), stage, jnp.zeros((len(tab.b), flat.size), flat.dtype))
+        y1 = unravel(flat + _mix(tab.b, stages))
         if self.after_step is not None:
             y1 = self.after_step(y1, args)
-        error = jnp.where(fit, _combine(jnp.zeros_like(flat), tab.e, stages), jnp.inf)
-        dense = tuple(unravel(_combine(jnp.zeros_like(flat), row, stages)) for row in tab.dense)
+        error = jnp.where(fit, _mix(tab.e, stages), jnp.inf)
+        dense = tuple(unravel(_mix(row, stages)) for row in tab.dense)
         info = {"y0": y0, "y1": y1, "d": dense}
         return y1, unravel(error), info, None, diffrax.RESULTS.successful
 
 
-def _combine(start: jax.Array, weights: np.ndarray, stages: list[jax.Array]) -> jax.Array:
-    """start + sum_j weights_j stages_j, without the zero terms."""
-    for weight, stage in zip(weights, stages, strict=False):
-        if weight != 0:
-            start = start + float(weight) * stage
-    return start
+def _mix(weights: Any, stages: jax.Array) -> jax.Array:
+    """sum_j weights_j stages_j."""
+    return jnp.sum(jnp.asarray(weights, stages.dtype)[:, None] * stages, axis=0)

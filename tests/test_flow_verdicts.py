@@ -1,0 +1,181 @@
+"""Verdicts: every one of them on a problem whose end is known, and unchanged by units."""
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from problems import filter_problem, random_params, random_problem
+
+import lcnn_flow as lf
+from lcnn_flow.network import ravel
+
+START = (jnp.array([1.3, 0.7]), jnp.array([0.7, 1.2]))
+VALLEY = (jnp.array([1.0, 0.5]), jnp.array([1.0, 0.5]))
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_filters_that_grow_like_a_power_of_time_are_diverged_with_their_exponent(scale):
+    risk = filter_problem((2, 2), (1, 1, 0), strides=(2, 1), rows=(1, 2, 3), scale=scale)
+    flow = lf.gradient_flow(risk, VALLEY)
+    assert flow.verdict == lf.Verdict.DIVERGED
+    np.testing.assert_allclose(flow.growth_rate, 1 / 6, rtol=0.01)
+    assert np.all(np.isnan(ravel(flow.limit)))
+
+
+def test_a_target_on_the_boundary_of_the_attainable_filters_is_degenerate():
+    flow = lf.gradient_flow(filter_problem((2, 2), (1, 2, 1)), START)  # the double root: Hessian singular
+    assert flow.verdict == lf.Verdict.DEGENERATE
+    assert flow.gradient_norm <= 1e-3 * flow.gradient_tolerance
+    assert np.all(np.isfinite(ravel(flow.limit)))
+    assert not flow.sound
+
+
+@pytest.mark.parametrize("data", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("between", [1e-3, 1.0, 1e3])
+def test_units_of_data_and_rescaling_between_layers_change_no_verdict(data, between):
+    risk = filter_problem((2, 2), (1, 3, 1), scale=data)
+    flow = lf.gradient_flow(risk, (START[0] * between, START[1] / between))
+    assert flow.verdict == lf.Verdict.CONVERGED
+    assert bool(flow.sound)
+    np.testing.assert_allclose(lf.end_to_end_filter(risk.arch, flow.limit), [1, 3, 1], rtol=1e-11)
+
+
+def test_one_sample_converges_to_a_limit_that_is_not_isolated():
+    arch = lf.Architecture(7, (3, 3, 3))
+    rng = np.random.default_rng(0)
+    data = lf.Dataset(rng.normal(size=(1, 7)), np.ones((1, 1)))
+    for loss in (lf.losses.Square(), lf.losses.PseudoHuber(1.0)):
+        risk = lf.EmpiricalRisk(arch, loss, data)
+        flow = lf.gradient_flow(risk, random_params(2, arch))
+        assert flow.verdict == lf.Verdict.CONVERGED
+        assert not flow.limit_is_isolated
+        assert flow.nullity == 6
+        assert risk(flow.limit) < 1e-25
+
+
+def test_channels_converge_along_their_gauge_group():
+    arch = lf.Architecture(8, (2, 2), channels=(1, 2, 1))
+    risk = random_problem(arch, lf.losses.Square(), samples=20)
+    flow = lf.gradient_flow(risk, random_params(1, arch, std=0.5))
+    assert flow.verdict == lf.Verdict.CONVERGED
+    assert not flow.limit_is_isolated
+    assert np.linalg.norm(risk.gradient(ravel(flow.limit))) < 1e-13
+    best = np.linalg.solve(risk.filter_risk.gram, risk.filter_risk.moment[0])
+    np.testing.assert_allclose(lf.end_to_end_filter(arch, flow.limit)[0, 0], best, rtol=1e-9)
+
+
+def test_a_start_at_the_saddle_stays_there_and_is_not_called_converged():
+    flow = lf.gradient_flow(filter_problem((2, 2), (1, 3, 1)), (jnp.zeros(2), jnp.zeros(2)))
+    assert flow.verdict == lf.Verdict.AT_SADDLE
+    assert flow.steps == 0
+    assert flow.hessian_index == 2
+
+
+def test_a_small_gradient_near_a_saddle_is_left_behind():
+    case = filter_problem((2, 2), (1, 3, 1))
+    flow = lf.gradient_flow(case, (1e-4 * START[0], 1e-4 * START[1]), gradient_atol=1e-3)
+    assert flow.verdict == lf.Verdict.CONVERGED
+    assert case(flow.limit) < 1e-25
+
+
+def test_limits_of_time_and_steps_are_named():
+    risk = filter_problem((2, 2), (1, 3, 1))
+    assert lf.gradient_flow(risk, START, max_time=0.5).verdict == lf.Verdict.TIME_LIMIT
+    flow = lf.gradient_flow(risk, START, max_steps=5)
+    assert flow.verdict == lf.Verdict.STEP_LIMIT
+    assert np.all(np.isnan(ravel(flow.limit)))
+    assert np.all(np.isfinite(ravel(flow.final)))
+
+
+def test_norm_bound_and_missing_numbers_are_named():
+    risk = filter_problem((2, 2), (1, 3, 1))
+    assert lf.gradient_flow(risk, START, norm_bound=2.1).verdict == lf.Verdict.DIVERGED
+    broken = lf.gradient_flow(risk, (jnp.array([jnp.nan, 1.0]), START[1]))
+    assert broken.verdict == lf.Verdict.NOT_FINITE
+
+
+def test_an_unfinished_trajectory_is_nan_only_after_valid_until():
+    risk = filter_problem((2, 2), (1, 3, 1))
+    times = lf.log_times(1e-3, 10, 30)
+    flow = lf.gradient_flow(risk, START, times=times, max_steps=12)
+    assert flow.verdict == lf.Verdict.STEP_LIMIT
+    path = flow.trajectory
+    reached = times <= float(path.valid_until)
+    assert 0 < reached.sum() < 30
+    for values in jax.tree.leaves(path._replace(valid_until=None, time=None)):
+        finite = np.isfinite(np.asarray(values).reshape(30, -1)).all(axis=1)
+        np.testing.assert_array_equal(finite, reached)
+
+
+def test_integration_reaches_the_last_time_even_when_the_gradient_is_small():
+    flow = lf.gradient_flow(filter_problem((2, 2), (1, 3, 1)), START, times=[1.0, 1e5])
+    assert float(flow.time) >= 1e5
+    assert np.all(np.isfinite(flow.trajectory.risk))
+
+
+def test_float32_flows_converge_at_their_own_tolerances():
+    arch = lf.Architecture(6, (2, 2))
+    data = lf.data.synthesize(jax.random.key(0), arch, samples=20, noise=0.1)
+    single = lf.Dataset(data.inputs.astype(jnp.float32), data.targets.astype(jnp.float32))
+    params = tuple(w.astype(jnp.float32) for w in random_params(0, arch))
+    flow = lf.gradient_flow(lf.EmpiricalRisk(arch, lf.losses.Square(), single), params)
+    double = lf.gradient_flow(lf.EmpiricalRisk(arch, lf.losses.Square(), data), random_params(0, arch))
+    assert flow.verdict == lf.Verdict.CONVERGED
+    assert all(w.dtype == jnp.float32 for w in flow.limit)
+    np.testing.assert_allclose(ravel(flow.limit), ravel(double.limit), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rtol": 1e-18}, "rtol = 1e-18: write a number at least"),
+        ({"rtol": float("nan")}, "rtol = nan"),
+        ({"gradient_rtol": 1e-15}, "cannot be resolved in float64"),
+        ({"max_steps": 0}, "max_steps = 0"),
+        ({"max_time": -1.0}, "max_time = -1.0"),
+        ({"times": [1.0, 0.5]}, "strictly increasing"),
+        ({"times": [[1.0]]}, "vector of increasing times"),
+        ({"times": [1.0, 10.0], "max_time": 5.0}, "raise max_time"),
+        ({"unsound_derivative": "none"}, "'nan' or 'zero'"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused_with_the_fix(options, message):
+    with pytest.raises(lf.FlowError, match=message):
+        lf.gradient_flow(filter_problem((2, 2), (1, 3, 1)), START, **options)
+
+
+def test_parameters_of_another_shape_are_refused():
+    with pytest.raises(lf.ArchitectureError, match="this architecture needs"):
+        lf.gradient_flow(filter_problem((2, 2), (1, 3, 1)), (jnp.ones(3), jnp.ones(2)))
+    with pytest.raises(lf.FlowError, match="floating-point"):
+        lf.gradient_flow(filter_problem((2, 2), (1, 3, 1)), (jnp.ones(2, int), jnp.ones(2, int)))
+
+
+def test_explicit_solvers_stop_at_a_loose_gradient_tolerance():
+    flow = lf.gradient_flow(
+        filter_problem((2, 2), (1, 3, 1)), START, solver=diffrax.Tsit5(), rtol=1e-6, gradient_rtol=1e-5
+    )
+    assert flow.verdict == lf.Verdict.CONVERGED
+
+
+def test_summary_counts_and_explains():
+    risk = filter_problem((2, 2), (1, 3, 1))
+    batch = tuple(jnp.stack([w, 0 * w]) for w in START)
+    text = repr(lf.summary(jax.vmap(lambda p: lf.gradient_flow(risk, p))(batch)))
+    assert "2 flows" in text
+    assert "1  CONVERGED" in text
+    assert "1  AT_SADDLE" in text
+    assert "negative curvature" in text
+
+
+def test_verdict_codes_are_frozen():
+    assert {v.name: int(v) for v in lf.Verdict} == {
+        "CONVERGED": 0,
+        "AT_SADDLE": 1,
+        "DEGENERATE": 2,
+        "DIVERGED": 3,
+        "TIME_LIMIT": 4,
+        "STEP_LIMIT": 5,
+        "NOT_FINITE": 6,
+    }
