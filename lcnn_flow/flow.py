@@ -114,8 +114,8 @@ def gradient_flow(
     """Integrates dw/dt = -grad L(w) from `params` to its limit; works under jit, vmap and differentiation.
 
     Stops when |grad L| <= gradient_atol + gradient_rtol * scale. The scale is the smallest over layers of
-    `risk.layer_scales`, the size the gradient in a layer would have if nothing cancelled, at the start or now,
-    whichever is larger: so units of data, and of one layer against another, change no verdict. The end is polished
+    `risk.layer_scales`, the size the gradient in a layer would have if nothing cancelled, now or 1e-4 times the
+    start's, whichever is larger: so units of data, and of one layer against another, change no verdict. The end is polished
     and tested; where the tests do not pass, the flow is integrated again at a tighter tolerance and goes on, up to a
     thousandth of the gradient tolerance.
 
@@ -233,7 +233,7 @@ def _scales(risk: EmpiricalRisk, start: Array, settings: FlowSettings) -> tuple[
         risk=risk,
         gradient_atol=settings.gradient_atol,
         gradient_rtol=settings.gradient_rtol,
-        initial_scale=gradient_scale(held, initial),
+        least_scale=1e-4 * gradient_scale(held, initial),
         norm_bound=bound,
         equal=equal_filters(arch, initial),
     )

@@ -37,8 +37,8 @@ class FieldArguments(NamedTuple):
     risk: EmpiricalRisk
     gradient_atol: Float[Array, ""]
     gradient_rtol: Float[Array, ""]
-    initial_scale: Float[Array, ""]
-    """`gradient_scale` at the initial filters."""
+    least_scale: Float[Array, ""]
+    """1e-4 of `gradient_scale` at the initial filters: where the flow tends to 0, so does the scale."""
     norm_bound: Float[Array, ""]
     equal: Float[Array, "N N"]
     """`exchange.equal_filters` of the initial filters."""
@@ -58,8 +58,8 @@ def gradient_scale(risk: EmpiricalRisk, vector: Float[Array, " n"]) -> Float[Arr
 
 
 def gradient_tolerance(args: FieldArguments, vector: Float[Array, " n"]) -> Float[Array, ""]:
-    """gradient_atol + gradient_rtol * scale, scale the larger of `gradient_scale` at the start and now."""
-    scale = jnp.maximum(args.initial_scale, gradient_scale(args.risk, vector))
+    """gradient_atol + gradient_rtol * scale, scale the larger of `gradient_scale` and `least_scale`."""
+    scale = jnp.maximum(args.least_scale, gradient_scale(args.risk, vector))
     return args.gradient_atol + args.gradient_rtol * scale
 
 

@@ -229,7 +229,7 @@ def _judge(
         limit = jnp.where(moved, result.vector, vector)
         distance = jnp.where(moved, result.distance, 0)
     fine = jnp.finfo(vector.dtype).eps ** (2 / 3)
-    scale = jnp.maximum(args.initial_scale, gradient_scale(risk, vector))
+    scale = jnp.maximum(args.least_scale, gradient_scale(risk, vector))
     coarse = jnp.sqrt(norm / jnp.where(scale > 0, scale, 1))
     exact = moved if polished else jnp.asarray(False)
     bend = curvature(risk, limit, jnp.where(exact, fine, jnp.maximum(fine, coarse)))
@@ -244,6 +244,7 @@ def _judge(
     finite = jnp.isfinite(norm) & jnp.isfinite(risk(unravel(risk.arch, vector)))
     escaped = finite & ~(safe_norm(vector) <= args.norm_bound)
 
+    fades = (rate < -_GROWTH) & (rate > -1)  # filters that shrink like a power of time: no Hessian is left at 0
     grows = rate > _GROWTH
     steady = grows & (jnp.abs(rate - search.watched_rate) <= _GROWTH_CHANGE * jnp.abs(search.watched_rate))
     begins = below & grows & (search.watches == 0) & (search.round > 0) & ~converged & (bend.index == 0)
@@ -259,7 +260,7 @@ def _judge(
         (span.out_of_steps & ~below & ~again, Verdict.STEP_LIMIT),
         (below & converged, Verdict.CONVERGED),
         (ended & ~below & ~again, Verdict.TIME_LIMIT),
-        (below & (last | ended) & (bend.index > 0), Verdict.AT_SADDLE),
+        (below & (last | ended) & (bend.index > 0) & ~fades, Verdict.AT_SADDLE),
         (below & (last | ended), Verdict.DEGENERATE),
     )
     verdict = jnp.asarray(-1, jnp.int32)
