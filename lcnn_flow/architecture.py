@@ -6,6 +6,7 @@ k_v = 1 + sum_l (k_l - 1) S_l, where S_l = prod_{m<l} s_m (per axis).
 """
 
 import math
+import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -52,15 +53,14 @@ class Architecture:
         strides: int | Sequence[int | Sequence[int]] = 1,
         channels: Sequence[int] | None = None,
     ) -> None:
-        shape = (input_shape,) if isinstance(input_shape, int) else _tuple("input_shape", input_shape)
-        for size in shape:
-            _check_size("input_shape", size)
+        shape = (input_shape,) if _is_number(input_shape) else _tuple("input_shape", input_shape)
+        shape = tuple(_size("input_shape", size) for size in shape)
         if len(shape) not in _KINDS:
             raise ArchitectureError(f"input_shape has {len(shape)} axes: write a length, or (height, width)")
         kernels = _per_layer("kernel_sizes", kernel_sizes, len(shape))
         if not kernels:
             raise ArchitectureError("kernel_sizes is empty: write one size a layer, for example (3, 3)")
-        if isinstance(strides, int):
+        if _is_number(strides):
             strides = (strides,) * len(kernels)
         steps = _per_layer("strides", strides, len(shape))
         if len(steps) != len(kernels):
@@ -68,9 +68,7 @@ class Architecture:
                 f"strides has {len(steps)} entries for {len(kernels)} layers: write one stride a layer, or one number"
             )
         if channels is not None:
-            channels = _tuple("channels", channels)
-            for count in channels:
-                _check_size("channels", count)
+            channels = tuple(_size("channels", count) for count in _tuple("channels", channels))
             if len(channels) != len(kernels) + 1:
                 raise ArchitectureError(
                     f"channels has {len(channels)} entries for {len(kernels)} layers: write (c_0, ..., c_N), "
@@ -199,9 +197,16 @@ def _tuple(name: str, values: Any) -> tuple:
     return tuple(values)
 
 
-def _check_size(name: str, size: Any) -> None:
-    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+def _is_number(value: Any) -> bool:
+    """One integer, of Python or of numpy, rather than one an axis or layer."""
+    return hasattr(value, "__index__") and not isinstance(value, Iterable)
+
+
+def _size(name: str, size: Any) -> int:
+    """`size` as a Python integer of at least 1."""
+    if not hasattr(size, "__index__") or isinstance(size, bool) or operator.index(size) < 1:
         raise ArchitectureError(f"{name}: {size!r} is not an integer of at least 1")
+    return operator.index(size)
 
 
 def _per_layer(name: str, entries: Any, dimension: int) -> tuple[tuple[int, ...], ...]:
@@ -215,7 +220,5 @@ def _per_layer(name: str, entries: Any, dimension: int) -> tuple[tuple[int, ...]
                 f"{name}, layer {number}: {entry!r} has {len(sizes)} numbers for {_KINDS[dimension]} input: "
                 f"write {dimension}, or one"
             )
-        for size in sizes:
-            _check_size(f"{name}, layer {number}", size)
-        layers.append(sizes)
+        layers.append(tuple(_size(f"{name}, layer {number}", size) for size in sizes))
     return tuple(layers)

@@ -47,7 +47,7 @@ def curvature(risk: EmpiricalRisk, vector: Float[Array, " n"], zero: Any = None)
     """
     threshold = jnp.finfo(vector.dtype).eps ** (2 / 3) if zero is None else zero
     hessian = risk.hessian(vector)
-    sizes = layer_units(risk.arch, vector)
+    sizes = layer_units(risk, vector)
     scaled, present = _across(risk, vector, hessian * jnp.outer(sizes, sizes), sizes)
     lengths = jnp.where(present, jnp.abs(scaled), 0)
     null = present & (lengths <= threshold * jnp.max(lengths))
@@ -88,7 +88,7 @@ def satisfies_local_pl(risk: EmpiricalRisk, vector: Float[Array, " n"]) -> Bool[
     eigenvalues, axes = jnp.linalg.eigh(inner)
     seen = eigenvalues > zero * jnp.max(jnp.abs(eigenvalues))
     convex = jnp.all(eigenvalues > -zero * jnp.max(jnp.abs(eigenvalues)))
-    jacobian = risk.filter_jacobian(vector) * layer_units(risk.arch, vector)[None, :]
+    jacobian = risk.filter_jacobian(vector) * layer_units(risk, vector)[None, :]
     jacobian = jacobian.reshape(rows, -1, vector.size)
     moves = jnp.einsum("cqp,cqn->cpn", axes, jacobian, precision=lax.Precision.HIGHEST).reshape(-1, vector.size)
     seen = seen.reshape(-1)

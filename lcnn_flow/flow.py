@@ -115,9 +115,9 @@ def gradient_flow(
 
     Stops when |grad L| <= gradient_atol + gradient_rtol * scale. The scale is the smallest over layers of
     `risk.layer_scales`, the size the gradient in a layer would have if nothing cancelled, now or 1e-4 times the
-    start's, whichever is larger: so units of data, and of one layer against another, change no verdict. The end is polished
-    and tested; where the tests do not pass, the flow is integrated again at a tighter tolerance and goes on, up to a
-    thousandth of the gradient tolerance.
+    start's, whichever is larger: so units of data, and of one layer against another, change no verdict. The end is
+    polished and tested; where the tests do not pass, the flow is integrated again at a tighter tolerance and goes on,
+    up to a thousandth of the gradient tolerance.
 
     Time is in units of (squared filter)/risk. Only `limit` (where `sound`) and `trajectory` are differentiable;
     every other field has derivative 0.

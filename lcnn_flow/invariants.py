@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from lcnn_flow.architecture import Architecture
 from lcnn_flow.network import Params, layer_norms, ravel, spread, unravel
+from lcnn_flow.risk import EmpiricalRisk
 
 __all__ = ["balancedness", "conserved", "layer_units", "symmetry_basis", "symmetry_directions"]
 
@@ -79,12 +80,18 @@ def symmetry_basis(
     return left, (strengths > tiny * jnp.max(strengths)).astype(vector.dtype)
 
 
-def layer_units(arch: Architecture, vector: Float[Array, " n"]) -> Float[Array, " n"]:
-    """|w_l| for every entry of layer l; the largest of them for a filter that is zero, 1 if all are."""
-    norms = layer_norms(arch, vector)
-    largest = jnp.max(norms)
+def layer_units(risk: EmpiricalRisk, vector: Float[Array, " n"]) -> Float[Array, " n"]:
+    """|w_l| for every entry of layer l: the units in which thresholds do not see how norms are shared out.
+
+    Where the end-to-end filter all but vanishes (the product of norms is below sqrt(eps) times that of filters that
+    fit the targets), layers smaller than sqrt(eps) times the largest get the unit of the largest: a filter that is
+    zero has no unit of its own. The unit is 1 if all are zero.
+    """
+    norms = layer_norms(risk.arch, vector)
+    tiny, largest = jnp.sqrt(jnp.finfo(vector.dtype).eps), jnp.max(norms)
+    vanishing = (jnp.prod(norms) <= tiny * risk.filter_scale() ** risk.arch.depth) & (norms <= tiny * largest)
     fallback = jnp.where(largest > 0, largest, 1)
-    return spread(arch, jnp.where(norms > jnp.sqrt(jnp.finfo(vector.dtype).eps) * largest, norms, fallback))
+    return spread(risk.arch, jnp.where(vanishing | (norms == 0), fallback, norms))
 
 
 def _scalars(params: Params) -> Array:

@@ -60,7 +60,7 @@ def polish(risk: EmpiricalRisk, start: Float[Array, " n"], invariants: Float[Arr
     each, so it does not count as converged there.
     """
     eps = jnp.finfo(start.dtype).eps
-    units = layer_units(risk.arch, start)
+    units = layer_units(risk, start)
 
     def newton(state: _Iteration) -> _Iteration:
         gradient, matrix, _ = _leaf_equation(risk, state.vector, invariants, units)
@@ -105,7 +105,7 @@ def implicit_derivative(
 def _implicit_derivative_jvp(primals: tuple, tangents: tuple):
     limit, start, risk, factor = primals
     _, start_dot, risk_dot, _ = tangents
-    units = layer_units(risk.arch, limit)
+    units = layer_units(risk, limit)
     _, matrix, weights = _leaf_equation(risk, limit, conserved(risk.arch, start), units)
 
     def equation(initial: Array, minimised: EmpiricalRisk) -> Array:
