@@ -26,7 +26,7 @@ quickstart: $(VENV)/.installed
 	$(BIN)/python -m experiments run configs/quickstart.toml
 
 test: $(VENV)/.installed-test lint
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -61,7 +61,7 @@ class Architecture:
         if not kernels:
             raise ArchitectureError("kernel_sizes is empty: write one size a layer, for example (3, 3)")
         if _is_number(strides):
-            strides = (strides,) * len(kernels)
+            strides = (operator.index(strides),) * len(kernels)  # pyright: ignore
         steps = _per_layer("strides", strides, len(shape))
         if len(steps) != len(kernels):
             raise ArchitectureError(

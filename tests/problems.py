@@ -52,11 +52,13 @@ def random_params(seed: int, arch: lf.Architecture, std: float = 0.7) -> Params:
     return lf.initializers.gaussian(std)(jax.random.key(seed), arch)
 
 
-def random_problem(
-    arch: lf.Architecture, loss, samples: int = 12, seed: int = 0, weighted: bool = False, form: str = "auto"
-) -> lf.EmpiricalRisk:
-    """Noisy targets of random filters."""
-    data = lf.data.synthesize(jax.random.key(seed), arch, samples=samples, noise=0.5)
-    if weighted:
-        data = data.replace(weights=jnp.linspace(0.2, 1.7, samples))
-    return lf.EmpiricalRisk(arch, loss, data, form=form)
+def random_data(arch: lf.Architecture, weighted: bool = False, samples: int = 12, seed: int = 0) -> lf.Dataset:
+    """White inputs and unrelated targets, drawn by numpy; with uneven weights on demand."""
+    rng = np.random.default_rng(seed)
+    inputs, targets = rng.normal(size=(samples, *arch.sample_shape)), rng.normal(size=(samples, *arch.output_shape))
+    return lf.Dataset(inputs, targets, np.linspace(0.2, 1.7, samples) if weighted else None)
+
+
+def random_problem(arch: lf.Architecture, loss, samples: int = 12, weighted: bool = False) -> lf.EmpiricalRisk:
+    """The risk of `random_data`."""
+    return lf.EmpiricalRisk(arch, loss, random_data(arch, weighted, samples))

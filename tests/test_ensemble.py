@@ -5,7 +5,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import filter_problem
 
 import lcnn_flow as lf
 from lcnn_flow.flow import run_flow
@@ -72,7 +71,7 @@ def test_a_flow_to_its_limit_calls_nothing_on_the_host():
 
 
 def test_sharing_one_risk_equals_a_hand_written_vmap():
-    risk = filter_problem((2, 2), (1, 3, 1))
+    risk = problem(1)
     starts = tuple(w[:4] for w in STARTS)
     ours = lf.gradient_flow_ensemble(risk, starts)
     by_hand = jax.jit(jax.vmap(lambda p: lf.gradient_flow(risk, p)))(starts)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import mpmath
 import numpy as np
 import pytest
-from problems import random_params, random_problem
+from problems import random_data, random_params, random_problem
 
 import lcnn_flow as lf
 from lcnn_flow.network import ravel, unravel
@@ -38,7 +38,7 @@ def test_every_form_is_the_layerwise_risk_to_1e_minus_13(name, loss):
     arch = ARCHITECTURES[name]
     params = random_params(1, arch)
     weighted = name != "2-D"
-    data = random_problem(arch, loss, weighted=weighted, form="layers").data
+    data = random_data(arch, weighted)
 
     @jax.jit
     def evaluate(params, data):
@@ -55,7 +55,7 @@ def test_every_form_is_the_layerwise_risk_to_1e_minus_13(name, loss):
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_gradient_and_hessian_are_those_of_the_layerwise_risk(name, loss):
     arch = ARCHITECTURES[name]
-    data = random_problem(arch, loss, weighted=True, form="layers").data
+    data = random_data(arch, weighted=True)
 
     def evaluate(vector, data, form):
         risk = lf.EmpiricalRisk(arch, loss, data, form=form)
@@ -77,7 +77,7 @@ def test_gradient_and_hessian_are_those_of_the_layerwise_risk(name, loss):
 def test_derivative_with_respect_to_data_is_that_of_the_layerwise_risk(loss):
     arch = ARCHITECTURES["strided"]
     params = random_params(3, arch)
-    data = random_problem(arch, loss, weighted=True).data
+    data = random_data(arch, weighted=True)
 
     def value(form):
         def of_data(inputs, targets, weights):
