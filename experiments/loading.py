@@ -37,19 +37,38 @@ def load(path: str | Path, overrides: Sequence[str] = (), axes: Sequence[str] = 
     table = raw.pop("sweep", {})
     if not isinstance(table, dict):
         raise ConfigurationError(str(path), [Fault("sweep", 'a table of axes is needed, such as "loss = [...]"')])
-    values = dict(_flatten(table))
+    written = list(_flatten(table))
+    _refuse_twice(str(path), [key for key, _ in written])
+    values = dict(written)
     for text in overrides:
         key, value = _assignment("--set", text)
-        values.pop(key, None)  # a value set by hand replaces an axis over the same key
+        _drop(values, key)
         _put(raw, key, value)
-    values.update(_assignment("--axis", text) for text in axes)
+    by_hand = [_assignment("--axis", text) for text in axes]
+    _refuse_twice("--axis", [key for key, _ in by_hand])
+    for key, _ in by_hand:
+        _drop(values, key)
+    values.update(by_hand)
     return _check(str(path), raw, values, path.parent)
+
+
+def _drop(values: dict[str, Any], key: str) -> None:
+    """What is set by hand replaces the axes over the same key, or inside it."""
+    for other in [name for name in values if name == key or name.startswith(f"{key}.")]:
+        del values[other]
+
+
+def _refuse_twice(source: str, keys: Sequence[str]) -> None:
+    """An axis that is written twice, or inside another: one of them would be lost in silence."""
+    faults = [Fault(f"sweep.{key}", "this axis occurs twice; write it once") for key in keys if keys.count(key) > 1]
+    if faults:
+        raise ConfigurationError(source, list(dict.fromkeys(faults)))
 
 
 def read_toml(path: Path) -> dict[str, Any]:
     """A TOML file as a dictionary; errors say line and column."""
     try:
-        return tomllib.loads(path.read_bytes().decode("utf-8"))
+        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file{_nearby(path)}") from None
     except IsADirectoryError:
@@ -60,6 +79,10 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{path}: broken TOML: {error}") from None
+    except RecursionError:
+        raise UserError(f"{path}: broken TOML: lists or tables are nested too deeply") from None
+    except ValueError as error:  # a name with a null byte, or a number of thousands of digits
+        raise UserError(f"{path!s:.200}: cannot be read: {error}") from None
 
 
 def _nearby(path: Path) -> str:
@@ -85,10 +108,11 @@ def _assignment(option: str, text: str) -> tuple[str, Any]:
     if not equals or not key or not all(key.split(".")):
         raise UserError(f"{option} {text}: write {option} section.key=value, for example {option} flow.rtol=1e-8")
     try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+        (parsed,) = tomllib.loads(f"value = {value}").values()
+    except (ValueError, RecursionError):
         if not value.strip().replace("_", "").replace("-", "").replace(".", "").replace("/", "").isalnum():
-            raise UserError(f"{option} {text}: {value.strip()} is no TOML value; quote strings") from None
+            shown = value.strip() or "nothing after the ="
+            raise UserError(f"{option} {text}: {shown} is no TOML value; quote strings") from None
         parsed = value.strip()
     return key, parsed
 
@@ -109,30 +133,37 @@ def _check(source: str, raw: dict[str, Any], values: Mapping[str, Any], folder: 
         fixed = next((name for name in _FIXED if key == name or key.startswith(f"{name}.")), None)
         if fixed is not None:
             faults.append(Fault(f"sweep.{key}", f"{fixed} is one for the whole run and cannot be an axis"))
+        elif key == "flow":
+            faults.append(Fault("sweep.flow", "times are one for the whole run; name one option, such as flow.rtol"))
         elif not isinstance(entries, list) or not entries:
             faults.append(Fault(f"sweep.{key}", f"found {entries!r}; an axis is a list of values"))
         elif any(entry in entries[:i] for i, entry in enumerate(entries)):
             faults.append(Fault(f"sweep.{key}", "a value occurs twice; name every value once"))
+    for key in values:
+        inside = next((other for other in values if key.startswith(f"{other}.")), None)
+        if inside is not None:
+            faults.append(Fault(f"sweep.{key}", f"lies inside the axis {inside}; write its values there"))
     usable = {key: list(v) for key, v in values.items() if not any(f.path == f"sweep.{key}" for f in faults)}
     first = copy.deepcopy(raw)
     for key, entries in usable.items():
         _put(first, key, entries[0])
     base, found = _validate(first)
-    faults += [_at_axis(fault, usable, 0) for fault in found]
+    refused = [key for key in values if key not in usable]  # what they would have set is not missing
+    faults += [_at_axis(fault, usable, 0) for fault in found if fault.path not in refused]
     for key, entries in usable.items():
         for number, entry in enumerate(entries[1:], start=1):
             other = copy.deepcopy(first)
             _put(other, key, entry)
             faults += [_at_axis(f, {key: entries}, number) for f in _validate(other)[1] if f not in found]
     faults += _module_faults(first, base)
-    if faults or base is None:
+    if base is None or faults:
         raise ConfigurationError(source, list(dict.fromkeys(faults)))
     axes = tuple(
         Axis(name, key, tuple(entries))
         for name, (key, entries) in zip(name_axes(list(usable)), usable.items(), strict=True)
     )
     sweep = Sweep(_absolute(base, folder).plain(), axes)
-    faults = check_plan(sweep)
+    faults = check_plan(sweep) or _faults_of_cells(sweep)
     if faults:
         raise ConfigurationError(source, faults)
     return sweep
@@ -163,6 +194,16 @@ def _module_faults(raw: Mapping[str, Any], base: Configuration | None) -> list[F
     if base is None:
         return []
     return [Fault(path, message) for path, message in MODULES[base.experiment.module].faults(base)]
+
+
+def _faults_of_cells(sweep: Sweep) -> list[Fault]:
+    """What the module cannot work with in cells after the first."""
+    module = MODULES[sweep.configuration.experiment.module]
+    found: dict[Fault, str] = {}
+    for cell in sweep.cells[1:]:
+        for path, message in module.faults(cell.configuration):
+            found.setdefault(Fault(path, message), cell.name)
+    return [Fault(fault.path, f"{fault.message} (first in the cell {name})") for fault, name in found.items()]
 
 
 def _absolute(base: Configuration, folder: Path) -> Configuration:

@@ -15,6 +15,7 @@ from experiments.schema.numbers import Count, Model, Natural, NonNegative, Numbe
 
 __all__ = ["Compute", "Configuration", "Experiment", "Flow", "Initializer", "Network", "Times"]
 
+_MOST_LAYERS = 256  # every layer makes the program longer: beyond, compilation takes hours or all memory
 _Size = Annotated[int, Strict(), Field(ge=1, le=10**6)]
 
 
@@ -26,7 +27,7 @@ def _number_or_list(value: Any) -> Any:
     return tuple(value) if isinstance(value, list | tuple) else value
 
 
-_Sizes = Annotated[int | tuple[int, ...], PlainValidator(_number_or_list)]
+_Sizes = Annotated[Any, PlainValidator(_number_or_list)]  # typed as Any: pydantic warns on writing the union
 
 
 def _number_or_lists(value: Any) -> Any:
@@ -35,7 +36,7 @@ def _number_or_lists(value: Any) -> Any:
     return _number_or_list(value)
 
 
-_Strides = Annotated[Any, PlainValidator(_number_or_lists)]  # typed as Any: pydantic warns on writing the union
+_Strides = Annotated[Any, PlainValidator(_number_or_lists)]
 
 
 class Experiment(Model):
@@ -50,7 +51,7 @@ class Network(Model):
     """Arguments of `lcnn_flow.Architecture`."""
 
     input_shape: _Sizes
-    kernel_sizes: tuple[_Sizes, ...] = Field(min_length=1)
+    kernel_sizes: tuple[_Sizes, ...] = Field(min_length=1, max_length=_MOST_LAYERS)
     strides: _Strides = 1
     channels: tuple[_Size, ...] | None = None
 

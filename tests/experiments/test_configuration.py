@@ -106,6 +106,8 @@ def test_runs_that_the_machine_cannot_hold_are_refused_before_anything_is_comput
         ("data.noise=[0.1, -0.1]", "sweep.data.noise[1]", "greater than or equal to 0"),
         ("flow.times=[{start=1.0, stop=2.0, count=3}]", "sweep.flow.times", "cannot be an axis"),
         ("seeds=[1, 2]", "sweep.seeds", "cannot be an axis"),
+        ("flow=[{rtol=1e-6}]", "sweep.flow", "one for the whole run"),
+        ("data.targets=[{kind='planted'}, {kind='unrelated'}]", "data.targets.kind", "needs a true filter"),
         ("data.nose=[0.1]", "sweep.data.nose[0]", 'did you mean "noise"?'),
     ],
 )
@@ -128,7 +130,65 @@ def test_a_missing_file_suggests_its_neighbour(tmp_path):
         load(tmp_path / "quikstart.toml")
 
 
-@pytest.mark.parametrize("override", ["rtol", "=3", "flow.=3", "flow.rtol=[1", "flow.rtol=1 2"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"a = " + b"[" * 5000, "nested too deeply"),
+        (b"seeds = " + b"9" * 5000, "digits"),
+        (b"\xff\xfe", "not a text file"),
+    ],
+)
+def test_a_file_that_no_parser_can_digest_is_refused_in_one_line(tmp_path, content, said):
+    file = tmp_path / "hostile.toml"
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=said) as error:
+        load(file)
+    assert "\n" not in str(error.value)
+    with pytest.raises(UserError, match="null"):
+        load("a\0b")
+
+
+def test_a_byte_order_mark_is_no_fault(tmp_path):
+    file = tmp_path / "some.toml"
+    file.write_bytes(b"\xef\xbb\xbf" + fakes.CONFIGURATION.encode())
+    assert len(load(file).cells) == 3
+
+
+def test_two_dimensional_networks_are_planned_without_warnings(tmp_path):
+    network = [
+        "network.input_shape=[9, 9]",
+        "network.kernel_sizes=[[3, 3], [2, 2]]",
+        "network.strides=[[2, 2], [1, 1]]",
+    ]
+    assert faults(tmp_path, overrides=network) == {}
+
+
+def test_an_axis_written_twice_or_inside_another_is_refused_and_not_lost(tmp_path):
+    text = fakes.CONFIGURATION + '"initializer.std" = [0.1]\ninitializer.std = [0.2]\n'
+    assert "twice" in faults(tmp_path, text)["sweep.initializer.std"]
+    text = fakes.CONFIGURATION + '"initializer.std" = [0.1]\ninitializer = [{ kind = "gaussian", std = 1.0 }]\n'
+    assert "inside the axis initializer" in faults(tmp_path, text)["sweep.initializer.std"]
+    assert "twice" in faults(tmp_path, axes=["data.noise=[0.1]", "data.noise=[0.2]"])["sweep.data.noise"]
+    inside = faults(tmp_path, axes=["data.outliers=[{fraction=0.1, scale=3.0}]", "data.outliers.scale=[1.0, 2.0]"])
+    assert set(inside) == {"sweep.data.outliers.scale"}
+
+
+def test_what_is_set_by_hand_replaces_axes_inside_of_it(tmp_path):
+    text = fakes.CONFIGURATION + '"initializer.std" = [0.1, 0.2]\n'
+    file = tmp_path / "some.toml"
+    file.write_text(text)
+    assert load(file, ["initializer={kind='balanced', std=1.0}"]).shape == (3,)
+    assert load(file, [], ["initializer=[{kind='balanced', std=1.0}]"]).shape == (3, 1)
+
+
+def test_networks_too_deep_to_compile_are_refused(tmp_path):
+    found = faults(tmp_path, overrides=[f"network.kernel_sizes={[1] * 3000}"])
+    assert "at most 256" in found["network.kernel_sizes"]
+
+
+@pytest.mark.parametrize(
+    "override", ["rtol", "=3", "flow.=3", "flow.rtol=", "flow.rtol=[1", "flow.rtol=1 2", "seeds=3\nroot_seed=4"]
+)
 def test_a_malformed_override_is_refused(tmp_path, override):
     file = tmp_path / "some.toml"
     file.write_text(fakes.CONFIGURATION)
