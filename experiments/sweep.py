@@ -186,7 +186,7 @@ def check_plan(sweep: Sweep) -> list[Fault]:
         except ArchitectureError as error:
             found.setdefault(Fault("network", str(error)), cell)
             continue
-        for fault in _filter_faults(cell, arch):
+        for fault in _filter_faults(cell, arch) + _tolerance_faults(cell.configuration):
             found.setdefault(fault, cell)
         total += stored_bytes(cell.configuration)
         largest = max(largest, _working_bytes(cell.configuration, arch))
@@ -230,6 +230,18 @@ def _filter_faults(cell: Cell, arch: Architecture) -> list[Fault]:
     norms = getattr(configuration.initializer, "norms", None)
     if norms is not None and len(norms) != arch.depth:
         faults.append(Fault("initializer.norms", f"{len(norms)} norms; the network has {arch.depth} layers"))
+    return faults
+
+
+def _tolerance_faults(configuration: Configuration) -> list[Fault]:
+    """Tolerances that the precision cannot resolve, by the rules of `lcnn_flow.gradient_flow`."""
+    precision, flow, faults = configuration.compute.precision, configuration.flow, []
+    rounding = 2.0**-52 if precision == "float64" else 2.0**-23
+    limits = {"rtol": 10 * rounding} | ({} if flow.gradient_atol else {"gradient_rtol": 100 * rounding})
+    for name, least in limits.items():
+        value = getattr(flow, name)
+        if value is not None and value < least:
+            faults.append(Fault(f"flow.{name}", f"found {value}; {precision} resolves no less than {least:.1e}"))
     return faults
 
 
