@@ -12,8 +12,8 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Parameter
 
 from experiments.claims import Claim
-from experiments.errors import RunError, UserError
-from experiments.execute import check_problems, run_sweep
+from experiments.errors import Interrupted, RunError, UserError
+from experiments.execute import check_problems, collect_again, run_sweep
 from experiments.faults import did_you_mean
 from experiments.loading import load
 from experiments.modules import MODULES
@@ -43,10 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(f"{' '.join(str(error).split())} See python -m experiments --help", 2)
     except UserError as error:
         return _complain(str(error), 2)
+    except Interrupted as error:
+        return _complain(str(error), 130)
     except RunError as error:
         return _complain(str(error), 1)
     except KeyboardInterrupt:
-        return _complain("interrupted; finished cells are kept in the run directory", 130)
+        return _complain("interrupted", 130)
     except BrokenPipeError:  # the reader of our output, such as head, has gone
         with contextlib.suppress(OSError):
             sys.stdout.close()
@@ -137,7 +139,11 @@ def run(
     print(_plan(sweep), file=sys.stderr)
     with monitor(len(sweep.cells), sweep.configuration.seeds) as progress:
         manifest = run_sweep(sweep, directory, progress)
-    path, claims = write_report(directory.path)
+    try:
+        path, claims = write_report(directory.path)
+    except UserError as error:  # the results are there: this run did not fail by a mistake in its configuration
+        again = f"python -m experiments report {directory.path}"
+        raise RunError(f"{error}\nall results are kept in {directory.path}; report again with: {again}") from error
     print(_claims(claims))
     print(f"wall time {manifest['wall_time_s']:.1f} s; results in {directory.path}\nreport: {path}")
 
@@ -149,6 +155,7 @@ def report(directory: Path, /) -> None:
     Args:
         directory: a run directory.
     """
+    collect_again(directory)
     path, claims = write_report(directory)
     print(_claims(claims))
     print(f"report: {path}")

@@ -1,6 +1,6 @@
 """Errors that the command line shows to users: one line each, with the fix, and exit code 2."""
 
-__all__ = ["RunError", "UserError"]
+__all__ = ["Interrupted", "RunError", "UserError"]
 
 
 class UserError(Exception):
@@ -9,3 +9,7 @@ class UserError(Exception):
 
 class RunError(Exception):
     """A run that stopped in the middle: the message says what was kept, and where."""
+
+
+class Interrupted(RunError):
+    """Ctrl-C during a run."""

@@ -4,8 +4,10 @@ All seeds of a cell go to one call of the library, which cuts them into blocks; 
 each other, so that its program is compiled once.
 """
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,26 +15,41 @@ import numpy as np
 
 import lcnn_flow as lf
 from experiments.build import build_problem, flow_options, initial_filters
-from experiments.errors import RunError
+from experiments.errors import Interrupted, RunError, UserError
+from experiments.loading import load
 from experiments.results import assemble, describe_problem, flow_arrays
-from experiments.runtime import environment
+from experiments.runtime import configure, environment
 from experiments.store import RunDirectory, digest
 from experiments.sweep import Cell, Sweep
 
-__all__ = ["check_problems", "run_cell", "run_sweep"]
+__all__ = ["check_problems", "collect_again", "run_cell", "run_sweep"]
 
 Report = Callable[[Cell, int, int], None]
 """Called with the cell, its seeds done, and all its seeds."""
 
 
 def check_problems(sweep: Sweep) -> None:
-    """Builds one cell of every group, so that unusable data are reported before anything is computed.
+    """Builds one cell of every kind of data, so that unusable data are reported before anything is computed.
 
     Raises:
-        UserError: the library refused the data or a value.
+        UserError: the library refused the data or a value, or the data overflow.
     """
-    for group in sweep.groups():
-        build_problem(group[0].configuration)
+    for cell in _distinct(sweep):
+        _, data, _ = build_problem(cell.configuration)
+        if not (np.isfinite(data.inputs).all() and np.isfinite(data.targets).all()):
+            raise UserError(f"the data of the cell {cell.name} overflow: lower the sizes of inputs, targets and noise")
+
+
+def _distinct(sweep: Sweep) -> Iterator[Cell]:
+    """The first cell of every network, loss and data; other seeds and noise of the same data are no new kind."""
+    known = set()
+    for cell in sweep.cells:
+        kind = cell.configuration.model_dump(mode="json", include={"network", "data", "loss"})
+        kind["data"] = {key: value for key, value in kind["data"].items() if key not in ("seed", "noise")}
+        key = json.dumps(kind, sort_keys=True)
+        if key not in known:
+            known.add(key)
+            yield cell
 
 
 def run_cell(cell: Cell, report: Callable[[int, int], None] | None = None) -> dict[str, np.ndarray]:
@@ -52,7 +69,7 @@ def run_sweep(sweep: Sweep, directory: RunDirectory, report: Report) -> dict[str
 
     Raises:
         RunError: the library or the machine gave up in the middle; finished cells are kept and collected.
-        KeyboardInterrupt: passed on, after finished cells were collected.
+        Interrupted: Ctrl-C; likewise.
     """
     started = time.perf_counter()
     toml = sweep.toml()
@@ -65,24 +82,58 @@ def run_sweep(sweep: Sweep, directory: RunDirectory, report: Report) -> dict[str
         "compile_groups": [[cell.number for cell in group] for group in groups],
         **environment(),
     }
-    directory.write_configuration(toml)
-    directory.write_manifest(manifest)
+    where = "storing the configuration"
     try:
+        directory.write_configuration(toml)
+        directory.write_manifest(manifest)
         for cell in (cell for group in groups for cell in group):
+            where = f"cell {cell.name}"
             stored = run_cell(cell, lambda done, total, cell=cell: report(cell, done, total))
             directory.write_cell(cell.number, stored)
             report(cell, sweep.configuration.seeds, sweep.configuration.seeds)
-    except Exception as error:  # whatever it was: what is finished must not be lost
-        done = _collect(sweep, directory, manifest, started)
-        raise RunError(
-            f"cell {cell.name} failed: {type(error).__name__}: {error}\n"
-            f"{done} of {len(sweep.cells)} cells were finished and are kept in {directory.path}"
-        ) from error
-    except KeyboardInterrupt:
+        where = "storing the results"
         _collect(sweep, directory, manifest, started)
-        raise
-    _collect(sweep, directory, manifest, started)
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted; {_keep(sweep, directory, manifest, started)}") from None
+    except Exception as error:  # whatever it was: what is finished must not be lost
+        kept = _keep(sweep, directory, manifest, started)
+        raise RunError(f"{where} failed: {type(error).__name__}: {_first_line(error)}\n{kept}") from error
     return manifest
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), "")
+
+
+def _keep(sweep: Sweep, directory: RunDirectory, manifest: dict[str, Any], started: float) -> str:
+    """Collects what is finished, where that is still possible, and says what was kept."""
+    cells = len(directory.finished())
+    text = f"{cells} of {len(sweep.cells)} cells were finished and are kept in {directory.path}"
+    try:
+        _collect(sweep, directory, manifest, started)
+    except (OSError, UserError) as error:
+        text += f", not yet as results.zarr ({_first_line(error)}); when that is mended: "
+        return f"{text}python -m experiments report {directory.path}"
+    return text
+
+
+def collect_again(path: str | Path) -> None:
+    """Writes results.zarr from the finished cells of a run that was killed before it could; else does nothing.
+
+    Raises:
+        UserError: the configuration, the manifest or a cell cannot be read.
+    """
+    directory = RunDirectory(Path(path))
+    started = [directory.path / name for name in ("config.toml", "manifest.json")]
+    if (directory.path / "results.zarr").exists() or not directory.finished() or not all(f.is_file() for f in started):
+        return
+    sweep = load(started[0])
+    configure(sweep.configuration.compute.precision)
+    try:
+        manifest = json.loads(started[1].read_text())
+        directory.write_results(assemble(sweep, dict(directory.cells()), manifest))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path}: its cells cannot be collected: {_first_line(error)}") from error
 
 
 def _collect(sweep: Sweep, directory: RunDirectory, manifest: dict[str, Any], started: float) -> int:

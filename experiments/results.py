@@ -6,6 +6,7 @@ Dataset. Cells with fewer layers or taps are filled up with NaN; a cell that was
 
 import functools
 import json
+import tomllib
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +19,18 @@ from experiments.schema import Configuration
 from experiments.sweep import Sweep
 from lcnn_flow.network import patches as patches_of
 
-__all__ = ["NOT_COMPUTED", "VERDICTS", "assemble", "describe_problem", "flow_arrays", "sweep_axes"]
+__all__ = [
+    "FORMAT",
+    "NOT_COMPUTED",
+    "VERDICTS",
+    "assemble",
+    "describe_problem",
+    "flow_arrays",
+    "missing_parts",
+    "sweep_axes",
+]
+
+FORMAT = "lcnn_flow results 1"
 
 NOT_COMPUTED = -1
 VERDICTS = {int(verdict): verdict.name for verdict in lf.Verdict}
@@ -146,7 +158,7 @@ def assemble(sweep: Sweep, cells: Mapping[int, Mapping[str, np.ndarray]], manife
         coordinates["time"] = xr.Variable(["time"], time_grid(configuration), attributes)
     title = configuration.experiment.title or configuration.experiment.module
     attributes = {
-        "format": "lcnn_flow results 1",
+        "format": FORMAT,
         "module": configuration.experiment.module,
         "title": title,
         "question": configuration.experiment.question or "",
@@ -186,6 +198,26 @@ def _describe(name: str) -> tuple[tuple[str, ...], dict[str, Any]]:
         return ("seed", "tap"), {"long_name": f"end-to-end filter, {state}", "units": "filter"}
     layer = part.removeprefix("w")
     return ("seed", f"tap_{layer}"), {"long_name": f"filter of layer {layer}, {state}", "units": "filter"}
+
+
+def missing_parts(dataset: xr.Dataset) -> list[str]:
+    """Attributes, coordinates and variables that results must have, and these lack or hold in a foreign form."""
+    readers = {"module": str, "title": str, "question": str, "axes": json.loads, "manifest": json.loads}
+    forms = {"axes": list, "manifest": dict}
+    wrong = []
+    for name, read in {**readers, "configuration": tomllib.loads}.items():
+        try:
+            value = read(dataset.attrs[name]) if isinstance(dataset.attrs[name], str) else None
+        except (KeyError, ValueError):
+            value = None
+        if not isinstance(value, forms.get(name, str | dict)):
+            wrong.append(name)
+    if "axes" not in wrong:
+        wrong += [str(axis) for axis in sweep_axes(dataset) if axis not in dataset.coords]
+    needed = {"verdict", "seed", "final_filter", "limit_filter", *_SCALARS, *_CELL} - {"true_filter"}
+    if "time" in dataset.dims:
+        needed |= {"time", *_TRAJECTORY}
+    return wrong + sorted(needed - set(dataset.variables))
 
 
 def sweep_axes(dataset: xr.Dataset) -> list[str]:

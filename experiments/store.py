@@ -25,20 +25,23 @@ import numpy as np
 import xarray as xr
 
 from experiments.errors import UserError
+from experiments.results import FORMAT, NOT_COMPUTED, missing_parts
 
 __all__ = ["RunDirectory", "digest", "open_results", "write_atomically"]
-
-_FORMAT = "lcnn_flow results 1"
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Writes beside, forces to disk, renames: a reader sees the old file or the whole new one."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(beside, "wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
+    try:
+        with open(beside, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 class RunDirectory:
@@ -56,15 +59,16 @@ class RunDirectory:
         """
         stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
         path = Path(chosen) if chosen is not None else Path("runs") / f"{name}-{stamp}"
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             if path.is_dir() and any(path.iterdir()):
                 raise UserError(f"{path} exists and is not empty: name another directory with --out")
         try:
             (path / "batches").mkdir(parents=True, exist_ok=True)
             write_atomically(path / "batches" / ".writable", "")
             (path / "batches" / ".writable").unlink()
-        except OSError as error:
-            raise UserError(f"{path} cannot be written ({error.strerror}): name another directory with --out") from None
+        except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise UserError(f"{path} cannot be written ({reason}): name another directory with --out") from None
         return cls(path)
 
     def write_configuration(self, toml: str) -> None:
@@ -81,19 +85,35 @@ class RunDirectory:
         np.savez(buffer, allow_pickle=False, **dict(arrays))
         write_atomically(self.path / "batches" / f"cell-{number:05d}.npz", buffer.getvalue())
 
+    def finished(self) -> list[Path]:
+        """Files of finished cells."""
+        return sorted((self.path / "batches").glob("cell-*.npz"))
+
     def cells(self) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-        """Finished cells and their numbers."""
-        for file in sorted((self.path / "batches").glob("cell-*.npz")):
-            with np.load(file, allow_pickle=False) as stored:
-                yield int(file.stem.removeprefix("cell-")), dict(stored)
+        """Finished cells and their numbers.
+
+        Raises:
+            UserError: a file was damaged from outside.
+        """
+        for file in self.finished():
+            try:
+                with np.load(file, allow_pickle=False) as stored:
+                    arrays = dict(stored)
+            except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+                raise UserError(f"{file} is damaged ({type(error).__name__}): move it away or run again") from error
+            yield int(file.stem.removeprefix("cell-")), arrays
 
     def write_results(self, dataset: xr.Dataset) -> None:
         """Stores all results; replaces an earlier store."""
         final, beside = self.path / "results.zarr", self.path / f".results.{os.getpid()}.tmp"
         shutil.rmtree(beside, ignore_errors=True)
-        dataset.to_zarr(beside, mode="w", consolidated=False)
-        shutil.rmtree(final, ignore_errors=True)
-        os.replace(beside, final)
+        try:  # a chunk that gets lost must read as not computed: codes of verdicts start at 0
+            dataset.to_zarr(beside, mode="w", consolidated=False, encoding={"verdict": {"fill_value": NOT_COMPUTED}})
+            shutil.rmtree(final, ignore_errors=True)
+            os.replace(beside, final)
+        except BaseException:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
 
     def write_text(self, name: str, text: str) -> Path:
         """Stores a text file, such as summary.csv or report.html."""
@@ -123,11 +143,11 @@ def open_results(directory: str | Path) -> xr.Dataset:
         dataset = xr.open_zarr(store, consolidated=False).load()
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile) as error:
         raise UserError(f"{store} is damaged and cannot be read ({type(error).__name__}): run it again") from error
-    if dataset.attrs.get("format") != _FORMAT:
-        raise UserError(f"{store} was not written by this program: no attribute format = {_FORMAT!r}")
-    missing = [name for name in ("module", "axes", "configuration", "manifest") if name not in dataset.attrs]
-    if missing or "verdict" not in dataset:
-        raise UserError(f"{store} is incomplete ({', '.join(missing) or 'verdict'} missing): run it again")
+    if dataset.attrs.get("format") != FORMAT:
+        raise UserError(f"{store} was not written by this program: no attribute format = {FORMAT!r}")
+    missing = missing_parts(dataset)
+    if missing:
+        raise UserError(f"{store} is incomplete or damaged (look at {', '.join(missing)}): run it again")
     return dataset
 
 
