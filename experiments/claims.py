@@ -84,6 +84,11 @@ def _status(satisfied: xr.DataArray, violated: xr.DataArray) -> xr.DataArray:
     return xr.where(violated, VIOLATED, xr.where(satisfied, SATISFIED, UNDECIDED))
 
 
+def _followed(values: xr.DataArray, satisfied: xr.DataArray) -> xr.DataArray:
+    """A flow whose trajectory breaks off satisfies nothing: what came after was not seen."""
+    return satisfied & values.notnull().all("time")
+
+
 def _verdict(dataset: xr.Dataset, *verdicts: Verdict) -> xr.DataArray:
     return dataset["verdict"].isin([int(v) for v in verdicts])
 
@@ -103,7 +108,7 @@ def risk_decreases(dataset: xr.Dataset) -> Claim:
         return _without_trajectory(dataset, statement, expected)
     risk = dataset["risk"]
     rise = (risk.diff("time").max("time") / risk.isel(time=0)).clip(min=0)
-    status = _status(rise <= tolerance, rise > tolerance)
+    status = _status(_followed(risk, rise <= tolerance), rise > tolerance)
     return judge(dataset, statement, expected, status, rise, "largest increase {value} of the initial risk")
 
 
@@ -120,7 +125,7 @@ def energy_identity(dataset: xr.Dataset) -> Claim:
         dataset,
         statement,
         expected,
-        _status(gap <= tolerance, gap > tolerance),
+        _status(_followed(dataset["risk"], gap <= tolerance), gap > tolerance),
         gap,
         "largest difference {value}",
     )
@@ -178,7 +183,7 @@ def balancedness_conserved(dataset: xr.Dataset) -> Claim:
         dataset,
         statement,
         expected,
-        _status(drift <= tolerance, drift > tolerance),
+        _status(_followed(dataset["risk"], drift <= tolerance), drift > tolerance),
         drift,
         "largest drift {value}",
     )

@@ -156,6 +156,9 @@ def _against_numbers(dataset: xr.Dataset, axis: str) -> Figure:
     positive = bool((rest[axis] > 0).all())
     panel.set(xscale="log" if positive else "linear", yscale="log")
     plain_ticks(panel.yaxis)
+    if rest.sizes[axis] <= 8:
+        panel.set_xticks(rest[axis].values, [f"{value:g}" for value in rest[axis].values], minor=False)
+        panel.minorticks_off()
     panel.set(xlabel=pretty(axis), ylabel="relative error of the end-to-end filter")
     if others:
         figure.legend(loc="outside right upper", title=pretty(others[0]))

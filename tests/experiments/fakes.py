@@ -20,6 +20,7 @@ kind = "synthetic"
 samples = 8
 inputs = { kind = "white" }
 targets = { kind = "planted", std = 0.6 }
+outliers = { fraction = 0.1, scale = 3.0 }
 [initializer]
 kind = "gaussian"
 std = 0.5
