@@ -68,6 +68,12 @@ def test_growth_that_has_not_settled_decides_nothing(tmp_path, claim, changes):
     assert conclusions(fakes.results(tmp_path, **changes))[claim] == "undecided"
 
 
+@pytest.mark.parametrize("claim", ["risk_decreases", "energy_identity", "balancedness_conserved", "filters_bounded"])
+def test_a_trajectory_that_breaks_off_decides_nothing(tmp_path, claim):
+    cut = {name: spoiled((3, slice(30, None)), np.nan) for name in ("risk", "energy", "balancedness", "squared_norms")}
+    assert conclusions(fakes.results(tmp_path, **cut))[claim] == "undecided"
+
+
 def test_the_deciding_number_is_the_worst_of_all_flows(tmp_path):
     dataset = fakes.results(tmp_path, balancedness=spoiled((3, 40), 0.05 + 1e-7))
     claim = next(check(dataset) for check in PAPER_CLAIMS if check.__name__ == "balancedness_conserved")
@@ -110,3 +116,19 @@ def test_bounded_influence_is_judged_by_the_error_of_the_filter(tmp_path):
     assert claim is not None
     assert claim.conclusion == "disagrees"
     assert bounded_influence_helps(dataset.sel(loss=["square", "l_4"])) is None
+
+
+def test_nothing_is_claimed_about_outliers_where_there_are_none(tmp_path):
+    text = fakes.CONFIGURATION.replace("fraction = 0.1", "fraction = 0.0")
+    assert bounded_influence_helps(fakes.results(tmp_path, text)) is None
+    swept = fakes.results(tmp_path, text + "data.outliers.fraction = [0.0, 0.2]\n")
+    truth = swept["true_filter"].isel(loss=0, fraction=0)
+    for (loss, fraction), error in {
+        ("square", 0.0): 0.01,
+        ("square", 0.2): 0.5,
+        ("pseudo_huber(0.1)", 0.2): 0.1,
+    }.items():
+        swept["limit_filter"].loc[{"loss": loss, "fraction": fraction}] = truth * (1 + error)
+    claim = bounded_influence_helps(swept)
+    assert claim is not None
+    assert claim.conclusion == "agrees"

@@ -1,6 +1,7 @@
 """Commands end with the right exit code and one message, never a traceback, and keep what was computed."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import xarray as xr
 
 import experiments.execute
+from experiments import store
 from experiments.cli import main
 from experiments.loading import load
 from experiments.store import RunDirectory
@@ -40,6 +42,26 @@ def made_up_cells(monkeypatch):
 
     monkeypatch.setattr(experiments.execute, "run_cell", run_cell)
     return failures
+
+
+def full(*_):
+    """A writer on a full disk."""
+    raise OSError(28, "No space left on device")
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """A disk that takes all files but those whose names hold one of the strings in the returned set."""
+    refused = set()
+    write = store.write_atomically
+
+    def refuse(path, content):
+        if any(word in path.name for word in refused):
+            raise OSError(28, "No space left on device")
+        write(path, content)
+
+    monkeypatch.setattr(store, "write_atomically", refuse)
+    return refused
 
 
 @pytest.mark.parametrize(
@@ -95,7 +117,7 @@ def test_validate_prints_the_plan_and_the_resolved_configuration(configuration, 
     assert load(tmp_path / "again.toml").shape == (3, 2)
 
 
-@pytest.mark.usefixtures("made_up_cells")
+@pytest.mark.usefixtures("made_up_cells", "quick_figures")
 def test_a_run_writes_all_files_and_a_configuration_that_runs_again(configuration, tmp_path, capsys):
     out = tmp_path / "run"
     assert main(["run", configuration, "--out", str(out), "--no-cache"]) == 0
@@ -124,6 +146,7 @@ def test_a_folder_that_cannot_be_used_is_refused_before_computing(
     assert "--out" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("quick_figures")
 def test_an_interrupted_run_keeps_its_finished_cells_and_reports_them(configuration, tmp_path, made_up_cells, capsys):
     made_up_cells[2] = KeyboardInterrupt()
     out = tmp_path / "run"
@@ -134,6 +157,51 @@ def test_an_interrupted_run_keeps_its_finished_cells_and_reports_them(configurat
     assert main(["report", str(out)]) == 0
 
 
+@pytest.mark.usefixtures("made_up_cells", "quick_figures")
+def test_a_disk_that_fills_up_loses_no_finished_cell(configuration, tmp_path, full_disk, capsys):
+    out = tmp_path / "run"
+    full_disk.add("cell-00002")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunDirectory, "write_results", full)
+        assert main(["run", configuration, "--out", str(out), "--no-cache"]) == 1
+    message = capsys.readouterr().err
+    assert "2 of 3 cells were finished" in message
+    assert f"python -m experiments report {out}" in message
+    assert main(["report", str(out)]) == 0
+    assert (store.open_results(out)["verdict"] == -1).all("seed").values.tolist() == [False, False, True]
+
+
+@pytest.mark.usefixtures("made_up_cells", "quick_figures")
+def test_a_report_without_room_fails_the_run_and_says_how_to_get_it(configuration, tmp_path, full_disk, capsys):
+    full_disk.add("report.html")
+    out = tmp_path / "run"
+    assert main(["run", configuration, "--out", str(out), "--no-cache"]) == 1
+    assert f"report again with: python -m experiments report {out}" in capsys.readouterr().err
+    full_disk.clear()
+    assert main(["report", str(out)]) == 0
+
+
+@pytest.mark.usefixtures("made_up_cells", "quick_figures")
+def test_a_killed_run_is_reported_from_its_cells_and_a_damaged_cell_is_named(configuration, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(["run", configuration, "--out", str(out), "--no-cache"]) == 0
+    shutil.rmtree(out / "results.zarr")
+    (out / "batches" / "cell-00001.npz").unlink()
+    assert main(["report", str(out)]) == 0
+    shutil.rmtree(out / "results.zarr")
+    (out / "batches" / "cell-00000.npz").write_bytes(b"PK")
+    assert main(["report", str(out)]) == 2
+    assert "cell-00000.npz is damaged" in capsys.readouterr().err
+
+
+def test_a_writer_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr(store.os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        store.write_atomically(tmp_path / "file", "text")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("quick_figures")
 def test_a_failing_cell_ends_with_exit_code_1_and_keeps_the_others(configuration, tmp_path, made_up_cells, capsys):
     made_up_cells[1] = RuntimeError("out of memory")
     out = tmp_path / "run"

@@ -63,6 +63,8 @@ def test_an_unknown_kind_names_the_allowed_ones_and_the_likely_one(tmp_path):
     [
         ("flow.rtol=-1", "flow.rtol", "found -1; should be greater than 0"),
         ("flow.rtol='1e-8'", "flow.rtol", 'found "1e-8"'),
+        ("flow.rtol=1e-300", "flow.rtol", "float64 resolves no less than"),
+        ("flow.gradient_rtol=1e-15", "flow.gradient_rtol", "float64 resolves no less than"),
         ("seeds=1.5", "seeds", "found 1.5"),
         ("seeds=true", "seeds", "found True"),
         ("seeds=1000000000000", "seeds", "less than or equal to 10000000"),

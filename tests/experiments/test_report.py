@@ -56,8 +56,9 @@ def test_the_report_is_rebuilt_from_results_alone_and_loads_nothing(run_director
         assert f'<figure id="{name}">' in html
 
 
-def test_identifiers_of_inlined_figures_are_unique_and_all_references_resolve(run_directory):
+def test_two_reports_of_the_same_results_are_equal_and_all_references_in_them_resolve(run_directory):
     html = write_report(run_directory)[0].read_text()
+    assert write_report(run_directory)[0].read_text() == html
     identifiers = re.findall(r'\bid="([^"]+)"', html)
     assert len(identifiers) == len(set(identifiers))
     references = set(re.findall(r'xlink:href="#([^"]+)"', html)) | set(re.findall(r"url\(#([^)]+)\)", html))
@@ -65,11 +66,7 @@ def test_identifiers_of_inlined_figures_are_unique_and_all_references_resolve(ru
     assert references <= set(identifiers)
 
 
-def test_two_reports_of_the_same_results_are_equal(run_directory):
-    first = write_report(run_directory)[0].read_bytes()
-    assert write_report(run_directory)[0].read_bytes() == first
-
-
+@pytest.mark.usefixtures("quick_figures")
 def test_a_report_shows_disagreement(tmp_path):
     def rising(risk):
         risk[:, 30] = 5.0
@@ -81,6 +78,7 @@ def test_a_report_shows_disagreement(tmp_path):
     assert re.search(r"of 8 claims agree with the data, \d disagree", html)
 
 
+@pytest.mark.usefixtures("quick_figures")
 def test_markup_in_a_title_is_shown_and_not_obeyed(tmp_path):
     dataset = fakes.results(tmp_path)
     dataset.attrs["title"] = "<script>alert(1)</script>"
@@ -102,6 +100,7 @@ def test_results_open_with_named_dimensions_labels_and_flag_meanings(run_directo
     assert all("units" in v.attrs for name, v in dataset.data_vars.items() if name != "verdict")
 
 
+@pytest.mark.usefixtures("quick_figures")
 def test_cells_that_were_not_computed_are_said_to_be_missing(tmp_path):
     sweep = fakes.sweep_of(tmp_path)
     times = np.concatenate([[0.0], np.geomspace(1e-3, 1e4, 60)])
@@ -112,6 +111,7 @@ def test_cells_that_were_not_computed_are_said_to_be_missing(tmp_path):
     assert "12 flows were not computed" in write_report(tmp_path)[0].read_text()
 
 
+@pytest.mark.usefixtures("quick_figures")
 def test_cells_of_different_depth_are_filled_up_with_nan(tmp_path):
     text = fakes.CONFIGURATION.split("[sweep]")[0].replace("[initializer]", '[loss]\nkind="square"\n[initializer]')
     sweep = fakes.sweep_of(tmp_path, f'{text}[sweep]\n"network.kernel_sizes" = [[3, 3, 3], [3, 5]]')
@@ -137,7 +137,9 @@ def test_the_summary_has_a_row_a_cell_with_counts_and_quantiles(tmp_path):
     assert float(table[0]["final_risk_standard_error"]) == pytest.approx(error, rel=1e-8, abs=1e-15)
 
 
-@pytest.mark.parametrize("damage", ["missing", "empty", "foreign", "truncated", "stripped", "module"])
+@pytest.mark.parametrize(
+    "damage", ["missing", "empty", "foreign", "truncated", "stripped", "module", "axes", "variable"]
+)
 def test_a_directory_that_holds_no_results_is_refused_in_one_line(run_directory, damage):
     store = run_directory / "results.zarr"
     if damage == "missing":
@@ -152,8 +154,12 @@ def test_a_directory_that_holds_no_results_is_refused_in_one_line(run_directory,
         for chunk in (store / "risk").rglob("0"):
             if chunk.is_file():
                 chunk.write_bytes(chunk.read_bytes()[:50])
+    elif damage == "variable":
+        shutil.rmtree(store / "final_risk")
     else:
         dataset = open_results(run_directory)
+        if damage == "axes":
+            dataset.attrs["axes"] = '["los"]'
         dataset.attrs["module"] = "convergance"
         if damage == "stripped":
             del dataset.attrs["manifest"]
@@ -161,6 +167,11 @@ def test_a_directory_that_holds_no_results_is_refused_in_one_line(run_directory,
     with pytest.raises(UserError) as error:
         write_report(run_directory)
     assert "\n" not in str(error.value)
+
+
+def test_verdicts_that_got_lost_read_as_not_computed_and_never_as_converged(run_directory):
+    shutil.rmtree(run_directory / "results.zarr" / "verdict" / "c")
+    assert (open_results(run_directory)["verdict"] == -1).all()
 
 
 def test_a_second_axis_makes_panels_and_a_numeric_one_the_scale_of_the_errors(tmp_path):
