@@ -17,7 +17,6 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from lcnn_flow.architecture import Architecture
 from lcnn_flow.invariants import conserved, layer_units
 from lcnn_flow.network import spread
 from lcnn_flow.risk import EmpiricalRisk
@@ -106,37 +105,29 @@ def _implicit_derivative_jvp(primals: tuple, tangents: tuple):
     limit, start, risk, factor = primals
     _, start_dot, risk_dot, _ = tangents
     units = layer_units(risk, limit)
-    _, matrix, weights = _leaf_equation(risk, limit, conserved(risk.arch, start), units)
+    _, matrix, pull = _leaf_equation(risk, limit, conserved(risk.arch, start), units)
 
     def equation(initial: Array, minimised: EmpiricalRisk) -> Array:
-        pull = _leaf_pull(risk.arch, limit, conserved(risk.arch, initial), weights)
-        return units * (minimised.gradient(limit) + pull)
+        leaf = jnp.matmul(conserved(risk.arch, initial), pull, precision=lax.Precision.HIGHEST)
+        return units * minimised.gradient(limit) - leaf
 
     _, change = jax.jvp(equation, (start, risk), (start_dot, risk_dot))
     return limit, factor * units * _solve(matrix, change)[0]
 
 
-def _leaf_pull(arch: Architecture, vector: Array, invariants: Array, weights: Array) -> Array:
-    """Gradient of sum_l mu_l (c_l(w) - invariants_l)^2 / 2."""
-    offset, pull_back = jax.vjp(lambda x: conserved(arch, x) - invariants, vector)
-    return pull_back(weights * offset)[0]
-
-
 def _leaf_equation(risk: EmpiricalRisk, vector: Array, invariants: Array, units: Array) -> tuple[Array, Array, Array]:
-    """grad Phi and Hess Phi in units of each layer's norm, and mu.
+    """grad Phi and Hess Phi in units of each layer's norm, and the pull to the leaf a unit of offset, mu_l grad c_l.
 
-    mu_l makes the pull to the leaf as stiff as the risk, whatever the units of both.
+    mu_l makes the pull as stiff as the risk, whatever the units of both. Hess Phi is taken on the leaf, where the
+    offsets vanish; off it Newton's method is that of Gauss, with the same order.
     """
-    arch = risk.arch
-    hessian = risk.hessian(vector)
-    stiffness = jnp.linalg.norm(hessian * jnp.outer(units, units))
-    rows = jax.jacfwd(lambda x: conserved(arch, x))(vector) * units[None, :]
-    squares = jnp.sum(rows**2, axis=1)
-    weights = jnp.where(squares > 0, stiffness / jnp.where(squares > 0, squares, 1), 0)
-    bend = jax.jacfwd(lambda x: _leaf_pull(arch, x, invariants, weights))(vector)
-    gradient = risk.gradient(vector) + _leaf_pull(arch, vector, invariants, weights)
-    matrix = hessian + (bend + bend.T) / 2
-    return units * gradient, matrix * jnp.outer(units, units), weights
+    slopes = jax.jacfwd(lambda x: conserved(risk.arch, x))(vector) * units[None, :]
+    hessian = risk.hessian(vector) * jnp.outer(units, units)
+    squares = jnp.sum(slopes**2, axis=1, keepdims=True)
+    pull = slopes * jnp.where(squares > 0, jnp.linalg.norm(hessian) / jnp.where(squares > 0, squares, 1), 0)
+    offset = conserved(risk.arch, vector) - invariants
+    gradient = units * risk.gradient(vector) + jnp.matmul(offset, pull, precision=lax.Precision.HIGHEST)
+    return gradient, hessian + jnp.matmul(slopes.T, pull, precision=lax.Precision.HIGHEST), pull
 
 
 def _solve(matrix: Array, gradient: Array) -> tuple[Array, Array, Array]:
