@@ -52,7 +52,7 @@ def _distinct(sweep: Sweep) -> Iterator[Cell]:
             yield cell
 
 
-def run_cell(cell: Cell, report: Callable[[int, int], object] | None = None) -> dict[str, np.ndarray]:
+def run_cell(cell: Cell, report: Callable[[int, int], None] | None = None) -> dict[str, np.ndarray]:
     """Flows of one cell as flat arrays, ready to be stored."""
     started = time.perf_counter()
     arch, data, risk = build_problem(cell.configuration)
@@ -88,7 +88,7 @@ def run_sweep(sweep: Sweep, directory: RunDirectory, report: Report) -> dict[str
         directory.write_manifest(manifest)
         for cell in (cell for group in groups for cell in group):
             where = f"cell {cell.name}"
-            stored = run_cell(cell, lambda done, total, cell=cell: done < total and report(cell, done, total))
+            stored = run_cell(cell, lambda done, total, cell=cell: report(cell, done, total) if done < total else None)
             directory.write_cell(cell.number, stored)  # only then is the cell said to be finished
             report(cell, sweep.configuration.seeds, sweep.configuration.seeds)
         where = "storing the results"
