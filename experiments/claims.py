@@ -77,6 +77,10 @@ def _sum_up(status: xr.DataArray, number: xr.DataArray, words: str) -> tuple[str
 
 
 def _rtol(dataset: xr.Dataset) -> float:
+    """The loosest tolerance of integration in the sweep: an axis over it overrides the base configuration."""
+    for axis in sweep_axes(dataset):
+        if dataset[axis].attrs.get("path") == "flow.rtol":
+            return float(dataset[axis].max())
     return float(tomllib.loads(dataset.attrs["configuration"]).get("flow", {}).get("rtol", _DEFAULT_RTOL))
 
 
@@ -165,8 +169,8 @@ def gradient_vanishes(dataset: xr.Dataset) -> Claim:
     statement = "The gradient tends to zero"
     expected = "gradient norm at the end at most the tolerance of the flow"
     ratio = dataset["final_gradient_norm"] / dataset["gradient_tolerance"]
-    claimed = _verdict(dataset, Verdict.CONVERGED, Verdict.AT_SADDLE, Verdict.DEGENERATE)
-    status = _status(ratio <= 1, (ratio > 1) & claimed)
+    ended = _verdict(dataset, Verdict.CONVERGED, Verdict.AT_SADDLE, Verdict.DEGENERATE, Verdict.DIVERGED)
+    status = _status(ratio <= 1, (ratio > 1) & ended)  # the other verdicts stopped the flow on its way
     return judge(dataset, statement, expected, status, ratio, "largest gradient norm {value} of the tolerance")
 
 

@@ -17,7 +17,6 @@ import xarray as xr
 import lcnn_flow as lf
 from experiments.schema import Configuration
 from experiments.sweep import Sweep
-from lcnn_flow.network import patches as patches_of
 
 __all__ = [
     "FORMAT",
@@ -111,7 +110,7 @@ def _end_to_end(arch: lf.Architecture, params: Any) -> jax.Array:
 def describe_problem(arch: lf.Architecture, data: Any) -> dict[str, np.ndarray]:
     """What a cell's data say about the hypotheses of the theory, and the filter that made its targets."""
     inputs = np.asarray(data.inputs)
-    patches = np.asarray(patches_of(arch, data.inputs))
+    patches = np.asarray(lf.patches(arch, data.inputs))
     stored = {
         "sample_count": np.asarray(inputs.shape[0]),
         "input_singular_ratio": _singular_ratio(inputs.reshape(inputs.shape[0], -1)),

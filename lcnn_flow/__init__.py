@@ -7,7 +7,7 @@ from lcnn_flow.ensemble import gradient_flow_ensemble
 from lcnn_flow.errors import ArchitectureError, DataError, FlowError, LcnnFlowError, LossError, RiskError
 from lcnn_flow.flow import Flow, Trajectory, gradient_flow
 from lcnn_flow.flow_settings import log_times
-from lcnn_flow.network import apply, end_to_end_filter
+from lcnn_flow.network import apply, end_to_end_filter, patches
 from lcnn_flow.risk import EmpiricalRisk
 from lcnn_flow.verdict import Verdict, summary
 
@@ -34,6 +34,7 @@ __all__ = [
     "initializers",
     "log_times",
     "losses",
+    "patches",
     "solvers",
     "summary",
     "theory",

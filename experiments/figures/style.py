@@ -119,6 +119,7 @@ def render(drawing: Drawing) -> dict[str, bytes]:
             buffer = io.BytesIO()
             drawing.figure.savefig(buffer, format=suffix, **options)
             files[f"{drawing.name}.{suffix}"] = buffer.getvalue()
+            drawing.figure.set_layout_engine("none")  # laid out once, not once a format
     return files
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from experiments.figures.series import Series, held_fixed, panels, quantiles
 from experiments.figures.style import Drawing, canvas, columns_for
@@ -16,6 +17,7 @@ from experiments.figures.style import Drawing, canvas, columns_for
 __all__ = ["balancedness_drift", "gradient_norm", "path_length", "risk"]
 
 _MOST_TOGETHER = 3  # series in one panel
+_MANY_DECADES = 1e4  # minor ticks would only be grey noise, and they take most of the time of drawing
 _UNDERFLOW = 1e-18  # relative values below are rounding
 _TIME = "flow time $t$ (learning rate × steps)"
 
@@ -129,8 +131,11 @@ def _over_time(
             panel.set_yscale("log")
             if panel.get_ylim()[0] < _UNDERFLOW:
                 panel.set_ylim(_UNDERFLOW, 10)
+            if panel.get_ylim()[1] / panel.get_ylim()[0] > _MANY_DECADES:
+                panel.yaxis.set_minor_locator(NullLocator())
         else:
             panel.set_ylim(0, 1.05)
+        panel.xaxis.set_minor_locator(NullLocator())
     for panel in axes[len(shown) :]:
         panel.remove()
     figure.supxlabel(_TIME, fontsize=9.5)

@@ -4,6 +4,7 @@ import fakes
 import numpy as np
 import pytest
 
+import lcnn_flow as lf
 from experiments.claims import PAPER_CLAIMS
 from experiments.modules.identification import bounded_influence_helps
 from lcnn_flow import Verdict
@@ -132,3 +133,21 @@ def test_nothing_is_claimed_about_outliers_where_there_are_none(tmp_path):
     claim = bounded_influence_helps(swept)
     assert claim is not None
     assert claim.conclusion == "agrees"
+
+
+def test_a_diverged_flow_with_a_large_gradient_disagrees_about_the_gradient(tmp_path):
+    dataset = fakes.results(tmp_path)
+    first = {"loss": 0, "seed": 0}
+    dataset["verdict"][first] = int(lf.Verdict.DIVERGED)
+    assert conclusions(dataset)["gradient_vanishes"] == "agrees"  # a power law of growth: the gradient still vanishes
+    dataset["final_gradient_norm"][first] = 2 * dataset["gradient_tolerance"][first]
+    assert conclusions(dataset)["gradient_vanishes"] == "disagrees"
+
+
+def test_an_axis_over_rtol_is_judged_by_its_loosest_value(tmp_path):
+    dataset = fakes.results(tmp_path, fakes.CONFIGURATION + "flow.rtol = [1e-8, 1e-4]\n")
+    rise = 1e-4 * dataset["risk"].isel(time=0)
+    dataset["risk"][{"time": 1}] = dataset["risk"].isel(time=0) + rise
+    assert conclusions(dataset)["risk_decreases"] == "agrees"
+    dataset["risk"][{"time": 1}] = dataset["risk"].isel(time=0) + 20 * rise
+    assert conclusions(dataset)["risk_decreases"] == "disagrees"
