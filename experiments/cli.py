@@ -67,7 +67,7 @@ def list_() -> None:
     print("modules (python -m experiments describe NAME):")
     for name, module in MODULES.items():
         print(f"  {name:16} {module.question}")
-    found = sorted(Path("configs").glob("*.toml"))
+    found = sorted(Path("configs").glob("*.toml")) or sorted((Path(__file__).parent / "configs").glob("*.toml"))
     if found:
         print("configurations (python -m experiments run FILE):")
         for file in found:

@@ -60,9 +60,8 @@ class Architecture:
         kernels = _per_layer("kernel_sizes", kernel_sizes, len(shape))
         if not kernels:
             raise ArchitectureError("kernel_sizes is empty: write one size a layer, for example (3, 3)")
-        if _is_number(strides):
-            strides = (operator.index(strides),) * len(kernels)  # pyright: ignore
-        steps = _per_layer("strides", strides, len(shape))
+        given: Any = strides
+        steps = _per_layer("strides", (given,) * len(kernels) if _is_number(given) else given, len(shape))
         if len(steps) != len(kernels):
             raise ArchitectureError(
                 f"strides has {len(steps)} entries for {len(kernels)} layers: write one stride a layer, or one number"

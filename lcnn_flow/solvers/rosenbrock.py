@@ -5,8 +5,7 @@ Equations II, section IV.7, transformed so that no product with the Jacobian is 
 
     (I/gamma - dF/dy) u_i = F(t_0 + alpha_i h, y_0 + sum_j a_ij u_j) + sum_j c_ij u_j + gamma_i h dF/dt,
 
-y_1 = y_0 + sum_i b_i u_i, with error estimate sum_i e_i u_i and dense output
-y_0 + theta (y_1 - y_0) - theta (1 - theta) ... as in `RosenbrockInterpolation`.
+y_1 = y_0 + sum_i b_i u_i, with error estimate sum_i e_i u_i and the dense output of `RosenbrockInterpolation`.
 """
 
 from collections.abc import Callable
