@@ -144,22 +144,23 @@ def gradient_flow(
         ArchitectureError: shapes of params do not fit.
         FlowError: contradictory options, or a tolerance below what the precision resolves.
     """
-    options = {
-        "times": times,
-        "rtol": rtol,
-        "atol": atol,
-        "gradient_rtol": gradient_rtol,
-        "gradient_atol": gradient_atol,
-        "max_time": max_time,
-        "max_steps": max_steps,
-        "norm_bound": norm_bound,
-        "solver": solver,
-        "polish": polish,
-        "adjoint": adjoint,
-        "unsound_derivative": unsound_derivative,
-    }
     risk.arch.check_params(params)
-    return _compiled_flow(risk, params, flow_settings(params, **options))
+    settings = flow_settings(
+        params,
+        times=times,
+        rtol=rtol,
+        atol=atol,
+        gradient_rtol=gradient_rtol,
+        gradient_atol=gradient_atol,
+        max_time=max_time,
+        max_steps=max_steps,
+        norm_bound=norm_bound,
+        solver=solver,
+        polish=polish,
+        adjoint=adjoint,
+        unsound_derivative=unsound_derivative,
+    )
+    return _compiled_flow(risk, params, settings)
 
 
 def run_flow(risk: EmpiricalRisk, params: Params, settings: FlowSettings) -> Flow:

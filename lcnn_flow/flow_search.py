@@ -217,26 +217,20 @@ def _judge(
     gradient = risk.gradient(vector)
     norm, tolerance = safe_norm(gradient), gradient_tolerance(args, vector)
     rate = growth_rate(vector, gradient, span.time)
-    limit, distance, moved, nonsingular = (
-        vector,
-        jnp.zeros_like(norm),
-        jnp.asarray(not polished),
-        jnp.asarray(False),
-    )
+    no = jnp.asarray(False)
+    exact, nonsingular, limit, distance = no, ~no, vector, jnp.zeros_like(norm)
     if polished:
         result = polish(risk, vector, leaf)
-        moved, nonsingular = result.converged, result.nonsingular
-        limit = jnp.where(moved, result.vector, vector)
-        distance = jnp.where(moved, result.distance, 0)
+        exact, nonsingular = result.converged, result.nonsingular
+        limit = jnp.where(exact, result.vector, vector)
+        distance = jnp.where(exact, result.distance, 0)
     fine = jnp.finfo(vector.dtype).eps ** (2 / 3)
     scale = jnp.maximum(args.least_scale, gradient_scale(risk, vector))
     coarse = jnp.sqrt(norm / jnp.where(scale > 0, scale, 1))
-    exact = moved if polished else jnp.asarray(False)
     bend = curvature(risk, limit, jnp.where(exact, fine, jnp.maximum(fine, coarse)))
     positive = (bend.index == 0) & (bend.nullity == 0)
-    converged = moved & (positive | ((bend.index == 0) & satisfies_local_pl(risk, limit)))
-    isolated = converged & positive & (nonsingular | ~jnp.asarray(polished))
-    isolated &= risk.arch.channels is None
+    converged = (exact if polished else ~no) & (positive | ((bend.index == 0) & satisfies_local_pl(risk, limit)))
+    isolated = converged & positive & nonsingular & (risk.arch.channels is None)
 
     watching, ended = search.watches > 0, span.time >= max_time
     below = norm <= gradient_tolerance(tight, vector)
