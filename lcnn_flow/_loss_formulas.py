@@ -16,6 +16,7 @@ from jaxtyping import Array
 __all__ = [
     "huber",
     "huber_first",
+    "huber_inverse",
     "huber_second",
     "lp_formulas",
     "pseudo_huber",
@@ -142,6 +143,15 @@ def _huber_formula(r: Array, a: Array, b: Array) -> Array:
     t = jnp.exp(-a * outer)
     far = outer + (jnp.log1p(t * (b + t)) - jnp.log(2.0 + b)) / a
     return jnp.where(near, close, far)
+
+
+def huber_inverse(value: Array, a: Array, b: Array) -> Array:
+    """The r >= 0 with rho(r) = value: (2/a) asinh(sqrt((2+b) expm1(a value))/2), far out value + log(2+b)/a."""
+    exponent = a * value
+    # e^{a value} is representable below, and 1/((2+b) e^{a value}) below rounding above
+    far = exponent > 0.4 * jnp.log(jnp.finfo(value.dtype).max)
+    chord = 0.5 * jnp.sqrt(2.0 + b) * jnp.sqrt(jnp.expm1(jnp.where(far, 0.0, exponent)))
+    return jnp.where(far, value + jnp.log(2.0 + b) / a, 2.0 * jnp.arcsinh(chord) / a)
 
 
 huber_first = _elementwise(_huber_first_formula, huber_second)

@@ -22,6 +22,7 @@ from jaxtyping import Array, Float
 from lcnn_flow._loss_formulas import (
     huber,
     huber_first,
+    huber_inverse,
     huber_second,
     lp_formulas,
     pseudo_huber,
@@ -83,6 +84,14 @@ class Loss(ABC):
     def second_derivative(self, r: Float[Array, "..."]) -> Float[Array, "..."]:
         """rho''(r)."""
 
+    def largest_residual(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Largest |r| with rho(r) <= value, elementwise, for values >= 0: the inverse of rho on r >= 0. Derived.
+
+        Raises:
+            LossError: a loss without a formula for it.
+        """
+        raise LossError(f"{type(self).__name__} has no formula for its largest residual: use a loss of losses.LOSSES")
+
     @property
     @abstractmethod
     def theory(self) -> LossTheory:
@@ -107,6 +116,9 @@ class Square(Loss):
 
     def second_derivative(self, r: Float[Array, "..."]) -> Float[Array, "..."]:
         return jnp.ones_like(as_float_array(r))
+
+    def largest_residual(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
+        return math.sqrt(2.0) * jnp.sqrt(as_float_array(value))
 
     @property
     def theory(self) -> LossTheory:
@@ -143,6 +155,9 @@ class Lp(Loss):
 
     def second_derivative(self, r: Float[Array, "..."]) -> Float[Array, "..."]:
         return lp_formulas(self.p)[2](as_float_array(r))
+
+    def largest_residual(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
+        return self.p ** (1 / self.p) * as_float_array(value) ** (1 / self.p)
 
     @property
     def theory(self) -> LossTheory:
@@ -181,6 +196,10 @@ class PseudoHuber(Loss):
     def second_derivative(self, r: Float[Array, "..."]) -> Float[Array, "..."]:
         return pseudo_huber_second(*_same_dtype(r, self.delta))
 
+    def largest_residual(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
+        value, delta = _same_dtype(value, self.delta)
+        return jnp.hypot(math.sqrt(2.0) * jnp.sqrt(value), value / delta)
+
     @property
     def theory(self) -> LossTheory:
         return LossTheory(analytic=True, convex=True, coercive=True, smoothness="analytic")
@@ -214,6 +233,9 @@ class GeneralizedHuber(Loss):
 
     def second_derivative(self, r: Float[Array, "..."]) -> Float[Array, "..."]:
         return huber_second(*_same_dtype(r, self.a, self.b))
+
+    def largest_residual(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
+        return huber_inverse(*_same_dtype(value, self.a, self.b))
 
     @property
     def theory(self) -> LossTheory:
@@ -250,6 +272,9 @@ class LogCosh(Loss):
 
     def second_derivative(self, r: Float[Array, "..."]) -> Float[Array, "..."]:
         return huber_second(*_same_dtype(r, self.a, 0.0))
+
+    def largest_residual(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
+        return huber_inverse(*_same_dtype(value, self.a, 0.0))
 
     @property
     def theory(self) -> LossTheory:

@@ -285,6 +285,36 @@ def test_theory_of_every_loss():
     jax.jit(lambda loss: [loss(1.0), _assert_none(loss.theory.convex)][0])(losses.GeneralizedHuber())
 
 
+@pytest.mark.parametrize("loss", [*CASES, losses.Square(), *map(losses.Lp, (1.1, 1.5, 2, 3, 3.7, 6))], ids=repr)
+def test_largest_residual_inverts_the_loss_from_1e_minus_200_to_1e200(loss):
+    values = 10.0 ** np.arange(-200, 201)
+    residuals = loss.largest_residual(values)
+    assert np.all(np.diff(residuals) > 0)
+    if loss.name in REFERENCE:
+        with mp.workdps(430):
+            for value, r in zip(values[::40], np.asarray(residuals)[::40], strict=True):
+                assert_relative(value, exact(loss, r), 1e-12)
+    np.testing.assert_allclose(loss(residuals), values, rtol=1e-12)
+    assert loss.largest_residual(0.0) == 0
+
+
+def test_largest_residual_has_its_closed_forms():
+    np.testing.assert_allclose(losses.Square().largest_residual(8.0), 4.0, rtol=1e-15)
+    np.testing.assert_allclose(losses.Lp(3).largest_residual(9.0), 3.0, rtol=1e-15)
+    np.testing.assert_allclose(losses.PseudoHuber(2.0).largest_residual(1.0), 1.5, rtol=1e-15)  # 4 (5/4 - 1) = 1
+    np.testing.assert_allclose(losses.LogCosh(1.0).largest_residual(np.log(np.cosh(3.0))), 3.0, rtol=1e-14)
+
+
+def test_largest_residual_keeps_float32_and_is_refused_for_functions_without_a_formula():
+    value = jnp.array([0.0, 1e-30, 2.0, 1e30], jnp.float32)
+    for loss in (losses.PseudoHuber(0.5), losses.GeneralizedHuber(2.0, -1.9), losses.LogCosh(3.0)):
+        r = loss.largest_residual(value)
+        assert r.dtype == jnp.float32
+        np.testing.assert_allclose(loss(r.astype(float)), value, rtol=1e-5)
+    with pytest.raises(LossError, match="Custom has no formula"):
+        losses.Custom(jnp.square).largest_residual(1.0)
+
+
 def _assert_none(value):
     assert value is None
 

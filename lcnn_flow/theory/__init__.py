@@ -1,5 +1,16 @@
 """Quantities of the theory of gradient flow for linear convolutional networks, by name."""
 
 from lcnn_flow.invariants import balancedness, symmetry_directions
+from lcnn_flow.theory.bounds import norm_bound
+from lcnn_flow.theory.hypotheses import Hypotheses, hypotheses
+from lcnn_flow.theory.lojasiewicz import LojasiewiczFit, lojasiewicz_exponent
 
-__all__ = ["balancedness", "symmetry_directions"]
+__all__ = [
+    "Hypotheses",
+    "LojasiewiczFit",
+    "balancedness",
+    "hypotheses",
+    "lojasiewicz_exponent",
+    "norm_bound",
+    "symmetry_directions",
+]
