@@ -3,7 +3,7 @@
 At a critical point the Hessian vanishes along the symmetry directions, so its signature is read off on their
 orthogonal complement. Where it is singular there (rank-deficient data), convergence may still be exponential, to a
 manifold of minimisers: with J = dv/dw, grad L = J^T grad l(v), and l satisfies a Polyak-Lojasiewicz inequality in
-the end-to-end filter when rho'' > 0; if J^T is injective on the row space of P, then so does L.
+the end-to-end filter when l''(v) is positive definite on the row space of P; if J^T is injective there, so does L.
 """
 
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from lcnn_flow.invariants import layer_units, symmetry_basis
 from lcnn_flow.network import end_to_end_filter, unravel
 from lcnn_flow.risk import EmpiricalRisk
 
-__all__ = ["Curvature", "curvature", "growth_rate", "satisfies_local_pl"]
+__all__ = ["Curvature", "curvature", "growth_rate", "satisfies_local_pl", "spectrum"]
 
 _FLAT = 1e-3
 """A symmetry direction along which the Hessian is larger, relative to its norm, is none: the filters nearly vanish."""
@@ -56,6 +56,12 @@ def curvature(risk: EmpiricalRisk, vector: Float[Array, " n"], zero: Any = None)
     return Curvature(index.astype(jnp.int32), jnp.sum(null).astype(jnp.int32), smallest)
 
 
+def spectrum(risk: EmpiricalRisk, vector: Float[Array, " n"]) -> Float[Array, " n"]:
+    """Hessian eigenvalues across the symmetry directions, ascending; NaN in the last places, one a direction."""
+    eigenvalues, present = _across(risk, vector, risk.hessian(vector), jnp.ones_like(vector))
+    return jnp.where(present, eigenvalues, jnp.nan)
+
+
 def _across(risk: EmpiricalRisk, vector: Array, hessian: Array, sizes: Array) -> tuple[Array, Array]:
     """Eigenvalues across the symmetry directions in units `sizes`, ascending, and a mask of those that are."""
     basis, counts = symmetry_basis(risk.arch, vector, sizes)
@@ -70,24 +76,33 @@ def _across(risk: EmpiricalRisk, vector: Array, hessian: Array, sizes: Array) ->
     return jnp.linalg.eigvalsh(projected + 2 * lift * along), jnp.arange(vector.size) < vector.size - jnp.sum(counts)
 
 
-def satisfies_local_pl(risk: EmpiricalRisk, vector: Float[Array, " n"]) -> Bool[Array, ""]:
-    """Whether the local Polyak-Lojasiewicz test passes at a critical point: rank(P J) = rank(P) and rho'' > 0.
+def satisfies_local_pl(risk: EmpiricalRisk, vector: Float[Array, " n"], zero: Any = None) -> Bool[Array, ""]:
+    """Whether the local Polyak-Lojasiewicz test passes at a critical point: rank(P J) = rank(P), rho'' > 0 enough.
 
     It then is a global minimum over all end-to-end filters (grad l(v) = 0 for a convex loss), and the flow converges
-    to it exponentially. Ranks are read off the curvature l''(v) of every output channel, whose kernel is that of P
-    while rho'' > 0: eigenvalues up to eps^(2/3) times the largest count as 0. False for `form="layers"`, which
-    keeps no patch matrix.
+    to it exponentially. The curvature l''(v) of every output channel must be positive definite on the row space of P:
+    positive semidefinite, and of the rank of P, so that residuals with rho'' = 0 do not hide directions of P. J^T must
+    be injective there. False for `form="layers"`, which keeps no patch matrix.
+
+    Args:
+        risk: the empirical risk.
+        vector: raveled filters, at or near a critical point.
+        zero: eigenvalues up to `zero` times the largest count as 0, for l''(v) the largest that there would be if
+            nothing cancelled in the residuals; eps^(2/3) by default, right for points known to rounding.
     """
     form = risk.filter_risk
     if form is None:
         return jnp.asarray(False)
     params = unravel(risk.arch, vector)
     rows = 1 if risk.arch.channels is None else risk.arch.channels[-1]
-    inner = form.hessian(end_to_end_filter(risk.arch, params).reshape(rows, -1))
-    zero = jnp.finfo(vector.dtype).eps ** (2 / 3)
-    eigenvalues, axes = jnp.linalg.eigh(inner)
-    seen = eigenvalues > zero * jnp.max(jnp.abs(eigenvalues))
-    convex = jnp.all(eigenvalues > -zero * jnp.max(jnp.abs(eigenvalues)))
+    fine = jnp.finfo(vector.dtype).eps ** (2 / 3)
+    zero = fine if zero is None else zero
+    V = end_to_end_filter(risk.arch, params).reshape(rows, -1)
+    eigenvalues, axes = jnp.linalg.eigh(form.hessian(V))
+    floor = zero * jnp.maximum(jnp.max(jnp.abs(eigenvalues)), form.steepness(V))
+    seen, convex = eigenvalues > floor, jnp.all(eigenvalues > -floor)
+    data = jnp.linalg.eigvalsh(form.moments)
+    whole = jnp.all(jnp.sum(seen, axis=1) == jnp.sum(data > fine * jnp.max(jnp.abs(data))))
     jacobian = risk.filter_jacobian(vector) * layer_units(risk, vector)[None, :]
     jacobian = jacobian.reshape(rows, -1, vector.size)
     moves = jnp.einsum("cqp,cqn->cpn", axes, jacobian, precision=lax.Precision.HIGHEST).reshape(-1, vector.size)
@@ -96,7 +111,7 @@ def satisfies_local_pl(risk: EmpiricalRisk, vector: Float[Array, " n"]) -> Bool[
     gram = jnp.matmul(moves, moves.T, precision=lax.Precision.HIGHEST)
     size = jnp.max(jnp.abs(gram))
     weakest = jnp.min(jnp.linalg.eigvalsh(gram + jnp.diag(jnp.where(seen, 0, 2 * gram.shape[0] * size))))
-    return convex & jnp.any(seen) & (weakest > zero * size)
+    return convex & whole & jnp.any(seen) & (weakest > zero * size)
 
 
 def growth_rate(vector: Float[Array, " n"], gradient: Float[Array, " n"], time: Float[Array, ""]) -> Float[Array, ""]:

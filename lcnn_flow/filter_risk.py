@@ -45,6 +45,11 @@ class PatchForm:
         """Root of the weighted sum of squared targets."""
         return jnp.sqrt(jnp.sum(self.weights[:, None] * self.targets**2))
 
+    @property
+    def moments(self) -> Float[Array, "q q"]:
+        """P^T diag(w) P."""
+        return jnp.matmul(self.patches.T, self.weights[:, None] * self.patches, precision=_HIGHEST)
+
     def residuals(self, V: Float[Array, "c q"]) -> Float[Array, "rows c"]:
         """P V^T - Y."""
         return jnp.matmul(self.patches, V.T, precision=_HIGHEST) - self.targets
@@ -65,8 +70,15 @@ class PatchForm:
 
     def slope(self, V: Float[Array, "c q"]) -> Float[Array, ""]:
         """Root mean square of rho' at |P V^T| + |Y|: the slope without cancellation in the residuals."""
-        size = jnp.abs(self.residuals(V) + self.targets) + jnp.abs(self.targets)
-        return jnp.sqrt(jnp.sum(self.weights[:, None] * self.loss.derivative(size) ** 2))
+        return jnp.sqrt(jnp.sum(self.weights[:, None] * self.loss.derivative(self._size(V)) ** 2))
+
+    def steepness(self, V: Float[Array, "c q"]) -> Float[Array, ""]:
+        """Largest trace over output channels of the second derivative, rho'' taken at |P V^T| + |Y|."""
+        squares = self.weights * jnp.sum(self.patches**2, axis=1)
+        return jnp.max(jnp.sum(squares[:, None] * self.loss.second_derivative(self._size(V)), axis=0))
+
+    def _size(self, V: Array) -> Array:
+        return jnp.abs(self.residuals(V) + self.targets) + jnp.abs(self.targets)
 
 
 @pytree(leaves=("factor", "image", "rest", "gram", "moment", "energy", "patch_size"))
@@ -100,6 +112,11 @@ class QuadraticForm:
         """Root of the weighted sum of squared targets."""
         return jnp.sqrt(self.energy)
 
+    @property
+    def moments(self) -> Float[Array, "q q"]:
+        """P^T diag(w) P."""
+        return self.gram
+
     def value(self, V: Float[Array, "c q"]) -> Float[Array, ""]:
         """l(V)."""
         return _quadratic_value(V, self)
@@ -111,6 +128,11 @@ class QuadraticForm:
     def hessian(self, V: Float[Array, "c q"]) -> Float[Array, "c q q"]:
         """Second derivative: the same matrix G in every output channel."""
         return jnp.broadcast_to(self.gram, (V.shape[0], *self.gram.shape))
+
+    def steepness(self, V: Float[Array, "c q"]) -> Float[Array, ""]:
+        """Trace of the second derivative, the same in every output channel."""
+        del V
+        return self.patch_size**2
 
     def slope(self, V: Float[Array, "c q"]) -> Float[Array, ""]:
         """Root mean square of |P V^T| + |Y|, to the triangle inequality, as `PatchForm.slope` for rho' = r."""

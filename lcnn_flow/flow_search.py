@@ -227,9 +227,10 @@ def _judge(
     fine = jnp.finfo(vector.dtype).eps ** (2 / 3)
     scale = jnp.maximum(args.least_scale, gradient_scale(risk, vector))
     coarse = jnp.sqrt(norm / jnp.where(scale > 0, scale, 1))
-    bend = curvature(risk, limit, jnp.where(exact, fine, jnp.maximum(fine, coarse)))
+    zero = jnp.where(exact, fine, jnp.maximum(fine, coarse))
+    bend = curvature(risk, limit, zero)
     positive = (bend.index == 0) & (bend.nullity == 0)
-    converged = (exact if polished else ~no) & (positive | ((bend.index == 0) & satisfies_local_pl(risk, limit)))
+    converged = (exact if polished else ~no) & (positive | ((bend.index == 0) & satisfies_local_pl(risk, limit, zero)))
     isolated = converged & positive & nonsingular & (risk.arch.channels is None)
 
     watching, ended = search.watches > 0, span.time >= max_time

@@ -108,7 +108,7 @@ class EmpiricalRisk:
         gradient in layer l, up to a factor that depends on filter sizes alone. Tolerances on the gradient are
         relative to it, so that units of data and filters change no verdict.
         """
-        form = self._patch_form()
+        form = self.patch_form()
         norms = list(layer_norms(self.arch, vector))
         one = jnp.ones((), vector.dtype)
         others = [math.prod(norms[:i] + norms[i + 1 :], start=one) for i in range(len(norms))]
@@ -117,7 +117,7 @@ class EmpiricalRisk:
 
     def filter_scale(self) -> Float[Array, ""]:
         """Size of a filter that fits the targets: (rms target / rms patch)^(1/N); 0 for zero targets."""
-        form = self._patch_form()
+        form = self.patch_form()
         size = jnp.where(form.patch_size > 0, form.patch_size, 1)
         return (form.target_size / size) ** (1 / self.arch.depth)
 
@@ -138,7 +138,8 @@ class EmpiricalRisk:
         leaves = [leaf[number] if jnp.ndim(leaf) > rank else leaf for leaf, rank in _leaf_ranks(self)]
         return jax.tree.unflatten(jax.tree.structure(self), leaves)
 
-    def _patch_form(self) -> PatchForm | QuadraticForm:
+    def patch_form(self) -> PatchForm | QuadraticForm:
+        """The risk as a function of the end-to-end filter; for `form="layers"` reduced on the spot."""
         if self.filter_risk is not None:
             return self.filter_risk
         return _reduce(self.arch, self.loss, self.data, "patches")

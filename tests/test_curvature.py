@@ -1,6 +1,5 @@
 """Curvature at all critical points of the reference problems, and Newton's method on the leaf."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -13,24 +12,6 @@ from lcnn_flow.network import ravel
 from lcnn_flow.polish import polish
 
 CASES = [case for case in truth("critical_points") if case["critical_points"]]
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
-def test_every_critical_point_has_the_index_and_risk_of_the_computer_algebra(case):
-    risk = truth_problem(case["name"])
-
-    @jax.jit
-    def evaluate(vector):
-        bend = curvature(risk, vector)
-        return bend.index, bend.nullity, jnp.linalg.norm(risk.gradient(vector)), jnp.max(risk.layer_scales(vector))
-
-    for point in case["critical_points"]:
-        vector = ravel(as_params(point["filters"]))
-        index, nullity, gradient, scale = evaluate(vector)
-        assert gradient <= 1e-12 * scale
-        assert index == point["hessian_index"]
-        assert nullity == 0
-        np.testing.assert_allclose(risk(as_params(point["filters"])), point["risk"], rtol=1e-12, atol=1e-14)
 
 
 def test_newton_on_the_leaf_returns_to_a_critical_point_with_the_given_balance():
@@ -60,6 +41,15 @@ def test_local_pl_test_needs_every_seen_direction_to_move():
     double_root = jnp.array([1.0, 1.0, 1.0, 1.0])  # J of rank 2, three rows seen
     assert not satisfies_local_pl(whole, double_root)
     assert satisfies_local_pl(whole, generic)
+
+
+def test_local_pl_test_is_not_fooled_by_residuals_without_curvature():
+    # l_4, one layer: the first weight meets a residual of exactly 0, where rho'' = 0 and convergence is algebraic
+    inputs, targets = np.array([[1.0, 0], [0, 1], [0, 1]]), np.array([[0.5], [-1], [1]])
+    risk = lf.EmpiricalRisk(lf.Architecture(2, (2,)), lf.losses.Lp(4.0), lf.Dataset(inputs, targets))
+    assert not satisfies_local_pl(risk, jnp.array([0.5, 0.0]))
+    seen = lf.EmpiricalRisk(lf.Architecture(2, (2,)), lf.losses.Lp(4.0), lf.Dataset(inputs[1:], targets[1:]))
+    assert satisfies_local_pl(seen, jnp.array([0.5, 0.0]))
 
 
 def test_growth_rate_of_a_power_law_is_its_exponent():

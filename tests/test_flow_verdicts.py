@@ -23,8 +23,10 @@ def test_filters_that_grow_like_a_power_of_time_are_diverged_with_their_exponent
     assert np.all(np.isnan(ravel(flow.limit)))
 
 
-def test_a_target_on_the_boundary_of_the_attainable_filters_is_degenerate():
-    flow = lf.gradient_flow(filter_problem((2, 2), (1, 2, 1)), START)  # the double root: Hessian singular
+@pytest.mark.parametrize("polish", [True, False])
+def test_a_target_on_the_boundary_of_the_attainable_filters_is_degenerate(polish):
+    risk = filter_problem((2, 2), (1, 2, 1))  # the double root: Hessian singular
+    flow = lf.gradient_flow(risk, START, polish=polish)
     assert flow.verdict == lf.Verdict.DEGENERATE
     assert flow.gradient_norm <= 1e-3 * flow.gradient_tolerance
     assert np.all(np.isfinite(ravel(flow.limit)))
