@@ -1,7 +1,8 @@
 """Gradient flow of linear convolutional networks: flows to their limits, each with a verdict that can be trusted."""
 
-from lcnn_flow import data, initializers, losses, solvers, theory
+from lcnn_flow import critical, data, initializers, losses, solvers, theory
 from lcnn_flow.architecture import Architecture
+from lcnn_flow.critical import Certificate, CriticalPoint, certify, classify
 from lcnn_flow.data import Dataset
 from lcnn_flow.ensemble import gradient_flow_ensemble
 from lcnn_flow.errors import ArchitectureError, DataError, FlowError, LcnnFlowError, LossError, RiskError
@@ -16,6 +17,8 @@ __version__ = "0.1.0"
 __all__ = [
     "Architecture",
     "ArchitectureError",
+    "Certificate",
+    "CriticalPoint",
     "DataError",
     "Dataset",
     "EmpiricalRisk",
@@ -27,6 +30,9 @@ __all__ = [
     "Trajectory",
     "Verdict",
     "apply",
+    "certify",
+    "classify",
+    "critical",
     "data",
     "end_to_end_filter",
     "gradient_flow",

@@ -1,0 +1,58 @@
+"""Balls and matrices of balls: exact conversion from floats, outward rounding to floats, signs of eigenvalues."""
+
+import math
+from typing import Any
+
+import numpy as np
+from flint import arb, arb_mat
+
+__all__ = ["above", "below", "exact_matrix", "middle", "row_sum_norm", "signature", "square"]
+
+
+def above(x: arb) -> float:
+    """A float not below any value of the ball; infinity where the ball is not finite."""
+    return math.nextafter(float(x.upper()), math.inf) if x.is_finite() else math.inf
+
+
+def below(x: arb) -> float:
+    """A float not above any value of the ball; minus infinity where the ball is not finite."""
+    return math.nextafter(float(x.lower()), -math.inf) if x.is_finite() else -math.inf
+
+
+def square(x: arb) -> arb:
+    """x^2, never below 0: a ball around 0 times itself would reach below."""
+    least, most = x.abs_lower(), x.abs_upper()
+    return (least * least).union(most * most)
+
+
+def exact_matrix(matrix: np.ndarray) -> arb_mat:
+    """The matrix of the exact values of floats."""
+    return arb_mat([[arb(float(x)) for x in row] for row in matrix])
+
+
+def middle(matrix: arb_mat) -> np.ndarray:
+    """Midpoints of a symmetric matrix, rounded to floats: for choosing preconditioners, never for conclusions."""
+    rows = np.asarray([[float(x.mid()) for x in row] for row in matrix.tolist()])
+    return (rows + rows.T) / 2
+
+
+def row_sum_norm(matrix: arb_mat) -> float:
+    """Upper bound of the largest sum of absolute values in a row: the norm that belongs to the maximum norm."""
+    return max(above(sum((x.abs_upper() for x in row), arb(0))) for row in matrix.tolist())
+
+
+def signature(matrix: arb_mat, axes: np.ndarray) -> int | None:
+    """Number of negative eigenvalues of every symmetric matrix in `matrix`, all being regular; None if undecided.
+
+    By Gershgorin's discs after the congruence with `axes`, which Sylvester's law of inertia allows: discs that avoid 0
+    show `axes` to be regular too. Averages of the members lie in the same balls, so they are regular as well.
+    """
+    turn: Any = exact_matrix(axes)
+    negative = 0
+    for i, row in enumerate((turn.transpose() * matrix * turn).tolist()):
+        others = sum((x.abs_upper() for j, x in enumerate(row) if j != i), arb(0))
+        if row[i] + others < 0:
+            negative += 1
+        elif not row[i] - others > 0:
+            return None
+    return negative

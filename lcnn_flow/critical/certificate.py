@@ -1,0 +1,198 @@
+"""Certified critical points: existence, uniqueness, index and basin, by Krawczyk's test in ball arithmetic.
+
+For the square system F of `leaf_system` and any matrix Y, Krawczyk's operator on the box X = x + [-s, s]^n,
+
+    K(X) = x - Y F(x) + (I - Y F'(X)) (X - x),
+
+maps X into its interior only if X holds a zero of F. On a convex set where T^T F' T is strictly diagonally dominant
+for some T, F is injective. On {h = c} the flow of L is that of Phi; where moreover F' is positive definite, on a ball
+around a certified minimum, the distance to it decreases, so a trajectory that enters stays and converges to it.
+Krawczyk's test is that of R. Krawczyk, Computing 4 (1969); the rest is derived.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from flint import arb, arb_mat, ctx
+
+from lcnn_flow.critical.ball_risk import PlainRisk, plain_risk
+from lcnn_flow.critical.balls import above, below, exact_matrix, middle, row_sum_norm, signature
+from lcnn_flow.critical.leaf_system import LeafSystem
+from lcnn_flow.errors import ArchitectureError
+from lcnn_flow.network import Params
+from lcnn_flow.risk import EmpiricalRisk
+
+__all__ = ["Certificate", "certify", "certify_plain"]
+
+_BITS = 128
+_FLAT = 1e-10
+"""Relative size of an eigenvalue, in units of each layer's norm, that explains a failure as degeneracy."""
+_FAR = 1e-2
+"""Newton step, in units of each layer's norm, that explains a failure by distance from any critical point."""
+_STEPS = 6
+_WIDEST, _NARROWEST, _BISECTIONS = 0.5, 2.0**-60, 4
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What was proved about critical points near the given filters.
+
+    Lengths are Euclidean, in units of filters, rounded so that the statements hold as they stand; NaN unless certified.
+    """
+
+    status: str
+    """"certified", "degenerate" (the Hessian is singular beyond the symmetries) or "inconclusive"."""
+    reason: str
+    """Why not certified; empty if it is."""
+    balancedness: tuple[float, ...] = ()
+    """h_l of the certified point: the given ones, or those of the given filters (there exact, here rounded)."""
+    existence_radius: float = math.nan
+    """A critical point with exactly this balancedness lies within this distance of the given filters."""
+    uniqueness_radius: float = math.nan
+    """No other one with this balancedness lies within this distance of the given filters."""
+    hessian_index: int = -1
+    """Its number of negative Hessian eigenvalues; all others across the symmetries are positive. -1: not certified."""
+    trapping_radius: float = math.nan
+    """For minima: every trajectory of this balancedness that enters the ball of this radius around the given filters
+    converges to it. 0 if no such ball was found; NaN for saddles."""
+
+
+def certify(risk: EmpiricalRisk, params: Params, balancedness: Sequence[float] | None = None) -> Certificate:
+    """Tries to prove that a non-degenerate critical point lies at `params`; host side, concrete values only.
+
+    Data, loss parameters and filters are taken as the exact values of their floats; everything is computed in ball
+    arithmetic with 128 bits. Single channel, one or two dimensions, any strides, the five named losses.
+
+    Args:
+        risk: the empirical risk.
+        params: filters at or near a critical point, such as `flow.limit`.
+        balancedness: (N-1,) wanted values of (|w_l|^2 - |w_{l+1}|^2)/2; those of `params` by default.
+
+    Returns:
+        A `Certificate`. "inconclusive" means that nothing was shown, not that something is false.
+
+    Raises:
+        ArchitectureError: shapes of params or balancedness do not fit.
+        RiskError: a custom loss, or a batch of risks.
+    """
+    arch = risk.arch
+    arch.check_params(params)
+    if balancedness is not None and np.shape(balancedness) != (arch.depth - 1,):
+        given = np.shape(balancedness)
+        raise ArchitectureError(f"balancedness has shape {given}: this architecture needs ({arch.depth - 1},)")
+    if arch.channels is not None:
+        return Certificate("inconclusive", "continuous gauge group: with channels no critical point is isolated")
+    return certify_plain(plain_risk(risk), [np.asarray(w, float) for w in params], balancedness)
+
+
+def certify_plain(
+    risk: PlainRisk, filters: Sequence[np.ndarray], balancedness: Sequence[float] | None = None
+) -> Certificate:
+    """`certify` for plain arrays of the host: for worker processes, which compile nothing."""
+    if not all(np.all(np.isfinite(w)) for w in filters):
+        return Certificate("inconclusive", "the filters are not finite")
+    zero = sum(not np.any(w) for w in filters)
+    if zero >= 2:
+        return Certificate("degenerate", f"{zero} filters vanish: the symmetry directions are dependent there")
+    with ctx.workprec(_BITS):
+        return _krawczyk(LeafSystem(risk, filters, balancedness))
+
+
+@dataclass
+class _Preconditioner:
+    """Floats that steer the test, from the midpoint of F'; nothing rests on their accuracy."""
+
+    inverse: arb_mat
+    axes: np.ndarray
+    """Eigenvectors over the roots of the eigenvalues."""
+    flatness: float
+    """Smallest over largest absolute eigenvalue."""
+
+
+def _krawczyk(system: LeafSystem) -> Certificate:
+    centre, first, error, guide = system.given, math.inf, math.inf, None
+    for again in (False, True):  # again where Newton's method ended: F' may have changed on the way
+        guide = _precondition(middle(system.derivative(centre)))
+        if isinstance(guide, Certificate):
+            return guide
+        centre, length, error = _refine(system, centre, guide.inverse)
+        first = first if again else length
+    assert guide is not None
+    start = max(2 * error, _NARROWEST)
+    inverse, axes = guide.inverse, guide.axes
+    box = system.box(centre, start)
+    contraction = arb(_contraction(inverse, system.derivative(box)))
+    index = signature(system.derivative(box), axes)
+    if index is None or not error < below(arb(start) * (1 - contraction)):
+        return _failure(first, guide.flatness)
+    if system.filters_vanishing(box) > 1:
+        return Certificate("inconclusive", "two filters may vanish within the radius of existence")
+    moved = system.distance(centre)
+    existence = above(moved + arb(system.diameter(above(arb(error) / (1 - contraction)))))
+    widest = _widest(lambda r: signature(system.derivative(system.cube(centre, r)), axes) is not None)
+    regular = arb(system.length(widest)) - moved
+    return Certificate(
+        "certified",
+        "",
+        tuple(float(c.mid()) for c in system.balance),
+        existence,
+        max(0.0, below(regular)),
+        index,
+        max(0.0, below(regular - 2 * arb(existence))) if index == 0 else math.nan,
+    )
+
+
+def _precondition(matrix: np.ndarray) -> _Preconditioner | Certificate:
+    if not np.all(np.isfinite(matrix)):
+        return Certificate("inconclusive", "rho'' is not bounded near these residuals: l_p with p < 2 at 0")
+    eigenvalues, axes = np.linalg.eigh(matrix)
+    sizes = np.abs(eigenvalues)
+    if not np.all(sizes > 1e-3 * np.finfo(float).eps * np.max(sizes)):
+        return Certificate("degenerate", "the Hessian is singular beyond the symmetries, to rounding")
+    inverse = exact_matrix((axes / eigenvalues) @ axes.T)
+    return _Preconditioner(inverse, axes / np.sqrt(sizes), float(np.min(sizes) / np.max(sizes)))
+
+
+def _refine(system: LeafSystem, centre: list[arb], inverse: arb_mat) -> tuple[list[arb], float, float]:
+    """Newton's method with the fixed `inverse` while it contracts: the end, the first step, the one not taken."""
+    lengths: list[float] = []
+    while True:
+        moved, length = system.newton(centre, inverse)
+        lengths.append(length)
+        if len(lengths) > _STEPS or not length < min([_FAR, *(earlier / 8 for earlier in lengths[:-1])]):
+            return centre, lengths[0], length
+        centre = moved
+
+
+def _contraction(inverse: arb_mat, derivative: arb_mat) -> float:
+    """An upper bound of |I - Y F'| in the maximum norm."""
+    product = inverse * derivative
+    for i in range(product.nrows()):
+        product[i, i] -= 1
+    return row_sum_norm(product)
+
+
+def _widest(holds: Callable[[float], bool]) -> float:
+    """The largest radius found for which the test `holds`, by halving and bisection; 0 if none."""
+    high = _WIDEST
+    while not holds(high):
+        high /= 2
+        if high < _NARROWEST:
+            return 0.0
+    low, high = high, 2 * high
+    for _ in range(_BISECTIONS):
+        between = (low + high) / 2
+        low, high = (between, high) if holds(between) else (low, between)
+    return low
+
+
+def _failure(step: float, flatness: float) -> Certificate:
+    if flatness <= _FLAT:
+        words = f"the Hessian is singular beyond the symmetries: an eigenvalue of {flatness:.1e} of the largest"
+        return Certificate("degenerate", words)
+    if not step <= _FAR:
+        return Certificate("inconclusive", f"no critical point near: Newton's step is {step:.1e} of the filters")
+    words = f"Krawczyk's test fails: Newton's step {step:.1e}, smallest eigenvalue {flatness:.1e} of the largest"
+    return Certificate("inconclusive", words)

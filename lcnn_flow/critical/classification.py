@@ -1,0 +1,170 @@
+"""What a critical point is: its index across the symmetries, and how it compares with the optimum over all filters.
+
+Orbits under rescaling make the Hessian singular along xi_l = (..., w_l, -w_{l+1}, ...); everything is counted on their
+complement. Derivatives are those at the point itself, but where Newton's method on the invariant leaf contracts from
+there to a regular critical point, index, nullity and spectrum are taken at that one, free of the error of the point.
+"""
+
+import math
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from lcnn_flow.critical.common_roots import common_root_gap
+from lcnn_flow.critical.optimum import least_filter_risk
+from lcnn_flow.curvature import curvature, satisfies_local_pl, spectrum
+from lcnn_flow.errors import ArchitectureError
+from lcnn_flow.invariants import conserved, layer_units
+from lcnn_flow.network import Params, end_to_end_filter, layer_norms, unravel
+from lcnn_flow.polish import polish
+from lcnn_flow.risk import EmpiricalRisk
+
+__all__ = ["KINDS", "CriticalPoint", "Kind", "classify"]
+
+
+class Kind(IntEnum):
+    """Kinds of points. The codes are frozen: they are stored in files."""
+
+    MINIMUM = 0
+    STRICT_SADDLE = 1
+    DEGENERATE = 2
+    NOT_CRITICAL = 3
+
+
+KINDS = {kind: kind.name.lower() for kind in Kind}
+"""The word for every kind: "minimum", "strict_saddle", "degenerate", "not_critical"."""
+
+
+@dataclass(frozen=True)
+class CriticalPoint:
+    """Result of `classify`: numbers for one point, arrays with the leading axes of a batch otherwise."""
+
+    kind: Any
+    """"minimum": positive definite across the symmetries, or a passed local Polyak-Lojasiewicz test (then nullity
+    may be positive: a manifold of minima). "strict_saddle": a negative eigenvalue. "degenerate": neither.
+    "not_critical": the gradient is too large."""
+    risk: Any
+    """L, in units of the loss."""
+    gradient_norm: Any
+    """|grad L|, in units of risk / filter."""
+    relative_gradient: Any
+    """Largest over layers of |grad_l L| relative to its size if nothing cancelled (`risk.layer_scales`)."""
+    hessian_index: Any
+    """Number of negative Hessian eigenvalues."""
+    nullity: Any
+    """Number of zero Hessian eigenvalues across the symmetries."""
+    hessian_eigenvalues: Any
+    """Hessian spectrum across the symmetry directions, ascending, in units of risk / filter^2; NaN fills up batches
+    where fewer directions count."""
+    jacobian_rank: Any
+    """Rank of dv/dw; k_v of them (surjective) make a critical point of a convex loss a global minimum."""
+    common_root_gap: Any
+    """Distance from a common root of two layers, 0 to 1; NaN in two dimensions, with channels or for one layer."""
+    optimality_gap: Any
+    """L - min over all end-to-end filters, attainable or not; exact to rounding of L. NaN where the loss is not known
+    to be convex. 0: a global minimum; positive says nothing either way."""
+
+    def __repr__(self) -> str:
+        if np.ndim(self.risk):
+            names, counts = np.unique(self.kind, return_counts=True)
+            return "CriticalPoint(" + ", ".join(f"{n} {name}" for name, n in zip(names, counts, strict=True)) + ")"
+        return (
+            f"CriticalPoint({self.kind}: risk {self.risk:.6g}, index {self.hessian_index}, nullity {self.nullity}, "
+            f"rank dv/dw {self.jacobian_rank}, common-root gap {self.common_root_gap:.2g}, "
+            f"gap to the optimum over all filters {self.optimality_gap:.3g})"
+        )
+
+
+def classify(risk: EmpiricalRisk, params: Params) -> CriticalPoint:
+    """Classifies the point `params`, or a batch of points with leading axes; host side.
+
+    All thresholds are relative, so that units of data and of one layer against another change nothing:
+    a point counts as critical where in every layer the gradient is below eps^0.45 (9e-8 in float64) of its size without
+    cancellation; eigenvalues, in units of each layer's norm, count as zero below eps^(2/3) (4e-11) of the largest, or,
+    where Newton's method does not contract to a regular point, below the root of the relative gradient; singular values
+    of dv/dw count as zero below eps^(1/2).
+
+    With zero filters the same is done with what is left of the symmetry directions. At w = 0 with three or more layers
+    the Hessian vanishes: degenerate.
+
+    Args:
+        risk: the empirical risk.
+        params: filters as in `Architecture.layer_shapes`, with or without common leading axes.
+
+    Raises:
+        ArchitectureError: shapes of params do not fit.
+    """
+    leading = _leading_axes(risk, params)
+    flat = jnp.concatenate([jnp.reshape(w, (math.prod(leading), -1)) for w in params], axis=1)
+    measured = jax.tree.map(np.asarray, _measure(risk, flat))
+    words = np.asarray([KINDS[kind] for kind in Kind])[measured.pop("kind")]
+    fields = {name: array.reshape(leading + array.shape[1:]) for name, array in measured.items()}
+    if leading:
+        return CriticalPoint(kind=words.reshape(leading), **fields)
+    eigenvalues = fields.pop("hessian_eigenvalues")
+    numbers = {name: array.item() for name, array in fields.items()}
+    return CriticalPoint(kind=str(words[0]), hessian_eigenvalues=eigenvalues[np.isfinite(eigenvalues)], **numbers)
+
+
+def _leading_axes(risk: EmpiricalRisk, params: Params) -> tuple[int, ...]:
+    shapes = risk.arch.layer_shapes
+    if len(params) == len(shapes):
+        leading = [tuple(np.shape(w)[: np.ndim(w) - len(s)]) for w, s in zip(params, shapes, strict=True)]
+        if all(np.shape(w) == leading[0] + s for w, s in zip(params, shapes, strict=True)):
+            return leading[0]
+    given = [tuple(np.shape(w)) for w in params]
+    raise ArchitectureError(f"params have shapes {given}: this architecture needs {shapes}, with common leading axes")
+
+
+@eqx.filter_jit
+def _measure(risk: EmpiricalRisk, vectors: Float[Array, "b n"]) -> dict[str, Array]:
+    form = risk.patch_form()
+    rows = 1 if risk.arch.channels is None else risk.arch.channels[-1]
+    best = least_filter_risk(risk.loss, form, rows)
+
+    def one(vector: Array) -> dict[str, Array]:
+        params = unravel(risk.arch, vector)
+        gradient, scales = risk.gradient(vector), risk.layer_scales(vector)
+        parts = layer_norms(risk.arch, gradient)
+        relative = jnp.max(jnp.where(parts > 0, parts / jnp.where(scales > 0, scales, 1), 0))
+        result = polish(risk, vector, conserved(risk.arch, vector))
+        regular = result.converged
+        point = jnp.where(regular, result.vector, vector)
+        fine = jnp.finfo(vector.dtype).eps ** (2 / 3)
+        zero = jnp.where(regular, fine, jnp.maximum(fine, jnp.sqrt(relative)))
+        bend = curvature(risk, point, zero)
+        flat = (bend.index == 0) & (bend.nullity > 0)
+        v = end_to_end_filter(risk.arch, params).reshape(rows, -1)
+        return {
+            "kind": _kind(relative, bend.index, flat & ~satisfies_local_pl(risk, point, zero)),
+            "risk": risk(params),
+            "gradient_norm": jnp.linalg.norm(gradient),
+            "relative_gradient": relative,
+            "hessian_index": bend.index,
+            "nullity": bend.nullity,
+            "hessian_eigenvalues": spectrum(risk, point),
+            "jacobian_rank": _jacobian_rank(risk, vector),
+            "common_root_gap": common_root_gap(risk.arch, vector),
+            "optimality_gap": best.gap(form, v),
+        }
+
+    return jax.vmap(one)(vectors)
+
+
+def _jacobian_rank(risk: EmpiricalRisk, vector: Array) -> Int[Array, ""]:
+    """Rank of dv/dw, in units of each layer's norm."""
+    jacobian = risk.filter_jacobian(vector) * layer_units(risk, vector)[None, :]
+    values = jnp.linalg.svd(jacobian, compute_uv=False)
+    return jnp.sum(values > jnp.sqrt(jnp.finfo(vector.dtype).eps) * jnp.max(values)).astype(jnp.int32)
+
+
+def _kind(relative: Array, index: Array, degenerate: Array) -> Int[Array, ""]:
+    critical = relative <= jnp.finfo(relative.dtype).eps ** 0.45
+    kind = jnp.where(index > 0, Kind.STRICT_SADDLE, jnp.where(degenerate, Kind.DEGENERATE, Kind.MINIMUM))
+    return jnp.where(critical, kind, Kind.NOT_CRITICAL).astype(jnp.int32)

@@ -1,0 +1,121 @@
+"""The square system whose zeros are the critical points of one balancedness, in ball arithmetic.
+
+With xi_l = (..., w_l, -w_{l+1}, ...) = grad h_l, h_l = (|w_l|^2 - |w_{l+1}|^2)/2 and factors mu_l > 0,
+
+    F(w) = grad Phi(w),   Phi = L + sum_l (mu_l/2) (h_l - c_l)^2,
+    F'(w) = Hess L + sum_l mu_l (xi_l xi_l^T + (h_l - c_l) E_l),   E_l = +I on layer l, -I on layer l+1.
+
+L is constant along the xi_l, which are independent while at most one filter vanishes: contracting F = 0 with them gives
+h = c, so that the zeros of F are the critical points of L with h = c, and there F' has the index of Hess L. Derived.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from flint import arb, arb_mat
+
+from lcnn_flow.critical.ball_risk import BallRisk, PlainRisk
+from lcnn_flow.critical.balls import above, middle, row_sum_norm, square
+
+__all__ = ["LeafSystem"]
+
+
+class LeafSystem:
+    """F and F' in units 2^e of each layer, e chosen from the norms of the filters, so that units play no part.
+
+    Args:
+        risk: the numbers of the risk.
+        filters: floats, taken as exact; at most one of the filters may vanish.
+        balancedness: c, floats taken as exact; that of the filters, without rounding, if None.
+    """
+
+    def __init__(self, risk: PlainRisk, filters: Sequence[np.ndarray], balancedness: Sequence[float] | None) -> None:
+        norms = [float(np.linalg.norm(w)) for w in filters]
+        largest = max(norms)
+        self._units = [math.frexp(norm or largest or 1.0)[1] for norm in norms]
+        self._balls = BallRisk(risk, self._units)
+        layers = zip(filters, self._units, strict=True)
+        self.given = [arb(float(x)) * arb(2) ** -e for w, e in layers for x in np.ravel(w)]
+        """The given filters, exactly."""
+        self.balance = self._balancedness(self.given)
+        if balancedness is not None:
+            self.balance = [arb(float(c)) for c in balancedness]
+        stiffness = float(np.linalg.norm(middle(arb_mat(self._balls.hessian(self.given)))))
+        self._factors = [self._factor(stiffness, layer) for layer in range(len(self.balance))]
+
+    def _factor(self, stiffness: float, layer: int) -> arb:
+        """mu_l: a power of two that makes the pull to the leaf about as stiff as the risk."""
+        slope = math.sqrt(sum(float(x.mid()) ** 2 for x in self._slope(self.given, layer)))
+        return arb(2) ** (math.frexp(stiffness / slope**2)[1] if 0 < stiffness < math.inf else 0)
+
+    def value(self, vector: list[arb]) -> arb_mat:
+        """F, (n, 1)."""
+        total = self._balls.gradient(vector)
+        for layer, offset in enumerate(self._offsets(vector)):
+            total += arb_mat([[self._factors[layer] * offset * x] for x in self._slope(vector, layer)])
+        return total
+
+    def derivative(self, vector: list[arb]) -> arb_mat:
+        """F', (n, n)."""
+        total = arb_mat(self._balls.hessian(vector))
+        ones = [arb(1)] * len(vector)
+        for layer, offset in enumerate(self._offsets(vector)):
+            column = arb_mat([[x] for x in self._slope(vector, layer)])
+            total += self._factors[layer] * (column * column.transpose())
+            for i, sign in enumerate(self._slope(ones, layer)):
+                total[i, i] += self._factors[layer] * offset * sign
+        return total
+
+    def newton(self, centre: list[arb], inverse: arb_mat) -> tuple[list[arb], float]:
+        """One step x - Y F(x) from an exact point to an exact point, and an upper bound of its maximum norm."""
+        step = inverse * self.value(centre)
+        return [(x - d).mid() for x, d in zip(centre, step.entries(), strict=True)], row_sum_norm(step)
+
+    def filters_vanishing(self, vector: list[arb]) -> int:
+        """Number of filters that may be zero somewhere in the ball."""
+        return sum(not any(x > 0 or x < 0 for x in layer) for layer in self._balls.layers(vector))
+
+    def box(self, centre: list[arb], radius: float) -> list[arb]:
+        """The box of half width `radius`, in the units 2^e of each layer."""
+        return [x + arb(0, radius) for x in centre]
+
+    def cube(self, centre: list[arb], radius: float) -> list[arb]:
+        """The cube of half width `self.length(radius)` in units of filters, which holds the ball of that radius."""
+        least = min(self._units)
+        sizes = zip(self._units, self._balls.sizes, strict=True)
+        radii = [math.ldexp(radius, least - e) for e, size in sizes for _ in range(size)]
+        return [x + arb(0, r) for x, r in zip(centre, radii, strict=True)]
+
+    def length(self, radius: float) -> float:
+        """`radius`, in the smallest of the units 2^e, in units of filters; exact."""
+        return math.ldexp(radius, min(self._units))
+
+    def diameter(self, radius: float) -> float:
+        """Upper bound of the Euclidean distance from the centre of `box(radius)` to its corners, in filter units."""
+        sizes = zip(self._units, self._balls.sizes, strict=True)
+        return above(arb(radius) * sum((size * arb(4) ** e for e, size in sizes), arb(0)).sqrt())
+
+    def distance(self, vector: list[arb]) -> arb:
+        """Euclidean distance from the given filters, in units of filters."""
+        layers = zip(self._balls.layers(vector), self._balls.layers(self.given), self._units, strict=True)
+        squares = (square(x - y) * arb(4) ** e for a, b, e in layers for x, y in zip(a, b, strict=True))
+        return sum(squares, arb(0)).sqrt()
+
+    def _balancedness(self, vector: list[arb]) -> list[arb]:
+        layers = zip(self._balls.layers(vector), self._units, strict=True)
+        squares = [sum((square(x) for x in layer), arb(0)) * arb(4) ** e for layer, e in layers]
+        return [(a - b) / 2 for a, b in itertools.pairwise(squares)]
+
+    def _offsets(self, vector: list[arb]) -> list[arb]:
+        """h_l - c_l."""
+        return [h - c for h, c in zip(self._balancedness(vector), self.balance, strict=True)]
+
+    def _slope(self, vector: list[arb], layer: int) -> list[arb]:
+        """xi_l: the derivative of h_l in the units 2^e."""
+        parts = []
+        for m, w in enumerate(self._balls.layers(vector)):
+            sign = {layer: 1, layer + 1: -1}.get(m, 0)
+            parts += [sign * x * arb(4) ** self._units[m] for x in w]
+        return parts

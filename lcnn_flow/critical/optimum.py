@@ -1,0 +1,111 @@
+"""The optimum over all end-to-end filters, attainable or not: what a linear network without architecture would reach.
+
+The risk l(v) of the end-to-end filter is convex for a convex loss. For the square loss its minimum is that of least
+squares; otherwise it is found by Newton's method with a Levenberg-Marquardt shift.
+"""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from lcnn_flow.filter_risk import PatchForm, QuadraticForm
+from lcnn_flow.losses import Square
+
+__all__ = ["Optimum", "least_filter_risk"]
+
+_STEPS = 500
+_LARGEST_SHIFT = 1e12
+
+
+class Optimum(NamedTuple):
+    """Minimum of the risk over all end-to-end filters."""
+
+    filter: Float[Array, "c q"]
+    """A minimiser."""
+    risk: Float[Array, ""]
+    found: Bool[Array, ""]
+    """The gradient there is at its rounding floor."""
+    quadratic: Bool[Array, ""]
+    """The risk is that of the square loss."""
+
+    def gap(self, form: PatchForm | QuadraticForm, V: Float[Array, "c q"]) -> Float[Array, ""]:
+        """l(V) - min l, NaN if the minimum was not found; without cancellation for the square loss."""
+        move = V - self.filter
+        exact = jnp.einsum("cq,cq->", jnp.matmul(move, form.moments, precision=lax.Precision.HIGHEST), move) / 2
+        gap = jnp.where(self.quadratic, exact, form.value(V) - self.risk)
+        return jnp.where(self.found, gap, jnp.nan)
+
+
+class _State(NamedTuple):
+    V: Array
+    risk: Array
+    slope: Array
+    shift: Array
+    count: Int[Array, ""]
+    going: Bool[Array, ""]
+
+
+def least_filter_risk(loss: Any, form: PatchForm | QuadraticForm, rows: int) -> Optimum:
+    """min over V of l(V), V of shape (rows, q); under jit. Not found where the loss is not known to be convex."""
+    start = jnp.zeros((rows, form.moments.shape[0]), form.moments.dtype)
+    yes = jnp.asarray(True)
+    if isinstance(loss, Square):
+        if isinstance(form, QuadraticForm):
+            matrix, image = form.factor, form.image
+        else:
+            root = jnp.sqrt(form.weights)[:, None]
+            matrix, image = root * form.patches, root * form.targets
+        rounding = float(jnp.finfo(start.dtype).eps) * max(matrix.shape)
+        solution = jnp.linalg.lstsq(matrix, image, rcond=rounding)[0].T
+        return Optimum(solution, form.value(solution), yes, yes)
+    convex = _is_convex(loss)
+    V, risk, found = _newton(form, start)
+    return Optimum(V, risk, found & convex, ~yes)
+
+
+def _is_convex(loss: Any) -> Bool[Array, ""]:
+    """Whether the loss is known to be convex; also inside jit, where numbers of the loss have no value yet."""
+    if loss.name == "generalized_huber":
+        return jnp.all(jnp.asarray(loss.b) >= 0)
+    return jnp.asarray(loss.theory.convex is True)
+
+
+def _newton(form: PatchForm | QuadraticForm, start: Array) -> tuple[Array, Array, Array]:
+    """Minimiser, minimum, and whether the gradient there is at the rounding floor."""
+    eps = jnp.finfo(start.dtype).eps
+    unit = jnp.eye(start.shape[1], dtype=start.dtype)[None]
+
+    def step(state: _State) -> _State:
+        hessian = form.hessian(state.V)
+        size = jnp.maximum(jnp.max(jnp.abs(hessian)), jnp.finfo(start.dtype).tiny)
+        shifted = hessian + state.shift * size * unit
+        V = state.V - jnp.linalg.solve(shifted, state.slope[..., None])[..., 0]
+        risk, slope = form.value(V), form.gradient(V)
+        lower, flatter = risk < state.risk, jnp.sum(slope**2) < jnp.sum(state.slope**2)
+        same = risk <= state.risk * (1 + 4 * eps)  # equal to rounding: there the gradient decides
+        better = jnp.all(jnp.isfinite(slope)) & (lower | (same & flatter))
+        shift = jnp.where(better, jnp.maximum(state.shift / 8, eps), state.shift * 8)
+        going = ~(better & (jnp.linalg.norm(slope) <= floor)) & (shift < _LARGEST_SHIFT) & (state.count < _STEPS)
+        return _State(
+            jnp.where(better, V, state.V),
+            jnp.where(better, risk, state.risk),
+            jnp.where(better, slope, state.slope),
+            shift,
+            state.count + 1,
+            going,
+        )
+
+    first = form.gradient(start)
+    floor = 4 * eps * form.patch_size * form.slope(start)
+    begin = _State(
+        start,
+        form.value(start),
+        first,
+        jnp.asarray(1e-3, start.dtype),
+        jnp.asarray(0),
+        jnp.linalg.norm(first) > floor,
+    )
+    end = lax.while_loop(lambda state: state.going, step, begin)
+    return end.V, end.risk, jnp.linalg.norm(end.slope) <= jnp.sqrt(eps) * form.patch_size * form.slope(end.V)
