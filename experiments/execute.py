@@ -17,6 +17,7 @@ import lcnn_flow as lf
 from experiments.build import build_problem, flow_options, initial_filters
 from experiments.errors import Interrupted, RunError, UserError
 from experiments.loading import load
+from experiments.modules import MODULES
 from experiments.results import assemble, describe_problem, flow_arrays
 from experiments.runtime import configure, environment
 from experiments.store import RunDirectory, digest
@@ -24,8 +25,8 @@ from experiments.sweep import Cell, Sweep
 
 __all__ = ["check_problems", "collect_again", "run_cell", "run_sweep"]
 
-Report = Callable[[Cell, int, int], None]
-"""Called with the cell, its seeds done, and all its seeds."""
+Report = Callable[[Cell, int, int, str], None]
+"""Called with the cell, its seeds done, all its seeds, and a word on what is going on."""
 
 
 def check_problems(sweep: Sweep) -> None:
@@ -52,14 +53,16 @@ def _distinct(sweep: Sweep) -> Iterator[Cell]:
             yield cell
 
 
-def run_cell(cell: Cell, report: Callable[[int, int], None] | None = None) -> dict[str, np.ndarray]:
+def run_cell(cell: Cell, report: Callable[..., None] = lambda *_: None) -> dict[str, np.ndarray]:
     """Flows of one cell as flat arrays, ready to be stored."""
     started = time.perf_counter()
     arch, data, risk = build_problem(cell.configuration)
     params = initial_filters(cell.configuration, arch)
+    prepare = MODULES[cell.configuration.experiment.module].prepare
+    risk, prepared = prepare(cell.configuration, risk, params, lambda note: report(0, cell.configuration.seeds, note))
     flow = lf.gradient_flow_ensemble(risk, params, progress=report, **flow_options(cell.configuration))
     flow = jax.block_until_ready(flow)
-    stored = {**flow_arrays(arch, flow), **describe_problem(arch, data)}
+    stored = {**flow_arrays(arch, flow), **describe_problem(arch, data), **prepared}
     stored["wall_time"] = np.asarray(time.perf_counter() - started)
     return stored
 
@@ -88,9 +91,14 @@ def run_sweep(sweep: Sweep, directory: RunDirectory, report: Report) -> dict[str
         directory.write_manifest(manifest)
         for cell in (cell for group in groups for cell in group):
             where = f"cell {cell.name}"
-            stored = run_cell(cell, lambda done, total, cell=cell: report(cell, done, total) if done < total else None)
+
+            def tell(done: int, total: int, note: str = "", cell: Cell = cell) -> None:
+                if done < total:
+                    report(cell, done, total, note)
+
+            stored = run_cell(cell, tell)
             directory.write_cell(cell.number, stored)  # only then is the cell said to be finished
-            report(cell, sweep.configuration.seeds, sweep.configuration.seeds)
+            report(cell, sweep.configuration.seeds, sweep.configuration.seeds, "")
         where = "storing the results"
         _collect(sweep, directory, manifest, started)
     except KeyboardInterrupt:

@@ -193,7 +193,7 @@ def _module_faults(raw: Mapping[str, Any], base: Configuration | None) -> list[F
         return [Fault("experiment.module", f'found "{name}"; allowed: {known}{did_you_mean(name, MODULES)}')]
     if base is None:
         return []
-    return [Fault(path, message) for path, message in MODULES[base.experiment.module].faults(base)]
+    return [Fault(path, message) for path, message in MODULES[base.experiment.module].all_faults(base)]
 
 
 def _faults_of_cells(sweep: Sweep) -> list[Fault]:
@@ -201,7 +201,7 @@ def _faults_of_cells(sweep: Sweep) -> list[Fault]:
     module = MODULES[sweep.configuration.experiment.module]
     found: dict[Fault, str] = {}
     for cell in sweep.cells[1:]:
-        for path, message in module.faults(cell.configuration):
+        for path, message in module.all_faults(cell.configuration):
             found.setdefault(Fault(path, message), cell.name)
     return [Fault(fault.path, f"{fault.message} (first in the cell {name})") for fault, name in found.items()]
 

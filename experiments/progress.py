@@ -24,8 +24,8 @@ class Monitor(Protocol):
 
     def __enter__(self) -> "Monitor": ...
     def __exit__(self, *_: object) -> None: ...
-    def __call__(self, cell: Cell, done: int, total: int) -> None:
-        """`done` of the `total` seeds of `cell` are finished."""
+    def __call__(self, cell: Cell, done: int, total: int, note: str = "") -> None:
+        """`done` of the `total` seeds of `cell` are finished; `note` says what is going on."""
         ...
 
 
@@ -57,9 +57,10 @@ class Bar:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def __call__(self, cell: Cell, done: int, total: int) -> None:
+    def __call__(self, cell: Cell, done: int, total: int, note: str = "") -> None:
         self._finished[cell.number] = done
-        self._progress.update(self._task, completed=sum(self._finished.values()), description=cell.name)
+        description = f"{cell.name}: {note}" if note else cell.name
+        self._progress.update(self._task, completed=sum(self._finished.values()), description=description)
 
 
 class Lines:
@@ -76,8 +77,8 @@ class Lines:
     def __exit__(self, *_: object) -> None:
         return
 
-    def __call__(self, cell: Cell, done: int, total: int) -> None:
-        already = self._finished.get(cell.number) == done
+    def __call__(self, cell: Cell, done: int, total: int, note: str = "") -> None:
+        already = self._finished.get(cell.number) == done and not note
         self._finished[cell.number] = done
         now = time.monotonic()
         if already or (done < total and now - self._last < 10):
@@ -85,9 +86,6 @@ class Lines:
         self._last = now
         count = sum(self._finished.values())
         elapsed = now - self._started
-        left = elapsed * (self._flows - count) / max(count, 1)
-        print(
-            f"{count}/{self._flows} flows  {cell.name}  {elapsed:.0f} s, about {left:.0f} s left",
-            file=sys.stderr,
-            flush=True,
-        )
+        left = f", about {elapsed * (self._flows - count) / count:.0f} s left" if count else ""
+        name = f"{cell.name}: {note}" if note else cell.name
+        print(f"{count}/{self._flows} flows  {name}  {elapsed:.0f} s{left}", file=sys.stderr, flush=True)

@@ -79,6 +79,19 @@ _CELL = {
     "sample_count": ((), "number of samples", "1"),
     "wall_time": ((), "wall time of the cell, with compilation", "s"),
 }
+_TUNING = {
+    "objective": (("iteration",), "mean squared relative error of the limits that have a derivative", "1"),
+    "sound_flows": (("iteration",), "number of flows whose limit has a derivative", "1"),
+    "tuned_delta": (("iteration",), "loss parameter delta along the tuning", "target"),
+    "tuned_a": (("iteration",), "loss parameter a along the tuning", "1 / target"),
+    "tuned_b": (("iteration",), "loss parameter b along the tuning", "1"),
+    "weight": (("sample",), "tuned weight of each sample, with mean 1", "1"),
+    "gross_error": (("sample",), "root mean square of the residuals of the true filter on each sample", "target"),
+    "untuned_filter": (("seed", "tap"), "end-to-end filter of the limit before tuning", "filter"),
+    "untuned_sound": (("seed",), "whether derivatives of the limit before tuning are meaningful", "1"),
+    "derivative": ((), "implicit derivative of the objective along a random direction, at the start", "1"),
+    "finite_difference": ((), "the same derivative by a central difference of full flows", "1"),
+}
 
 
 def flow_arrays(arch: lf.Architecture, flow: Any) -> dict[str, np.ndarray]:
@@ -183,8 +196,8 @@ def _describe(name: str) -> tuple[tuple[str, ...], dict[str, Any]]:
         return ("seed",), {"long_name": "verdict", "flag_values": codes, "flag_meanings": meanings}
     if name in _SCALARS:
         return ("seed",), {"long_name": _SCALARS[name][1], "units": _SCALARS[name][2]}
-    if name in _CELL:
-        dims, long_name, units = _CELL[name]
+    if name in _CELL or name in _TUNING:
+        dims, long_name, units = (_CELL | _TUNING)[name]
         return dims, {"long_name": long_name, "units": units}
     if name == "valid_until":
         return ("seed",), {"long_name": "time until which the trajectory is valid", "units": "flow time"}
@@ -214,6 +227,8 @@ def missing_parts(dataset: xr.Dataset) -> list[str]:
     if "axes" not in wrong:
         wrong += [str(axis) for axis in sweep_axes(dataset) if axis not in dataset.coords]
     needed = {"verdict", "seed", "final_filter", "limit_filter", *_SCALARS, *_CELL} - {"true_filter"}
+    if dataset.attrs.get("module") == "tuning":
+        needed |= {name for name in _TUNING if not name.startswith("tuned_")}
     if "time" in dataset.dims:
         needed |= {"time", *_TRAJECTORY}
     return wrong + sorted(needed - set(dataset.variables))

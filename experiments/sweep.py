@@ -127,7 +127,7 @@ def name_axes(paths: Sequence[str]) -> list[str]:
 
 
 def label(value: Any) -> Any:
-    """A short name of an axis value: "l_4", "pseudo_huber(0.1)", 0.5."""
+    """A short name of an axis value: "l_4", "pseudo_huber(0.1)", "loss.delta + weights", 0.5."""
     if isinstance(value, Mapping):
         numbers = [label(v) for key, v in value.items() if key != "kind" and v is not None]
         kind = str(value.get("kind", ""))
@@ -135,6 +135,8 @@ def label(value: Any) -> Any:
             return f"l_{_short(numbers[0])}"
         return f"{kind}({', '.join(map(_short, numbers))})" if numbers else kind
     if isinstance(value, list | tuple):
+        if value and all(isinstance(entry, str) for entry in value):
+            return " + ".join(value)
         return "[" + ", ".join(_short(label(v)) for v in value) + "]"
     return value
 

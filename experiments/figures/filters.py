@@ -5,10 +5,11 @@ Filters of the layers are determined only up to factors between them, so only en
 
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.figures.series import held_fixed, panels, quantiles
-from experiments.figures.style import Drawing, canvas, columns_for, look, plain_ticks, pretty
+from experiments.figures.style import Drawing, Look, canvas, columns_for, look, plain_ticks, pretty
 from experiments.results import sweep_axes
 
 __all__ = ["filter_error", "filters", "learned_filter", "relative_error"]
@@ -26,8 +27,8 @@ def relative_error(dataset: xr.Dataset) -> xr.DataArray:
     return (difference**2).sum("tap", skipna=False) ** 0.5 / size
 
 
-def filters(dataset: xr.Dataset) -> Drawing | None:
-    """True filter and learned filters, a panel a series."""
+def filters(dataset: xr.Dataset, before: str | None = None) -> Drawing | None:
+    """True filter and learned filters, a panel a series; `before` names earlier filters to set beside them."""
     if "true_filter" not in dataset:
         return None
     title, series = next(iter(panels(dataset)))
@@ -40,24 +41,12 @@ def filters(dataset: xr.Dataset) -> Drawing | None:
     for panel, one in zip(axes, series, strict=False):
         truth = one.data["true_filter"].values
         taps = np.arange(truth.size)
-        low, middle, high = quantiles(learned_filter(one.data))
-        panel.bar(taps, truth, width=0.75, color="#d4d4d4", label="true filter")
-        inside = (middle > bottom) & (middle < top)
-        panel.errorbar(
-            taps[inside],
-            middle[inside],
-            yerr=np.stack([middle - low, high - middle])[:, inside],
-            fmt=one.look.marker,
-            color=one.look.colour,
-            markersize=4.5,
-            elinewidth=1.2,
-            capsize=2.5,
-            label="learned: median, 10% to 90%",
-        )
-        for beyond, border, marker in ((middle >= top, top, "$↑$"), (middle <= bottom, bottom, "$↓$")):
-            place = np.full(int(beyond.sum()), border - 0.06 * np.sign(border) * (top - bottom))
-            panel.plot(taps[beyond], place, linestyle="", marker=marker, color=one.look.colour, markersize=9)
         panel.set_ylim(bottom, top)
+        panel.bar(taps, truth, width=0.75, color="#d4d4d4", label="true filter")
+        if before is not None:
+            _marks(panel, one.data[before], one.look, "before: median, 10% to 90%", shift=-0.17, hollow=True)
+        name = "learned" if before is None else "after"
+        _marks(panel, learned_filter(one.data), one.look, f"{name}: median, 10% to 90%", shift=0.17 * bool(before))
         panel.axhline(0, color="#555555", linewidth=0.8)
         panel.set_title(one.label)
         panel.grid(axis="x", visible=False)
@@ -66,7 +55,7 @@ def filters(dataset: xr.Dataset) -> Drawing | None:
     figure.supxlabel("tap", fontsize=9.5)
     figure.supylabel("end-to-end filter $v$", fontsize=9.5)
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper right", ncols=2)
+    figure.legend(handles, labels, loc="outside upper right", ncols=3)
     where = f" Shown for {title}." if title else ""
     return Drawing(
         "filters",
@@ -77,6 +66,29 @@ def filters(dataset: xr.Dataset) -> Drawing | None:
         "long; arrows point to taps beyond the frame. Losses whose influence is bounded are expected to stay "
         "closer to the truth under outliers." + where + held_fixed(dataset),
     )
+
+
+def _marks(panel: Axes, values: xr.DataArray, look: Look, label: str, shift: float = 0, hollow: bool = False) -> None:
+    """Median and 10% to 90% of filters over the seeds; arrows stand for medians beyond the frame."""
+    low, middle, high = quantiles(values)
+    taps = np.arange(middle.size) + shift
+    bottom, top = panel.get_ylim()
+    inside = (middle > bottom) & (middle < top)
+    panel.errorbar(
+        taps[inside],
+        middle[inside],
+        yerr=np.stack([middle - low, high - middle])[:, inside],
+        fmt=look.marker,
+        color=look.colour,
+        markerfacecolor="white" if hollow else look.colour,
+        markersize=4.5,
+        elinewidth=1.2,
+        capsize=2.5,
+        label=label,
+    )
+    for beyond, border, marker in ((middle >= top, top, "$↑$"), (middle <= bottom, bottom, "$↓$")):
+        place = np.full(int(beyond.sum()), border - 0.06 * np.sign(border) * (top - bottom))
+        panel.plot(taps[beyond], place, linestyle="", marker=marker, color=look.colour, markersize=9)
 
 
 def filter_error(dataset: xr.Dataset) -> Drawing | None:

@@ -3,7 +3,8 @@
 from experiments.modules.base import Module
 from experiments.modules.convergence import CONVERGENCE
 from experiments.modules.identification import IDENTIFICATION
+from experiments.modules.tuning import TUNING
 
 __all__ = ["MODULES", "Module"]
 
-MODULES: dict[str, Module] = {module.name: module for module in (CONVERGENCE, IDENTIFICATION)}
+MODULES: dict[str, Module] = {module.name: module for module in (CONVERGENCE, IDENTIFICATION, TUNING)}

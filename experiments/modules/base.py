@@ -2,21 +2,34 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from experiments.claims import PAPER_CLAIMS, Judge
 from experiments.figures import Drawing
 from experiments.schema import Configuration
 
-__all__ = ["Module", "no_faults"]
+__all__ = ["Module", "no_faults", "unchanged"]
 
 Draw = Callable[[xr.Dataset], Drawing | None]
+
+Prepare = Callable[[Configuration, Any, tuple[Any, ...], Callable[[str], None]], tuple[Any, dict[str, np.ndarray]]]
+"""From configuration, risk, initial filters and a teller of progress to the risk of the flows, and what is stored."""
+
+_OPTIONAL_SECTIONS = ("tune",)
 
 
 def no_faults(_: Configuration) -> list[tuple[str, str]]:
     """For modules that accept every configuration."""
     return []
+
+
+def unchanged(configuration: Configuration, risk: Any, start: tuple[Any, ...], tell: Callable[[str], None]) -> Any:
+    """For modules whose flows are those of the configuration as it stands."""
+    del configuration, start, tell
+    return risk, {}
 
 
 @dataclass(frozen=True)
@@ -31,6 +44,8 @@ class Module:
         figures: drawn from the results, in the order of the report.
         claims: checked on the results; those of the paper unless more are added.
         faults: (path, message) of what this module cannot work with.
+        prepare: what happens in a cell before its flows; `results.py` describes the variables that it stores.
+        sections: optional sections of the configuration that this module needs; others are refused.
     """
 
     name: str
@@ -40,3 +55,16 @@ class Module:
     figures: tuple[Draw, ...]
     claims: tuple[Judge, ...] = field(default=PAPER_CLAIMS)
     faults: Callable[[Configuration], list[tuple[str, str]]] = no_faults
+    prepare: Prepare = unchanged
+    sections: tuple[str, ...] = ()
+
+    def all_faults(self, configuration: Configuration) -> list[tuple[str, str]]:
+        """Sections that are missing or of no use; where there are none, what `faults` finds."""
+        found = []
+        for name in _OPTIONAL_SECTIONS:
+            given = getattr(configuration, name) is not None
+            if given and name not in self.sections:
+                found.append((name, f'the module "{self.name}" has no use for this section; leave it out'))
+            elif not given and name in self.sections:
+                found.append((name, f'missing; the module "{self.name}" needs this section'))
+        return found or self.faults(configuration)

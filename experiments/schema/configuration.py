@@ -1,8 +1,8 @@
 """The whole configuration of an experiment, as it stands in a TOML file.
 
 Sections: top-level `seeds` and `root_seed`, `[experiment]`, `[network]`, `[data]`, `[loss]`, `[initializer]`,
-`[flow]`, `[compute]` and `[sweep]`. Axes of `[sweep]` are kept as dotted paths with their values;
-`sweep.py` turns them into cells.
+`[flow]`, `[compute]`, `[tune]` (module "tuning" only) and `[sweep]`. Axes of `[sweep]` are kept as dotted paths
+with their values; `sweep.py` turns them into cells.
 """
 
 from typing import Annotated, Any, Literal
@@ -12,6 +12,7 @@ from pydantic import Field, PlainValidator, Strict, model_validator
 from experiments.schema.data import Data
 from experiments.schema.losses import Loss
 from experiments.schema.numbers import Count, Model, Natural, NonNegative, Number, Positive, Text
+from experiments.schema.tune import Tune
 
 __all__ = ["Compute", "Configuration", "Experiment", "Flow", "Initializer", "Network", "Times"]
 
@@ -153,6 +154,7 @@ class Configuration(Model):
     initializer: Initializer
     flow: Flow = Flow()
     compute: Compute = Compute()
+    tune: Tune | None = None
 
     def plain(self) -> dict[str, Any]:
         """The configuration as TOML can hold it: tables, lists and scalars, without absent options."""
