@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from experiments.results import NOT_COMPUTED, sweep_axes
+from experiments.results import sweep_axes
+from experiments.variables import NOT_COMPUTED
 from lcnn_flow import Verdict
 
 __all__ = ["PAPER_CLAIMS", "Claim", "Judge", "judge"]
@@ -164,6 +165,26 @@ def filters_bounded(dataset: xr.Dataset) -> Claim:
     return judge(dataset, statement, expected, status, growth, "largest growth {value}")
 
 
+def bound_holds(dataset: xr.Dataset) -> Claim | None:
+    """sup_t |w_l(t)| against the bound that initial filters and data give, where P has full column rank."""
+    if "norm_bound" not in dataset or "squared_norms" not in dataset:
+        return None
+    finite = (dataset["norm_bound"] < np.inf).all("layer")
+    if not bool(finite.any()):
+        return None
+    dataset = dataset.assign(verdict=xr.where(finite, dataset["verdict"], NOT_COMPUTED))  # elsewhere nothing is claimed
+    bound = dataset["norm_bound"].where(finite)
+    ratio = (dataset["squared_norms"].max("time") ** 0.5 / bound).max("layer")
+    return judge(
+        dataset,
+        "The filters stay below their a-priori bound",
+        "largest filter norm over its bound at most 1",
+        _status(_followed(dataset["risk"], ratio <= 1), ratio > 1),
+        ratio,
+        "largest ratio {value}",
+    )
+
+
 def gradient_vanishes(dataset: xr.Dataset) -> Claim:
     """The gradient falls below the tolerance of the run, for every loss."""
     statement = "The gradient tends to zero"
@@ -202,12 +223,31 @@ def flow_converges(dataset: xr.Dataset) -> Claim:
     return judge(dataset, statement, "verdict CONVERGED", status, distance, words)
 
 
+def certificates_agree(dataset: xr.Dataset) -> Claim | None:
+    """The certified index against that of the numerical Hessian, at every limit with a certificate."""
+    certified = dataset["certificate"] == 0
+    if not bool(certified.any()):
+        return None
+    dataset = dataset.assign(verdict=xr.where(certified, dataset["verdict"], NOT_COMPUTED))
+    difference = abs(dataset["certified_index"] - dataset["hessian_index"]).where(certified)
+    return judge(
+        dataset,
+        "Certificates confirm the kinds of the limits",
+        "certified index equal to the number of negative Hessian eigenvalues",
+        _status(difference == 0, difference > 0),
+        dataset["existence_radius"].where(certified),
+        "largest distance to the certified point {value}",
+    )
+
+
 PAPER_CLAIMS: tuple[Judge, ...] = (
     risk_decreases,
     path_length_finite,
     filters_bounded,
+    bound_holds,
     gradient_vanishes,
     flow_converges,
     balancedness_conserved,
     energy_identity,
+    certificates_agree,
 )

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 import lcnn_flow as lf
+from experiments.analysis import analyse
 from experiments.build import build_problem, flow_options, initial_filters
+from experiments.certification import Certifier
 from experiments.errors import Interrupted, RunError, UserError
 from experiments.loading import load
 from experiments.modules import MODULES
@@ -53,16 +54,17 @@ def _distinct(sweep: Sweep) -> Iterator[Cell]:
             yield cell
 
 
-def run_cell(cell: Cell, report: Callable[..., None] = lambda *_: None) -> dict[str, np.ndarray]:
-    """Flows of one cell as flat arrays, ready to be stored."""
+def run_cell(cell: Cell, report: Callable[..., None], certifier: Certifier) -> dict[str, np.ndarray]:
+    """Flows of one cell, and what was found out about them, as flat arrays, ready to be stored."""
     started = time.perf_counter()
-    arch, data, risk = build_problem(cell.configuration)
-    params = initial_filters(cell.configuration, arch)
-    prepare = MODULES[cell.configuration.experiment.module].prepare
-    risk, prepared = prepare(cell.configuration, risk, params, lambda note: report(0, cell.configuration.seeds, note))
-    flow = lf.gradient_flow_ensemble(risk, params, progress=report, **flow_options(cell.configuration))
-    flow = jax.block_until_ready(flow)
-    stored = {**flow_arrays(arch, flow), **describe_problem(arch, data), **prepared}
+    configuration, seeds = cell.configuration, cell.configuration.seeds
+    arch, data, risk = build_problem(configuration)
+    params = initial_filters(configuration, arch)
+    prepare = MODULES[configuration.experiment.module].prepare
+    risk, prepared = prepare(configuration, risk, params, lambda note: report(0, seeds, note))
+    flow = lf.gradient_flow_ensemble(risk, params, progress=report, **flow_options(configuration))
+    stored = {**flow_arrays(arch, flow), **describe_problem(data, lf.theory.hypotheses(risk)), **prepared}
+    stored |= analyse(risk, params, flow, certifier, lambda note: report(seeds - 1, seeds, note))
     stored["wall_time"] = np.asarray(time.perf_counter() - started)
     return stored
 
@@ -89,16 +91,17 @@ def run_sweep(sweep: Sweep, directory: RunDirectory, report: Report) -> dict[str
     try:
         directory.write_configuration(toml)
         directory.write_manifest(manifest)
-        for cell in (cell for group in groups for cell in group):
-            where = f"cell {cell.name}"
+        with Certifier(sweep.configuration.analysis.certify) as certifier:
+            for cell in (cell for group in groups for cell in group):
+                where = f"cell {cell.name}"
 
-            def tell(done: int, total: int, note: str = "", cell: Cell = cell) -> None:
-                if done < total:
-                    report(cell, done, total, note)
+                def tell(done: int, total: int, note: str = "", cell: Cell = cell) -> None:
+                    if done < total:
+                        report(cell, done, total, note)
 
-            stored = run_cell(cell, tell)
-            directory.write_cell(cell.number, stored)  # only then is the cell said to be finished
-            report(cell, sweep.configuration.seeds, sweep.configuration.seeds, "")
+                stored = run_cell(cell, tell, certifier)
+                directory.write_cell(cell.number, stored)  # only then is the cell said to be finished
+                report(cell, sweep.configuration.seeds, sweep.configuration.seeds, "")
         where = "storing the results"
         _collect(sweep, directory, manifest, started)
     except KeyboardInterrupt:

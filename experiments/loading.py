@@ -17,7 +17,7 @@ from experiments.sweep import Axis, Sweep, check_plan, name_axes
 
 __all__ = ["load", "read_toml"]
 
-_FIXED = ("seeds", "experiment", "compute", "flow.times")
+_FIXED = ("seeds", "experiment", "analysis", "compute", "flow.times")
 
 
 def load(path: str | Path, overrides: Sequence[str] = (), axes: Sequence[str] = ()) -> Sweep:

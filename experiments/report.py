@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
 import xarray as xr
 from markupsafe import Markup
 
@@ -15,9 +14,10 @@ from experiments.errors import UserError
 from experiments.faults import did_you_mean
 from experiments.figures import house_style, render
 from experiments.modules import MODULES, Module
-from experiments.results import NOT_COMPUTED, sweep_axes
 from experiments.store import RunDirectory, open_results
-from experiments.summary import summary_csv, verdict_table
+from experiments.summary import summary_csv
+from experiments.tables import Table, hypotheses_table, limit_table, orbit_table, rate_table, verdict_table
+from experiments.variables import NOT_COMPUTED
 from lcnn_flow import Verdict
 
 __all__ = ["claims_of", "write_report"]
@@ -79,15 +79,25 @@ def _write(directory: RunDirectory, dataset: xr.Dataset, module: Module) -> tupl
         answer=answer,
         claims=claims,
         marks=_MARKS,
-        hypotheses=_hypotheses(dataset),
-        verdicts=verdict_table(dataset),
-        labels=len(sweep_axes(dataset)),
+        tables=_tables(dataset),
         figures=figures,
         provenance=_provenance(dataset),
         configuration=dataset.attrs["configuration"],
     )
     directory.write_text("summary.csv", summary_csv(dataset))
     return directory.write_text("report.html", html), claims
+
+
+def _tables(dataset: xr.Dataset) -> list[tuple[str, Table]]:
+    """Headings and tables of the report, in their order."""
+    tables = {
+        "Hypotheses": hypotheses_table(dataset),
+        "Verdicts": verdict_table(dataset),
+        "Limits": limit_table(dataset),
+        "Distinct limits": orbit_table(dataset),
+        "Rates of convergence": rate_table(dataset),
+    }
+    return [(heading, table) for heading, table in tables.items() if table is not None]
 
 
 def _whole(text: str) -> str:
@@ -119,25 +129,6 @@ def _answer(dataset: xr.Dataset, claims: list[Claim]) -> tuple[str, str]:
         text += f", {count['undecided']} undecided"
     text += f". {missing} flows were not computed: this run is incomplete." if missing else "."
     return ("bad" if count["disagrees"] else "open" if count["undecided"] or missing else "good"), text
-
-
-def _hypotheses(dataset: xr.Dataset) -> str:
-    """The data conditions of the theory, with the numbers that decide."""
-    parts = []
-    rounding = np.finfo(np.float32 if '"x64": false' in dataset.attrs["manifest"] else np.float64).eps
-    for name, statement in (
-        ("input_singular_ratio", "X Xᵀ has full rank"),
-        (
-            "patch_singular_ratio",
-            "the patch matrix P has full column rank, which suffices for bounded filters",
-        ),
-    ):
-        ratio = dataset[name].values
-        smallest = float(np.nanmin(ratio))
-        holds = smallest > 1e3 * rounding
-        word = "holds" if holds else "fails in at least one cell"
-        parts.append(f"{statement}: {word} (smallest over largest singular value at least {smallest:.1e})")
-    return "; ".join(parts) + "."
 
 
 def _provenance(dataset: xr.Dataset) -> list[tuple[str, str]]:

@@ -25,7 +25,8 @@ import numpy as np
 import xarray as xr
 
 from experiments.errors import UserError
-from experiments.results import FORMAT, NOT_COMPUTED, missing_parts
+from experiments.results import FORMAT, missing_parts
+from experiments.variables import NOT_COMPUTED, codes
 
 __all__ = ["RunDirectory", "digest", "open_results", "write_atomically"]
 
@@ -107,8 +108,10 @@ class RunDirectory:
         """Stores all results; replaces an earlier store."""
         final, beside = self.path / "results.zarr", self.path / f".results.{os.getpid()}.tmp"
         shutil.rmtree(beside, ignore_errors=True)
-        try:  # a chunk that gets lost must read as not computed: codes of verdicts start at 0
-            dataset.to_zarr(beside, mode="w", consolidated=False, encoding={"verdict": {"fill_value": NOT_COMPUTED}})
+        # a chunk that gets lost must read as not computed: codes start at 0
+        fill = {str(name): {"fill_value": NOT_COMPUTED} for name in dataset.data_vars if codes(str(name))}
+        try:
+            dataset.to_zarr(beside, mode="w", consolidated=False, encoding=fill)
             shutil.rmtree(final, ignore_errors=True)
             os.replace(beside, final)
         except BaseException:

@@ -1,4 +1,4 @@
-"""One row a cell: counts of verdicts, medians and quantiles over the seeds; as CSV and for the report."""
+"""One row a cell: counts of verdicts and of kinds of limits, medians and quantiles over the seeds."""
 
 import csv
 import io
@@ -8,9 +8,10 @@ import numpy as np
 import xarray as xr
 
 from experiments.figures import relative_error
-from experiments.results import NOT_COMPUTED, VERDICTS, sweep_axes
+from experiments.results import sweep_axes
+from experiments.variables import CERTIFICATES, KINDS, NOT_COMPUTED, VERDICTS
 
-__all__ = ["cell_rows", "summary_csv", "verdict_table"]
+__all__ = ["cell_rows", "summary_csv"]
 
 
 def cell_rows(dataset: xr.Dataset) -> list[dict[str, Any]]:
@@ -23,10 +24,24 @@ def cell_rows(dataset: xr.Dataset) -> list[dict[str, Any]]:
         row: dict[str, Any] = {a: cell[a].values.item() for a in axes}
         row["seeds"] = int((verdict != NOT_COMPUTED).sum())
         row.update({name: int((verdict == code).sum()) for code, name in VERDICTS.items()})
+        kind, certificate = cell["kind"].values, cell["certificate"].values
+        row.update({f"limits_{name}": int((kind == code).sum()) for code, name in KINDS.items()})
+        row["distinct_limits"] = int(np.nanmax(cell["orbit"].values, initial=-1)) + 1
+        row["certificates_tried"] = int((certificate != NOT_COMPUTED).sum())
+        row.update({f"certificates_{name}": int((certificate == code).sum()) for code, name in CERTIFICATES.items()})
         quantities = {
             name: cell[name]
-            for name in ("final_risk", "final_gradient_norm", "final_path_length", "final_time", "steps")
+            for name in (
+                "final_risk",
+                "final_gradient_norm",
+                "final_path_length",
+                "final_time",
+                "steps",
+                "optimality_gap",
+            )
         }
+        if "lojasiewicz_exponent" in cell:
+            quantities["lojasiewicz_exponent"] = cell["lojasiewicz_exponent"]
         if "true_filter" in cell:
             quantities["filter_error"] = relative_error(cell)
         for name, values in quantities.items():
@@ -61,23 +76,3 @@ def summary_csv(dataset: xr.Dataset) -> str:
     for row in rows:
         writer.writerow({k: f"{v:.10g}" if isinstance(v, float) else v for k, v in row.items()})
     return buffer.getvalue()
-
-
-def verdict_table(dataset: xr.Dataset) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the table of verdicts; verdicts that never occur are left out."""
-    rows = cell_rows(dataset)
-    axes = sweep_axes(dataset)
-    occurring = [name for name in VERDICTS.values() if any(row[name] for row in rows)]
-    header = [*axes, "seeds", *occurring, "steps (median)", "final risk (median)"]
-    with_error = "filter_error_median" in rows[0]
-    header += ["filter error: median", "10%–90%"] if with_error else []
-    table = []
-    for row in rows:
-        line = [f"{row[a]:g}" if isinstance(row[a], float) else str(row[a]) for a in axes]
-        line += [str(row["seeds"]), *(str(row[name]) for name in occurring)]
-        line += [f"{row['steps_median']:.0f}", f"{row['final_risk_median']:.4g}"]
-        if with_error:
-            line += [f"{row['filter_error_median']:.3g}"]
-            line += [f"{row['filter_error_q10']:.3g}–{row['filter_error_q90']:.3g}"]
-        table.append(line)
-    return header, table

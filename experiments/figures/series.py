@@ -10,7 +10,8 @@ import numpy as np
 import xarray as xr
 
 from experiments.figures.style import Look, look, pretty
-from experiments.results import NOT_COMPUTED, sweep_axes
+from experiments.results import sweep_axes
+from experiments.variables import NOT_COMPUTED
 
 __all__ = ["Series", "held_fixed", "panels", "quantiles"]
 

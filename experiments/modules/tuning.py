@@ -12,9 +12,10 @@ from experiments.claims import PAPER_CLAIMS, Claim
 from experiments.figures import balancedness_drift, gradient_norm, path_length, risk
 from experiments.figures.tuning import before_and_after, objective, tuned_weights
 from experiments.modules.base import Module
-from experiments.results import NOT_COMPUTED, sweep_axes
+from experiments.results import sweep_axes
 from experiments.schema import Configuration, SyntheticData
 from experiments.tune import tune
+from experiments.variables import NOT_COMPUTED
 
 __all__ = ["TUNING", "derivative_is_that_of_flows", "tuning_helps"]
 

@@ -1,8 +1,8 @@
 """The whole configuration of an experiment, as it stands in a TOML file.
 
 Sections: top-level `seeds` and `root_seed`, `[experiment]`, `[network]`, `[data]`, `[loss]`, `[initializer]`,
-`[flow]`, `[compute]`, `[tune]` (module "tuning" only) and `[sweep]`. Axes of `[sweep]` are kept as dotted paths
-with their values; `sweep.py` turns them into cells.
+`[flow]`, `[analysis]`, `[compute]`, `[tune]` (module "tuning" only) and `[sweep]`. Axes of `[sweep]` are kept as
+dotted paths with their values; `sweep.py` turns them into cells.
 """
 
 from typing import Annotated, Any, Literal
@@ -14,7 +14,7 @@ from experiments.schema.losses import Loss
 from experiments.schema.numbers import Count, Model, Natural, NonNegative, Number, Positive, Text
 from experiments.schema.tune import Tune
 
-__all__ = ["Compute", "Configuration", "Experiment", "Flow", "Initializer", "Network", "Times"]
+__all__ = ["Analysis", "Compute", "Configuration", "Experiment", "Flow", "Initializer", "Network", "Times"]
 
 _MOST_LAYERS = 256  # every layer makes the program longer: beyond, compilation takes hours or all memory
 _Size = Annotated[int, Strict(), Field(ge=1, le=10**6)]
@@ -135,6 +135,12 @@ class Flow(Model):
         return self
 
 
+class Analysis(Model):
+    """What is found out about the limits; `certify` is the number of limits a cell that are put to the proof."""
+
+    certify: Natural = 8
+
+
 class Compute(Model):
     """How, not what: results agree to rounding whatever stands here, except for the precision."""
 
@@ -153,6 +159,7 @@ class Configuration(Model):
     loss: Loss
     initializer: Initializer
     flow: Flow = Flow()
+    analysis: Analysis = Analysis()
     compute: Compute = Compute()
     tune: Tune | None = None
 

@@ -1,7 +1,19 @@
 """Critical points: what they are, which of them are the same, and proofs that they are there."""
 
-from lcnn_flow.critical.certificate import Certificate, certify
+from lcnn_flow.critical.ball_risk import PlainRisk, plain_risk
+from lcnn_flow.critical.certificate import Certificate, certify, certify_plain
 from lcnn_flow.critical.classification import CriticalPoint, Kind, classify
 from lcnn_flow.critical.orbits import Orbits, orbits
 
-__all__ = ["Certificate", "CriticalPoint", "Kind", "Orbits", "certify", "classify", "orbits"]
+__all__ = [
+    "Certificate",
+    "CriticalPoint",
+    "Kind",
+    "Orbits",
+    "PlainRisk",
+    "certify",
+    "certify_plain",
+    "classify",
+    "orbits",
+    "plain_risk",
+]

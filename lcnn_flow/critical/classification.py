@@ -28,6 +28,10 @@ from lcnn_flow.risk import EmpiricalRisk
 __all__ = ["KINDS", "CriticalPoint", "Kind", "classify"]
 
 
+_BLOCK = 256
+"""Points whose Hessians are in memory at once."""
+
+
 class Kind(IntEnum):
     """Kinds of points. The codes are frozen: they are stored in files."""
 
@@ -154,7 +158,9 @@ def _measure(risk: EmpiricalRisk, vectors: Float[Array, "b n"]) -> dict[str, Arr
             "optimality_gap": best.gap(form, v),
         }
 
-    return jax.vmap(one)(vectors)
+    if len(vectors) <= _BLOCK:
+        return jax.vmap(one)(vectors)
+    return jax.lax.map(one, vectors, batch_size=_BLOCK)
 
 
 def _jacobian_rank(risk: EmpiricalRisk, vector: Array) -> Int[Array, ""]:

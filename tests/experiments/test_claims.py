@@ -12,7 +12,7 @@ from lcnn_flow import Verdict
 
 def conclusions(dataset):
     """Conclusion of every claim by the name of its function."""
-    return {check.__name__: check(dataset).conclusion for check in PAPER_CLAIMS}
+    return {check.__name__: claim.conclusion for check in PAPER_CLAIMS if (claim := check(dataset)) is not None}
 
 
 def spoiled(position, value):

@@ -1,0 +1,77 @@
+"""What is found out about the flows of a cell: kinds of limits, certificates, orbits, rates, bounds."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+
+import lcnn_flow as lf
+from experiments.certification import Certifier, certificate_arrays
+from experiments.variables import NOT_COMPUTED
+
+__all__ = ["analyse"]
+
+_WITH_LIMIT = [int(v) for v in (lf.Verdict.CONVERGED, lf.Verdict.AT_SADDLE, lf.Verdict.DEGENERATE)]
+
+
+def analyse(
+    risk: lf.EmpiricalRisk, start: tuple[Any, ...], flow: Any, certifier: Certifier, tell: Callable[[str], None]
+) -> dict[str, np.ndarray]:
+    """Flat arrays with leading axis seed, as `variables.LIMIT` describes them.
+
+    Args:
+        risk: what was minimised.
+        start: initial filters of all seeds.
+        flow: result of `lcnn_flow.gradient_flow_ensemble`.
+        certifier: proves what it can about the first `certifier.count` limits.
+        tell: hears in words what is going on.
+    """
+    limits: tuple[Any, ...] = tuple(np.asarray(w) for w in flow.limit)
+    has_limit = np.isin(flow.verdict, _WITH_LIMIT)
+    tell("kinds of limits")
+    stored = _classified(risk, limits, has_limit)
+    isolated = has_limit & (stored["nullity_of_limit"] == 0)
+    del stored["nullity_of_limit"]
+    shown: tuple[Any, ...] = tuple(np.where(isolated.reshape(-1, *[1] * (w.ndim - 1)), w, np.nan) for w in limits)
+    labels = lf.critical.orbits(risk.arch, shown).labels
+    stored["orbit"] = np.where(labels < 0, np.nan, labels)
+    chosen = np.flatnonzero(has_limit)[: certifier.count]
+    certificates = certifier(risk, tuple(w[chosen] for w in limits), tell) if len(chosen) else []
+    stored |= certificate_arrays(certificates, chosen, len(has_limit))
+    if risk.arch.channels is None:
+        stored["norm_bound"] = np.asarray(_norm_bounds(risk, start))
+    if flow.trajectory is not None:
+        tell("rates of convergence")
+        fit = lf.theory.lojasiewicz_exponent(flow.trajectory)
+        stored["lojasiewicz_exponent"] = np.where(fit.asymptotic, fit.exponent, np.nan)
+        stored["lojasiewicz_residual"] = np.asarray(fit.residual)
+    return stored
+
+
+def _classified(risk: lf.EmpiricalRisk, limits: tuple[Any, ...], has_limit: np.ndarray) -> dict[str, np.ndarray]:
+    """`lcnn_flow.classify` at all limits; -1 and NaN where there is none."""
+
+    def known(values: np.ndarray) -> np.ndarray:
+        return np.where(has_limit.reshape(-1, *[1] * (values.ndim - 1)), values, np.nan)
+
+    finite: tuple[Any, ...] = tuple(np.where(np.isfinite(w), w, 1.0) for w in limits)
+    point = lf.classify(risk, finite)
+    words = {kind.name.lower(): int(kind) for kind in lf.critical.Kind}
+    kinds = np.asarray([words[kind] for kind in point.kind], np.int32)
+    return {
+        "kind": np.where(has_limit, kinds, NOT_COMPUTED).astype(np.int32),
+        "limit_risk": known(point.risk),
+        "relative_gradient": known(point.relative_gradient),
+        "hessian_eigenvalues": known(point.hessian_eigenvalues),
+        "jacobian_rank": known(point.jacobian_rank),
+        "common_root_gap": known(point.common_root_gap),
+        "optimality_gap": known(point.optimality_gap),
+        "nullity_of_limit": known(point.nullity),
+    }
+
+
+@eqx.filter_jit
+def _norm_bounds(risk: lf.EmpiricalRisk, start: tuple[Any, ...]) -> jax.Array:
+    return jax.vmap(lambda params: lf.theory.norm_bound(risk, params))(start)

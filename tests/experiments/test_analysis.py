@@ -1,0 +1,64 @@
+"""What is stored about limits: of a real problem with a saddle, two minima, and a flow without a limit."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from problems import as_params, truth, truth_problem
+
+import lcnn_flow as lf
+from experiments.analysis import analyse
+from experiments.certification import Certifier
+
+CASE = next(case for case in truth("critical_points") if case["name"] == "k22_s1_gen_d1")
+POINTS = CASE["critical_points"]
+
+
+class Ended:
+    """The fields of a flow that the analysis reads: the reference points as limits, and one flow without."""
+
+    trajectory = None
+    verdict = np.array([*(lf.Verdict.CONVERGED if p["kind"] == "min" else lf.Verdict.AT_SADDLE for p in POINTS), 5])
+    limit = tuple(
+        jnp.asarray(np.stack([*(np.asarray(p["filters"][layer]) for p in POINTS), np.full(2, np.nan)]))
+        for layer in range(2)
+    )
+
+
+def test_limits_are_classified_certified_and_told_apart():
+    risk, heard = truth_problem(CASE["name"]), []
+    start = tuple(jnp.ones((5, 2)) for _ in range(2))
+    stored = analyse(risk, start, Ended(), Certifier(0), heard.append)
+    assert (stored["certificate"] == -1).all()
+    with Certifier(3) as certifier:
+        stored = analyse(risk, start, Ended(), certifier, heard.append)
+    words = {"min": 0, "saddle": 1}
+    assert list(stored["kind"]) == [*(words[p["kind"]] for p in POINTS), -1]
+    np.testing.assert_allclose(stored["limit_risk"][:4], [p["risk"] for p in POINTS], rtol=1e-12)
+    assert np.isnan(stored["limit_risk"][4])
+    assert sorted(stored["orbit"][:4]) == [0, 1, 2, 3]
+    assert list(stored["certificate"]) == [0, 0, 0, -1, -1]
+    assert list(stored["certified_index"][:3]) == [p["hessian_index"] for p in POINTS[:3]]
+    assert np.isnan(stored["trapping_radius"][2:]).all()  # a saddle, then nothing tried
+    assert stored["norm_bound"].shape == (5, 2)
+    assert "certificates 3/3" in heard
+    assert "lojasiewicz_exponent" not in stored
+
+
+def test_certificates_are_the_same_in_workers_and_here():
+    risk = truth_problem(CASE["name"])
+    batch = tuple(np.asarray(w)[:4] for w in Ended.limit)
+    here = Certifier(0)(risk, batch)
+    with Certifier(1) as certifier:
+        there = certifier(risk, batch)
+    assert [c.status for c in there] == [c.status for c in here] == ["certified"] * 4
+    assert [c.existence_radius for c in there] == [c.existence_radius for c in here]
+
+
+def test_channels_are_not_put_to_the_proof():
+    arch = lf.Architecture(6, (2, 2), channels=(1, 2, 1))
+    data = lf.Dataset(np.ones((2, 1, 6)), np.ones((2, 1, 4)))
+    risk = lf.EmpiricalRisk(arch, lf.losses.Square(), data)
+    (found,) = Certifier(0)(risk, as_params([np.ones((1, 2, 1, 2)), np.ones((1, 1, 2, 2))]))
+    assert found.status == "inconclusive"
+    with pytest.raises(lf.RiskError, match="channels"):
+        lf.critical.plain_risk(risk)
