@@ -58,6 +58,15 @@ class Certificate:
     """For minima: every trajectory of this balancedness that enters the ball of this radius around the given filters
     converges to it. 0 if no such ball was found; NaN for saddles."""
 
+    def __str__(self) -> str:
+        if self.status != "certified":
+            return f"{self.status}: {self.reason}"
+        words = f"certified: a critical point of index {self.hessian_index} within {self.existence_radius:.1e}"
+        words += f", no other of this balancedness within {self.uniqueness_radius:.1e}"
+        if self.hessian_index == 0:
+            words += f", flows of this balancedness that come within {self.trapping_radius:.1e} converge to it"
+        return words
+
 
 def certify(risk: EmpiricalRisk, params: Params, balancedness: Sequence[float] | None = None) -> Certificate:
     """Tries to prove that a non-degenerate critical point lies at `params`; host side, concrete values only.

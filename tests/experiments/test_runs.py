@@ -49,12 +49,17 @@ def test_a_small_run_obeys_the_theory_finds_the_filter_and_runs_again_to_the_sam
 
 
 def test_the_code_of_the_readme_runs_as_printed(capsys):
-    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    code, about_limits = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     assert len([line for line in code.splitlines() if line and not line.startswith("import")]) <= 10
     exec(compile(code, "README.md", "exec"), {})
     printed = capsys.readouterr().out
     assert "CONVERGED" in printed
     assert "100 flows" in printed
+    exec(compile(about_limits, "README.md", "exec"), {})
+    printed = capsys.readouterr().out
+    assert "the hypotheses of convergence to a critical point hold" in printed
+    assert "CriticalPoint(minimum: risk 2.60006, index 0" in printed
+    assert "certified: a critical point of index 0 within" in printed
 
 
 def test_the_configuration_of_the_readme_is_valid(tmp_path):
