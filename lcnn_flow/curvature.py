@@ -13,7 +13,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from lcnn_flow.invariants import layer_units, symmetry_basis
-from lcnn_flow.network import end_to_end_filter, unravel
+from lcnn_flow.network import end_to_end_filter, layer_norms, unravel
 from lcnn_flow.risk import EmpiricalRisk
 
 __all__ = ["Curvature", "curvature", "growth_rate", "satisfies_local_pl", "spectrum"]
@@ -33,7 +33,7 @@ class Curvature(NamedTuple):
     """Smallest eigenvalue."""
 
 
-def curvature(risk: EmpiricalRisk, vector: Float[Array, " n"], zero: Any = None) -> Curvature:
+def curvature(risk: EmpiricalRisk, vector: Float[Array, " n"], zero: Any = None, rough: Any = False) -> Curvature:
     """Signature of the Hessian at the raveled filters, modulo the symmetry directions.
 
     Index and nullity are read off in units of each layer's norm, D H D with D = diag(|w_l|): by Sylvester's law
@@ -44,13 +44,17 @@ def curvature(risk: EmpiricalRisk, vector: Float[Array, " n"], zero: Any = None)
         vector: raveled filters, at or near a critical point.
         zero: eigenvalues up to `zero` times the largest absolute one count as 0; eps^(2/3) by default, 4e-11 in
             float64, which is right for points known to rounding.
+        rough: whether the point is known less well. Eigenvalues are then compared with the largest that there would be
+            if nothing cancelled in the residuals too: near interpolation, what is left of them bends the Hessian.
     """
     threshold = jnp.finfo(vector.dtype).eps ** (2 / 3) if zero is None else zero
     hessian = risk.hessian(vector)
     sizes = layer_units(risk, vector)
     scaled, present = _across(risk, vector, hessian * jnp.outer(sizes, sizes), sizes)
     lengths = jnp.where(present, jnp.abs(scaled), 0)
-    null = present & (lengths <= threshold * jnp.max(lengths))
+    uncancelled = risk.steepness(vector) * jnp.prod(layer_norms(risk.arch, vector)) ** 2
+    largest = jnp.maximum(jnp.max(lengths), jnp.where(rough, uncancelled, 0))
+    null = present & (lengths <= threshold * largest)
     index = jnp.sum(present & ~null & (scaled < 0))
     smallest = _across(risk, vector, hessian, jnp.ones_like(sizes))[0][0]
     return Curvature(index.astype(jnp.int32), jnp.sum(null).astype(jnp.int32), smallest)
@@ -99,7 +103,7 @@ def satisfies_local_pl(risk: EmpiricalRisk, vector: Float[Array, " n"], zero: An
     zero = fine if zero is None else zero
     V = end_to_end_filter(risk.arch, params).reshape(rows, -1)
     eigenvalues, axes = jnp.linalg.eigh(form.hessian(V))
-    floor = zero * jnp.maximum(jnp.max(jnp.abs(eigenvalues)), form.steepness(V))
+    floor = zero * jnp.maximum(jnp.max(jnp.abs(eigenvalues)), risk.steepness(vector))
     seen, convex = eigenvalues > floor, jnp.all(eigenvalues > -floor)
     data = jnp.linalg.eigvalsh(form.moments)
     whole = jnp.all(jnp.sum(seen, axis=1) == jnp.sum(data > fine * jnp.max(jnp.abs(data))))

@@ -228,7 +228,7 @@ def _judge(
     scale = jnp.maximum(args.least_scale, gradient_scale(risk, vector))
     coarse = jnp.sqrt(norm / jnp.where(scale > 0, scale, 1))
     zero = jnp.where(exact, fine, jnp.maximum(fine, coarse))
-    bend = curvature(risk, limit, zero)
+    bend = curvature(risk, limit, zero, ~exact)
     positive = (bend.index == 0) & (bend.nullity == 0)
     converged = (exact if polished else ~no) & (positive | ((bend.index == 0) & satisfies_local_pl(risk, limit, zero)))
     isolated = converged & positive & nonsingular & (risk.arch.channels is None)

@@ -66,7 +66,8 @@ def polish(risk: EmpiricalRisk, start: Float[Array, " n"], invariants: Float[Arr
         step, weakest, nonsingular = _solve(matrix, gradient)
         length = jnp.linalg.norm(step)
         scale = jnp.linalg.norm(units * spread(risk.arch, risk.layer_scales(state.vector)))
-        settled = length <= eps * (8 + 32 * scale / weakest)
+        floor = jnp.minimum(eps * (8 + 32 * scale / weakest), jnp.sqrt(eps))  # at a degenerate point it has no bound
+        settled = length <= floor
         contracting = length <= state.last * jnp.where(state.count == 1, 1.0, _CONTRACTION)
         usable = jnp.isfinite(length) & (contracting | settled)
         return _Iteration(

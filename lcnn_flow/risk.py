@@ -115,6 +115,10 @@ class EmpiricalRisk:
         slope = form.slope(_filter_rows(self.arch, unravel(self.arch, vector)))
         return jnp.stack(others) * form.patch_size * slope
 
+    def steepness(self, vector: Float[Array, " n"]) -> Float[Array, ""]:
+        """Size of the second derivative in the end-to-end filter if nothing cancelled in the residuals: its trace."""
+        return self.patch_form().steepness(_filter_rows(self.arch, unravel(self.arch, vector)))
+
     def filter_scale(self) -> Float[Array, ""]:
         """Size of a filter that fits the targets: (rms target / rms patch)^(1/N); 0 for zero targets."""
         form = self.patch_form()

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import filter_problem, random_params, random_problem
+from problems import as_params, filter_problem, random_params, random_problem
 
 import lcnn_flow as lf
 from lcnn_flow.network import ravel
@@ -53,6 +53,25 @@ def test_one_sample_converges_to_a_limit_that_is_not_isolated(loss):
     assert not flow.limit_is_isolated
     assert flow.nullity == 2  # 4 parameters, less one symmetry, less the one equation
     assert risk(flow.limit) < 1e-25
+
+
+def test_residuals_that_vanish_without_curvature_make_a_degenerate_limit():
+    # one equation for three taps, fitted exactly by l_4: rho'' = 0 there, so neither a minimum nor a saddle is seen
+    data = lf.Dataset(np.array([[0.4, -1.1, 0.7]]), np.ones((1, 1)))
+    risk = lf.EmpiricalRisk(lf.Architecture(3, (2, 2)), lf.losses.Lp(4.0), data)
+    flow = lf.gradient_flow(risk, as_params([[1.3, 0.7], [0.7, 1.2]]))
+    assert flow.verdict == lf.Verdict.DEGENERATE
+    assert not flow.limit_is_isolated
+
+
+def test_a_manifold_of_minimisers_is_not_taken_for_an_isolated_limit():
+    inputs = np.array([[0.1, -0.1, 0.6, 0.1, -0.5], [0.4, 1.3, 0.9, -0.7, -1.3], [-0.6, 0, -2.3, -0.2, -1.2]])
+    data = lf.Dataset(inputs, np.array([[-0.7], [-0.5], [-0.3]]))  # three equations, four dimensions across symmetries
+    risk = lf.EmpiricalRisk(lf.Architecture(5, (3, 2), (2, 1)), lf.losses.PseudoHuber(1.0), data)
+    flow = lf.gradient_flow(risk, as_params([[0.3, 0.8, -0.1], [1.1, -0.5]]))
+    assert flow.verdict == lf.Verdict.CONVERGED
+    assert (flow.nullity, bool(flow.limit_is_isolated)) == (1, False)
+    assert lf.certify(risk, flow.limit).status == "degenerate"
 
 
 def test_channels_converge_along_their_gauge_group():

@@ -142,7 +142,7 @@ def _measure(risk: EmpiricalRisk, vectors: Float[Array, "b n"]) -> dict[str, Arr
         point = jnp.where(regular, result.vector, vector)
         fine = jnp.finfo(vector.dtype).eps ** (2 / 3)
         zero = jnp.where(regular, fine, jnp.maximum(fine, jnp.sqrt(relative)))
-        bend = curvature(risk, point, zero)
+        bend = curvature(risk, point, zero, ~regular)
         flat = (bend.index == 0) & (bend.nullity > 0)
         v = end_to_end_filter(risk.arch, params).reshape(rows, -1)
         return {

@@ -29,11 +29,12 @@ class Optimum(NamedTuple):
     """The gradient there is at its rounding floor."""
     quadratic: Bool[Array, ""]
     """The risk is that of the square loss."""
+    matrix: Float[Array, "rows q"]
+    """The patch matrix with the roots of the weights, or its triangular factor."""
 
     def gap(self, form: PatchForm | QuadraticForm, V: Float[Array, "c q"]) -> Float[Array, ""]:
         """l(V) - min l, NaN if the minimum was not found; without cancellation for the square loss."""
-        move = V - self.filter
-        exact = jnp.einsum("cq,cq->", jnp.matmul(move, form.moments, precision=lax.Precision.HIGHEST), move) / 2
+        exact = jnp.sum(jnp.matmul(self.matrix, (V - self.filter).T, precision=lax.Precision.HIGHEST) ** 2) / 2
         gap = jnp.where(self.quadratic, exact, form.value(V) - self.risk)
         return jnp.where(self.found, gap, jnp.nan)
 
@@ -51,18 +52,18 @@ def least_filter_risk(loss: Any, form: PatchForm | QuadraticForm, rows: int) -> 
     """min over V of l(V), V of shape (rows, q); under jit. Not found where the loss is not known to be convex."""
     start = jnp.zeros((rows, form.moments.shape[0]), form.moments.dtype)
     yes = jnp.asarray(True)
+    if isinstance(form, QuadraticForm):
+        matrix, image = form.factor, form.image
+    else:
+        root = jnp.sqrt(form.weights)[:, None]
+        matrix, image = root * form.patches, root * form.targets
     if isinstance(loss, Square):
-        if isinstance(form, QuadraticForm):
-            matrix, image = form.factor, form.image
-        else:
-            root = jnp.sqrt(form.weights)[:, None]
-            matrix, image = root * form.patches, root * form.targets
         rounding = float(jnp.finfo(start.dtype).eps) * max(matrix.shape)
         solution = jnp.linalg.lstsq(matrix, image, rcond=rounding)[0].T
-        return Optimum(solution, form.value(solution), yes, yes)
+        return Optimum(solution, form.value(solution), yes, yes, matrix)
     convex = _is_convex(loss)
     V, risk, found = _newton(form, start)
-    return Optimum(V, risk, found & convex, ~yes)
+    return Optimum(V, risk, found & convex, ~yes, matrix)
 
 
 def _is_convex(loss: Any) -> Bool[Array, ""]:
