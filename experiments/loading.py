@@ -159,7 +159,7 @@ def _check(source: str, raw: dict[str, Any], values: Mapping[str, Any], folder: 
     if base is None or faults:
         raise ConfigurationError(source, list(dict.fromkeys(faults)))
     axes = tuple(
-        Axis(name, key, tuple(entries))
+        Axis(name, key, tuple(_absolute_entry(key, entry, folder) for entry in entries))
         for name, (key, entries) in zip(name_axes(list(usable)), usable.items(), strict=True)
     )
     sweep = Sweep(_absolute(base, folder).plain(), axes)
@@ -211,4 +211,13 @@ def _absolute(base: Configuration, folder: Path) -> Configuration:
     if not isinstance(base.data, FileData):
         return base
     path = str((folder / base.data.path).resolve())
-    return base.model_copy(update={"data": FileData(kind="file", path=path)})
+    return base.model_copy(update={"data": base.data.model_copy(update={"path": path})})
+
+
+def _absolute_entry(key: str, entry: Any, folder: Path) -> Any:
+    """The same for one value of an axis over data or their files."""
+    if key == "data.path":
+        return str((folder / entry).resolve())
+    if key == "data" and entry["kind"] == "file":
+        return {**entry, "path": str((folder / entry["path"]).resolve())}
+    return entry

@@ -16,6 +16,7 @@ import tomli_w
 
 from experiments.faults import Fault
 from experiments.schema import Configuration, FileData, SyntheticData
+from experiments.toml_values import key_and_values
 from lcnn_flow import Architecture, ArchitectureError
 
 __all__ = [
@@ -44,7 +45,7 @@ class Axis:
 
     @property
     def labels(self) -> tuple[Any, ...]:
-        """Coordinates: numbers as they are, tables by their kind and numbers."""
+        """Coordinates: numbers as they are, tables by their label, or else by their kind and numbers."""
         return tuple(label(value) for value in self.values)
 
     @property
@@ -109,11 +110,14 @@ class Sweep:
         return list(programs.values())
 
     def toml(self) -> str:
-        """The resolved configuration, runnable again."""
-        table = dict(self.base)
-        if self.axes:
-            table["sweep"] = {axis.path: list(axis.values) for axis in self.axes}
-        return tomli_w.dumps(table)
+        """The resolved configuration, runnable again, with its axes in their order.
+
+        That order numbers the cells; tomli_w alone would move axes of large tables behind the others.
+        """
+        text = tomli_w.dumps(self.base)
+        if not self.axes:
+            return text
+        return f"{text}\n[sweep]\n{''.join(key_and_values(axis.path, axis.values) for axis in self.axes)}"
 
 
 def name_axes(paths: Sequence[str]) -> list[str]:
@@ -127,8 +131,10 @@ def name_axes(paths: Sequence[str]) -> list[str]:
 
 
 def label(value: Any) -> Any:
-    """A short name of an axis value: "l_4", "pseudo_huber(0.1)", "loss.delta + weights", 0.5."""
+    """A short name of an axis value: its own label, or "l_4", "pseudo_huber(0.1)", "loss.delta + weights", 0.5."""
     if isinstance(value, Mapping):
+        if value.get("label") is not None:
+            return str(value["label"])
         numbers = [label(v) for key, v in value.items() if key != "kind" and v is not None]
         kind = str(value.get("kind", ""))
         if kind == "lp" and len(numbers) == 1:
@@ -174,7 +180,9 @@ def stored_bytes(configuration: Configuration) -> int:
 
 
 def check_plan(sweep: Sweep) -> list[Fault]:
-    """Faults that only whole cells show: sizes that do not fit, and runs that no machine could hold."""
+    """Faults that only whole cells show: names and sizes that do not fit, and runs that no machine could hold."""
+    if named_alike := [fault for axis in sweep.axes for fault in _name_faults(axis)]:
+        return named_alike
     cells = 1
     for axis in sweep.axes:
         cells *= len(axis.values)
@@ -213,6 +221,20 @@ def check_plan(sweep: Sweep) -> list[Fault]:
             )
         )
     return faults
+
+
+def _name_faults(axis: Axis) -> Iterator[Fault]:
+    """Values of one axis that results could not tell apart by name."""
+    firsts: dict[Any, int] = {}
+    for number, name in enumerate(axis.labels):
+        if (first := firsts.setdefault(name, number)) < number:
+            remedy = "give each its own label" if axis.path == "data" else "write them as different values"
+            message = f"called {_shown(name)}, as is {axis.path}[{first}]; {remedy}"
+            yield Fault(f"sweep.{axis.path}[{number}]", message)
+
+
+def _shown(name: Any) -> str:
+    return f'"{name}"' if isinstance(name, str) else str(name)
 
 
 def _filter_faults(cell: Cell, arch: Architecture) -> list[Fault]:

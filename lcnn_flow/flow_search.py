@@ -2,7 +2,8 @@
 
 Round 0 runs to the gradient tolerance. Where the tests do not pass, round 1 starts again with a thousandth of rtol
 and runs to a tenth of the tolerance; rounds 2 and 3 go on to a hundredth and a thousandth. A flow whose filters
-still grow like a power of time is watched for two more decades of time, at a tighter tolerance still.
+still grow like a power of time is watched for some more decades of time, at a tighter tolerance still: it diverges
+if the exponent is the same in two decades that follow each other.
 """
 
 import dataclasses
@@ -42,7 +43,7 @@ _TIGHTEST = 1e-5
 _FINEST_RTOL = 1e-9
 _GROWTH = 0.01
 _GROWTH_CHANGE = 0.05
-_WATCHES = 2
+_WATCHES = 5
 
 
 class Span(NamedTuple):
@@ -77,8 +78,9 @@ class _Search(NamedTuple):
     end: End
     round: Int[Array, ""]
     watches: Int[Array, ""]
-    """Decades of time for which growth has been watched; -1 once it was found not to last."""
+    """The decade of time over which growth is watched next, from 1 on; 0 before, -1 once it was found not to last."""
     watched_rate: Float[Array, ""]
+    """Exponent of growth over the decade before."""
     undecided: Bool[Array, ""]
 
 
@@ -216,7 +218,9 @@ def _judge(
     risk, vector = args.risk, span.y[:-EXTRA_STATES]
     gradient = risk.gradient(vector)
     norm, tolerance = safe_norm(gradient), gradient_tolerance(args, vector)
-    rate = growth_rate(vector, gradient, span.time)
+    watching, ended = search.watches > 0, span.time >= max_time
+    instant = growth_rate(vector, gradient, span.time)
+    rate = jnp.where(watching, _growth_since(search.end, span), instant)
     no = jnp.asarray(False)
     exact, nonsingular, limit, distance = no, ~no, vector, jnp.zeros_like(norm)
     if polished:
@@ -233,7 +237,6 @@ def _judge(
     converged = (exact if polished else ~no) & (positive | ((bend.index == 0) & satisfies_local_pl(risk, limit, zero)))
     isolated = converged & positive & nonsingular & (risk.arch.channels is None)
 
-    watching, ended = search.watches > 0, span.time >= max_time
     below = norm <= gradient_tolerance(tight, vector)
     below |= watching & (norm <= tolerance)
     finite = jnp.isfinite(norm) & jnp.isfinite(risk(unravel(risk.arch, vector)))
@@ -241,10 +244,13 @@ def _judge(
 
     fades = (rate < -_GROWTH) & (rate > -1)  # filters that shrink like a power of time: no Hessian is left at 0
     grows = rate > _GROWTH
-    steady = grows & (jnp.abs(rate - search.watched_rate) <= _GROWTH_CHANGE * jnp.abs(search.watched_rate))
+    change = jnp.abs(rate - search.watched_rate)
+    close = jnp.abs(instant - rate) <= _GROWTH_CHANGE * jnp.abs(rate)  # else the gradient is error of the integration
+    steady = (search.watches > 1) & grows & (change <= _GROWTH_CHANGE * jnp.abs(search.watched_rate))
     begins = below & grows & (search.watches == 0) & (search.round > 0) & ~converged & (bend.index == 0)
-    watches = jnp.where(watching, jnp.where(steady, search.watches + 1, -1), jnp.where(begins, 1, search.watches))
-    diverged = escaped | (watching & steady & (search.watches >= _WATCHES))
+    lasts = grows & (search.watches < _WATCHES)
+    watches = jnp.where(watching, jnp.where(lasts, search.watches + 1, -1), jnp.where(begins, 1, search.watches))
+    diverged = escaped | steady
 
     again = (search.round == 0) & ~watching & intact  # a failure of the loose round is not the flow's
     last = (search.round >= _LAST_ROUND) & ~begins & ~watching
@@ -273,16 +279,24 @@ def _judge(
         curvature=bend,
         isolated=isolated,
         sound=isolated & polished,
-        growth_rate=rate,
+        growth_rate=jnp.where(close, instant, rate),
         verdict=verdict,
     )
     follow = search._replace(
         round=search.round + jnp.where(watching | begins, 0, 1),
         watches=watches,
-        watched_rate=jnp.where(begins, rate, search.watched_rate),
+        watched_rate=jnp.where(watching, rate, search.watched_rate),
         undecided=verdict < 0,
     )
     return end, follow
+
+
+def _growth_since(earlier: End, span: Span) -> Array:
+    """log(|w|/|w_0|) / log(t/t_0): the exponent of growth from one end to the next."""
+    norm, before = safe_norm(span.y[:-EXTRA_STATES]), safe_norm(earlier.y[:-EXTRA_STATES])
+    moved = (span.time > earlier.time) & (earlier.time > 0) & (norm > 0) & (before > 0)
+    ratio = jnp.log(jnp.where(moved, norm / before, 1)) / jnp.log(jnp.where(moved, span.time / earlier.time, 2))
+    return jnp.where(moved, ratio, 0)
 
 
 def _blank_search(y: Array, time: Array, steps: Array) -> _Search:

@@ -1,5 +1,6 @@
 """Figures of stored results; each returns a `Drawing`, or None where the results hold nothing to draw."""
 
+from experiments.figures.conditions import filter_growth, verdict_shares
 from experiments.figures.filters import filter_error, filters, learned_filter, relative_error
 from experiments.figures.style import Drawing, house_style, render
 from experiments.figures.trajectories import balancedness_drift, gradient_norm, path_length, risk
@@ -8,6 +9,7 @@ __all__ = [
     "Drawing",
     "balancedness_drift",
     "filter_error",
+    "filter_growth",
     "filters",
     "gradient_norm",
     "house_style",
@@ -16,4 +18,5 @@ __all__ = [
     "relative_error",
     "render",
     "risk",
+    "verdict_shares",
 ]

@@ -1,11 +1,12 @@
 """Data of a configuration: synthetic (three independent choices: inputs, targets, corruption) or a file.
 
-`[data]` needs a `kind`: "synthetic" or "file".
+`[data]` needs a `kind`: "synthetic" or "file". A `label` names the data on an axis over all of `data`, and changes
+nothing else.
 """
 
 from typing import Annotated, Literal
 
-from pydantic import Field, Strict, model_validator
+from pydantic import AfterValidator, Field, Strict, model_validator
 
 from experiments.schema.numbers import Count, Model, Natural, NonNegative, Number, Positive, Text
 
@@ -89,10 +90,23 @@ class Outliers(Model):
     scale: Positive
 
 
+_LONGEST_LABEL = 40  # characters that fit beside a figure
+
+
+def _one_short_line(text: str) -> str:
+    if not text.strip() or len(text) > _LONGEST_LABEL or not text.isprintable() or "$" in text:
+        raise ValueError(f'should be 1 to {_LONGEST_LABEL} printable characters without "$", and not blank')
+    return text
+
+
+Label = Annotated[Text, AfterValidator(_one_short_line)]
+
+
 class SyntheticData(Model):
     """`samples = None` takes as many as the inputs offer (windows of a signal)."""
 
     kind: Literal["synthetic"]
+    label: Label | None = None
     samples: Count | None = None
     inputs: Inputs
     targets: Targets
@@ -111,6 +125,7 @@ class FileData(Model):
     """A .npz, .npy or .csv file; a relative path starts at the configuration's directory."""
 
     kind: Literal["file"]
+    label: Label | None = None
     path: Text
 
 
