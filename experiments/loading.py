@@ -42,6 +42,7 @@ def load(path: str | Path, overrides: Sequence[str] = (), axes: Sequence[str] = 
     values = dict(written)
     for text in overrides:
         key, value = _assignment("--set", text)
+        _refuse_hidden(key, values)
         _drop(values, key)
         _put(raw, key, value)
     by_hand = [_assignment("--axis", text) for text in axes]
@@ -56,6 +57,14 @@ def _drop(values: dict[str, Any], key: str) -> None:
     """What is set by hand replaces the axes over the same key, or inside it."""
     for other in [name for name in values if name == key or name.startswith(f"{key}.")]:
         del values[other]
+
+
+def _refuse_hidden(key: str, values: Mapping[str, Any]) -> None:
+    """A number set inside a table that an axis replaces as a whole would be lost in silence."""
+    for axis in values:
+        if key.startswith(f"{axis}."):
+            message = f"every value of the axis {axis} replaces all of it: write --axis {axis}=[...], or edit the file"
+            raise ConfigurationError("--set", [Fault(key, message)])
 
 
 def _refuse_twice(source: str, keys: Sequence[str]) -> None:

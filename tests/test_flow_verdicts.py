@@ -23,6 +23,17 @@ def test_filters_that_grow_like_a_power_of_time_are_diverged_with_their_exponent
     assert np.all(np.isnan(ravel(flow.limit)))
 
 
+def test_growth_that_is_still_settling_is_followed_until_its_exponent_stands():
+    # tap 0 unseen and noisy targets: along the valley the first taps grow like t^(1/4)
+    arch = lf.Architecture(6, (2, 2), (2, 1))
+    unseen, target = lf.data.MissingPatches((0,)), lf.data.Filter(jnp.array([1.0, 1.0, 1.0, 0.0]))
+    data = lf.data.synthesize(jax.random.key(1), arch, samples=16, inputs=unseen, targets=target, noise=0.1)
+    key = jax.random.fold_in(jax.random.key(0), 2)
+    flow = lf.gradient_flow(lf.EmpiricalRisk(arch, lf.losses.Square(), data), lf.initializers.gaussian(0.7)(key, arch))
+    assert flow.verdict == lf.Verdict.DIVERGED
+    np.testing.assert_allclose(flow.growth_rate, 1 / 4, rtol=0.02)
+
+
 @pytest.mark.parametrize("polish", [True, False])
 def test_a_target_on_the_boundary_of_the_attainable_filters_is_degenerate(polish):
     risk = filter_problem((2, 2), (1, 2, 1))  # the double root: Hessian singular

@@ -115,7 +115,7 @@ def _over_time(
         shown = [(one.label, [one], facets[0][1]) for one in facets[0][1]]
     else:
         shown = [(title, series, []) for title, series in facets]
-    columns = min(columns_for(len(shown)) if alone else 2, len(shown))
+    columns = columns_for(len(shown))
     height = {1: 3.3, 2: 2.9, 3: 2.2}[columns]
     figure, axes = canvas(-(-len(shown) // columns), columns, height, sharey=True, sharex=True)
     for panel, (title, series, context) in zip(axes, shown, strict=False):

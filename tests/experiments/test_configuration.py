@@ -183,6 +183,10 @@ def test_what_is_set_by_hand_replaces_axes_inside_of_it(tmp_path):
     assert load(file, [], ["initializer=[{kind='balanced', std=1.0}]"]).shape == (3, 1)
 
 
+def test_what_is_set_inside_of_a_table_that_an_axis_replaces_is_refused(tmp_path):
+    assert "every value of the axis loss" in faults(tmp_path, overrides=["loss.delta=0.3"])["loss.delta"]
+
+
 def test_networks_too_deep_to_compile_are_refused(tmp_path):
     found = faults(tmp_path, overrides=[f"network.kernel_sizes={[1] * 3000}"])
     assert "at most 256" in found["network.kernel_sizes"]
