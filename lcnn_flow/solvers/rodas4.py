@@ -4,17 +4,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from lcnn_flow.solvers.rosenbrock import AbstractRosenbrock, RosenbrockTableau
+from lcnn_flow.solvers.rosenbrock import AbstractRosenbrock, RosenbrockTableau, lower_triangle
 
 __all__ = ["Rodas4"]
-
-
-def _lower(*rows: tuple[float, ...]) -> np.ndarray:
-    """Strictly lower triangular matrix from its rows 2, 3, ..."""
-    matrix = np.zeros((len(rows) + 1, len(rows) + 1))
-    for i, row in enumerate(rows, start=1):
-        matrix[i, : len(row)] = row
-    return matrix
 
 
 _LAST = (1.221224509226641, 6.019134481288629, 12.53708332932087, -0.6878860361058950)
@@ -30,14 +22,14 @@ class Rodas4(AbstractRosenbrock):
 
     tableau: ClassVar[RosenbrockTableau] = RosenbrockTableau(
         gamma=0.25,
-        a=_lower(
+        a=lower_triangle(
             (1.544,),
             (0.9466785280815826, 0.2557011698983284),
             (3.314825187068521, 2.896124015972201, 0.9986419139977817),
             _LAST,
             (*_LAST, 1.0),
         ),
-        c=_lower(
+        c=lower_triangle(
             (-5.6688,),
             (-2.430093356833875, -0.2063599157091915),
             (-0.1073529058151375, -9.594562251023355, -20.47028614809616),

@@ -21,7 +21,7 @@ from jax.flatten_util import ravel_pytree
 
 from lcnn_flow.solvers.linear_algebra import StageSolver, dense_stage_solver
 
-__all__ = ["AbstractRosenbrock", "RosenbrockInterpolation", "RosenbrockTableau"]
+__all__ = ["AbstractRosenbrock", "RosenbrockInterpolation", "RosenbrockTableau", "lower_triangle"]
 
 
 class RosenbrockTableau(NamedTuple):
@@ -128,3 +128,11 @@ class AbstractRosenbrock(diffrax.AbstractAdaptiveSolver):
 def _mix(weights: Any, stages: jax.Array) -> jax.Array:
     """sum_j weights_j stages_j."""
     return jnp.sum(jnp.asarray(weights, stages.dtype)[:, None] * stages, axis=0)
+
+
+def lower_triangle(*rows: tuple[float, ...]) -> np.ndarray:
+    """Strictly lower triangular matrix from its rows 2, 3, ..."""
+    matrix = np.zeros((len(rows) + 1, len(rows) + 1))
+    for i, row in enumerate(rows, start=1):
+        matrix[i, : len(row)] = row
+    return matrix
