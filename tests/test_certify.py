@@ -64,6 +64,19 @@ def test_units_change_no_certificate(data, between):
         assert (found.status, found.hessian_index) == ("certified", point["hessian_index"])
 
 
+@pytest.mark.parametrize("between", [2.0**100, 2.0**-300, 2.0**500])
+@pytest.mark.parametrize("data", [2.0**-400, 1.0, 2.0**300])
+def test_extreme_units_overflow_nowhere_and_claim_nothing_that_is_not_so(between, data):
+    # both filters are known exactly, so the point is at distance 0; a radius of uniqueness must reach beyond it
+    target = np.convolve([1, 0.5], [0.5, -1])
+    risk = lf.EmpiricalRisk(
+        lf.Architecture(3, (2, 2)), lf.losses.Square(), lf.Dataset(data * np.eye(3), data * target[:, None])
+    )
+    found = lf.certify(risk, as_params([[between, 0.5 * between], [0.5 / between, -1 / between]]))
+    assert (found.status, found.hessian_index) == ("certified", 0)
+    assert found.uniqueness_radius == 0 or found.uniqueness_radius > found.existence_radius
+
+
 def test_a_certificate_takes_under_a_second_for_20_parameters_and_100_rows():
     arch = lf.Architecture(26, (5, 5, 5, 5))
     planted, inputs = random_params(1, arch), np.random.default_rng(0).normal(size=(10, 26))
@@ -230,6 +243,7 @@ def test_flows_from_inside_the_trapping_ball_end_at_the_certified_point():
         (filter_problem((2, 2, 2), (1, 3, 3, 1)), [[0, 0], [0, 0], [1, 0]], "degenerate", "2 filters vanish"),
         (filter_problem((2, 2), (1, 3, 1)), [[1, 2], [3, 1]], "inconclusive", "no critical point near"),
         (filter_problem((2, 2), (1, 3, 1)), [[np.nan, 2], [3, 1]], "inconclusive", "not finite"),
+        (filter_problem((2, 2), (1, 3, 1)), [[np.inf, 2], [3, 1]], "inconclusive", "not finite"),
     ],
 )
 def test_what_is_no_regular_critical_point_is_refused_with_the_reason(risk, filters, status, reason):
@@ -256,6 +270,8 @@ def test_channels_custom_losses_batches_and_wrong_shapes_are_named():
     custom = lf.EmpiricalRisk(plain, lf.losses.Custom(jnp.square), random_data(plain))
     with pytest.raises(lf.RiskError, match="custom"):
         lf.certify(custom, random_params(0, plain))
+    found = lf.certify(random_problem(plain, lf.losses.Square()), random_params(0, plain), balancedness=[np.nan])
+    assert found.reason == "the balancedness is not finite"
     with pytest.raises(lf.ArchitectureError, match="balancedness"):
         lf.certify(random_problem(plain, lf.losses.Square()), random_params(0, plain), balancedness=[0.0, 1.0])
 

@@ -172,6 +172,10 @@ def test_leading_axes_of_a_batch_are_kept_and_agree_with_single_points():
     assert single.kind == found.kind[1, 1]
     assert single.hessian_eigenvalues.shape == (3,)
     np.testing.assert_allclose(single.risk, found.risk[1, 1], rtol=1e-14)
+    broken = lf.classify(risk, tuple(w.at[1].set(bad) for w, bad in zip(batch, (jnp.nan, jnp.inf), strict=True)))
+    assert list(broken.kind) == [found.kind[0, 0], "not_critical", *found.kind[1]]
+    with pytest.raises(lf.ArchitectureError, match="no point"):
+        lf.classify(risk, tuple(w[:0] for w in batch))
     with pytest.raises(lf.ArchitectureError, match="needs"):
         lf.classify(risk, (batch[0], batch[1][0]))
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from flint import arb, arb_mat
 
-__all__ = ["above", "below", "exact_matrix", "middle", "row_sum_norm", "signature", "square"]
+__all__ = ["above", "below", "exact_matrix", "magnitude", "middle", "row_sum_norm", "signature", "square"]
 
 
 def above(x: arb) -> float:
@@ -17,6 +17,14 @@ def above(x: arb) -> float:
 def below(x: arb) -> float:
     """A float not above any value of the ball; minus infinity where the ball is not finite."""
     return math.nextafter(float(x.lower()), -math.inf) if x.is_finite() else -math.inf
+
+
+def magnitude(x: arb) -> int:
+    """e with 2^(e-1) <= |middle of x| < 2^e; 0 for a middle of 0 and for what is not finite."""
+    if not x.is_finite() or x.mid() == 0:
+        return 0
+    mantissa, exponent = x.mid().man_exp()
+    return int(exponent) + int(abs(mantissa)).bit_length()
 
 
 def square(x: arb) -> arb:

@@ -51,7 +51,7 @@ class Certificate:
     existence_radius: float = math.nan
     """A critical point with exactly this balancedness lies within this distance of the given filters."""
     uniqueness_radius: float = math.nan
-    """No other one with this balancedness lies within this distance of the given filters."""
+    """No other one with this balancedness lies within this distance of the given filters; 0 if nothing was shown."""
     hessian_index: int = -1
     """Its number of negative Hessian eigenvalues; all others across the symmetries are positive. -1: not certified."""
     trapping_radius: float = math.nan
@@ -62,8 +62,9 @@ class Certificate:
         if self.status != "certified":
             return f"{self.status}: {self.reason}"
         words = f"certified: a critical point of index {self.hessian_index} within {self.existence_radius:.1e}"
-        words += f", no other of this balancedness within {self.uniqueness_radius:.1e}"
-        if self.hessian_index == 0:
+        if self.uniqueness_radius > 0:
+            words += f", no other of this balancedness within {self.uniqueness_radius:.1e}"
+        if self.trapping_radius > 0:
             words += f", flows of this balancedness that come within {self.trapping_radius:.1e} converge to it"
         return words
 
@@ -71,7 +72,8 @@ class Certificate:
 def certify(risk: EmpiricalRisk, params: Params, balancedness: Sequence[float] | None = None) -> Certificate:
     """Tries to prove that a non-degenerate critical point lies at `params`; host side, concrete values only.
 
-    Data, loss parameters and filters are taken as the exact values of their floats; everything is computed in ball
+    Data, loss parameters and filters are taken as the exact values of their floats (those of the risk: float32 values
+    where JAX was told to use no float64); everything is computed in ball
     arithmetic with 128 bits. Single channel, one or two dimensions, any strides, the five named losses.
 
     Args:
@@ -102,6 +104,8 @@ def certify_plain(
     """`certify` for plain arrays of the host: for worker processes, which compile nothing."""
     if not all(np.all(np.isfinite(w)) for w in filters):
         return Certificate("inconclusive", "the filters are not finite")
+    if balancedness is not None and not np.all(np.isfinite(balancedness)):
+        return Certificate("inconclusive", "the balancedness is not finite")
     zero = sum(not np.any(w) for w in filters)
     if zero >= 2:
         return Certificate("degenerate", f"{zero} filters vanish: the symmetry directions are dependent there")
@@ -138,10 +142,10 @@ def _krawczyk(system: LeafSystem) -> Certificate:
         return _failure(first, guide.flatness)
     if system.filters_vanishing(box) > 1:
         return Certificate("inconclusive", "two filters may vanish within the radius of existence")
-    moved = system.distance(centre)
-    existence = above(moved + arb(system.diameter(above(arb(error) / (1 - contraction)))))
-    widest = _widest(lambda r: signature(system.derivative(system.cube(centre, r)), axes) is not None)
-    regular = arb(system.length(widest)) - moved
+    moved, reach = system.distance(centre), system.diameter(above(arb(error) / (1 - contraction)))
+    existence = above(moved + reach)
+    widest = system.length(_widest(lambda r: signature(system.derivative(system.cube(centre, r)), axes) is not None))
+    regular = widest - moved if reach < widest else arb(0)  # without the point in it a regular cube shows nothing
     return Certificate(
         "certified",
         "",
@@ -155,7 +159,7 @@ def _krawczyk(system: LeafSystem) -> Certificate:
 
 def _precondition(matrix: np.ndarray) -> _Preconditioner | Certificate:
     if not np.all(np.isfinite(matrix)):
-        return Certificate("inconclusive", "rho'' is not bounded near these residuals: l_p with p < 2 at 0")
+        return Certificate("inconclusive", "the Hessian is not bounded here: rho'' of l_p with p < 2 is infinite at 0")
     eigenvalues, axes = np.linalg.eigh(matrix)
     sizes = np.abs(eigenvalues)
     if not np.all(sizes > 1e-3 * np.finfo(float).eps * np.max(sizes)):

@@ -94,6 +94,9 @@ def classify(risk: EmpiricalRisk, params: Params) -> CriticalPoint:
     where Newton's method does not contract to a regular point, below the root of the relative gradient; singular values
     of dv/dw count as zero below eps^(1/2).
 
+    Sizes are meant to be ordinary: products of the squares of filters and data should stay within 1e-150 to 1e150.
+    Points that are not finite are "not_critical".
+
     With zero filters the same is done with what is left of the symmetry directions. At w = 0 with three or more layers
     the Hessian vanishes: degenerate.
 
@@ -105,6 +108,8 @@ def classify(risk: EmpiricalRisk, params: Params) -> CriticalPoint:
         ArchitectureError: shapes of params do not fit.
     """
     leading = _leading_axes(risk, params)
+    if 0 in leading:
+        raise ArchitectureError(f"params have leading axes {leading}: there is no point to classify")
     flat = jnp.concatenate([jnp.reshape(w, (math.prod(leading), -1)) for w in params], axis=1)
     measured = jax.tree.map(np.asarray, _measure(risk, flat))
     words = np.asarray([KINDS[kind] for kind in Kind])[measured.pop("kind")]
@@ -136,7 +141,8 @@ def _measure(risk: EmpiricalRisk, vectors: Float[Array, "b n"]) -> dict[str, Arr
         params = unravel(risk.arch, vector)
         gradient, scales = risk.gradient(vector), risk.layer_scales(vector)
         parts = layer_norms(risk.arch, gradient)
-        relative = jnp.max(jnp.where(parts > 0, parts / jnp.where(scales > 0, scales, 1), 0))
+        relative = jnp.max(jnp.where(parts == 0, 0, parts / jnp.where(scales == 0, 1, scales)))  # NaN stays NaN
+        relative = jnp.where(jnp.all(jnp.isfinite(scales)), relative, jnp.nan)
         result = polish(risk, vector, conserved(risk.arch, vector))
         regular = result.converged
         point = jnp.where(regular, result.vector, vector)

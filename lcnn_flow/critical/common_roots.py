@@ -35,7 +35,8 @@ def common_root_gap(arch: Architecture, vector: Float[Array, " n"]) -> Float[Arr
         spacing = strides[j] // strides[i]  # in u = z^{S_i}: S_i divides S_j
         matrix = _sylvester(_unit(filters[i]), _spread(_unit(filters[j]), spacing))
         gaps.append(jnp.linalg.svd(matrix, compute_uv=False)[-1] if matrix.size else jnp.ones((), vector.dtype))
-    return jnp.min(jnp.stack(gaps))
+    vanishes = jnp.any(jnp.stack([jnp.all(w == 0) for w in filters]))
+    return jnp.where(vanishes, 0, jnp.min(jnp.stack(gaps)))
 
 
 def _sylvester(p: Array, q: Array) -> Array:

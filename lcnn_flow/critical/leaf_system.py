@@ -17,7 +17,7 @@ import numpy as np
 from flint import arb, arb_mat
 
 from lcnn_flow.critical.ball_risk import BallRisk, PlainRisk
-from lcnn_flow.critical.balls import above, middle, row_sum_norm, square
+from lcnn_flow.critical.balls import magnitude, row_sum_norm, square
 
 __all__ = ["LeafSystem"]
 
@@ -32,9 +32,8 @@ class LeafSystem:
     """
 
     def __init__(self, risk: PlainRisk, filters: Sequence[np.ndarray], balancedness: Sequence[float] | None) -> None:
-        norms = [float(np.linalg.norm(w)) for w in filters]
-        largest = max(norms)
-        self._units = [math.frexp(norm or largest or 1.0)[1] for norm in norms]
+        sizes = [float(np.max(np.abs(w))) for w in filters]
+        self._units = [math.frexp(size or max(sizes) or 1.0)[1] for size in sizes]
         self._balls = BallRisk(risk, self._units)
         layers = zip(filters, self._units, strict=True)
         self.given = [arb(float(x)) * arb(2) ** -e for w, e in layers for x in np.ravel(w)]
@@ -42,20 +41,18 @@ class LeafSystem:
         self.balance = self._balancedness(self.given)
         if balancedness is not None:
             self.balance = [arb(float(c)) for c in balancedness]
-        stiffness = float(np.linalg.norm(middle(arb_mat(self._balls.hessian(self.given)))))
-        self._factors = [self._factor(stiffness, layer) for layer in range(len(self.balance))]
-
-    def _factor(self, stiffness: float, layer: int) -> arb:
-        """mu_l: a power of two that makes the pull to the leaf about as stiff as the risk."""
-        slope = math.sqrt(sum(float(x.mid()) ** 2 for x in self._slope(self.given, layer)))
-        return arb(2) ** (math.frexp(stiffness / slope**2)[1] if 0 < stiffness < math.inf else 0)
+        hessian = _largest(arb_mat(self._balls.hessian(self.given)))
+        slopes = [max(magnitude(x) for x in self._slope(self.given, layer)) for layer in range(len(self.balance))]
+        # mu_l: the pull to the leaf about as stiff as the risk; and all of F in a unit that makes F' of order 1
+        self._factors = [arb(2) ** (hessian - 2 * slope) for slope in slopes]
+        self._scale = arb(2) ** -hessian
 
     def value(self, vector: list[arb]) -> arb_mat:
         """F, (n, 1)."""
         total = self._balls.gradient(vector)
         for layer, offset in enumerate(self._offsets(vector)):
             total += arb_mat([[self._factors[layer] * offset * x] for x in self._slope(vector, layer)])
-        return total
+        return self._scale * total
 
     def derivative(self, vector: list[arb]) -> arb_mat:
         """F', (n, n)."""
@@ -66,7 +63,7 @@ class LeafSystem:
             total += self._factors[layer] * (column * column.transpose())
             for i, sign in enumerate(self._slope(ones, layer)):
                 total[i, i] += self._factors[layer] * offset * sign
-        return total
+        return self._scale * total
 
     def newton(self, centre: list[arb], inverse: arb_mat) -> tuple[list[arb], float]:
         """One step x - Y F(x) from an exact point to an exact point, and an upper bound of its maximum norm."""
@@ -85,17 +82,17 @@ class LeafSystem:
         """The cube of half width `self.length(radius)` in units of filters, which holds the ball of that radius."""
         least = min(self._units)
         sizes = zip(self._units, self._balls.sizes, strict=True)
-        radii = [math.ldexp(radius, least - e) for e, size in sizes for _ in range(size)]
+        radii = [arb(radius) * arb(2) ** (least - e) for e, size in sizes for _ in range(size)]
         return [x + arb(0, r) for x, r in zip(centre, radii, strict=True)]
 
-    def length(self, radius: float) -> float:
+    def length(self, radius: float) -> arb:
         """`radius`, in the smallest of the units 2^e, in units of filters; exact."""
-        return math.ldexp(radius, min(self._units))
+        return arb(radius) * arb(2) ** min(self._units)
 
-    def diameter(self, radius: float) -> float:
-        """Upper bound of the Euclidean distance from the centre of `box(radius)` to its corners, in filter units."""
+    def diameter(self, radius: float) -> arb:
+        """Euclidean distance from the centre of `box(radius)` to its corners, in units of filters."""
         sizes = zip(self._units, self._balls.sizes, strict=True)
-        return above(arb(radius) * sum((size * arb(4) ** e for e, size in sizes), arb(0)).sqrt())
+        return arb(radius) * sum((size * arb(4) ** e for e, size in sizes), arb(0)).sqrt()
 
     def distance(self, vector: list[arb]) -> arb:
         """Euclidean distance from the given filters, in units of filters."""
@@ -119,3 +116,8 @@ class LeafSystem:
             sign = {layer: 1, layer + 1: -1}.get(m, 0)
             parts += [sign * x * arb(4) ** self._units[m] for x in w]
         return parts
+
+
+def _largest(matrix: arb_mat) -> int:
+    """Magnitude of the largest entry."""
+    return max((magnitude(x) for x in matrix.entries() if x.mid() != 0), default=0)
