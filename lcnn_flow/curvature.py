@@ -13,8 +13,8 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from lcnn_flow.invariants import layer_units, symmetry_basis
-from lcnn_flow.network import end_to_end_filter, layer_norms, unravel
-from lcnn_flow.risk import EmpiricalRisk
+from lcnn_flow.network import layer_norms, unravel
+from lcnn_flow.risk import EmpiricalRisk, filter_rows
 
 __all__ = ["Curvature", "curvature", "growth_rate", "satisfies_local_pl", "spectrum"]
 
@@ -97,18 +97,16 @@ def satisfies_local_pl(risk: EmpiricalRisk, vector: Float[Array, " n"], zero: An
     form = risk.filter_risk
     if form is None:
         return jnp.asarray(False)
-    params = unravel(risk.arch, vector)
-    rows = 1 if risk.arch.channels is None else risk.arch.channels[-1]
     fine = jnp.finfo(vector.dtype).eps ** (2 / 3)
     zero = fine if zero is None else zero
-    V = end_to_end_filter(risk.arch, params).reshape(rows, -1)
+    V = filter_rows(risk.arch, unravel(risk.arch, vector))
     eigenvalues, axes = jnp.linalg.eigh(form.hessian(V))
-    floor = zero * jnp.maximum(jnp.max(jnp.abs(eigenvalues)), risk.steepness(vector))
+    floor = zero * jnp.maximum(jnp.max(jnp.abs(eigenvalues)), form.steepness(V))
     seen, convex = eigenvalues > floor, jnp.all(eigenvalues > -floor)
     data = jnp.linalg.eigvalsh(form.moments)
     whole = jnp.all(jnp.sum(seen, axis=1) == jnp.sum(data > fine * jnp.max(jnp.abs(data))))
     jacobian = risk.filter_jacobian(vector) * layer_units(risk, vector)[None, :]
-    jacobian = jacobian.reshape(rows, -1, vector.size)
+    jacobian = jacobian.reshape(len(V), -1, vector.size)
     moves = jnp.einsum("cqp,cqn->cpn", axes, jacobian, precision=lax.Precision.HIGHEST).reshape(-1, vector.size)
     seen = seen.reshape(-1)
     moves = jnp.where(seen[:, None], moves, 0)

@@ -20,7 +20,7 @@ from lcnn_flow.filter_risk import PatchForm, QuadraticForm
 from lcnn_flow.losses import Square
 from lcnn_flow.network import Params, apply, end_to_end_filter, layer_norms, patches, ravel, unravel
 
-__all__ = ["EmpiricalRisk"]
+__all__ = ["EmpiricalRisk", "filter_rows", "to_patches"]
 
 Form = Literal["auto", "reduced", "patches", "layers"]
 
@@ -60,19 +60,23 @@ class EmpiricalRisk:
         if form == "auto":
             form = "reduced" if isinstance(loss, Square) and rows > columns else "patches"
         self.form = form
-        self.filter_risk = None if form == "layers" else _reduce(arch, loss, data, form)
+        self.filter_risk: PatchForm | QuadraticForm | None = None
+        if form != "layers":
+            rows = to_patches(arch, loss, data)
+            quadratic = form == "reduced"
+            self.filter_risk = QuadraticForm(rows.patches, rows.targets, rows.weights) if quadratic else rows
 
     def __call__(self, params: Params) -> Float[Array, ""]:
         """L(w)."""
         if self.filter_risk is None:
             return _layerwise(self, params)
-        return self.filter_risk.value(_filter_rows(self.arch, params))
+        return self.filter_risk.value(filter_rows(self.arch, params))
 
     def gradient(self, vector: Float[Array, " n"]) -> Float[Array, " n"]:
         """grad L at the raveled filters `vector`, raveled (see `network.ravel`)."""
         if self.filter_risk is None:
             return ravel(jax.grad(self)(unravel(self.arch, vector)))
-        V, pull_back = jax.vjp(lambda x: _filter_rows(self.arch, unravel(self.arch, x)), vector)
+        V, pull_back = jax.vjp(lambda x: filter_rows(self.arch, unravel(self.arch, x)), vector)
         return pull_back(self.filter_risk.gradient(V))[0]
 
     def hessian(self, vector: Float[Array, " n"]) -> Float[Array, "n n"]:
@@ -81,7 +85,7 @@ class EmpiricalRisk:
             return jax.hessian(lambda x: self(unravel(self.arch, x)))(vector)
 
         def rows(x):
-            return _filter_rows(self.arch, unravel(self.arch, x))
+            return filter_rows(self.arch, unravel(self.arch, x))
 
         V = rows(vector)
         slope = self.filter_risk.gradient(V)
@@ -112,12 +116,12 @@ class EmpiricalRisk:
         norms = list(layer_norms(self.arch, vector))
         one = jnp.ones((), vector.dtype)
         others = [math.prod(norms[:i] + norms[i + 1 :], start=one) for i in range(len(norms))]
-        slope = form.slope(_filter_rows(self.arch, unravel(self.arch, vector)))
+        slope = form.slope(filter_rows(self.arch, unravel(self.arch, vector)))
         return jnp.stack(others) * form.patch_size * slope
 
     def steepness(self, vector: Float[Array, " n"]) -> Float[Array, ""]:
         """Size of the second derivative in the end-to-end filter if nothing cancelled in the residuals: its trace."""
-        return self.patch_form().steepness(_filter_rows(self.arch, unravel(self.arch, vector)))
+        return self.patch_form().steepness(filter_rows(self.arch, unravel(self.arch, vector)))
 
     def filter_scale(self) -> Float[Array, ""]:
         """Size of a filter that fits the targets: (rms target / rms patch)^(1/N); 0 for zero targets."""
@@ -146,7 +150,7 @@ class EmpiricalRisk:
         """The risk as a function of the end-to-end filter; for `form="layers"` reduced on the spot."""
         if self.filter_risk is not None:
             return self.filter_risk
-        return _reduce(self.arch, self.loss, self.data, "patches")
+        return to_patches(self.arch, self.loss, self.data)
 
 
 _FILTER_RISK_RANKS = {
@@ -178,7 +182,7 @@ def _columns(function: Any, x: Array) -> Array:
     return jax.vmap(push_forward, out_axes=-1)(jnp.eye(x.size, dtype=x.dtype))
 
 
-def _filter_rows(arch: Architecture, params: Params) -> Array:
+def filter_rows(arch: Architecture, params: Params) -> Array:
     """End-to-end filter as (c, q): one row an output channel."""
     v = end_to_end_filter(arch, params)
     return v.reshape(1 if arch.channels is None else arch.channels[-1], -1)
@@ -192,16 +196,14 @@ def _sample_weights(data: Dataset) -> Array:
     return data.weights / jnp.sum(data.weights)
 
 
-def _reduce(arch: Architecture, loss: Any, data: Dataset, form: Form) -> PatchForm | QuadraticForm:
+def to_patches(arch: Architecture, loss: Any, data: Dataset) -> PatchForm:
+    """The risk as a function of the end-to-end filter, by the patch matrix."""
     windows = patches(arch, data.inputs)
     count, outputs, width = windows.shape
     targets = data.targets.reshape(count, -1, outputs)  # samples, output channels, positions
     targets = jnp.swapaxes(targets, 1, 2).reshape(count * outputs, -1)
     weights = jnp.repeat(_sample_weights(data), outputs)
-    rows = windows.reshape(count * outputs, width)
-    if form == "reduced":
-        return QuadraticForm(rows, targets, weights)
-    return PatchForm(loss, rows, targets, weights)
+    return PatchForm(loss, windows.reshape(count * outputs, width), targets, weights)
 
 
 def _layerwise(risk: EmpiricalRisk, params: Params) -> Array:

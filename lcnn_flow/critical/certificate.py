@@ -125,19 +125,19 @@ class _Preconditioner:
 
 
 def _krawczyk(system: LeafSystem) -> Certificate:
-    centre, first, error, guide = system.given, math.inf, math.inf, None
-    for again in (False, True):  # again where Newton's method ended: F' may have changed on the way
-        guide = _precondition(middle(system.derivative(centre)))
-        if isinstance(guide, Certificate):
-            return guide
-        centre, length, error = _refine(system, centre, guide.inverse)
-        first = first if again else length
-    assert guide is not None
-    start = max(2 * error, _NARROWEST)
-    inverse, axes = guide.inverse, guide.axes
+    guide = _precondition(middle(system.derivative(system.given)))
+    if isinstance(guide, Certificate):
+        return guide
+    centre, first, _ = _refine(system, system.given, guide.inverse)
+    guide = _precondition(middle(system.derivative(centre)))  # again: F' may have changed on the way
+    if isinstance(guide, Certificate):
+        return guide
+    centre, _, error = _refine(system, centre, guide.inverse)
+    start, axes = max(2 * error, _NARROWEST), guide.axes
     box = system.box(centre, start)
-    contraction = arb(_contraction(inverse, system.derivative(box)))
-    index = signature(system.derivative(box), axes)
+    derivative = system.derivative(box)
+    contraction = arb(_contraction(guide.inverse, derivative))
+    index = signature(derivative, axes)
     if index is None or not error < below(arb(start) * (1 - contraction)):
         return _failure(first, guide.flatness)
     if system.filters_vanishing(box) > 1:

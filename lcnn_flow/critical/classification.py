@@ -21,11 +21,11 @@ from lcnn_flow.critical.optimum import least_filter_risk
 from lcnn_flow.curvature import curvature, satisfies_local_pl, spectrum
 from lcnn_flow.errors import ArchitectureError
 from lcnn_flow.invariants import conserved, layer_units
-from lcnn_flow.network import Params, end_to_end_filter, layer_norms, unravel
+from lcnn_flow.network import Params, layer_norms, unravel
 from lcnn_flow.polish import polish
-from lcnn_flow.risk import EmpiricalRisk
+from lcnn_flow.risk import EmpiricalRisk, filter_rows
 
-__all__ = ["KINDS", "CriticalPoint", "Kind", "classify"]
+__all__ = ["CriticalPoint", "Kind", "classify"]
 
 
 _BLOCK = 256
@@ -40,9 +40,10 @@ class Kind(IntEnum):
     DEGENERATE = 2
     NOT_CRITICAL = 3
 
-
-KINDS = {kind: kind.name.lower() for kind in Kind}
-"""The word for every kind: "minimum", "strict_saddle", "degenerate", "not_critical"."""
+    @property
+    def word(self) -> str:
+        """ "minimum", "strict_saddle", "degenerate" or "not_critical"."""
+        return self.name.lower()
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def classify(risk: EmpiricalRisk, params: Params) -> CriticalPoint:
         raise ArchitectureError(f"params have leading axes {leading}: there is no point to classify")
     flat = jnp.concatenate([jnp.reshape(w, (math.prod(leading), -1)) for w in params], axis=1)
     measured = jax.tree.map(np.asarray, _measure(risk, flat))
-    words = np.asarray([KINDS[kind] for kind in Kind])[measured.pop("kind")]
+    words = np.asarray([kind.word for kind in Kind])[measured.pop("kind")]
     fields = {name: array.reshape(leading + array.shape[1:]) for name, array in measured.items()}
     if leading:
         return CriticalPoint(kind=words.reshape(leading), **fields)
@@ -134,8 +135,7 @@ def _leading_axes(risk: EmpiricalRisk, params: Params) -> tuple[int, ...]:
 @eqx.filter_jit
 def _measure(risk: EmpiricalRisk, vectors: Float[Array, "b n"]) -> dict[str, Array]:
     form = risk.patch_form()
-    rows = 1 if risk.arch.channels is None else risk.arch.channels[-1]
-    best = least_filter_risk(risk.loss, form, rows)
+    best = least_filter_risk(risk.loss, form)
 
     def one(vector: Array) -> dict[str, Array]:
         params = unravel(risk.arch, vector)
@@ -150,7 +150,6 @@ def _measure(risk: EmpiricalRisk, vectors: Float[Array, "b n"]) -> dict[str, Arr
         zero = jnp.where(regular, fine, jnp.maximum(fine, jnp.sqrt(relative)))
         bend = curvature(risk, point, zero, ~regular)
         flat = (bend.index == 0) & (bend.nullity > 0)
-        v = end_to_end_filter(risk.arch, params).reshape(rows, -1)
         return {
             "kind": _kind(relative, bend.index, flat & ~satisfies_local_pl(risk, point, zero)),
             "risk": risk(params),
@@ -161,7 +160,7 @@ def _measure(risk: EmpiricalRisk, vectors: Float[Array, "b n"]) -> dict[str, Arr
             "hessian_eigenvalues": spectrum(risk, point),
             "jacobian_rank": _jacobian_rank(risk, vector),
             "common_root_gap": common_root_gap(risk.arch, vector),
-            "optimality_gap": best.gap(form, v),
+            "optimality_gap": best.gap(form, filter_rows(risk.arch, params)),
         }
 
     if len(vectors) <= _BLOCK:

@@ -48,9 +48,8 @@ class _State(NamedTuple):
     going: Bool[Array, ""]
 
 
-def least_filter_risk(loss: Any, form: PatchForm | QuadraticForm, rows: int) -> Optimum:
-    """min over V of l(V), V of shape (rows, q); under jit. Not found where the loss is not known to be convex."""
-    start = jnp.zeros((rows, form.moments.shape[0]), form.moments.dtype)
+def least_filter_risk(loss: Any, form: PatchForm | QuadraticForm) -> Optimum:
+    """min over V of l(V); under jit. Not found where the loss is not known to be convex."""
     yes = jnp.asarray(True)
     if isinstance(form, QuadraticForm):
         matrix, image = form.factor, form.image
@@ -58,11 +57,11 @@ def least_filter_risk(loss: Any, form: PatchForm | QuadraticForm, rows: int) -> 
         root = jnp.sqrt(form.weights)[:, None]
         matrix, image = root * form.patches, root * form.targets
     if isinstance(loss, Square):
-        rounding = float(jnp.finfo(start.dtype).eps) * max(matrix.shape)
+        rounding = float(jnp.finfo(matrix.dtype).eps) * max(matrix.shape)
         solution = jnp.linalg.lstsq(matrix, image, rcond=rounding)[0].T
         return Optimum(solution, form.value(solution), yes, yes, matrix)
     convex = _is_convex(loss)
-    V, risk, found = _newton(form, start)
+    V, risk, found = _newton(form, jnp.zeros((image.shape[1], matrix.shape[1]), matrix.dtype))
     return Optimum(V, risk, found & convex, ~yes, matrix)
 
 

@@ -17,8 +17,8 @@ from lcnn_flow._pytree import as_float_array
 from lcnn_flow.architecture import Architecture
 from lcnn_flow.errors import RiskError
 from lcnn_flow.losses import GeneralizedHuber, LogCosh, Loss, Lp, PseudoHuber, Square
-from lcnn_flow.network import Params, layer_norms, patches, ravel
-from lcnn_flow.risk import EmpiricalRisk
+from lcnn_flow.network import Params, layer_norms, ravel
+from lcnn_flow.risk import EmpiricalRisk, to_patches
 
 __all__ = ["mahler_constant", "norm_bound", "residual_bound"]
 
@@ -54,18 +54,15 @@ def norm_bound(risk: EmpiricalRisk, params: Params, smallest: Any = None) -> Flo
             "norm_bound needs a single channel: with channels, filters may grow along channels that cancel in the "
             "end-to-end filter, so that it bounds no product of norms; write Architecture(..., channels=None)"
         )
-    windows = patches(arch, risk.data.inputs)
-    rows = windows.reshape(-1, windows.shape[-1])
-    weights = jnp.repeat(_normalised_weights(risk), windows.shape[1])
-    root = jnp.sqrt(weights)
-    targets = jnp.linalg.norm(root * risk.data.targets.reshape(-1))
+    form = to_patches(arch, risk.loss, risk.data)
+    weights = form.weights
     residuals = residual_bound(risk.loss, risk(params), weights)
-    stretch = _smallest_singular_value(root[:, None] * rows)
+    stretch = _smallest_singular_value(jnp.sqrt(weights)[:, None] * form.patches)
     if smallest is not None:
         least_root = jnp.sqrt(jnp.min(jnp.where(weights > 0, weights, jnp.inf)))
         stretch = jnp.maximum(stretch, least_root * jnp.asarray(smallest, stretch.dtype))
     known = stretch > 0
-    radius = (targets + residuals) / jnp.where(known, stretch, 1)
+    radius = (form.target_size + residuals) / jnp.where(known, stretch, 1)
     squares = layer_norms(arch, ravel(params)) ** 2
     excess = squares - jnp.min(squares)
     bound = jnp.sqrt(_balanced_root(excess, mahler_constant(arch) * radius) + excess)
@@ -80,12 +77,6 @@ def mahler_constant(arch: Architecture) -> float:
     binom(2 d, d), M is multiplicative and does not see strides, and M(p) <= |p|.
     """
     return math.prod(math.sqrt(math.comb(2 * (k - 1), k - 1)) for kernel in arch.kernel_sizes for k in kernel)
-
-
-def _normalised_weights(risk: EmpiricalRisk) -> Array:
-    data = risk.data
-    weights = jnp.ones((data.inputs.shape[0],), data.inputs.dtype) if data.weights is None else data.weights
-    return weights / jnp.sum(weights)
 
 
 def residual_bound(loss: Loss, value: Array, weights: Array) -> Array:
