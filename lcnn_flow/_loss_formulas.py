@@ -25,12 +25,15 @@ __all__ = [
 ]
 
 
-def _elementwise(formula: Callable[..., Array], slope: Callable[..., Array]) -> Callable[..., Array]:
+def _elementwise(
+    formula: Callable[..., Array], slope: Callable[..., Array], twin: Callable[..., Array] | None = None
+) -> Callable[..., Array]:
     """`formula(r, *parameters)` whose derivative in r is `slope`, and in the parameters that of the formula.
 
-    Symbolic zeros keep the tangents of constant parameters out of the program.
+    Symbolic zeros keep the tangents of constant parameters out of the program. `twin` is an equal formula, where
+    the one that evaluates fastest has parameter derivatives that cancel.
     """
-    function = jax.custom_jvp(formula)
+    function, twin = jax.custom_jvp(formula), twin or formula
 
     @partial(function.defjvp, symbolic_zeros=True)
     def _jvp(primals, tangents):
@@ -44,7 +47,7 @@ def _elementwise(formula: Callable[..., Array], slope: Callable[..., Array]) -> 
                 arguments = list(primals)
                 for i, parameter in zip(moving, parameters, strict=True):
                     arguments[i] = parameter
-                return formula(*arguments)
+                return twin(*arguments)
 
             tangent = jax.jvp(of_moving, tuple(primals[i] for i in moving), tuple(tangents[i] for i in moving))[1]
             total = tangent if total is None else total + tangent
@@ -84,19 +87,30 @@ def lp_formulas(p: float) -> tuple[Callable[..., Array], ...]:
     return _elementwise(value, slope), slope, second
 
 
+def _ratio(r: Array, delta: Array) -> Array:
+    """r/delta, held where its square is representable: past that rho' and rho'' no longer change with it."""
+    q = r / delta
+    most = float(jnp.finfo(q.dtype).max) ** 0.45
+    return jnp.clip(q, -most, most)
+
+
 def _root(r: Array, delta: Array) -> Array:
     """sqrt(1 + (r/delta)^2) without overflow of the square, smooth at 0."""
-    q = r / delta
-    large, small = jnp.maximum(jnp.abs(q), 1.0), jnp.clip(q, -1.0, 1.0)
-    return large * jnp.sqrt(1.0 + (small / large) ** 2)
+    return jnp.maximum(jnp.sqrt(1.0 + _ratio(r, delta) ** 2), jnp.abs(r / delta))
 
 
 def pseudo_huber_second(r: Array, delta: Array) -> Array:
-    inverse = 1.0 / _root(r, delta)
+    q = _ratio(r, delta)
+    inverse = 1.0 / jnp.sqrt(1.0 + q * q)
     return inverse * inverse * inverse
 
 
 def _pseudo_huber_first_formula(r: Array, delta: Array) -> Array:
+    q = _ratio(r, delta)
+    return delta * (q / jnp.sqrt(1.0 + q * q))
+
+
+def _pseudo_huber_first_twin(r: Array, delta: Array) -> Array:
     return r / _root(r, delta)
 
 
@@ -104,7 +118,7 @@ def _pseudo_huber_formula(r: Array, delta: Array) -> Array:
     return r * (r / (1.0 + _root(r, delta)))
 
 
-pseudo_huber_first = _elementwise(_pseudo_huber_first_formula, pseudo_huber_second)
+pseudo_huber_first = _elementwise(_pseudo_huber_first_formula, pseudo_huber_second, _pseudo_huber_first_twin)
 pseudo_huber = _elementwise(_pseudo_huber_formula, pseudo_huber_first)
 
 
