@@ -12,9 +12,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from lcnn_flow.chain_rule import filter_rows
 from lcnn_flow.invariants import layer_units, symmetry_basis
 from lcnn_flow.network import layer_norms, unravel
-from lcnn_flow.risk import EmpiricalRisk, filter_rows
+from lcnn_flow.risk import EmpiricalRisk
 
 __all__ = ["Curvature", "curvature", "growth_rate", "satisfies_local_pl", "spectrum"]
 

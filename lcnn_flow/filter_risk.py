@@ -5,13 +5,16 @@ the end-to-end filter v meets: the residuals are r = P v - y, so the risk is L =
 `PatchForm` keeps P. For the square loss QR of [P, y] reduces the data to q numbers a row: `QuadraticForm`, whose
 cost is independent of the number of samples.
 
-Shapes: V is (c, q), one row an output channel (c = 1 without channels), q = c_0 prod k_v.
+Shapes: V is (c, q), one row an output channel (c = 1 without channels), q = c_0 prod k_v; V may carry trailing axes,
+(c, q, ...), for many filters at once, and results then carry them too.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -20,6 +23,8 @@ from lcnn_flow._pytree import pytree
 __all__ = ["PatchForm", "QuadraticForm"]
 
 _HIGHEST = lax.Precision.HIGHEST
+
+Curvature = Callable[[Float[Array, "c q n ..."]], Float[Array, "c q n ..."]]
 
 
 @pytree(leaves=("loss", "patches", "targets", "weights", "patch_size"))
@@ -50,35 +55,58 @@ class PatchForm:
         """P^T diag(w) P."""
         return jnp.matmul(self.patches.T, self.weights[:, None] * self.patches, precision=_HIGHEST)
 
-    def residuals(self, V: Float[Array, "c q"]) -> Float[Array, "rows c"]:
+    def residuals(self, V: Float[Array, "c q ..."]) -> Float[Array, "rows c ..."]:
         """P V^T - Y."""
-        return jnp.matmul(self.patches, V.T, precision=_HIGHEST) - self.targets
+        return _contract("rq,cq...->rc...", self.patches, V) - _trailing(self.targets, V)
 
-    def value(self, V: Float[Array, "c q"]) -> Float[Array, ""]:
+    def value(self, V: Float[Array, "c q ..."]) -> Float[Array, "..."]:
         """l(V)."""
-        return jnp.sum(self.weights[:, None] * self.loss(self.residuals(V)))
+        return jnp.sum(self._weights(V) * self.loss(self.residuals(V)), axis=(0, 1))
 
-    def gradient(self, V: Float[Array, "c q"]) -> Float[Array, "c q"]:
+    def gradient(self, V: Float[Array, "c q ..."]) -> Float[Array, "c q ..."]:
         """dl/dV = (w rho'(r))^T P."""
-        weighted = self.weights[:, None] * self.loss.derivative(self.residuals(V))
-        return jnp.matmul(weighted.T, self.patches, precision=_HIGHEST)
+        return _contract("rq,rc...->cq...", self.patches, self._weights(V) * self.loss.derivative(self.residuals(V)))
 
-    def hessian(self, V: Float[Array, "c q"]) -> Float[Array, "c q q"]:
+    def hessian(self, V: Float[Array, "c q ..."]) -> Float[Array, "c q q ..."]:
         """Second derivative, block diagonal in the output channels: P^T diag(w rho''(r)) P a channel."""
-        curvature = self.weights[:, None] * self.loss.second_derivative(self.residuals(V))
-        return jnp.einsum("rq,rc,rp->cqp", self.patches, curvature, self.patches, precision=_HIGHEST)
+        return self._second(self.residuals(V))
 
-    def slope(self, V: Float[Array, "c q"]) -> Float[Array, ""]:
+    def gradient_and_curvature(self, V: Float[Array, "c q ..."]) -> tuple[Float[Array, "c q ..."], Curvature]:
+        """dl/dV, and the product of l''(V) with columns (c, q, n, ...)."""
+        hessian = self.hessian(V)
+
+        def product(columns: Array) -> Array:
+            rows = jnp.moveaxis(hessian, 1, 0)
+            return jnp.moveaxis(lax.map(lambda row: jnp.sum(row[:, :, None] * columns, axis=1), rows), 0, 1)
+
+        return self.gradient(V), product
+
+    def slope(self, V: Float[Array, "c q ..."]) -> Float[Array, "..."]:
         """Root mean square of rho' at |P V^T| + |Y|: the slope without cancellation in the residuals."""
-        return jnp.sqrt(jnp.sum(self.weights[:, None] * self.loss.derivative(self._size(V)) ** 2))
+        return jnp.sqrt(jnp.sum(self._weights(V) * self.loss.derivative(self._size(V)) ** 2, axis=(0, 1)))
 
-    def steepness(self, V: Float[Array, "c q"]) -> Float[Array, ""]:
+    def steepness(self, V: Float[Array, "c q ..."]) -> Float[Array, "..."]:
         """Largest trace over output channels of the second derivative, rho'' taken at |P V^T| + |Y|."""
-        squares = self.weights * jnp.sum(self.patches**2, axis=1)
-        return jnp.max(jnp.sum(squares[:, None] * self.loss.second_derivative(self._size(V)), axis=0))
+        squares = _trailing((self.weights * jnp.sum(self.patches**2, axis=1))[:, None], V)
+        return jnp.max(jnp.sum(squares * self.loss.second_derivative(self._size(V)), axis=0), axis=0)
+
+    def _second(self, residuals: Array) -> Array:
+        """P^T diag(w rho''(r)) P: with trailing axes one product with those of two columns of P, which they share."""
+        curvature = _trailing(self.weights[:, None], residuals) * self.loss.second_derivative(residuals)
+        P = self.patches
+        if residuals.ndim == 2:
+            return jnp.einsum("rq,rc,rp->cqp", P, curvature, P, precision=_HIGHEST)
+        q = P.shape[1]
+        low, high = np.tril_indices(q)
+        place = np.zeros((q, q), int)
+        place[low, high] = place[high, low] = np.arange(low.size)
+        return _contract("rk,rc...->ck...", P[:, low] * P[:, high], curvature)[:, place]
+
+    def _weights(self, V: Array) -> Array:
+        return _trailing(self.weights[:, None], V)
 
     def _size(self, V: Array) -> Array:
-        return jnp.abs(self.residuals(V) + self.targets) + jnp.abs(self.targets)
+        return jnp.abs(_contract("rq,cq...->rc...", self.patches, V)) + jnp.abs(_trailing(self.targets, V))
 
 
 @pytree(leaves=("factor", "image", "rest", "gram", "moment", "energy", "patch_size"))
@@ -117,48 +145,61 @@ class QuadraticForm:
         """P^T diag(w) P."""
         return self.gram
 
-    def value(self, V: Float[Array, "c q"]) -> Float[Array, ""]:
+    def value(self, V: Float[Array, "c q ..."]) -> Float[Array, "..."]:
         """l(V)."""
         return _quadratic_value(V, self)
 
-    def gradient(self, V: Float[Array, "c q"]) -> Float[Array, "c q"]:
+    def gradient(self, V: Float[Array, "c q ..."]) -> Float[Array, "c q ..."]:
         """dl/dV = (R V^T - C)^T R."""
         return _quadratic_gradient(V, self)
 
-    def hessian(self, V: Float[Array, "c q"]) -> Float[Array, "c q q"]:
+    def hessian(self, V: Float[Array, "c q ..."]) -> Float[Array, "c q q ..."]:
         """Second derivative: the same matrix G in every output channel."""
-        return jnp.broadcast_to(self.gram, (V.shape[0], *self.gram.shape))
+        return jnp.broadcast_to(_trailing(self.gram[None], V), (V.shape[0], *self.gram.shape, *V.shape[2:]))
 
-    def steepness(self, V: Float[Array, "c q"]) -> Float[Array, ""]:
+    def gradient_and_curvature(self, V: Float[Array, "c q ..."]) -> tuple[Float[Array, "c q ..."], Curvature]:
+        """dl/dV, and the product of l''(V) with columns (c, q, n, ...)."""
+        return self.gradient(V), lambda columns: _contract("qp,cpn...->cqn...", self.gram, columns)
+
+    def steepness(self, V: Float[Array, "c q ..."]) -> Float[Array, "..."]:
         """Trace of the second derivative, the same in every output channel."""
-        del V
-        return self.patch_size**2
+        return jnp.broadcast_to(self.patch_size**2, V.shape[2:])
 
-    def slope(self, V: Float[Array, "c q"]) -> Float[Array, ""]:
+    def slope(self, V: Float[Array, "c q ..."]) -> Float[Array, "..."]:
         """Root mean square of |P V^T| + |Y|, to the triangle inequality, as `PatchForm.slope` for rho' = r."""
-        prediction = jnp.matmul(self.factor, V.T, precision=_HIGHEST)
-        return jnp.sqrt(jnp.sum(prediction**2)) + jnp.sqrt(jnp.sum(self.image**2) + self.rest)
+        prediction = _contract("rq,cq...->rc...", self.factor, V)
+        size = jnp.sqrt(jnp.sum(prediction**2, axis=(0, 1)))
+        return size + jnp.sqrt(jnp.sum(self.image**2) + self.rest)
+
+
+def _contract(subscripts: str, matrix: Array, x: Array) -> Array:
+    return jnp.einsum(subscripts, matrix, x, precision=_HIGHEST)
+
+
+def _trailing(matrix: Array, V: Array) -> Array:
+    """`matrix` with one axis of length 1 for every trailing axis of V (c, q, ...)."""
+    return matrix.reshape(matrix.shape + (1,) * (V.ndim - 2))
 
 
 def _misfit(V: Array, form: QuadraticForm) -> Array:
-    return jnp.matmul(form.factor, V.T, precision=_HIGHEST) - form.image
+    return _contract("rq,cq...->rc...", form.factor, V) - _trailing(form.image, V)
 
 
 @jax.custom_jvp
 def _quadratic_value(V: Array, form: QuadraticForm) -> Array:
-    return (jnp.sum(_misfit(V, form) ** 2) + form.rest) / 2
+    return (jnp.sum(_misfit(V, form) ** 2, axis=(0, 1)) + form.rest) / 2
 
 
 def _quadratic_value_jvp(primals, tangents):
     V, form = primals
     dV, dform = tangents
-    tangent = jnp.zeros((), V.dtype)
+    tangent = jnp.zeros(V.shape[2:], V.dtype)
     if _perturbed(dV):
-        tangent += jnp.sum(_quadratic_gradient(V, form) * dV)
+        tangent += jnp.sum(_quadratic_gradient(V, form) * dV, axis=(0, 1))
     if _perturbed(dform.gram):
-        tangent += jnp.sum(V * jnp.matmul(V, dform.gram, precision=_HIGHEST)) / 2
+        tangent += jnp.sum(V * _contract("pq,cq...->cp...", dform.gram, V), axis=(0, 1)) / 2
     if _perturbed(dform.moment):
-        tangent -= jnp.sum(V * dform.moment)
+        tangent -= jnp.sum(V * _trailing(dform.moment, V), axis=(0, 1))
     if _perturbed(dform.energy):
         tangent += dform.energy / 2
     return _quadratic_value(V, form), tangent
@@ -169,7 +210,7 @@ _quadratic_value.defjvp(_quadratic_value_jvp, symbolic_zeros=True)
 
 @jax.custom_jvp
 def _quadratic_gradient(V: Array, form: QuadraticForm) -> Array:
-    return jnp.matmul(_misfit(V, form).T, form.factor, precision=_HIGHEST)
+    return _contract("rq,rc...->cq...", form.factor, _misfit(V, form))
 
 
 def _quadratic_gradient_jvp(primals, tangents):
@@ -177,11 +218,11 @@ def _quadratic_gradient_jvp(primals, tangents):
     dV, dform = tangents
     tangent = jnp.zeros_like(V)
     if _perturbed(dV):
-        tangent += jnp.matmul(dV, form.gram, precision=_HIGHEST)
+        tangent += _contract("pq,cq...->cp...", form.gram, dV)
     if _perturbed(dform.gram):
-        tangent += jnp.matmul(V, dform.gram, precision=_HIGHEST)
+        tangent += _contract("pq,cq...->cp...", dform.gram, V)
     if _perturbed(dform.moment):
-        tangent -= dform.moment
+        tangent -= _trailing(dform.moment, V)
     return _quadratic_gradient(V, form), tangent
 
 

@@ -4,6 +4,9 @@
 v = w_1 * up_{S_2}(w_2) * ... * up_{S_N}(w_N), full convolutions with S_l - 1 zeros between the taps of layer l.
 It is built by shifted multiply-adds: `lax` convolutions with both operands batched lower to grouped
 convolutions, whose cost a seed rises with the number of seeds.
+
+Raveled filters may carry trailing axes, (n, ...): many networks at once, the layout in which they run fastest. What
+is computed from them has the same trailing axes.
 """
 
 import itertools
@@ -12,13 +15,24 @@ from functools import reduce
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
 from lcnn_flow.architecture import Architecture
 from lcnn_flow.errors import ArchitectureError
 
-__all__ = ["Params", "apply", "end_to_end_filter", "layer_norms", "patches", "ravel", "spread", "unravel"]
+__all__ = [
+    "Params",
+    "apply",
+    "end_to_end_filter",
+    "filters_to_end",
+    "layer_norms",
+    "patches",
+    "ravel",
+    "spread",
+    "unravel",
+]
 
 Params = tuple[Float[Array, "..."], ...]
 """One filter a layer, first layer first, with the shapes `Architecture.layer_shapes`."""
@@ -65,10 +79,16 @@ def end_to_end_filter(arch: Architecture, params: Params) -> Float[Array, "..."]
         ArchitectureError: shapes of params do not fit `arch`.
     """
     arch.check_params(params)
-    layers = list(zip(params, arch.cumulative_strides, strict=True))
-    if arch.channels is None:
-        return reduce(lambda v, layer: _compose(v, layer[0], layer[1], jnp.multiply), layers[1:], layers[0][0])
-    return reduce(lambda v, layer: _compose(v, layer[0], layer[1], _mix_channels), layers[1:], layers[0][0])
+    return filters_to_end(arch, params)
+
+
+def filters_to_end(arch: Architecture, params: Params) -> Float[Array, "..."]:
+    """`end_to_end_filter` of filters that may carry trailing axes; unchecked."""
+    first, product = (0, _scale) if arch.channels is None else (2, _mix_channels)
+    v = params[0]
+    for w, spacing in zip(params[1:], arch.cumulative_strides[1:], strict=True):
+        v = _compose(v, w, spacing, first, product)
+    return v
 
 
 def patches(arch: Architecture, inputs: Float[Array, "m ..."]) -> Float[Array, "m outputs q"]:
@@ -93,41 +113,49 @@ def ravel(params: Params) -> Float[Array, " n"]:
     return jnp.concatenate([jnp.ravel(w) for w in params])
 
 
-def unravel(arch: Architecture, vector: Float[Array, " n"]) -> Params:
-    """Inverse of `ravel`: a vector of `arch.num_parameters` entries as a tuple of filters."""
-    sizes = [math.prod(shape) for shape in arch.layer_shapes]
-    ends = list(itertools.accumulate(sizes))
-    return tuple(
-        vector[end - size : end].reshape(shape) for end, size, shape in zip(ends, sizes, arch.layer_shapes, strict=True)
-    )
+def unravel(arch: Architecture, vector: Float[Array, "n ..."]) -> Params:
+    """Inverse of `ravel`: a vector of `arch.num_parameters` entries as a tuple of filters; trailing axes stay."""
+    parts = jnp.split(vector, _ends(arch)[:-1])
+    return tuple(w.reshape(shape + w.shape[1:]) for w, shape in zip(parts, arch.layer_shapes, strict=True))
 
 
-def layer_norms(arch: Architecture, vector: Float[Array, " n"]) -> Float[Array, " N"]:
+def layer_norms(arch: Architecture, vector: Float[Array, "n ..."]) -> Float[Array, "N ..."]:
     """(|w_1|, ..., |w_N|) of the raveled filters."""
-    return jnp.stack([jnp.sqrt(jnp.sum(w**2)) for w in unravel(arch, vector)])
+    return jnp.stack([jnp.sqrt(jnp.sum(w**2, axis=0)) for w in jnp.split(vector, _ends(arch)[:-1])])
 
 
-def spread(arch: Architecture, values: Float[Array, " N"]) -> Float[Array, " n"]:
+def spread(arch: Architecture, values: Float[Array, "N ..."]) -> Float[Array, "n ..."]:
     """One number a layer, repeated for every entry of the layer's filter."""
-    return jnp.repeat(
-        values, jnp.asarray([math.prod(s) for s in arch.layer_shapes]), total_repeat_length=arch.num_parameters
-    )
+    layer = np.repeat(np.arange(arch.depth), [math.prod(s) for s in arch.layer_shapes])
+    return values[layer]
 
 
-def _compose(v, w, spacing, product):
-    """Full convolution of v with w, its taps `spacing` apart, over the trailing spatial axes."""
+def _ends(arch: Architecture) -> list[int]:
+    return list(itertools.accumulate(math.prod(shape) for shape in arch.layer_shapes))
+
+
+def _compose(v, w, spacing, first, product):
+    """Full convolution of v with w, its taps `spacing` apart, over the spatial axes, of which `first` is the first."""
     dim = len(spacing)
-    k_w, k_v = w.shape[w.ndim - dim :], v.shape[v.ndim - dim :]
+    k_w, k_v = w.shape[first : first + dim], v.shape[first : first + dim]
     size = tuple(kv + (kw - 1) * s for kv, kw, s in zip(k_v, k_w, spacing, strict=True))
     terms = []
     for tap in itertools.product(*map(range, k_w)):
         low = tuple(t * s for t, s in zip(tap, spacing, strict=True))
-        term = product(v, w[(..., *tap)])
-        pad = [(0, 0)] * (term.ndim - dim) + [(a, n - k - a) for a, n, k in zip(low, size, k_v, strict=True)]
-        terms.append(jnp.pad(term, pad))
+        term = product(v, w[(slice(None),) * first + tap])
+        pad = [(a, n - k - a) for a, n, k in zip(low, size, k_v, strict=True)]
+        terms.append(jnp.pad(term, [(0, 0)] * first + pad + [(0, 0)] * (term.ndim - first - dim)))
     return reduce(jnp.add, terms)
+
+
+def _scale(v: jax.Array, tap: jax.Array) -> jax.Array:
+    """v times one tap."""
+    return v * tap.reshape((1,) * (v.ndim - tap.ndim) + tap.shape)
 
 
 def _mix_channels(v: jax.Array, tap: jax.Array) -> jax.Array:
     """(c_l, c_0, *k) composed with one tap (c_{l+1}, c_l): (c_{l+1}, c_0, *k)."""
-    return jnp.tensordot(tap, v, axes=1, precision=lax.Precision.HIGHEST)
+    if tap.ndim == 2:
+        return jnp.tensordot(tap, v, axes=1, precision=lax.Precision.HIGHEST)
+    taps = tap.reshape(tap.shape[:2] + (1,) * (v.ndim - tap.ndim + 1) + tap.shape[2:])  # trailing axes pair with v's
+    return jnp.sum(taps * v[None], axis=1)

@@ -9,18 +9,18 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float
 
 from lcnn_flow._pytree import as_float_array, pytree
 from lcnn_flow.architecture import Architecture
+from lcnn_flow.chain_rule import filter_columns, filter_rows, gradient, gradient_and_hessian
 from lcnn_flow.data import Dataset
 from lcnn_flow.errors import RiskError
 from lcnn_flow.filter_risk import PatchForm, QuadraticForm
 from lcnn_flow.losses import Square
-from lcnn_flow.network import Params, apply, end_to_end_filter, layer_norms, patches, ravel, unravel
+from lcnn_flow.network import Params, apply, layer_norms, patches, ravel, unravel
 
-__all__ = ["EmpiricalRisk", "filter_rows", "to_patches"]
+__all__ = ["EmpiricalRisk", "to_patches"]
 
 Form = Literal["auto", "reduced", "patches", "layers"]
 
@@ -76,34 +76,18 @@ class EmpiricalRisk:
         """grad L at the raveled filters `vector`, raveled (see `network.ravel`)."""
         if self.filter_risk is None:
             return ravel(jax.grad(self)(unravel(self.arch, vector)))
-        V, pull_back = jax.vjp(lambda x: filter_rows(self.arch, unravel(self.arch, x)), vector)
-        return pull_back(self.filter_risk.gradient(V))[0]
+        return gradient(self.arch, self.filter_risk, vector)
 
     def hessian(self, vector: Float[Array, " n"]) -> Float[Array, "n n"]:
         """Hess L at the raveled filters `vector`, symmetric."""
         if self.filter_risk is None:
             return jax.hessian(lambda x: self(unravel(self.arch, x)))(vector)
-
-        def rows(x):
-            return filter_rows(self.arch, unravel(self.arch, x))
-
-        V = rows(vector)
-        slope = self.filter_risk.gradient(V)
-        jacobian = _columns(rows, vector)
-        bending = _columns(lambda x: jax.vjp(rows, x)[1](slope)[0], vector)
-        inner = jnp.einsum(
-            "cqn,cqp,cpm->nm",
-            jacobian,
-            self.filter_risk.hessian(V),
-            jacobian,
-            precision=lax.Precision.HIGHEST,
-        )
-        return (inner + inner.T + bending + bending.T) / 2
+        matrix = gradient_and_hessian(self.arch, self.filter_risk, vector)[1]
+        return (matrix + matrix.T) / 2
 
     def filter_jacobian(self, vector: Float[Array, " n"]) -> Float[Array, "cq n"]:
         """J = dv/dw at the raveled filters, rows in the memory order of the end-to-end filter."""
-        jacobian = _columns(lambda x: end_to_end_filter(self.arch, unravel(self.arch, x)), vector)
-        return jacobian.reshape(-1, vector.size)
+        return filter_columns(self.arch, vector).reshape(-1, vector.size)
 
     def layer_scales(self, vector: Float[Array, " n"]) -> Float[Array, " N"]:
         """Size that the gradient in each layer would have at `vector` if nothing cancelled; units of the gradient.
@@ -174,18 +158,6 @@ def _leaf_ranks(risk: EmpiricalRisk) -> list[tuple[Any, int]]:
         rank = 0 if "loss" in names else (data_ranks if names[0] == "data" else _FILTER_RISK_RANKS)[names[1]]
         found.append((leaf, rank))
     return found
-
-
-def _columns(function: Any, x: Array) -> Array:
-    """Jacobian of `function` at x, the derivative's axis last, by one linearisation."""
-    _, push_forward = jax.linearize(function, x)
-    return jax.vmap(push_forward, out_axes=-1)(jnp.eye(x.size, dtype=x.dtype))
-
-
-def filter_rows(arch: Architecture, params: Params) -> Array:
-    """End-to-end filter as (c, q): one row an output channel."""
-    v = end_to_end_filter(arch, params)
-    return v.reshape(1 if arch.channels is None else arch.channels[-1], -1)
 
 
 def _sample_weights(data: Dataset) -> Array:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from lcnn_flow.chain_rule import filter_rows
 from lcnn_flow.critical.common_roots import common_root_gap
 from lcnn_flow.critical.optimum import least_filter_risk
 from lcnn_flow.curvature import curvature, satisfies_local_pl, spectrum
@@ -23,7 +24,7 @@ from lcnn_flow.errors import ArchitectureError
 from lcnn_flow.invariants import conserved, layer_units
 from lcnn_flow.network import Params, layer_norms, unravel
 from lcnn_flow.polish import polish
-from lcnn_flow.risk import EmpiricalRisk, filter_rows
+from lcnn_flow.risk import EmpiricalRisk
 
 __all__ = ["CriticalPoint", "Kind", "classify"]
 
