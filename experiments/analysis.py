@@ -9,11 +9,11 @@ import numpy as np
 
 import lcnn_flow as lf
 from experiments.certification import Certifier, certificate_arrays
-from experiments.variables import NOT_COMPUTED
+from experiments.variables import NOT_COMPUTED, WITH_LIMIT
 
 __all__ = ["analyse"]
 
-_WITH_LIMIT = [int(v) for v in (lf.Verdict.CONVERGED, lf.Verdict.AT_SADDLE, lf.Verdict.DEGENERATE)]
+_CODES = {kind.word: int(kind) for kind in lf.critical.Kind}
 
 
 def analyse(
@@ -29,11 +29,12 @@ def analyse(
         tell: hears in words what is going on.
     """
     limits: tuple[Any, ...] = tuple(np.asarray(w) for w in flow.limit)
-    has_limit = np.isin(flow.verdict, _WITH_LIMIT)
+    has_limit = np.isin(flow.verdict, WITH_LIMIT)
     tell("kinds of limits")
-    stored = _classified(risk, limits, has_limit)
-    isolated = has_limit & (stored["nullity_of_limit"] == 0)
-    del stored["nullity_of_limit"]
+    finite: tuple[Any, ...] = tuple(np.where(np.isfinite(w), w, 1.0) for w in limits)
+    point = lf.classify(risk, finite)
+    stored = _limit_arrays(point, has_limit)
+    isolated = has_limit & (point.nullity == 0)
     shown: tuple[Any, ...] = tuple(np.where(isolated.reshape(-1, *[1] * (w.ndim - 1)), w, np.nan) for w in limits)
     labels = lf.critical.orbits(risk.arch, shown).labels
     stored["orbit"] = np.where(labels < 0, np.nan, labels)
@@ -50,16 +51,13 @@ def analyse(
     return stored
 
 
-def _classified(risk: lf.EmpiricalRisk, limits: tuple[Any, ...], has_limit: np.ndarray) -> dict[str, np.ndarray]:
-    """`lcnn_flow.classify` at all limits; -1 and NaN where there is none."""
+def _limit_arrays(point: lf.CriticalPoint, has_limit: np.ndarray) -> dict[str, np.ndarray]:
+    """What is stored of `point`, the limits as `lcnn_flow.classify` sees them; -1 and NaN where there is none."""
 
     def known(values: np.ndarray) -> np.ndarray:
         return np.where(has_limit.reshape(-1, *[1] * (values.ndim - 1)), values, np.nan)
 
-    finite: tuple[Any, ...] = tuple(np.where(np.isfinite(w), w, 1.0) for w in limits)
-    point = lf.classify(risk, finite)
-    words = {kind.name.lower(): int(kind) for kind in lf.critical.Kind}
-    kinds = np.asarray([words[kind] for kind in point.kind], np.int32)
+    kinds = np.asarray([_CODES[word] for word in point.kind], np.int32)
     return {
         "kind": np.where(has_limit, kinds, NOT_COMPUTED).astype(np.int32),
         "limit_risk": known(point.risk),
@@ -68,7 +66,6 @@ def _classified(risk: lf.EmpiricalRisk, limits: tuple[Any, ...], has_limit: np.n
         "jacobian_rank": known(point.jacobian_rank),
         "common_root_gap": known(point.common_root_gap),
         "optimality_gap": known(point.optimality_gap),
-        "nullity_of_limit": known(point.nullity),
     }
 
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from experiments.results import sweep_axes
-from experiments.variables import NOT_COMPUTED
+from experiments.results import named_cells, sweep_axes
+from experiments.variables import NOT_COMPUTED, WITH_LIMIT
 from lcnn_flow import Verdict
 
 __all__ = ["PAPER_CLAIMS", "Claim", "Judge", "judge"]
@@ -52,15 +52,13 @@ def judge(
         words: sentence with `{value}` for that number.
     """
     computed = dataset["verdict"] != NOT_COMPUTED
-    axes = sweep_axes(dataset)
     rows = []
-    for index in np.ndindex(*(dataset.sizes[a] for a in axes)):
-        here = dict(zip(axes, index, strict=True))
-        part = status.isel(here).where(computed.isel(here), drop=True)
+    for name, index in named_cells(dataset):
+        part = status.isel(index).where(computed.isel(index), drop=True)
         if part.size:
-            name = ", ".join(str(dataset[a].values[i]) for a, i in here.items()) or "all flows"
-            rows.append((name, *_sum_up(part, number.isel(here), words)))
-    observed, conclusion = _sum_up(status.where(computed).stack(flow=[*axes, "seed"]).dropna("flow"), number, words)
+            rows.append((name, *_sum_up(part, number.isel(index), words)))
+    flows = status.where(computed).stack(flow=[*sweep_axes(dataset), "seed"]).dropna("flow")
+    observed, conclusion = _sum_up(flows, number, words)
     return Claim(statement, expected, observed, conclusion, tuple(rows))
 
 
@@ -89,13 +87,16 @@ def _status(satisfied: xr.DataArray, violated: xr.DataArray) -> xr.DataArray:
     return xr.where(violated, VIOLATED, xr.where(satisfied, SATISFIED, UNDECIDED))
 
 
-def _followed(values: xr.DataArray, satisfied: xr.DataArray) -> xr.DataArray:
-    """A flow whose trajectory breaks off satisfies nothing: what came after was not seen."""
-    return satisfied & values.notnull().all("time")
-
-
 def _verdict(dataset: xr.Dataset, *verdicts: Verdict) -> xr.DataArray:
     return dataset["verdict"].isin([int(v) for v in verdicts])
+
+
+def _at_most(
+    dataset: xr.Dataset, statement: str, expected: str, number: xr.DataArray, most: float, words: str
+) -> Claim:
+    """A number of trajectories against `most`; one that breaks off satisfies nothing: what came after was not seen."""
+    status = _status((number <= most) & dataset["risk"].notnull().all("time"), number > most)
+    return judge(dataset, statement, expected, status, number, words)
 
 
 def _without_trajectory(dataset: xr.Dataset, statement: str, expected: str) -> Claim:
@@ -113,8 +114,7 @@ def risk_decreases(dataset: xr.Dataset) -> Claim:
         return _without_trajectory(dataset, statement, expected)
     risk = dataset["risk"]
     rise = (risk.diff("time").max("time") / risk.isel(time=0)).clip(min=0)
-    status = _status(_followed(risk, rise <= tolerance), rise > tolerance)
-    return judge(dataset, statement, expected, status, rise, "largest increase {value} of the initial risk")
+    return _at_most(dataset, statement, expected, rise, tolerance, "largest increase {value} of the initial risk")
 
 
 def energy_identity(dataset: xr.Dataset) -> Claim:
@@ -126,14 +126,7 @@ def energy_identity(dataset: xr.Dataset) -> Claim:
         return _without_trajectory(dataset, statement, expected)
     start = dataset["risk"].isel(time=0)
     gap = abs(start - dataset["risk"] - dataset["energy"]).max("time") / start
-    return judge(
-        dataset,
-        statement,
-        expected,
-        _status(_followed(dataset["risk"], gap <= tolerance), gap > tolerance),
-        gap,
-        "largest difference {value}",
-    )
+    return _at_most(dataset, statement, expected, gap, tolerance, "largest difference {value}")
 
 
 def path_length_finite(dataset: xr.Dataset) -> Claim:
@@ -175,14 +168,9 @@ def bound_holds(dataset: xr.Dataset) -> Claim | None:
     dataset = dataset.assign(verdict=xr.where(finite, dataset["verdict"], NOT_COMPUTED))  # elsewhere nothing is claimed
     bound = dataset["norm_bound"].where(finite)
     ratio = (dataset["squared_norms"].max("time") ** 0.5 / bound).max("layer")
-    return judge(
-        dataset,
-        "The filters stay below their a-priori bound",
-        "largest filter norm over its bound at most 1",
-        _status(_followed(dataset["risk"], ratio <= 1), ratio > 1),
-        ratio,
-        "largest ratio {value}",
-    )
+    statement = "The filters stay below their a-priori bound"
+    expected = "largest filter norm over its bound at most 1"
+    return _at_most(dataset, statement, expected, ratio, 1, "largest ratio {value}")
 
 
 def gradient_vanishes(dataset: xr.Dataset) -> Claim:
@@ -190,7 +178,7 @@ def gradient_vanishes(dataset: xr.Dataset) -> Claim:
     statement = "The gradient tends to zero"
     expected = "gradient norm at the end at most the tolerance of the flow"
     ratio = dataset["final_gradient_norm"] / dataset["gradient_tolerance"]
-    ended = _verdict(dataset, Verdict.CONVERGED, Verdict.AT_SADDLE, Verdict.DEGENERATE, Verdict.DIVERGED)
+    ended = _verdict(dataset, *WITH_LIMIT, Verdict.DIVERGED)
     status = _status(ratio <= 1, (ratio > 1) & ended)  # the other verdicts stopped the flow on its way
     return judge(dataset, statement, expected, status, ratio, "largest gradient norm {value} of the tolerance")
 
@@ -204,14 +192,7 @@ def balancedness_conserved(dataset: xr.Dataset) -> Claim:
         return _without_trajectory(dataset, statement, expected)
     h = dataset["balancedness"]
     drift = abs(h - h.isel(time=0)).max(["time", "interface"]) / dataset["squared_norms"].max(["time", "layer"])
-    return judge(
-        dataset,
-        statement,
-        expected,
-        _status(_followed(dataset["risk"], drift <= tolerance), drift > tolerance),
-        drift,
-        "largest drift {value}",
-    )
+    return _at_most(dataset, statement, expected, drift, tolerance, "largest drift {value}")
 
 
 def flow_converges(dataset: xr.Dataset) -> Claim:

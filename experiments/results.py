@@ -7,7 +7,7 @@ Dataset. Cells with fewer layers or taps are filled up with NaN; a cell that was
 import functools
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -23,8 +23,10 @@ __all__ = [
     "FORMAT",
     "assemble",
     "describe_problem",
+    "end_to_end_filters",
     "flow_arrays",
     "missing_parts",
+    "named_cells",
     "sweep_axes",
 ]
 
@@ -40,8 +42,7 @@ def flow_arrays(arch: lf.Architecture, flow: Any) -> dict[str, np.ndarray]:
         seeds = params[0].shape[0]
         for layer, w in enumerate(params, start=1):
             stored[f"{which}_w{layer}"] = w.reshape(seeds, -1)
-        v = _end_to_end(arch, getattr(flow, which))
-        stored[f"{which}_filter"] = np.asarray(v).reshape(seeds, -1)
+        stored[f"{which}_filter"] = end_to_end_filters(arch, getattr(flow, which))
     trajectory = flow.trajectory
     if trajectory is not None:
         stored["valid_until"] = np.asarray(trajectory.valid_until)
@@ -50,6 +51,12 @@ def flow_arrays(arch: lf.Architecture, flow: Any) -> dict[str, np.ndarray]:
             shape = (*values.shape[:2], -1) if dims else values.shape
             stored[name] = values.reshape(shape)
     return stored
+
+
+def end_to_end_filters(arch: lf.Architecture, params: Any) -> np.ndarray:
+    """End-to-end filters of all seeds, the leading axis; spatial axes are raveled."""
+    v = _end_to_end(arch, params)
+    return np.asarray(v).reshape(len(v), -1)
 
 
 @functools.partial(jax.jit, static_argnames="arch")
@@ -143,3 +150,11 @@ def missing_parts(dataset: xr.Dataset) -> list[str]:
 def sweep_axes(dataset: xr.Dataset) -> list[str]:
     """Names of the sweep's axes of a stored Dataset."""
     return list(json.loads(dataset.attrs["axes"]))
+
+
+def named_cells(dataset: xr.Dataset) -> Iterator[tuple[str, dict[str, int]]]:
+    """Name of every cell and its index along each axis of the sweep, the last axis varying fastest."""
+    axes = sweep_axes(dataset)
+    for numbers in np.ndindex(*(dataset.sizes[axis] for axis in axes)):
+        index = dict(zip(axes, numbers, strict=True))
+        yield ", ".join(str(dataset[axis].values[i]) for axis, i in index.items()) or "all flows", index

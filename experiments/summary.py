@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from experiments.figures import relative_error
-from experiments.results import sweep_axes
+from experiments.results import named_cells
 from experiments.variables import CERTIFICATES, KINDS, NOT_COMPUTED, VERDICTS
 
 __all__ = ["cell_rows", "summary_csv"]
@@ -16,12 +16,11 @@ __all__ = ["cell_rows", "summary_csv"]
 
 def cell_rows(dataset: xr.Dataset) -> list[dict[str, Any]]:
     """A dictionary a cell: its coordinates, counts of verdicts, and statistics over its seeds."""
-    axes = sweep_axes(dataset)
     rows = []
-    for index in np.ndindex(*(dataset.sizes[a] for a in axes)):
-        cell = dataset.isel(dict(zip(axes, index, strict=True)))
+    for _, index in named_cells(dataset):
+        cell = dataset.isel(index)
         verdict = cell["verdict"].values
-        row: dict[str, Any] = {a: cell[a].values.item() for a in axes}
+        row: dict[str, Any] = {axis: cell[axis].values.item() for axis in index}
         row["seeds"] = int((verdict != NOT_COMPUTED).sum())
         row.update({name: int((verdict == code).sum()) for code, name in VERDICTS.items()})
         kind, certificate = cell["kind"].values, cell["certificate"].values

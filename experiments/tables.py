@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from experiments.results import sweep_axes
+from experiments.results import named_cells, sweep_axes
 from experiments.summary import cell_rows
 from experiments.variables import KINDS, NOT_COMPUTED, VERDICTS
+from lcnn_flow.critical import Kind
 
 __all__ = ["Table", "hypotheses_table", "limit_table", "orbit_table", "rate_table", "verdict_table", "wilson_interval"]
 
@@ -101,7 +102,7 @@ def limit_table(dataset: xr.Dataset) -> Table:
         kind, certificate = cell["kind"].values, cell["certificate"].values
         if not (kind != NOT_COMPUTED).any():
             return [("0", *("–" for _ in header[1:]))]
-        counts = [int((kind == code).sum()) for code in KINDS if KINDS[code] != "not_critical"]
+        counts = [int((kind == code).sum()) for code in KINDS if code != Kind.NOT_CRITICAL]
         tried, certified = (certificate != NOT_COMPUTED).sum(), certificate == 0
         trapped = certified & (cell["polish_distance"].values < np.nan_to_num(cell["trapping_radius"].values))
         orbits = cell["orbit"].values
@@ -157,15 +158,11 @@ def orbit_table(dataset: xr.Dataset) -> Table | None:
         return None
     header = ("limit", "kind", "index", "risk", "above the optimum over all filters", "common-root gap")
     header += ("starts", "share", "95% interval", "certified")
-    hidden = 0
 
     def cells(cell: xr.Dataset) -> list[tuple[str, ...]]:
-        nonlocal hidden
         orbit, seeds = cell["orbit"].values, int((cell["verdict"] != NOT_COMPUTED).sum())
-        names = np.unique(orbit[np.isfinite(orbit)])
-        hidden += max(0, len(names) - _MOST_ORBITS)
         rows = []
-        for name in names[:_MOST_ORBITS]:
+        for name in _orbits(cell)[:_MOST_ORBITS]:
             here = np.flatnonzero(orbit == name)
             one, count = cell.isel(seed=here[0]), len(here)
             low, high = wilson_interval(count, seeds)
@@ -189,6 +186,7 @@ def orbit_table(dataset: xr.Dataset) -> Table | None:
 
     table = _by_cell(dataset, header, cells, "")
     rows = table.rows[:_MOST_ROWS]
+    hidden = sum(max(0, len(_orbits(cell)) - _MOST_ORBITS) for _, cell in _computed_cells(dataset))
     left = hidden + len(table.rows) - len(rows)
     note = (
         "Limits up to rescaling of the layers, the most frequent first; exchanged filters count separately. The "
@@ -200,6 +198,12 @@ def orbit_table(dataset: xr.Dataset) -> Table | None:
     return Table(table.header, rows, table.labels, note)
 
 
+def _orbits(cell: xr.Dataset) -> np.ndarray:
+    """Numbers of the distinct limits of a cell, ascending: the most frequent first."""
+    orbit = cell["orbit"].values
+    return np.unique(orbit[np.isfinite(orbit)])
+
+
 def _by_cell(
     dataset: xr.Dataset,
     header: Sequence[str],
@@ -209,7 +213,7 @@ def _by_cell(
 ) -> Table:
     """Rows of all computed cells behind their labels; with `collapse` axes that make no difference are left out."""
     axes = sweep_axes(dataset)
-    found = {index: cells(cell) for index, cell in _computed_cells(dataset, axes)}
+    found = {index: cells(cell) for index, cell in _computed_cells(dataset)}
     kept = list(range(len(axes)))
     for i in list(kept) if collapse else []:
         groups: dict[Any, set[Any]] = {}
@@ -224,11 +228,12 @@ def _by_cell(
     return Table((*(axes[k] for k in kept), *header), tuple(table), len(kept), note)
 
 
-def _computed_cells(dataset: xr.Dataset, axes: Sequence[str]) -> Iterator[tuple[tuple[int, ...], xr.Dataset]]:
-    for index in np.ndindex(*(dataset.sizes[a] for a in axes)):
-        cell = dataset.isel(dict(zip(axes, index, strict=True)))
+def _computed_cells(dataset: xr.Dataset) -> Iterator[tuple[tuple[int, ...], xr.Dataset]]:
+    """Index and results of every cell in which a flow was computed."""
+    for _, index in named_cells(dataset):
+        cell = dataset.isel(index)
         if (cell["verdict"] != NOT_COMPUTED).any():
-            yield index, cell
+            yield tuple(index.values()), cell
 
 
 def _label(value: Any) -> str:

@@ -20,6 +20,7 @@ import optax
 import lcnn_flow as lf
 from experiments.build import flow_options
 from experiments.errors import UserError
+from experiments.results import end_to_end_filters
 from experiments.schema import Configuration
 
 __all__ = ["check_derivative", "tune"]
@@ -60,7 +61,7 @@ def tune(
     stored = check_derivative(evaluate, theta, plan.parameters, configuration.root_seed)
     report("flows before tuning")
     before = lf.gradient_flow_ensemble(_tuned_risk(theta, risk), start, **flow_options(configuration))
-    stored |= {"untuned_filter": _end_to_end(risk, before.limit), "untuned_sound": np.asarray(before.sound)}
+    stored |= {"untuned_filter": end_to_end_filters(risk.arch, before.limit), "untuned_sound": np.asarray(before.sound)}
 
     optimizer = optax.adam(plan.learning_rate)
     state = optimizer.init({name: theta[name] for name in plan.parameters})
@@ -175,8 +176,3 @@ def _gross_errors(risk: lf.EmpiricalRisk) -> np.ndarray:
     windows = np.asarray(lf.patches(risk.arch, risk.data.inputs))
     residuals = windows @ np.asarray(risk.data.true_filter).reshape(-1) - targets.reshape(len(targets), -1)
     return np.sqrt((residuals**2).mean(axis=1))
-
-
-def _end_to_end(risk: lf.EmpiricalRisk, params: Params) -> np.ndarray:
-    v = jax.vmap(lambda w: lf.end_to_end_filter(risk.arch, w))(params)
-    return np.asarray(v).reshape(len(v), -1)

@@ -18,14 +18,18 @@ __all__ = [
     "TRAJECTORY",
     "TUNING",
     "VERDICTS",
+    "WITH_LIMIT",
     "codes",
     "describe",
 ]
 
 NOT_COMPUTED = -1
 VERDICTS = {int(verdict): verdict.name for verdict in lf.Verdict}
-KINDS = {int(kind): kind.name.lower() for kind in lf.critical.Kind}
+KINDS = {int(kind): kind.word for kind in lf.critical.Kind}
 CERTIFICATES = {0: "certified", 1: "degenerate", 2: "inconclusive"}
+
+WITH_LIMIT = (lf.Verdict.CONVERGED, lf.Verdict.AT_SADDLE, lf.Verdict.DEGENERATE)
+"""Verdicts of flows that have a limit."""
 
 _CODES = {
     "verdict": ("verdict", VERDICTS),

@@ -8,8 +8,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.figures.series import held_fixed, panels, quantiles
-from experiments.figures.style import Drawing, Look, canvas, columns_for, look, plain_ticks, pretty
+from experiments.figures.series import first_panel, held_fixed, panels, quantiles
+from experiments.figures.style import Drawing, Look, canvas, grid, look, plain_ticks, pretty
 from experiments.results import sweep_axes
 
 __all__ = ["filter_error", "filters", "learned_filter", "relative_error"]
@@ -31,14 +31,12 @@ def filters(dataset: xr.Dataset, before: str | None = None) -> Drawing | None:
     """True filter and learned filters, a panel a series; `before` names earlier filters to set beside them."""
     if "true_filter" not in dataset:
         return None
-    title, series = next(iter(panels(dataset)))
-    columns = columns_for(len(series))
-    rows = -(-len(series) // columns)
-    figure, axes = canvas(rows, columns, 2.2 if rows > 1 else 3, sharex=True, sharey=True)
+    series, shown = first_panel(dataset)
+    figure, axes = grid(len(series), 2.2, xlabel="tap", ylabel="end-to-end filter $v$", alone=3)
     reach = max(float(abs(one.data["true_filter"]).max()) for one in series)
     top = 1.6 * reach
     bottom = -top if any(float(one.data["true_filter"].min()) < -0.2 * reach for one in series) else -0.8 * reach
-    for panel, one in zip(axes, series, strict=False):
+    for panel, one in zip(axes, series, strict=True):
         truth = one.data["true_filter"].values
         taps = np.arange(truth.size)
         panel.set_ylim(bottom, top)
@@ -50,13 +48,7 @@ def filters(dataset: xr.Dataset, before: str | None = None) -> Drawing | None:
         panel.axhline(0, color="#555555", linewidth=0.8)
         panel.set_title(one.label)
         panel.grid(axis="x", visible=False)
-    for panel in axes[len(series) :]:
-        panel.remove()
-    figure.supxlabel("tap", fontsize=9.5)
-    figure.supylabel("end-to-end filter $v$", fontsize=9.5)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper right", ncols=3)
-    where = f" Shown for {title}." if title else ""
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=3)
     return Drawing(
         "filters",
         "Learned and true filter",
@@ -64,7 +56,7 @@ def filters(dataset: xr.Dataset, before: str | None = None) -> Drawing | None:
         "End-to-end filter that made the targets (grey bars) and the learned ones: median over the seeds, "
         "bars from the 10% to the 90% quantile. Where seeds end in different critical points the bars are "
         "long; arrows point to taps beyond the frame. Losses whose influence is bounded are expected to stay "
-        "closer to the truth under outliers." + where + held_fixed(dataset),
+        "closer to the truth under outliers." + shown,
     )
 
 

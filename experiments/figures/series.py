@@ -13,7 +13,7 @@ from experiments.figures.style import Look, look, pretty
 from experiments.results import sweep_axes
 from experiments.variables import NOT_COMPUTED
 
-__all__ = ["Series", "held_fixed", "panels", "quantiles"]
+__all__ = ["Series", "first_panel", "held_fixed", "panels", "quantiles"]
 
 _MOST_SERIES = 8
 _MOST_PANELS = 4
@@ -35,6 +35,12 @@ def panels(dataset: xr.Dataset) -> Iterator[tuple[str, list[Series]]]:
         part = dataset if facet is None else dataset.isel({facets: facet})
         title = "" if facet is None else f"{pretty(facets)} = {pretty(part[facets].values.item())}"
         yield title, list(_series(part, series))
+
+
+def first_panel(dataset: xr.Dataset) -> tuple[list[Series], str]:
+    """Series of the first panel, and the end of its caption: what it is shown for, and what is held fixed."""
+    title, series = next(iter(panels(dataset)))
+    return series, (f" Shown for {title}." if title else "") + held_fixed(dataset)
 
 
 def _series(dataset: xr.Dataset, axis: str | None) -> Iterator[Series]:

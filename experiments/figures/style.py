@@ -16,7 +16,18 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-__all__ = ["Drawing", "Look", "canvas", "columns_for", "house_style", "look", "plain_ticks", "pretty", "render"]
+__all__ = [
+    "Drawing",
+    "Look",
+    "canvas",
+    "columns_for",
+    "grid",
+    "house_style",
+    "look",
+    "plain_ticks",
+    "pretty",
+    "render",
+]
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#333333")
 _LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (7, 2)), (0, (3, 1)))
@@ -95,6 +106,18 @@ def canvas(
     figure = Figure(figsize=(7.4, rows * height), layout="constrained")
     panels = figure.subplots(rows, columns, sharex=sharex, sharey=sharey, squeeze=False)
     return figure, list(panels.ravel())
+
+
+def grid(count: int, height: float, xlabel: str, ylabel: str, alone: float | None = None) -> tuple[Figure, list[Axes]]:
+    """`count` panels with common axes and labels, in rows of `height` inches; a row `alone` may have another height."""
+    columns = columns_for(count)
+    rows = -(-count // columns)
+    figure, panels = canvas(rows, columns, alone if alone and rows == 1 else height, sharex=True, sharey=True)
+    for unused in panels[count:]:
+        unused.remove()
+    figure.supxlabel(xlabel, fontsize=9.5)
+    figure.supylabel(ylabel, fontsize=9.5)
+    return figure, panels[:count]
 
 
 def columns_for(count: int) -> int:

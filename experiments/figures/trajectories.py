@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from experiments.figures.series import Series, held_fixed, panels, quantiles
-from experiments.figures.style import Drawing, canvas, columns_for
+from experiments.figures.style import Drawing, columns_for, grid
 
 __all__ = ["balancedness_drift", "gradient_norm", "path_length", "risk"]
 
@@ -115,10 +115,9 @@ def _over_time(
         shown = [(one.label, [one], facets[0][1]) for one in facets[0][1]]
     else:
         shown = [(title, series, []) for title, series in facets]
-    columns = columns_for(len(shown))
-    height = {1: 3.3, 2: 2.9, 3: 2.2}[columns]
-    figure, axes = canvas(-(-len(shown) // columns), columns, height, sharey=True, sharex=True)
-    for panel, (title, series, context) in zip(axes, shown, strict=False):
+    height = {1: 3.3, 2: 2.9, 3: 2.2}[columns_for(len(shown))]
+    figure, axes = grid(len(shown), height, xlabel=_TIME, ylabel=ylabel)
+    for panel, (title, series, context) in zip(axes, shown, strict=True):
         for one in context:
             _line(panel, quantity(one.data))
         for one in series:
@@ -136,10 +135,6 @@ def _over_time(
         else:
             panel.set_ylim(0, 1.05)
         panel.xaxis.set_minor_locator(NullLocator())
-    for panel in axes[len(shown) :]:
-        panel.remove()
-    figure.supxlabel(_TIME, fontsize=9.5)
-    figure.supylabel(ylabel, fontsize=9.5)
     if not alone and any(one.label for one in shown[0][1]):
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper")
     return figure

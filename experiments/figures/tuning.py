@@ -7,8 +7,8 @@ import xarray as xr
 from matplotlib.ticker import MaxNLocator
 
 from experiments.figures.filters import filters
-from experiments.figures.series import held_fixed, panels
-from experiments.figures.style import Drawing, canvas, columns_for, plain_ticks
+from experiments.figures.series import first_panel, held_fixed
+from experiments.figures.style import Drawing, canvas, grid, plain_ticks
 
 __all__ = ["before_and_after", "objective", "tuned_weights"]
 
@@ -23,7 +23,7 @@ def objective(dataset: xr.Dataset) -> Drawing | None:
     """Squared error of the limit, and the tuned loss parameters, against the iteration."""
     if "objective" not in dataset:
         return None
-    title, series = next(iter(panels(dataset)))
+    series, shown = first_panel(dataset)
     moved = [name for name in _NUMBERS if name in dataset]
     figure, axes = canvas(1, 1 + len(moved), 3.1)
     labels = [r"squared error $\|v - v^*\|^2 / \|v^*\|^2$", *(_NUMBERS[name] for name in moved)]
@@ -40,7 +40,6 @@ def objective(dataset: xr.Dataset) -> Drawing | None:
             plain_ticks(panel.yaxis)
     if any(one.label for one in series):
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=3)
-    where = f" Shown for {title}." if title else ""
     lost = int((dataset.sizes["seed"] - dataset["sound_flows"]).max())
     seeds = (
         f"At most {lost} of {dataset.sizes['seed']} seeds had to be left out" if lost else "No seed had to be left out"
@@ -52,7 +51,7 @@ def objective(dataset: xr.Dataset) -> Drawing | None:
         "Squared relative error of the end-to-end filter at the limit, mean over the seeds whose limit has a "
         "derivative, against the iteration of Adam, and the loss parameter on its way. The theory expects the limit "
         "to be differentiable, so that the error can be made to fall; one loss parameter alone is expected to level "
-        f"off, weights to bring the error close to zero. {seeds}." + where + held_fixed(dataset),
+        f"off, weights to bring the error close to zero. {seeds}." + shown,
     )
 
 
@@ -72,14 +71,13 @@ def tuned_weights(dataset: xr.Dataset) -> Drawing | None:
     """Tuned weight of every sample against the size of the error in its targets."""
     if "weight" not in dataset:
         return None
-    title, series = next(iter(panels(dataset)))
+    series, shown = first_panel(dataset)
     series = [one for one in series if float(abs(one.data["weight"] - 1).max()) > 0]
     if not series:
         return None
-    columns = columns_for(len(series))
-    rows = -(-len(series) // columns)
-    figure, axes = canvas(rows, columns, 3.1 if rows == 1 else 2.5, sharex=True, sharey=True)
-    for panel, one in zip(axes, series, strict=False):
+    xlabel = "error of a sample: rms residual of the true filter (units of targets)"
+    figure, axes = grid(len(series), 2.5, xlabel=xlabel, ylabel="tuned weight (mean 1)", alone=3.1)
+    for panel, one in zip(axes, series, strict=True):
         panel.axhline(1, color="#555555", linewidth=1, linestyle="--", label="equal weights")
         panel.plot(
             one.data["gross_error"].values,
@@ -94,20 +92,12 @@ def tuned_weights(dataset: xr.Dataset) -> Drawing | None:
         )
         panel.set(xscale="log", title=one.label)
         panel.set_ylim(bottom=0)
-    for panel in axes[len(series) :]:
-        panel.remove()
-    figure.supxlabel("error of a sample: rms residual of the true filter (units of targets)", fontsize=9.5)
-    figure.supylabel("tuned weight (mean 1)", fontsize=9.5)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper right", ncols=2)
-    where = f" Shown for {title}." if title else ""
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
     return Drawing(
         "tuned_weights",
         "Weights of the samples",
         figure,
         "Tuned weight of every sample against the error in its targets, measured by the residual of the true filter "
         "and so independent of the loss. Samples hit by outliers stand on the right. The oracle is expected to take "
-        "weight from them on the whole; it need not take it from each, because errors that cancel do no harm."
-        + where
-        + held_fixed(dataset),
+        "weight from them on the whole; it need not take it from each, because errors that cancel do no harm." + shown,
     )

@@ -22,10 +22,10 @@ from experiments.claims import (
 )
 from experiments.figures import filter_growth, gradient_norm, verdict_shares
 from experiments.modules.base import Module
-from experiments.results import sweep_axes
+from experiments.results import named_cells, sweep_axes
 from experiments.schema import Configuration, Lp, SyntheticData
 from experiments.sweep import Axis, Sweep
-from experiments.variables import NOT_COMPUTED
+from experiments.variables import NOT_COMPUTED, WITH_LIMIT
 from lcnn_flow import Verdict
 
 __all__ = [
@@ -38,7 +38,6 @@ __all__ = [
 
 _SETTLED = 1e-2  # |d log|w| / d log t| at the end that counts as bounded
 _EXPONENT_TOLERANCE = 1e-2
-_WITH_LIMIT = (Verdict.CONVERGED, Verdict.AT_SADDLE, Verdict.DEGENERATE)
 
 
 def injective_data_give_limits(dataset: xr.Dataset) -> Claim | None:
@@ -47,7 +46,7 @@ def injective_data_give_limits(dataset: xr.Dataset) -> Claim | None:
     if here is None:
         return None
     rate = here["growth_rate"]
-    settled = here["verdict"].isin(_WITH_LIMIT) & (rate <= _SETTLED)
+    settled = here["verdict"].isin(WITH_LIMIT) & (rate <= _SETTLED)
     status = xr.where(here["verdict"] == Verdict.DIVERGED, VIOLATED, xr.where(settled, SATISFIED, UNDECIDED))
     return judge(
         here,
@@ -81,7 +80,7 @@ def failure_forces_nothing(dataset: xr.Dataset) -> Claim | None:
     if here is None:
         return None
     rows = []
-    for name, index in _cells(here):
+    for name, index in named_cells(here):
         verdict = here["verdict"].isel(index).values
         verdict = verdict[verdict != NOT_COMPUTED]
         if verdict.size:
@@ -108,7 +107,7 @@ def growth_has_its_exponent(dataset: xr.Dataset) -> Claim | None:
     """
     diverged = dataset["verdict"] == Verdict.DIVERGED
     expected = xr.full_like(dataset["injective_on_attainable"], np.nan, dtype=float)
-    for (_, index), cell in zip(_cells(dataset), _sweep(dataset).cells, strict=True):
+    for (_, index), cell in zip(named_cells(dataset), _sweep(dataset).cells, strict=True):
         expected[index] = _exponent(cell.configuration)
     here = _restrict(dataset, diverged & expected.notnull())
     if here is None:
@@ -153,13 +152,6 @@ def _restrict(dataset: xr.Dataset, flows: xr.DataArray) -> xr.Dataset | None:
     return dataset.assign(
         verdict=dataset["verdict"].where(flows, NOT_COMPUTED), growth_rate=dataset["growth_rate"].where(flows)
     )
-
-
-def _cells(dataset: xr.Dataset) -> list[tuple[str, dict[str, int]]]:
-    """Name and index of every cell, the last axis varying fastest."""
-    axes = sweep_axes(dataset)
-    indices = [dict(zip(axes, i, strict=True)) for i in np.ndindex(*(dataset.sizes[a] for a in axes))]
-    return [(", ".join(str(dataset[a].values[i]) for a, i in one.items()) or "all flows", one) for one in indices]
 
 
 def _sweep(dataset: xr.Dataset) -> Sweep:

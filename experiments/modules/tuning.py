@@ -12,7 +12,7 @@ from experiments.claims import PAPER_CLAIMS, Claim
 from experiments.figures import balancedness_drift, gradient_norm, path_length, risk
 from experiments.figures.tuning import before_and_after, objective, tuned_weights
 from experiments.modules.base import Module
-from experiments.results import sweep_axes
+from experiments.results import named_cells
 from experiments.schema import Configuration, SyntheticData
 from experiments.tune import tune
 from experiments.variables import NOT_COMPUTED
@@ -65,11 +65,10 @@ def _dtype(dataset: xr.Dataset) -> type[np.floating]:
 
 def _computed(dataset: xr.Dataset) -> Iterator[tuple[str, xr.Dataset]]:
     """Name and results of every cell that was computed."""
-    axes = sweep_axes(dataset)
-    for index in np.ndindex(*(dataset.sizes[a] for a in axes)):
-        cell = dataset.isel(dict(zip(axes, index, strict=True)))
+    for name, index in named_cells(dataset):
+        cell = dataset.isel(index)
         if bool((cell["verdict"] != NOT_COMPUTED).all()):
-            yield ", ".join(str(cell[a].values) for a in axes) or "all flows", cell
+            yield name, cell
 
 
 def _claim(statement: str, expected: str, rows: list, numbers: np.ndarray, words: str) -> Claim | None:

@@ -1,9 +1,10 @@
-"""Made-up results of the right shape, for tests of what is done with results: claims, figures, reports."""
+"""Configurations and made-up results of the right shape, for tests of what is done with them."""
 
 from pathlib import Path
 
 import numpy as np
 
+from experiments.faults import ConfigurationError
 from experiments.loading import load
 from experiments.results import assemble
 
@@ -48,6 +49,17 @@ def sweep_of(folder: Path, text: str = CONFIGURATION):
     file = folder / "made_up.toml"
     file.write_text(text)
     return load(file)
+
+
+def faults(folder: Path, text: str = CONFIGURATION, overrides=(), axes=()):
+    """Faults of a configuration given as text, by path; empty for a good one."""
+    file = folder / "some.toml"
+    file.write_text(text)
+    try:
+        load(file, overrides, axes)
+    except ConfigurationError as error:
+        return {fault.path: fault.message for fault in error.faults}
+    return {}
 
 
 def cell_arrays(times: np.ndarray, seeds: int = 12, layers: int = 3, taps: int = 7, rate: float = 0.5, seed: int = 0):

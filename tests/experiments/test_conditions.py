@@ -11,7 +11,6 @@ from scipy.integrate import solve_ivp
 import experiments.modules.conditions as module
 from experiments.build import build_data
 from experiments.errors import UserError
-from experiments.faults import ConfigurationError
 from experiments.figures import house_style
 from experiments.figures.conditions import filter_growth, verdict_shares
 from experiments.loading import load
@@ -52,17 +51,6 @@ SWEEP = f"{CONFIGURATION}[sweep]\ndata = [{SEEN}, {NOISY}, {EXACT}]\n{LOSSES}\n"
 TIMES = np.concatenate([[0.0], np.geomspace(1e-3, 1e4, 60)])
 
 
-def faults(folder, text=SWEEP, overrides=(), axes=()):
-    """Faults by path; empty for a good configuration."""
-    file = folder / "some.toml"
-    file.write_text(text)
-    try:
-        load(file, overrides, axes)
-    except ConfigurationError as error:
-        return {fault.path: fault.message for fault in error.faults}
-    return {}
-
-
 def test_labels_name_the_values_of_an_axis_over_data_and_change_nothing_else(tmp_path):
     sweep = fakes.sweep_of(tmp_path, SWEEP)
     data, loss = sweep.axes
@@ -98,13 +86,13 @@ def test_labels_and_the_order_of_axes_survive_the_resolved_configuration_and_an_
     ],
 )
 def test_a_fault_inside_an_axis_of_data_is_shown_where_it_was_written(tmp_path, old, new, path, shown):
-    assert faults(tmp_path) == {}
-    assert shown in faults(tmp_path, SWEEP.replace(old, new))[path]
+    assert fakes.faults(tmp_path, SWEEP) == {}
+    assert shown in fakes.faults(tmp_path, SWEEP.replace(old, new))[path]
 
 
 def test_values_of_any_axis_that_have_the_same_name_are_refused(tmp_path):
     twice = 'loss=[{kind="generalized_huber", a=1.0, b=2.0}, {kind="generalized_huber", b=1.0, a=2.0}]'
-    found = faults(tmp_path, axes=[twice])
+    found = fakes.faults(tmp_path, SWEEP, axes=[twice])
     assert set(found) == {"sweep.loss[1]"}
     assert 'called "generalized_huber(1, 2)", as is loss[0]' in found["sweep.loss[1]"]
 
@@ -225,9 +213,7 @@ def slope_of_the_flow(power, corner):
 @pytest.mark.parametrize(
     ("data", "loss", "power", "corner"), [(1, 0, 2, -0.2), (1, 1, 4, -0.2), (2, 0, 2, 0.0), (2, 1, 4, 0.0)]
 )
-def test_the_exponent_of_growth_is_that_of_another_integrator_and_others_contradict(
-    tmp_path, data, loss, power, corner
-):
+def test_growth_has_the_exponent_of_another_integrator_and_others_contradict(tmp_path, data, loss, power, corner):
     dataset = made_up(tmp_path)
     slope = slope_of_the_flow(power, corner)
     dataset["growth_rate"][data, loss] = slope
@@ -254,9 +240,8 @@ def test_without_axes_one_cell_is_judged(tmp_path):
     one = assemble(single, {0: stored}, fakes.MANIFEST)
     assert conclusions(one) == [None, "agrees", "undecided", "agrees"]
     with house_style():
-        assert [tick.get_text() for tick in verdict_shares(one).figure.axes[0].get_yticklabels()] == [
-            "(A) no  (B) no  (C) no"
-        ]
+        ticks = verdict_shares(one).figure.axes[0].get_yticklabels()
+    assert [tick.get_text() for tick in ticks] == ["(A) no  (B) no  (C) no"]
 
 
 def test_bars_show_every_verdict_with_its_number_beside_the_conditions(tmp_path):
@@ -281,8 +266,7 @@ def test_bars_show_every_verdict_with_its_number_beside_the_conditions(tmp_path)
 def test_growth_is_drawn_apart_for_flows_that_diverged_with_its_exponent(tmp_path):
     dataset = made_up(tmp_path)
     with house_style():
-        drawing = filter_growth(dataset)
-    square, l_4 = drawing.figure.axes
+        square, l_4 = filter_growth(dataset).figure.axes
     assert len(square.lines) == 4
     x, y = square.lines[-1].get_data()
     assert np.log(y[-1] / y[-10]) / np.log(x[-1] / x[-10]) == pytest.approx(1 / 6, rel=1e-3)

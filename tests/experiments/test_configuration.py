@@ -4,22 +4,11 @@ import tomllib
 
 import fakes
 import pytest
+from fakes import faults
 
 import experiments.sweep
 from experiments.errors import UserError
-from experiments.faults import ConfigurationError
 from experiments.loading import load
-
-
-def faults(folder, text=fakes.CONFIGURATION, overrides=(), axes=()):
-    """Faults by path; empty for a good configuration."""
-    file = folder / "some.toml"
-    file.write_text(text)
-    try:
-        load(file, overrides, axes)
-    except ConfigurationError as error:
-        return {fault.path: fault.message for fault in error.faults}
-    return {}
 
 
 def test_all_faults_are_reported_at_once_with_their_paths(tmp_path):

@@ -12,7 +12,6 @@ import lcnn_flow as lf
 from experiments.build import build_problem, initial_filters
 from experiments.cli import main
 from experiments.errors import UserError
-from experiments.faults import ConfigurationError
 from experiments.figures.tuning import objective, tuned_weights
 from experiments.loading import load
 from experiments.modules.tuning import derivative_is_that_of_flows, tuning_helps
@@ -49,17 +48,6 @@ parameters = ["loss.delta", "weights"]
 """
 
 
-def faults(folder, text=CONFIGURATION, overrides=(), axes=()):
-    """Faults by path; empty for a good configuration."""
-    file = folder / "some.toml"
-    file.write_text(text)
-    try:
-        load(file, overrides, axes)
-    except ConfigurationError as error:
-        return {fault.path: fault.message for fault in error.faults}
-    return {}
-
-
 @pytest.mark.parametrize(
     ("override", "path", "shown"),
     [
@@ -79,16 +67,16 @@ def faults(folder, text=CONFIGURATION, overrides=(), axes=()):
     ],
 )
 def test_what_cannot_be_tuned_is_refused_with_its_path_and_reason(tmp_path, override, path, shown):
-    found = faults(tmp_path, overrides=[override])
+    found = fakes.faults(tmp_path, CONFIGURATION, overrides=[override])
     assert set(found) == {path}
     assert shown in found[path]
 
 
 def test_the_module_needs_its_section_and_the_loss_of_every_cell_its_numbers(tmp_path):
-    assert faults(tmp_path) == {}
-    assert "needs this section" in faults(tmp_path, CONFIGURATION.split("[tune]")[0])["tune"]
+    assert fakes.faults(tmp_path, CONFIGURATION) == {}
+    assert "needs this section" in fakes.faults(tmp_path, CONFIGURATION.split("[tune]")[0])["tune"]
     mixed = "loss=[{kind='pseudo_huber', delta=1.0}, {kind='log_cosh', a=1.0}]"
-    assert "(first in the cell log_cosh(1))" in faults(tmp_path, axes=[mixed])["tune.parameters"]
+    assert "(first in the cell log_cosh(1))" in fakes.faults(tmp_path, CONFIGURATION, axes=[mixed])["tune.parameters"]
 
 
 def made_up(folder, **changes):
