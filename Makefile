@@ -9,13 +9,14 @@ VENV := .venv-$(notdir $(PYTHON))
 endif
 BIN := $(VENV)/bin
 
-.PHONY: help demo quickstart test lint clean
+.PHONY: help demo quickstart test bench lint clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo        install, identify an unknown blur of an ECG under several losses, write the report (minutes)"
 	@echo "make quickstart  install, run a small synthetic experiment (seconds)"
 	@echo "make test        install, then lint, types and tests"
+	@echo "make bench       install, then measure against other codes; writes benchmarks/RESULTS.md and figures (a quarter of an hour)"
 	@echo "make clean       remove environments, caches and runs/"
 	@echo "PYTHON=python3.13 before any of them uses another interpreter, in an environment of its own"
 
@@ -27,6 +28,9 @@ quickstart: $(VENV)/.installed
 
 test: $(VENV)/.installed-test lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+bench: $(VENV)/.installed-bench
+	$(BIN)/python -m benchmarks
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
@@ -42,6 +46,11 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.installed-test: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -e ".[test]"
+	@touch $@ $(VENV)/.installed $(VENV)/.installed-bench
+
+$(VENV)/.installed-bench: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e ".[bench]"
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/bin/python:

@@ -4,6 +4,7 @@ from lcnn_flow import critical, data, initializers, losses, solvers, theory
 from lcnn_flow.architecture import Architecture
 from lcnn_flow.critical import Certificate, CriticalPoint, certify, classify
 from lcnn_flow.data import Dataset
+from lcnn_flow.describe import describe
 from lcnn_flow.ensemble import gradient_flow_ensemble
 from lcnn_flow.errors import ArchitectureError, DataError, FlowError, LcnnFlowError, LossError, RiskError
 from lcnn_flow.flow import Flow, Trajectory, gradient_flow
@@ -34,6 +35,7 @@ __all__ = [
     "classify",
     "critical",
     "data",
+    "describe",
     "end_to_end_filter",
     "gradient_flow",
     "gradient_flow_ensemble",

@@ -117,10 +117,10 @@ def satisfies_local_pl(risk: EmpiricalRisk, vector: Float[Array, " n"], zero: An
     return convex & whole & jnp.any(seen) & (weakest > zero * size)
 
 
-def growth_rate(vector: Float[Array, " n"], gradient: Float[Array, " n"], time: Float[Array, ""]) -> Float[Array, ""]:
+def growth_rate(vector: Float[Array, "n ..."], gradient: Float[Array, "n ..."], time: Float[Array, "..."]) -> Array:
     """s = -t <w, grad L> / |w|^2 = d log|w| / d log t: the exponent of a power law of growth; dimensionless.
 
     It tends to the exponent where the filters grow like a power of time, and to 0 where they converge.
     """
-    square = jnp.sum(vector**2)
-    return jnp.where(square > 0, -time * jnp.sum(vector * gradient) / jnp.where(square > 0, square, 1), 0)
+    square = jnp.sum(vector**2, axis=0)
+    return jnp.where(square > 0, -time * jnp.sum(vector * gradient, axis=0) / jnp.where(square > 0, square, 1), 0)

@@ -1,26 +1,53 @@
-"""Many flows at once: blocks of a fixed number of seeds, one compiled program for all of them.
+"""Many flows at once: blocks of a fixed number of seeds, one compiled program, all local devices.
 
-A block is the unit of work and of bits: its results depend on the seeds in it, never on how many blocks there are.
-The last block is padded by repeating its first seed.
+A block is the unit of work and of bits: its results depend on the seeds in it, never on how many blocks there are or
+on which device they run. Where only limits are wanted the flows of a block run in lanes, and what their tests leave
+undecided is searched on in small blocks of its own; trajectories are integrated in lockstep by diffrax.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lcnn_flow.block import LaneBlock, Reached, SearchBlock, fits_lanes
+from lcnn_flow.devices import run_blocks
 from lcnn_flow.errors import FlowError
-from lcnn_flow.flow import Flow, run_flow
+from lcnn_flow.flow import Flow
 from lcnn_flow.flow_settings import FlowSettings, flow_settings
+from lcnn_flow.memory import lanes_that_fit
 from lcnn_flow.network import Params
 from lcnn_flow.risk import EmpiricalRisk
 
 __all__ = ["gradient_flow_ensemble"]
 
-_BLOCK_SIZE = 64
+_LOCKSTEP = 64
+"""Flows integrated in lockstep: the more, the longer they wait for the slowest."""
+_LEFTOVERS = 16
+_ROUNDS = 8
+"""Seeds a lane in a block: the more, the less it counts that lanes run out of seeds."""
+
+
+class _Block(NamedTuple):
+    """Rows of the flattened batch that one program works on."""
+
+    condition: int
+    rows: np.ndarray
+    """As many as the program takes; those after `count` only fill it up."""
+    count: int
+
+
+class _Work(NamedTuple):
+    """What all blocks of one ensemble share."""
+
+    risk: EmpiricalRisk
+    params: tuple[np.ndarray, ...]
+    """Initial filters, conditions and seeds in one axis."""
+    settings: FlowSettings
+    devices: tuple[Any, ...]
+    tell: Callable[[int], None]
 
 
 def gradient_flow_ensemble(
@@ -28,25 +55,61 @@ def gradient_flow_ensemble(
     params: Params,
     *,
     block_size: int | None = None,
+    devices: Sequence[Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> Flow:
-    """Gradient flows from a batch of initial filters, in blocks; host side.
+    """Gradient flows from a batch of initial filters; host side.
+
+    Integrations, limits and verdicts are those of `gradient_flow` up to rounding, at a fraction of the cost where only
+    limits are wanted.
 
     Args:
         risk: one risk for all flows; or, with a leading axis C on some of its leaves (made by jax.vmap or by
             stacking), C risks: data conditions, loss parameters.
         params: initial filters with a leading axis S, the seeds; with C risks (C, S, ...).
-        block_size: seeds a block; 64, or all of them if fewer, by default.
-        progress: called as progress(done, total), in flows, after each block.
+        block_size: seeds a block. By default it follows from the number of seeds and the kind of device: on CPU at most
+            512, and two blocks at least from 128 seeds on.
+        devices: where to run; all local devices by default.
+        progress: called as progress(done, total), in flows, between blocks.
         **options: those of `gradient_flow`.
 
     Returns:
         A `Flow` whose fields are numpy arrays with leading axis S, or axes (C, S).
 
     Raises:
-        ArchitectureError, FlowError: as `gradient_flow`, or axes that do not pair.
+        ArchitectureError, FlowError: as `gradient_flow`, axes that do not pair, or a flow that does not fit into the
+            memory of a device.
     """
+    conditions, seeds = _check_axes(risk, params)
+    if block_size is not None and (not isinstance(block_size, int) or block_size < 1):
+        raise FlowError(f"block_size = {block_size!r}: write an integer of at least 1, or None")
+    chosen = tuple(jax.local_devices() if devices is None else devices)
+    if not chosen:
+        raise FlowError("devices is empty: name at least one, or write None for all local devices")
+    settings = flow_settings(params, **options)
+    leading = (seeds,) if conditions is None else (conditions, seeds)
+    risk.arch.check_params(tuple(jnp.zeros(jnp.shape(w)[len(leading) :]) for w in params))
+    flat = tuple(np.asarray(w).reshape(-1, *jnp.shape(w)[len(leading) :]) for w in params)
+    total, done = len(flat[0]), 0
+
+    def tell(more: int) -> None:
+        nonlocal done
+        done += more
+        if progress is not None and more > 0:
+            progress(done, total)
+
+    work = _Work(risk, flat, settings, chosen, tell)
+    if fits_lanes(settings):
+        width, size = _lane_sizes(risk, seeds, block_size, chosen[0])
+        flows = _in_lanes(work, _cut(total, seeds, size), width)
+    else:
+        flows = _search(work, _cut(total, seeds, min(block_size or _LOCKSTEP, seeds)), None, None)
+    return jax.tree.map(lambda x: x.reshape(*leading, *x.shape[1:]), flows)
+
+
+def _check_axes(risk: EmpiricalRisk, params: Params) -> tuple[int | None, int]:
+    """Numbers of conditions and of seeds."""
     conditions = risk.num_conditions
     leading = 1 if conditions is None else 2
     shapes = [tuple(jnp.shape(w)[:leading]) for w in params]
@@ -55,30 +118,79 @@ def gradient_flow_ensemble(
         raise FlowError(f"params have leading axes {shapes}: every layer needs {axes}")
     if conditions is not None and shapes[0][0] != conditions:
         raise FlowError(f"params have {shapes[0][0]} conditions, the risk has {conditions}: they must pair")
-    if block_size is not None and (not isinstance(block_size, int) or block_size < 1):
-        raise FlowError(f"block_size = {block_size!r}: write an integer of at least 1, or None")
-    settings = flow_settings(params, **options)
-    risk.arch.check_params(tuple(jnp.zeros(jnp.shape(w)[leading:]) for w in params))
-    seeds = shapes[0][-1]
-    width = min(block_size or _BLOCK_SIZE, seeds)
-    total = seeds * (conditions or 1)
-
-    rows = []
-    for condition in range(conditions or 1):
-        here = risk if conditions is None else risk.condition(condition)
-        starts = params if conditions is None else tuple(w[condition] for w in params)
-        blocks = []
-        for first in range(0, seeds, width):
-            chosen = np.arange(first, first + width)
-            chosen = np.where(chosen < seeds, chosen, first)
-            block = _run_block(here, tuple(w[chosen] for w in starts), settings)
-            blocks.append(jax.tree.map(np.asarray, block))
-            if progress is not None:
-                progress(min(condition * seeds + first + width, (condition + 1) * seeds), total)
-        rows.append(jax.tree.map(lambda *parts: np.concatenate(parts)[:seeds], *blocks))
-    return rows[0] if conditions is None else jax.tree.map(lambda *parts: np.stack(parts), *rows)
+    return conditions, shapes[0][-1]
 
 
-@eqx.filter_jit
-def _run_block(risk: EmpiricalRisk, params: Params, settings: FlowSettings) -> Flow:
-    return jax.vmap(lambda start: run_flow(risk, start, settings))(params)
+def _lane_sizes(risk: EmpiricalRisk, seeds: int, block_size: int | None, device: Any) -> tuple[int, int]:
+    """Lanes, and seeds a block, a multiple of them: from the work and the kind of device, not the number of devices."""
+    width = min(lanes_that_fit(risk, device), -(-(block_size or seeds) // 8) * 8)
+    if block_size is None:
+        blocks = max(-(-seeds // (_ROUNDS * width)), min(2, seeds // width), 1)
+        block_size = -(-seeds // blocks)
+    return width, -(-block_size // width) * width
+
+
+def _cut(total: int, seeds: int, size: int) -> list[_Block]:
+    """Blocks of at most `size` seeds, each of one condition."""
+    blocks = []
+    for first in range(0, total, seeds):
+        for start in range(first, first + seeds, size):
+            rows = np.arange(start, min(start + size, first + seeds))
+            blocks.append(_Block(first // seeds, np.resize(rows, size), len(rows)))
+    return blocks
+
+
+def _calls(work: _Work, blocks: list[_Block], together: int = 1):
+    """What one call works on: conditions and rows of its blocks, padded to `together` a device, and which are meant."""
+    size = together * max(1, min(len(work.devices), -(-len(blocks) // together)))
+    for first in range(0, len(blocks), size):
+        chunk = blocks[first : first + size]
+        full = chunk + [chunk[0]._replace(count=0)] * (size - len(chunk))
+        wanted = np.asarray([np.arange(len(b.rows)) < b.count for b in full])
+        yield np.asarray([b.condition for b in full]), np.stack([b.rows for b in full]), wanted
+
+
+def _in_lanes(work: _Work, blocks: list[_Block], width: int) -> Flow:
+    """All flows in lanes; `_search` takes up those that come out undecided, block by block."""
+    total = len(work.params[0])
+    flows, reached, leftovers = None, None, []
+    together = 1 if work.risk.num_conditions is None else max(1, _LOCKSTEP // len(blocks[0].rows))
+    for conditions, rows, wanted in _calls(work, blocks, together):
+        arrays = (tuple(w[rows] for w in work.params), wanted)
+        devices = work.devices[: len(rows) // together]
+        found = run_blocks(LaneBlock(width), work.risk, conditions, arrays, work.settings, devices)
+        flow, decided, states = found
+        flows = _store(flows, flow, rows, wanted, total)
+        reached = _store(reached, states, rows, wanted, total)
+        work.tell(int(np.sum(decided & wanted)))
+        for condition, block, open_rows in zip(conditions, rows, wanted & ~decided, strict=True):
+            left = block[open_rows]
+            for first in range(0, len(left), _LEFTOVERS):
+                some = left[first : first + _LEFTOVERS]
+                leftovers.append(_Block(int(condition), np.resize(some, _LEFTOVERS), len(some)))
+    return _search(work, leftovers, reached, flows)
+
+
+def _search(work: _Work, blocks: list[_Block], reached: Reached | None, flows: Flow | None) -> Any:
+    """The flows of `blocks` by `gradient_flow`, from where they were left or from the start, put into `flows`."""
+    if work.devices[0].platform == "cpu":  # its programs call LAPACK for batches, see `regular_limit`
+        work = work._replace(devices=work.devices[:1])
+    for conditions, rows, wanted in _calls(work, blocks):
+        arrays = (tuple(w[rows] for w in work.params), jax.tree.map(lambda x, rows=rows: x[rows], reached))
+        devices = work.devices[: len(rows)]
+        flow = run_blocks(SearchBlock(), work.risk, conditions, arrays, work.settings, devices)
+        flows = _store(flows, flow, rows, wanted, len(work.params[0]))
+        work.tell(int(np.sum(wanted)))
+    return flows
+
+
+def _store(table: Any, found: Any, rows: np.ndarray, wanted: np.ndarray, total: int) -> Any:
+    """Puts results (blocks, seeds, ...) into their rows of the flattened batch."""
+    if table is None:
+        table = jax.tree.map(lambda x: np.empty((total, *x.shape[2:]), x.dtype), found)
+
+    def put(row: np.ndarray, new: np.ndarray) -> np.ndarray:
+        row[rows[wanted]] = new[wanted]
+        return row
+
+    return jax.tree.map(put, table, found)

@@ -5,7 +5,6 @@ when Newton's method on the invariant leaf contracts (`polish`) and the curvatur
 or the local Polyak-Lojasiewicz test passes (`curvature`).
 """
 
-import math
 from typing import Any, NamedTuple
 
 import diffrax
@@ -15,19 +14,18 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from lcnn_flow.exchange import equal_filters
-from lcnn_flow.flow_field import EXTRA_STATES, FieldArguments, gradient_scale, safe_norm
+from lcnn_flow.flow_field import EXTRA_STATES, FieldArguments, StartScales, safe_norm, start_scales
 from lcnn_flow.flow_search import Span, find_limit, integrate
 from lcnn_flow.flow_settings import FlowSettings, flow_settings
 from lcnn_flow.invariants import conserved
-from lcnn_flow.network import Params, end_to_end_filter, layer_norms, ravel, spread, unravel
+from lcnn_flow.network import Params, end_to_end_filter, ravel, spread, unravel
 from lcnn_flow.polish import implicit_derivative
 from lcnn_flow.risk import EmpiricalRisk
 from lcnn_flow.verdict import WITH_LIMIT
 
-__all__ = ["Flow", "Trajectory", "gradient_flow", "run_flow"]
+__all__ = ["Flow", "Trajectory", "end_of_time", "gradient_flow", "run_flow"]
 
 _TIME_SPAN = 1e16
-_NORM_SPAN = 1e6
 
 
 class Trajectory(NamedTuple):
@@ -163,22 +161,33 @@ def gradient_flow(
     return _compiled_flow(risk, params, settings)
 
 
-def run_flow(risk: EmpiricalRisk, params: Params, settings: FlowSettings) -> Flow:
-    """`gradient_flow` with checked settings, to be compiled by the caller."""
+def run_flow(risk: EmpiricalRisk, params: Params, settings: FlowSettings, reached: Span | None = None) -> Flow:
+    """`gradient_flow` with checked settings, compiled by the caller; without `times` it may go on from `reached`."""
     start = ravel(params)
-    args, unit, atol = _scales(risk, start, settings)
+    held, initial = lax.stop_gradient((risk, start))
+    scales = start_scales(held, initial, settings)
+    args = FieldArguments(
+        risk=risk,
+        gradient_atol=settings.gradient_atol,
+        gradient_rtol=settings.gradient_rtol,
+        least_scale=scales.least_scale,
+        norm_bound=scales.norm_bound,
+        equal=equal_filters(risk.arch, initial),
+    )
+    atol = jnp.concatenate([spread(risk.arch, scales.atol), jnp.ones((EXTRA_STATES,), start.dtype)])
     zero = jnp.zeros((), start.dtype)
     y0 = jnp.concatenate([start, jnp.zeros((EXTRA_STATES,), start.dtype)])
     no = jnp.asarray(False)
-    span, intact, trajectory = Span(y0, zero, jnp.asarray(0), no, no), ~no, None
+    span, intact, trajectory = Span(y0, zero, jnp.asarray(0, jnp.int32), no, no), ~no, None
     if (times := settings.times) is not None:
         never = args._replace(gradient_atol=zero - 1, gradient_rtol=zero)
         span, saved = integrate(never, y0, zero, times[-1], settings, settings.rtol, atol, times)
         trajectory = _trajectory(risk, times, saved, span.time)
         intact = span.time >= times[-1]
-    max_time = _TIME_SPAN * unit if settings.max_time is None else settings.max_time
-    held, initial, span, atol = lax.stop_gradient((args, start, span, atol))
-    end = lax.stop_gradient(find_limit(held, initial, span, intact, lax.stop_gradient(max_time), atol, settings))
+    max_time = end_of_time(scales, settings)
+    search = lax.stop_gradient((args, start, span, intact, max_time, atol))
+    end = lax.stop_gradient(find_limit(*search, settings, reached))
+    held = search[0]
     limit = end.limit
     if settings.polish:
         unsound = jnp.nan if settings.unsound_derivative == "nan" else 0.0
@@ -213,32 +222,11 @@ def run_flow(risk: EmpiricalRisk, params: Params, settings: FlowSettings) -> Flo
 _compiled_flow = eqx.filter_jit(run_flow)
 
 
-def _scales(risk: EmpiricalRisk, start: Array, settings: FlowSettings) -> tuple[FieldArguments, Array, Array]:
-    """Arguments of the field, the longest time unit |w_l|/|grad_l L| (by scale), and atol an entry of the state."""
-    arch, (held, initial) = risk.arch, lax.stop_gradient((risk, start))
-    norms, scales = layer_norms(arch, initial), held.layer_scales(initial)
-    bound = settings.norm_bound
-    if bound is None:
-        bound = _NORM_SPAN * jnp.maximum(safe_norm(norms), held.filter_scale())
-    moving = (norms > 0) & (scales > 0)
-    unit = jnp.max(jnp.where(moving, norms / jnp.where(moving, scales, 1), 0))
-    unit = jnp.where(unit > 0, unit, 1)
-    atol = settings.atol
-    if atol is None:
-        rms = norms / jnp.sqrt(jnp.asarray([math.prod(shape) for shape in arch.layer_shapes], start.dtype))
-        rms = jnp.where(rms > 0, rms, jnp.where(jnp.max(rms) > 0, jnp.max(rms), 1))
-        atol = settings.rtol * 0.1 * spread(arch, rms)
-    atol = jnp.broadcast_to(atol, start.shape)
-    atol = jnp.concatenate([atol, jnp.ones((EXTRA_STATES,), start.dtype)])
-    args = FieldArguments(
-        risk=risk,
-        gradient_atol=settings.gradient_atol,
-        gradient_rtol=settings.gradient_rtol,
-        least_scale=1e-4 * gradient_scale(held, initial),
-        norm_bound=bound,
-        equal=equal_filters(arch, initial),
-    )
-    return args, unit, atol
+def end_of_time(scales: StartScales, settings: FlowSettings) -> Float[Array, "..."]:
+    """When a flow counts as not settling: `max_time`, or 1e16 time units."""
+    if settings.max_time is None:
+        return _TIME_SPAN * scales.time_unit
+    return jnp.broadcast_to(settings.max_time, scales.time_unit.shape)
 
 
 def _trajectory(risk: EmpiricalRisk, times: Array, saved: Array, reached: Array) -> Trajectory:

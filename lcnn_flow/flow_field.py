@@ -5,6 +5,7 @@ The functions live at module level and take the risk in `args`, so that a second
 nothing.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -12,23 +13,43 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from lcnn_flow.exchange import keep_equal
+from lcnn_flow.flow_settings import FlowSettings
+from lcnn_flow.network import layer_norms
 from lcnn_flow.risk import EmpiricalRisk
 from lcnn_flow.solvers import inverse_positive_definite
 
 __all__ = [
     "EXTRA_STATES",
     "FieldArguments",
+    "StartScales",
     "gradient_scale",
     "gradient_tolerance",
     "keep_symmetry",
     "parameter_rms",
     "safe_norm",
+    "start_scales",
     "stops",
     "symmetric_stage_solver",
     "vector_field",
 ]
 
 EXTRA_STATES = 2
+
+_NORM_SPAN = 1e6
+
+
+class StartScales(NamedTuple):
+    """What the initial filters fix for a flow: its units, tolerances and bounds."""
+
+    time_unit: Float[Array, "..."]
+    """The longest of the times |w_l| / |grad_l L| in which a layer moves, the gradient taken by scale; else 1."""
+    first_step: Float[Array, "..."]
+    """A hundredth of the shortest."""
+    least_scale: Float[Array, "..."]
+    """1e-4 of `gradient_scale`: where the flow tends to 0, so does the scale."""
+    norm_bound: Float[Array, "..."]
+    atol: Float[Array, "N ..."]
+    """A layer."""
 
 
 class FieldArguments(NamedTuple):
@@ -38,7 +59,6 @@ class FieldArguments(NamedTuple):
     gradient_atol: Float[Array, ""]
     gradient_rtol: Float[Array, ""]
     least_scale: Float[Array, ""]
-    """1e-4 of `gradient_scale` at the initial filters: where the flow tends to 0, so does the scale."""
     norm_bound: Float[Array, ""]
     equal: Float[Array, "N N"]
     """`exchange.equal_filters` of the initial filters."""
@@ -51,10 +71,35 @@ def vector_field(t: Any, y: Float[Array, " n+2"], args: FieldArguments) -> Float
     return jnp.concatenate([-gradient, jnp.stack([safe_norm(gradient), jnp.sum(gradient**2)])])
 
 
-def gradient_scale(risk: EmpiricalRisk, vector: Float[Array, " n"]) -> Float[Array, ""]:
+def start_scales(risk: EmpiricalRisk, vector: Float[Array, "n ..."], settings: FlowSettings) -> StartScales:
+    """Units and tolerances of flows from the raveled filters `vector`."""
+    arch = risk.arch
+    norms, scales = layer_norms(arch, vector), risk.layer_scales(vector)
+    moving = (norms > 0) & (scales > 0)
+    times = norms / jnp.where(moving, scales, 1)
+    longest = jnp.max(jnp.where(moving, times, 0), axis=0)
+    shortest = jnp.min(jnp.where(moving, times, jnp.inf), axis=0)
+    bound, atol = settings.norm_bound, settings.atol
+    if bound is None:
+        bound = _NORM_SPAN * jnp.maximum(safe_norm(norms), risk.filter_scale())
+    if atol is None:
+        counts = jnp.asarray([math.prod(shape) for shape in arch.layer_shapes], vector.dtype)
+        rms = norms / jnp.sqrt(counts.reshape(counts.shape + (1,) * (vector.ndim - 1)))
+        largest = jnp.max(rms, axis=0)
+        atol = settings.rtol * 0.1 * jnp.where(rms > 0, rms, jnp.where(largest > 0, largest, 1)[None])
+    return StartScales(
+        time_unit=jnp.where(longest > 0, longest, 1),
+        first_step=0.01 * jnp.where(jnp.isfinite(shortest), shortest, 1),
+        least_scale=1e-4 * gradient_scale(risk, vector),
+        norm_bound=jnp.broadcast_to(bound, longest.shape),
+        atol=jnp.broadcast_to(atol, norms.shape),
+    )
+
+
+def gradient_scale(risk: EmpiricalRisk, vector: Float[Array, "n ..."]) -> Float[Array, "..."]:
     """Smallest of `risk.layer_scales`, but not below 1e-8 of the largest: the layer that moves least decides."""
     scales = risk.layer_scales(vector)
-    return jnp.maximum(jnp.min(scales), 1e-8 * jnp.max(scales))
+    return jnp.maximum(jnp.min(scales, axis=0), 1e-8 * jnp.max(scales, axis=0))
 
 
 def gradient_tolerance(args: FieldArguments, vector: Float[Array, " n"]) -> Float[Array, ""]:
@@ -105,8 +150,8 @@ def parameter_rms(y: Float[Array, " n+2"]) -> Float[Array, ""]:
     return safe_norm(w) / jnp.sqrt(w.size)
 
 
-def safe_norm(vector: Array) -> Array:
+def safe_norm(vector: Float[Array, "n ..."]) -> Float[Array, "..."]:
     """Euclidean norm with derivative 0 at 0."""
-    square = jnp.sum(vector**2)
+    square = jnp.sum(vector**2, axis=0)
     zero = square == 0
     return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, square)))

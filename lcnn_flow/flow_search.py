@@ -24,13 +24,14 @@ from lcnn_flow.flow_field import (
     keep_symmetry,
     parameter_rms,
     safe_norm,
+    start_scales,
     stops,
     symmetric_stage_solver,
     vector_field,
 )
 from lcnn_flow.flow_settings import FlowSettings
 from lcnn_flow.invariants import conserved
-from lcnn_flow.network import layer_norms, unravel
+from lcnn_flow.network import unravel
 from lcnn_flow.polish import polish
 from lcnn_flow.solvers import AbstractRosenbrock, dense_stage_solver
 from lcnn_flow.verdict import Verdict
@@ -112,10 +113,7 @@ def integrate(
     if isinstance(solver, AbstractRosenbrock) and solver.stage_solver is dense_stage_solver:
         solver = dataclasses.replace(solver, stage_solver=symmetric_stage_solver, after_step=keep_symmetry)
     held, vector = lax.stop_gradient((args.risk, y0[:-EXTRA_STATES]))
-    norms, scales = layer_norms(held.arch, vector), held.layer_scales(vector)
-    moving = (norms > 0) & (scales > 0)
-    fastest = jnp.min(jnp.where(moving, norms / jnp.where(moving, scales, 1), jnp.inf))
-    first = 0.01 * jnp.where(jnp.isfinite(fastest), fastest, 1)
+    first = start_scales(held, vector, settings).first_step
     controller = _Controller(rtol=rtol, atol=atol, norm=parameter_rms, dtmin=1e-12 * first, first=first)
     subs = [diffrax.SubSaveAt(t1=True)]
     if times is not None:
@@ -151,6 +149,7 @@ def find_limit(
     max_time: Float[Array, ""],
     atol: Float[Array, " n+2"],
     settings: FlowSettings,
+    reached: Span | None = None,
 ) -> End:
     """Integrates on to the limit and gives the verdict.
 
@@ -162,6 +161,7 @@ def find_limit(
         max_time: in units of squared filter / risk.
         atol: of the loose round.
         settings: everything else; its adjoint plays no part, for nothing here is differentiated.
+        reached: the end of the loose round, or how far it came, where another integrated it.
     """
     leaf = conserved(args.risk.arch, start)
     rtol, y0, t0 = settings.rtol, earlier.y, earlier.time
@@ -200,7 +200,8 @@ def find_limit(
         new = one_round(search)
         return jax.tree.map(lambda a, b: jnp.where(search.undecided, a, b), new, search)
 
-    blank = _blank_search(y0, t0, earlier.steps)
+    reached = earlier if reached is None else reached
+    blank = _blank_search(reached.y, reached.time, reached.steps)
     return lax.while_loop(lambda search: search.undecided, keep_decided, blank).end
 
 

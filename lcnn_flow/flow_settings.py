@@ -31,6 +31,8 @@ class FlowSettings(eqx.Module):
     max_steps: int = eqx.field(static=True)
     polish: bool = eqx.field(static=True)
     unsound_derivative: str = eqx.field(static=True)
+    relative: bool = eqx.field(static=True)
+    """Whether gradient_rtol may be above 0: if not, the scale of the gradient is not needed to stop."""
 
 
 def log_times(start: float, stop: float, count: int) -> Float[np.ndarray, " count"]:
@@ -97,6 +99,7 @@ def flow_settings(
         max_steps=max_steps,
         polish=bool(polish),
         unsound_derivative=unsound_derivative,
+        relative=not (is_concrete(gradient_rtol) and gradient_rtol == 0),
     )
 
 

@@ -14,7 +14,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from lcnn_flow.architecture import Architecture
-from lcnn_flow.network import Params, layer_norms, ravel, spread, unravel
+from lcnn_flow.network import Params, layer_norms, ravel, spread, squared_norms, unravel
 from lcnn_flow.risk import EmpiricalRisk
 
 __all__ = ["balancedness", "conserved", "layer_units", "symmetry_basis", "symmetry_directions"]
@@ -30,15 +30,18 @@ def balancedness(arch: Architecture, params: Params) -> Float[Array, " N-1"] | t
         ArchitectureError: shapes of params do not fit `arch`.
     """
     arch.check_params(params)
-    return _scalars(params) if arch.channels is None else _matrices(params)
+    return conserved(arch, ravel(params)) if arch.channels is None else _matrices(params)
 
 
-def conserved(arch: Architecture, vector: Float[Array, " n"]) -> Float[Array, " d"]:
-    """All conserved quantities at the raveled filters, as one vector: h, or the upper triangles of the Q_l."""
-    params = unravel(arch, vector)
+def conserved(arch: Architecture, vector: Float[Array, "n ..."]) -> Float[Array, "d ..."]:
+    """All conserved quantities at the raveled filters, as one vector: h, or the upper triangles of the Q_l.
+
+    Trailing axes for a single channel only.
+    """
     if arch.channels is None:
-        return _scalars(params)
-    triangles = [q[jnp.triu_indices(q.shape[0])] for q in _matrices(params)]
+        squares = squared_norms(arch, vector)
+        return (squares[:-1] - squares[1:]) / 2
+    triangles = [q[jnp.triu_indices(q.shape[0])] for q in _matrices(unravel(arch, vector))]
     return jnp.concatenate(triangles) if triangles else jnp.zeros((0,), vector.dtype)
 
 
@@ -80,7 +83,7 @@ def symmetry_basis(
     return left, (strengths > tiny * jnp.max(strengths)).astype(vector.dtype)
 
 
-def layer_units(risk: EmpiricalRisk, vector: Float[Array, " n"]) -> Float[Array, " n"]:
+def layer_units(risk: EmpiricalRisk, vector: Float[Array, "n ..."]) -> Float[Array, "n ..."]:
     """|w_l| for every entry of layer l: the units in which thresholds do not see how norms are shared out.
 
     Where the end-to-end filter all but vanishes (the product of norms is below sqrt(eps) times that of filters that
@@ -88,15 +91,11 @@ def layer_units(risk: EmpiricalRisk, vector: Float[Array, " n"]) -> Float[Array,
     zero has no unit of its own. The unit is 1 if all are zero.
     """
     norms = layer_norms(risk.arch, vector)
-    tiny, largest = jnp.sqrt(jnp.finfo(vector.dtype).eps), jnp.max(norms)
-    vanishing = (jnp.prod(norms) <= tiny * risk.filter_scale() ** risk.arch.depth) & (norms <= tiny * largest)
+    tiny, largest = jnp.sqrt(jnp.finfo(vector.dtype).eps), jnp.max(norms, axis=0)[None]
+    fits = risk.filter_scale() ** risk.arch.depth
+    vanishing = (jnp.prod(norms, axis=0)[None] <= tiny * fits) & (norms <= tiny * largest)
     fallback = jnp.where(largest > 0, largest, 1)
     return spread(risk.arch, jnp.where(vanishing | (norms == 0), fallback, norms))
-
-
-def _scalars(params: Params) -> Array:
-    squares = jnp.stack([jnp.sum(w**2) for w in params])
-    return (squares[:-1] - squares[1:]) / 2
 
 
 def _matrices(params: Params) -> tuple[Array, ...]:

@@ -31,6 +31,7 @@ __all__ = [
     "patches",
     "ravel",
     "spread",
+    "squared_norms",
     "unravel",
 ]
 
@@ -121,7 +122,12 @@ def unravel(arch: Architecture, vector: Float[Array, "n ..."]) -> Params:
 
 def layer_norms(arch: Architecture, vector: Float[Array, "n ..."]) -> Float[Array, "N ..."]:
     """(|w_1|, ..., |w_N|) of the raveled filters."""
-    return jnp.stack([jnp.sqrt(jnp.sum(w**2, axis=0)) for w in jnp.split(vector, _ends(arch)[:-1])])
+    return jnp.sqrt(squared_norms(arch, vector))
+
+
+def squared_norms(arch: Architecture, vector: Float[Array, "n ..."]) -> Float[Array, "N ..."]:
+    """(|w_1|^2, ..., |w_N|^2) of the raveled filters."""
+    return jnp.stack([jnp.sum(w**2, axis=0) for w in jnp.split(vector, _ends(arch)[:-1])])
 
 
 def spread(arch: Architecture, values: Float[Array, "N ..."]) -> Float[Array, "n ..."]:

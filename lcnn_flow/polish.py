@@ -21,11 +21,19 @@ from lcnn_flow.invariants import conserved, layer_units
 from lcnn_flow.network import spread
 from lcnn_flow.risk import EmpiricalRisk
 
-__all__ = ["Polished", "implicit_derivative", "polish"]
+__all__ = [
+    "CONTRACTION",
+    "LARGEST_MOVE",
+    "MOST_ITERATIONS",
+    "Polished",
+    "implicit_derivative",
+    "polish",
+    "rounding_floor",
+]
 
-_MAX_ITERATIONS = 12
-_CONTRACTION = 0.25
-_MAX_MOVE = 0.1
+MOST_ITERATIONS = 12
+CONTRACTION = 0.25
+LARGEST_MOVE = 0.1
 
 
 class Polished(NamedTuple):
@@ -58,7 +66,6 @@ def polish(risk: EmpiricalRisk, start: Float[Array, " n"], invariants: Float[Arr
     and the whole move is at most a tenth. At a degenerate critical point the steps never shrink by more than a half
     each, so it does not count as converged there.
     """
-    eps = jnp.finfo(start.dtype).eps
     units = layer_units(risk, start)
 
     def newton(state: _Iteration) -> _Iteration:
@@ -66,14 +73,13 @@ def polish(risk: EmpiricalRisk, start: Float[Array, " n"], invariants: Float[Arr
         step, weakest, nonsingular = _solve(matrix, gradient)
         length = jnp.linalg.norm(step)
         scale = jnp.linalg.norm(units * spread(risk.arch, risk.layer_scales(state.vector)))
-        floor = jnp.minimum(eps * (8 + 32 * scale / weakest), jnp.sqrt(eps))  # at a degenerate point it has no bound
-        settled = length <= floor
-        contracting = length <= state.last * jnp.where(state.count == 1, 1.0, _CONTRACTION)
+        settled = length <= rounding_floor(scale, weakest)
+        contracting = length <= state.last * jnp.where(state.count == 1, 1.0, CONTRACTION)
         usable = jnp.isfinite(length) & (contracting | settled)
         return _Iteration(
             jnp.where(usable, state.vector + units * step, state.vector),
             length,
-            usable & ~settled & (state.count + 1 < _MAX_ITERATIONS),
+            usable & ~settled & (state.count + 1 < MOST_ITERATIONS),
             usable & settled,
             nonsingular,
             state.count + 1,
@@ -83,8 +89,19 @@ def polish(risk: EmpiricalRisk, start: Float[Array, " n"], invariants: Float[Arr
     first = _Iteration(start, jnp.asarray(jnp.inf, start.dtype), yes, ~yes, ~yes, jnp.asarray(0))
     last = lax.while_loop(lambda state: state.going, newton, first)
     move = last.vector - start
-    near = jnp.linalg.norm(move / units) <= _MAX_MOVE
+    near = jnp.linalg.norm(move / units) <= LARGEST_MOVE
     return Polished(last.vector, last.settled & near, last.nonsingular, jnp.linalg.norm(move))
+
+
+def rounding_floor(scale: Float[Array, "..."], weakest: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Length of a Newton step, in units of the norms, that is nothing but rounding of the gradient.
+
+    Args:
+        scale: size of the terms that the gradient is made of.
+        weakest: smallest eigenvalue of the matrix, in the same units.
+    """
+    eps = jnp.finfo(scale.dtype).eps
+    return jnp.minimum(eps * (8 + 32 * scale / weakest), jnp.sqrt(eps))  # at a degenerate point it has no bound
 
 
 @jax.custom_jvp

@@ -5,7 +5,7 @@ grad L = J^T grad l(v) and Hess L = J^T l''(v) J + sum_i (grad l)_i Hess pi_i, J
 """
 
 import math
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -14,15 +14,17 @@ from jaxtyping import Array, Float
 from lcnn_flow._pytree import as_float_array, pytree
 from lcnn_flow.architecture import Architecture
 from lcnn_flow.chain_rule import filter_columns, filter_rows, gradient, gradient_and_hessian
+from lcnn_flow.cost import moments_pay
 from lcnn_flow.data import Dataset
+from lcnn_flow.drivers import MomentDriver, NormalDriver, PatchDriver
 from lcnn_flow.errors import RiskError
 from lcnn_flow.filter_risk import PatchForm, QuadraticForm
-from lcnn_flow.losses import Square
+from lcnn_flow.losses import Lp, Square
 from lcnn_flow.network import Params, apply, layer_norms, patches, ravel, unravel
 
 __all__ = ["EmpiricalRisk", "to_patches"]
 
-Form = Literal["auto", "reduced", "patches", "layers"]
+Form = Literal["auto", "reduced", "patches", "moments", "layers"]
 
 
 @pytree(leaves=("loss", "data", "filter_risk"), static=("arch", "form"))
@@ -34,8 +36,10 @@ class EmpiricalRisk:
         loss: an elementwise loss of `lcnn_flow.losses`.
         data: inputs, targets and, optionally, sample weights.
         form: how it is evaluated. "reduced": QR of the patch matrix, square loss only; "patches": the patch matrix;
+            "moments": the patch matrix, but ensembles are driven by moments of the data, l_p loss of even p only;
             "layers": layer by layer, the definition itself, kept as the reference; "auto": "reduced" for the square
-            loss when there are more rows than columns, else "patches". All agree to rounding.
+            loss when there are more rows than columns, "moments" where `cost` says that they pay, else "patches".
+            All agree to rounding.
 
     Raises:
         RiskError: data do not fit the architecture, or the form does not fit the loss.
@@ -48,23 +52,37 @@ class EmpiricalRisk:
         ):
             if shape[1:] != wanted:
                 raise RiskError(f"data.{name} have shape {shape}: this architecture needs (samples, *{wanted})")
-        if form not in ("auto", "reduced", "patches", "layers"):
-            raise RiskError(f"form = {form!r}: write 'auto', 'reduced', 'patches' or 'layers'")
+        if form not in get_args(Form):
+            raise RiskError(f"form = {form!r}: write one of {', '.join(map(repr, get_args(Form)))}")
         if form == "reduced" and not isinstance(loss, Square):
             raise RiskError(f"form = 'reduced' needs the square loss, not {type(loss).__name__}: write form='patches'")
+        if form == "moments" and not (isinstance(loss, Lp) and loss.p >= 4 and loss.p % 2 == 0):
+            raise RiskError(
+                f"form = 'moments' needs the l_p loss of an even p >= 4, not {loss!r}: write form='patches'"
+            )
         self.arch = arch
         self.loss = loss = jax.tree.map(as_float_array, loss)  # arrays, so that other numbers compile nothing
         self.data = data
-        rows = data.inputs.shape[0] * math.prod(arch.spatial_shapes[-1])
-        columns = math.prod(arch.end_to_end_kernel_size) * (1 if arch.channels is None else arch.channels[0])
-        if form == "auto":
-            form = "reduced" if isinstance(loss, Square) and rows > columns else "patches"
-        self.form = form
+        self.form = form = self._choose() if form == "auto" else form
         self.filter_risk: PatchForm | QuadraticForm | None = None
         if form != "layers":
-            rows = to_patches(arch, loss, data)
-            quadratic = form == "reduced"
-            self.filter_risk = QuadraticForm(rows.patches, rows.targets, rows.weights) if quadratic else rows
+            table = to_patches(arch, loss, data)
+            reduced = form == "reduced"
+            self.filter_risk = QuadraticForm(table.patches, table.targets, table.weights) if reduced else table
+
+    @property
+    def table_shape(self) -> tuple[int, int, int]:
+        """Shape of the regression in the end-to-end filter: rows, columns q, output channels c."""
+        channels = (1, 1) if self.arch.channels is None else (self.arch.channels[0], self.arch.channels[-1])
+        samples = self.data.inputs.shape[-1 - len(self.arch.sample_shape)]
+        rows = samples * math.prod(self.arch.spatial_shapes[-1])
+        return rows, math.prod(self.arch.end_to_end_kernel_size) * channels[0], channels[1]
+
+    def _choose(self) -> Form:
+        rows, q, c = self.table_shape
+        if isinstance(self.loss, Square) and rows > q:
+            return "reduced"
+        return "moments" if isinstance(self.loss, Lp) and moments_pay(self.loss.p, rows, q, c) else "patches"
 
     def __call__(self, params: Params) -> Float[Array, ""]:
         """L(w)."""
@@ -72,7 +90,7 @@ class EmpiricalRisk:
             return _layerwise(self, params)
         return self.filter_risk.value(filter_rows(self.arch, params))
 
-    def gradient(self, vector: Float[Array, " n"]) -> Float[Array, " n"]:
+    def gradient(self, vector: Float[Array, "n ..."]) -> Float[Array, "n ..."]:
         """grad L at the raveled filters `vector`, raveled (see `network.ravel`)."""
         if self.filter_risk is None:
             return ravel(jax.grad(self)(unravel(self.arch, vector)))
@@ -89,7 +107,7 @@ class EmpiricalRisk:
         """J = dv/dw at the raveled filters, rows in the memory order of the end-to-end filter."""
         return filter_columns(self.arch, vector).reshape(-1, vector.size)
 
-    def layer_scales(self, vector: Float[Array, " n"]) -> Float[Array, " N"]:
+    def layer_scales(self, vector: Float[Array, "n ..."]) -> Float[Array, "N ..."]:
         """Size that the gradient in each layer would have at `vector` if nothing cancelled; units of the gradient.
 
         prod_{m != l} |w_m| * rms|p_i| * rms rho'(|P v| + |y|), p_i the patches: by Cauchy-Schwarz a bound on the
@@ -97,11 +115,10 @@ class EmpiricalRisk:
         relative to it, so that units of data and filters change no verdict.
         """
         form = self.patch_form()
-        norms = list(layer_norms(self.arch, vector))
-        one = jnp.ones((), vector.dtype)
-        others = [math.prod(norms[:i] + norms[i + 1 :], start=one) for i in range(len(norms))]
+        norms = layer_norms(self.arch, vector)
+        others = [math.prod([norms[m] for m in range(self.arch.depth) if m != i], start=1.0) for i in range(len(norms))]
         slope = form.slope(filter_rows(self.arch, unravel(self.arch, vector)))
-        return jnp.stack(others) * form.patch_size * slope
+        return jnp.stack([jnp.broadcast_to(x, slope.shape) for x in others]) * (form.patch_size * slope)[None]
 
     def steepness(self, vector: Float[Array, " n"]) -> Float[Array, ""]:
         """Size of the second derivative in the end-to-end filter if nothing cancelled in the residuals: its trace."""
@@ -125,10 +142,22 @@ class EmpiricalRisk:
             raise RiskError(f"a batch of risks needs one leading axis of one length, not lengths {sorted(lengths)}")
         return lengths.pop() if lengths else None
 
+    def batched(self) -> "EmpiricalRisk":
+        """In place of every leaf whether it carries the axis of a batch of risks."""
+        flags = [jnp.ndim(leaf) > rank for leaf, rank in _leaf_ranks(self)]
+        return jax.tree.unflatten(jax.tree.structure(self), flags)
+
     def condition(self, number: int) -> "EmpiricalRisk":
         """One risk of a batch of risks."""
         leaves = [leaf[number] if jnp.ndim(leaf) > rank else leaf for leaf, rank in _leaf_ranks(self)]
         return jax.tree.unflatten(jax.tree.structure(self), leaves)
+
+    def driver(self, lanes: int) -> NormalDriver | PatchDriver | MomentDriver:
+        """The risk of the end-to-end filter in the form that drives `lanes` flows side by side, see `drivers`."""
+        form = self.patch_form()
+        if isinstance(form, QuadraticForm):
+            return NormalDriver.of(form)
+        return MomentDriver.of(form) if self.form == "moments" else PatchDriver.of(form, lanes)
 
     def patch_form(self) -> PatchForm | QuadraticForm:
         """The risk as a function of the end-to-end filter; for `form="layers"` reduced on the spot."""

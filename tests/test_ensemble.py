@@ -45,7 +45,7 @@ def test_conditions_pair_with_seeds():
     starts = tuple(jnp.stack([w[:4], w[4:8]]) for w in STARTS)
     done = []
     flows = lf.gradient_flow_ensemble(risks, starts, block_size=4, progress=lambda n, total: done.append((n, total)))
-    assert done == [(4, 8), (8, 8)]
+    assert done == [(8, 8)]  # few seeds: the conditions run side by side
     alone = lf.gradient_flow_ensemble(problem(1, 0.3), tuple(w[0] for w in starts), block_size=4)
     chex.assert_shape(flows.verdict, (2, 4))
     np.testing.assert_allclose(flows.limit[0][0], alone.limit[0], rtol=1e-12)

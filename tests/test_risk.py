@@ -176,5 +176,5 @@ def test_forms_that_do_not_fit_are_named():
     data = random_problem(arch, lf.losses.Square()).data
     with pytest.raises(lf.RiskError, match="form='patches'"):
         lf.EmpiricalRisk(arch, lf.losses.LogCosh(), data, form="reduced")
-    with pytest.raises(lf.RiskError, match="'auto', 'reduced', 'patches' or 'layers'"):
+    with pytest.raises(lf.RiskError, match="one of 'auto', 'reduced', 'patches', 'moments', 'layers'"):
         lf.EmpiricalRisk(arch, lf.losses.LogCosh(), data, form="gram")

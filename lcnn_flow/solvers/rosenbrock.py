@@ -21,7 +21,14 @@ from jax.flatten_util import ravel_pytree
 
 from lcnn_flow.solvers.linear_algebra import StageSolver, dense_stage_solver
 
-__all__ = ["AbstractRosenbrock", "RosenbrockInterpolation", "RosenbrockTableau", "lower_triangle"]
+__all__ = [
+    "AbstractRosenbrock",
+    "RosenbrockInterpolation",
+    "RosenbrockTableau",
+    "lower_triangle",
+    "mix",
+    "rosenbrock_stages",
+]
 
 
 class RosenbrockTableau(NamedTuple):
@@ -107,27 +114,54 @@ class AbstractRosenbrock(diffrax.AbstractAdaptiveSolver):
 
         solve, fit = self.stage_solver(terms, t0, y0, args, control, tab.gamma)
         _, drift = jax.jvp(lambda t: increment(t, flat), (t0,), (t1 - t0,))
-        table = tuple(jnp.asarray(x, flat.dtype) for x in (tab.a, tab.c, tab.alpha, tab.gamma_sum))
 
-        def stage(i, stages):
-            a, c, alpha, gamma_sum = (x[i] for x in table)
-            point = flat + _mix(a, stages)
-            rhs = increment(t0 + alpha * (t1 - t0), point) + _mix(c, stages) + gamma_sum * drift
-            return stages.at[i].set(solve(rhs))
+        def sloped(alpha, point, gamma_sum):
+            return increment(t0 + alpha * (t1 - t0), point) + gamma_sum * drift
 
-        stages = lax.fori_loop(0, len(tab.b), stage, jnp.zeros((len(tab.b), flat.size), flat.dtype))
-        y1 = unravel(flat + _mix(tab.b, stages))
+        stages = rosenbrock_stages(tab, flat, sloped, solve)
+        y1 = unravel(flat + mix(tab.b, stages))
         if self.after_step is not None:
             y1 = self.after_step(y1, args)
-        error = jnp.where(fit, _mix(tab.e, stages), jnp.inf)
-        dense = tuple(unravel(_mix(row, stages)) for row in tab.dense)
+        error = jnp.where(fit, mix(tab.e, stages), jnp.inf)
+        dense = tuple(unravel(mix(row, stages)) for row in tab.dense)
         info = {"y0": y0, "y1": y1, "d": dense}
         return y1, unravel(error), info, None, diffrax.RESULTS.successful
 
 
-def _mix(weights: Any, stages: jax.Array) -> jax.Array:
+def rosenbrock_stages(
+    tableau: RosenbrockTableau,
+    y: jax.Array,
+    increment: Callable[[jax.Array, jax.Array, jax.Array], jax.Array],
+    solve: Callable[[jax.Array], jax.Array],
+    known: jax.Array | None = None,
+) -> jax.Array:
+    """The stages u_i of one step from y (n, ...), (s, n, ...); trailing axes are steps side by side.
+
+    Args:
+        tableau: the method.
+        y: where the step begins.
+        increment: (alpha_i, point, gamma_i) -> F at the point, with the term of the time derivative.
+        solve: the product with (I/gamma - dF/dy)^{-1}.
+        known: F at y, where it has been evaluated already.
+    """
+    a, c, alpha, gamma_sum = (jnp.asarray(x, y.dtype) for x in (tableau.a, tableau.c, tableau.alpha, tableau.gamma_sum))
+
+    def stage(i, stages):
+        rhs = increment(alpha[i], y + mix(a[i], stages), gamma_sum[i]) + mix(c[i], stages)
+        return lax.dynamic_update_index_in_dim(stages, solve(rhs), i, 0)
+
+    stages = jnp.zeros((len(tableau.b), *y.shape), y.dtype)
+    if known is None:
+        return lax.fori_loop(0, len(tableau.b), stage, stages)
+    return lax.fori_loop(1, len(tableau.b), stage, stages.at[0].set(solve(known)))
+
+
+def mix(weights: Any, stages: jax.Array) -> jax.Array:
     """sum_j weights_j stages_j."""
-    return jnp.sum(jnp.asarray(weights, stages.dtype)[:, None] * stages, axis=0)
+    weights = jnp.asarray(weights, stages.dtype)
+    if stages.ndim == 2:
+        return jnp.sum(weights[:, None] * stages, axis=0)
+    return jnp.tensordot(weights, stages, axes=1, precision=lax.Precision.HIGHEST)  # the faster with lanes
 
 
 def lower_triangle(*rows: tuple[float, ...]) -> np.ndarray:

@@ -1,0 +1,108 @@
+"""The tests of a limit, for many flows side by side, where everything about it is regular.
+
+Newton's method on the invariant leaf as in `polish`, with M = Hess Phi inverted as a positive definite matrix. If M
+is positive definite at a critical point, the Hessian is so across the symmetry directions, with a smallest eigenvalue
+of at least 1 / trace(M^{-1}): on the tangent space of the leaf both forms agree, the Hessian vanishes along the
+symmetry directions, which lie across it, and a vector orthogonal to them is no longer than its part in the leaf.
+That settles index, nullity and isolation without eigenvectors. What does not pass here is undecided, not refused:
+`flow_search` looks at it again. Single channel only. Derived.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Bool, Float
+
+from lcnn_flow.chain_rule import gradient_and_hessian
+from lcnn_flow.flow_field import safe_norm
+from lcnn_flow.invariants import conserved, layer_units
+from lcnn_flow.network import spread
+from lcnn_flow.polish import CONTRACTION, LARGEST_MOVE, MOST_ITERATIONS, rounding_floor
+from lcnn_flow.risk import EmpiricalRisk
+from lcnn_flow.solvers.linear_algebra import invert_positive_definite
+
+__all__ = ["RegularLimit", "regular_limit"]
+
+
+class RegularLimit(NamedTuple):
+    """Result of `regular_limit`, lanes last."""
+
+    vector: Float[Array, "n lanes"]
+    passed: Bool[Array, " lanes"]
+    """Newton's method converged nearby, to an isolated minimum on the leaf, by the thresholds of `polish`."""
+    distance: Float[Array, " lanes"]
+    smallest_curvature: Float[Array, " lanes"]
+    """Smallest Hessian eigenvalue across the symmetry directions."""
+
+
+class _Iteration(NamedTuple):
+    vector: Array
+    last: Array
+    going: Array
+    settled: Array
+    count: Array
+
+
+def regular_limit(
+    risk: EmpiricalRisk, vector: Float[Array, "n lanes"], invariants: Float[Array, "d lanes"]
+) -> RegularLimit:
+    """Newton's method from `vector` on the leaf with these conserved quantities, and the tests of where it ends."""
+    arch, form, eps = risk.arch, risk.driver(vector.shape[1]), jnp.finfo(vector.dtype).eps
+    units = layer_units(risk, vector)
+    scale = safe_norm(units * spread(arch, risk.layer_scales(vector)))
+    signs = _signs(risk)[:, :, None].astype(vector.dtype)
+
+    def newton(state: _Iteration) -> _Iteration:
+        slopes = signs * (state.vector * units)[None]
+        hessian = gradient_and_hessian(arch, form, state.vector)[1] * units[:, None] * units[None]
+        squares = jnp.sum(slopes**2, axis=1, keepdims=True)
+        stiffness = jnp.sqrt(jnp.sum(hessian**2, axis=(0, 1)))
+        pull = slopes * jnp.where(squares > 0, stiffness[None, None] / jnp.where(squares > 0, squares, 1), 0)
+        offset = conserved(arch, state.vector) - invariants
+        residual = units * risk.gradient(state.vector) + jnp.sum(offset[:, None] * pull, axis=0)
+        inverse = invert_positive_definite(hessian + jnp.sum(slopes[:, :, None] * pull[:, None], axis=0))
+        step = -(inverse @ residual)
+        length = safe_norm(step)
+        weakest = 1 / inverse.trace
+        settled = length <= rounding_floor(scale, weakest)
+        contracting = length <= state.last * jnp.where(state.count == 1, 1.0, CONTRACTION)
+        nonsingular = inverse.definite & (weakest > arch.depth * eps ** (2 / 3) * stiffness)
+        usable = jnp.isfinite(length) & (contracting | settled) & nonsingular & state.going
+        return _Iteration(
+            jnp.where(usable[None], state.vector + units * step, state.vector),
+            length,
+            usable & ~settled,
+            state.settled | (usable & settled),
+            state.count + 1,
+        )
+
+    yes = jnp.ones(vector.shape[1:], bool)
+    first = _Iteration(vector, jnp.full(vector.shape[1:], jnp.inf, vector.dtype), yes, ~yes, jnp.asarray(0))
+    last = lax.while_loop(lambda s: jnp.any(s.going) & (s.count < MOST_ITERATIONS), newton, first)
+    move = last.vector - vector
+    hessian = gradient_and_hessian(arch, form, last.vector)[1]
+    return RegularLimit(
+        last.vector,
+        last.settled & (safe_norm(move / units) <= LARGEST_MOVE),
+        safe_norm(move),
+        _smallest_across(hessian, signs * last.vector[None]),
+    )
+
+
+def _smallest_across(hessian: Float[Array, "n n lanes"], directions: Float[Array, "d n lanes"]) -> Array:
+    """Smallest eigenvalue orthogonal to the directions, along which the Hessian vanishes: they are lifted out."""
+    if len(directions) > 0:
+        gram = invert_positive_definite(jnp.sum(directions[:, None] * directions[None], axis=2)).matrix
+        along = jnp.sum(directions[:, :, None] * jnp.sum(gram[:, :, None] * directions[None], axis=1)[:, None], axis=0)
+        hessian = hessian + 2 * jnp.sqrt(jnp.sum(hessian**2, axis=(0, 1)))[None, None] * along
+    # one by one: LAPACK's calls for a batch wait for threads that several CPU devices may all occupy themselves
+    return lax.map(lambda matrix: jnp.linalg.eigvalsh((matrix + matrix.T) / 2)[0], jnp.moveaxis(hessian, -1, 0))
+
+
+def _signs(risk: EmpiricalRisk) -> Float[Array, "d n"]:
+    """The symmetry direction xi_l, also the gradient of h_l, is row l of this times the filters."""
+    depth = risk.arch.depth
+    layers = np.eye(depth - 1, depth) - np.eye(depth - 1, depth, k=1)
+    return spread(risk.arch, jnp.asarray(layers.T)).T
