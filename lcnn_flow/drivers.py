@@ -21,7 +21,7 @@ from lcnn_flow.filter_risk import Curvature, PatchForm, QuadraticForm
 __all__ = ["MomentDriver", "NormalDriver", "PatchDriver", "moment_numbers"]
 
 _HIGHEST = lax.Precision.HIGHEST
-_WORKED_ON = {"cpu": 2**19}
+_WORKED_ON = {"cpu": 2**22}
 """Bytes of residuals worked on at a time, so that they stay in the cache."""
 _MUCH_WORKED_ON = 2**30
 """On accelerators."""

@@ -1,0 +1,71 @@
+"""The command line: which parts to measure, where to write, or to draw again what is stored."""
+
+import argparse
+import datetime
+import json
+import time
+from pathlib import Path
+from types import ModuleType
+
+from benchmarks import compile as compile_time
+from benchmarks import gemm, peers, report, scaling, work_precision
+from benchmarks.runtime import about, configure
+
+__all__ = ["main"]
+
+PARTS: dict[str, ModuleType] = {
+    "peers": peers,
+    "work_precision": work_precision,
+    "scaling": scaling,
+    "gemm": gemm,
+    "compile": compile_time,
+}
+_HERE = Path(__file__).resolve().parent
+_PARTIAL = Path("runs") / "benchmarks"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measures, or draws again; see --help."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Measures the library and writes RESULTS.md, figures/ and the raw numbers, results.json.",
+        epilog="A full run takes up to 15 minutes on two quiet cores and writes into benchmarks/. "
+        f"A part of it (--only, --quick) writes into {_PARTIAL}/ instead, so that it replaces no full run.",
+    )
+    parser.add_argument("--only", metavar="PART,PART", help=f"measure these parts only: {', '.join(PARTS)}")
+    parser.add_argument(
+        "--quick", action="store_true", help="few seeds, few points: that everything runs, in 2 minutes"
+    )
+    parser.add_argument("--draw", action="store_true", help="measure nothing: write again from results.json")
+    parser.add_argument("--out", type=Path, help="folder to write into")
+    options = parser.parse_args(arguments)
+    chosen = list(PARTS) if options.only is None else options.only.split(",")
+    if unknown := [name for name in chosen if name not in PARTS]:
+        parser.error(f"no part {', '.join(unknown)}: write some of {','.join(PARTS)}")
+    partial = options.quick or options.only is not None
+    folder = options.out or (_PARTIAL if partial else _HERE)
+    if options.draw:
+        stored = folder / "results.json"
+        if not stored.exists():
+            parser.error(f"{stored} does not exist: measure first, or name its folder with --out")
+        report.write(json.loads(stored.read_text()), PARTS, folder)
+    else:
+        configure()
+        report.write(_measure(chosen, options.quick), PARTS, folder)
+    print(f"wrote {folder / 'RESULTS.md'}", flush=True)
+
+
+def _measure(chosen: list[str], quick: bool) -> dict:
+    """Raw numbers of the chosen parts, and what they depend on."""
+    began = time.perf_counter()
+
+    def say(line: str) -> None:
+        print(f"{time.perf_counter() - began:6.0f} s  {line}", flush=True)
+
+    results: dict = {"parts": {}}
+    for name in chosen:
+        say(name)
+        results["parts"][name] = PARTS[name].measure(quick, say)
+    date = datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes")
+    results["about"] = about() | {"date": date, "quick": quick, "seconds": time.perf_counter() - began}
+    return results
