@@ -168,7 +168,7 @@ class MomentDriver(NamedTuple):
             table = jnp.concatenate([form.patches, form.targets[:, channel : channel + 1]], axis=1)
             low, high = np.tril_indices(table.shape[1])
             exponents = _monomials(table.shape[1], p - 2)
-            counts = np.asarray([_multinomial(e) for e in exponents], float)
+            counts = np.asarray([_multinomial(e) for e in exponents], table.dtype)
             powers = _evaluate(table.T, exponents) * counts[:, None]
             pairs = form.weights[:, None] * table[:, low] * table[:, high]
             channels.append(jnp.dot(pairs.T, powers.T, precision=_HIGHEST))

@@ -26,8 +26,10 @@ __all__ = ["gradient_flow_ensemble"]
 _LOCKSTEP = 64
 """Flows integrated in lockstep: the more, the longer they wait for the slowest."""
 _LEFTOVERS = 16
-_ROUNDS = 8
-"""Seeds a lane in a block: the more, the less it counts that lanes run out of seeds."""
+_ROUNDS, _MOST_ROUNDS = 8, 32
+"""Seeds a lane in a block: the more, the less it counts that lanes run out of seeds before the slowest flow ends."""
+_SHARES = 8
+"""Blocks to be had before they grow beyond `_ROUNDS`: as many devices can share them."""
 
 
 class _Block(NamedTuple):
@@ -68,8 +70,8 @@ def gradient_flow_ensemble(
         risk: one risk for all flows; or, with a leading axis C on some of its leaves (made by jax.vmap or by
             stacking), C risks: data conditions, loss parameters.
         params: initial filters with a leading axis S, the seeds; with C risks (C, S, ...).
-        block_size: seeds a block. By default it follows from the number of seeds and the kind of device: on CPU at most
-            512, and two blocks at least from 128 seeds on.
+        block_size: seeds a block. By default it follows from the number of seeds and the kind of device: on CPU two
+            blocks from 128 seeds on, eight from 4,096 on, and at most 2,048 seeds in each.
         devices: where to run; all local devices by default.
         progress: called as progress(done, total), in flows, between blocks.
         **options: those of `gradient_flow`.
@@ -125,7 +127,8 @@ def _lane_sizes(risk: EmpiricalRisk, seeds: int, block_size: int | None, device:
     """Lanes, and seeds a block, a multiple of them: from the work and the kind of device, not the number of devices."""
     width = min(lanes_that_fit(risk, device), -(-(block_size or seeds) // 8) * 8)
     if block_size is None:
-        blocks = max(-(-seeds // (_ROUNDS * width)), min(2, seeds // width), 1)
+        blocks = max(min(2, seeds // width), min(_SHARES, seeds // (_ROUNDS * width)), 1)
+        blocks = max(blocks, -(-seeds // (_MOST_ROUNDS * width)))
         block_size = -(-seeds // blocks)
     return width, -(-block_size // width) * width
 

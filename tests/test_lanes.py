@@ -209,6 +209,14 @@ def test_lanes_call_nothing_on_the_host_and_other_data_trace_nothing():
     jax.eval_shape(program, random_problem(SMALL, lf.losses.Square(), samples=9), starts(8))
 
 
+def test_single_precision_stays_single_though_double_is_switched_on():
+    data = lf.Dataset(*(jnp.asarray(x, jnp.float32) for x in (RISK.data.inputs, RISK.data.targets)))
+    risk = lf.EmpiricalRisk(SMALL, lf.losses.Lp(4.0), data, form="moments")
+    flows = lf.gradient_flow_ensemble(risk, tuple(w.astype(jnp.float32) for w in starts(8)), gradient_rtol=1e-3)
+    np.testing.assert_array_equal(flows.verdict, lf.Verdict.CONVERGED)
+    assert {leaf.dtype for leaf in jax.tree.leaves(flows)} == {np.dtype(x) for x in ("float32", "int32", "bool")}
+
+
 TWO_DEVICES = """
 import jax
 jax.config.update("jax_enable_x64", True)
