@@ -1,6 +1,6 @@
 """One block of flows, compiled as one program: lanes to the gradient tolerance, then the tests of regular limits.
 
-What comes out undecided goes on in `search_block`, from where its lane was left. A block's results depend on the seeds
+What comes out undecided goes on in a `SearchBlock`, from where its lane was left. A block's results depend on the seeds
 in it and on nothing else.
 """
 
@@ -27,7 +27,7 @@ from lcnn_flow.risk import EmpiricalRisk
 from lcnn_flow.solvers import AbstractRosenbrock, dense_stage_solver
 from lcnn_flow.verdict import Verdict
 
-__all__ = ["LaneBlock", "Reached", "SearchBlock", "fits_lanes"]
+__all__ = ["LaneBlock", "Reached", "SearchBlock", "fits_lanes", "tells_regular"]
 
 
 class Reached(NamedTuple):
@@ -44,6 +44,11 @@ def fits_lanes(settings: FlowSettings) -> bool:
     if settings.times is not None or not isinstance(solver, AbstractRosenbrock):
         return False
     return solver.stage_solver is dense_stage_solver and solver.after_step is None
+
+
+def tells_regular(risk: EmpiricalRisk, settings: FlowSettings) -> bool:
+    """Whether lanes can decide anything: `regular_limit` polishes, and knows a single channel only."""
+    return settings.polish and risk.arch.channels is None
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ class LaneBlock:
         end = integrate_lanes(risk, start, order, count, width, settings)
         state = jnp.concatenate([end.vector, end.path_length[None], end.energy[None]])
         reached = Reached(state.T, end.time, end.steps)
-        if arch.channels is not None or not settings.polish:
+        if not tells_regular(risk, settings):
             unknown = jnp.zeros_like(end.time)
             return _as_flow(risk, end, end.vector, *(unknown,) * 7), jnp.zeros_like(wanted), reached
         passed, limit, *numbers = _chunkwise(lambda a, b: _find(risk, a, b, settings), width, start, end)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lcnn_flow.block import LaneBlock, Reached, SearchBlock, fits_lanes
+from lcnn_flow.block import LaneBlock, Reached, SearchBlock, fits_lanes, tells_regular
 from lcnn_flow.devices import run_blocks
 from lcnn_flow.errors import FlowError
 from lcnn_flow.flow import Flow
@@ -26,6 +26,7 @@ __all__ = ["gradient_flow_ensemble"]
 _LOCKSTEP = 64
 """Flows integrated in lockstep: the more, the longer they wait for the slowest."""
 _LEFTOVERS = 16
+"""As many, where only some flows of a block are left."""
 _ROUNDS, _MOST_ROUNDS = 8, 32
 """Seeds a lane in a block: the more, the less it counts that lanes run out of seeds before the slowest flow ends."""
 _SHARES = 8
@@ -72,7 +73,8 @@ def gradient_flow_ensemble(
         params: initial filters with a leading axis S, the seeds; with C risks (C, S, ...).
         block_size: seeds a block. By default it follows from the number of seeds and the kind of device: on CPU two
             blocks from 128 seeds on, eight from 4,096 on, and at most 2,048 seeds in each.
-        devices: where to run; all local devices by default.
+        devices: where to run; all local devices by default. Trajectories (`times`) and solvers that are not Rosenbrock
+            methods use the first of them where they are CPUs.
         progress: called as progress(done, total), in flows, between blocks.
         **options: those of `gradient_flow`.
 
@@ -156,6 +158,7 @@ def _calls(work: _Work, blocks: list[_Block], together: int = 1):
 def _in_lanes(work: _Work, blocks: list[_Block], width: int) -> Flow:
     """All flows in lanes; `_search` takes up those that come out undecided, block by block."""
     total = len(work.params[0])
+    few = _LEFTOVERS if tells_regular(work.risk, work.settings) else _LOCKSTEP
     flows, reached, leftovers = None, None, []
     together = 1 if work.risk.num_conditions is None else max(1, _LOCKSTEP // len(blocks[0].rows))
     for conditions, rows, wanted in _calls(work, blocks, together):
@@ -168,9 +171,9 @@ def _in_lanes(work: _Work, blocks: list[_Block], width: int) -> Flow:
         work.tell(int(np.sum(decided & wanted)))
         for condition, block, open_rows in zip(conditions, rows, wanted & ~decided, strict=True):
             left = block[open_rows]
-            for first in range(0, len(left), _LEFTOVERS):
-                some = left[first : first + _LEFTOVERS]
-                leftovers.append(_Block(int(condition), np.resize(some, _LEFTOVERS), len(some)))
+            for first in range(0, len(left), few):
+                some = left[first : first + few]
+                leftovers.append(_Block(int(condition), np.resize(some, few), len(some)))
     return _search(work, leftovers, reached, flows)
 
 

@@ -10,6 +10,7 @@ That settles index, nullity and isolation without eigenvectors. What does not pa
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -97,8 +98,13 @@ def _smallest_across(hessian: Float[Array, "n n lanes"], directions: Float[Array
         gram = invert_positive_definite(jnp.sum(directions[:, None] * directions[None], axis=2)).matrix
         along = jnp.sum(directions[:, :, None] * jnp.sum(gram[:, :, None] * directions[None], axis=1)[:, None], axis=0)
         hessian = hessian + 2 * jnp.sqrt(jnp.sum(hessian**2, axis=(0, 1)))[None, None] * along
-    # one by one: LAPACK's calls for a batch wait for threads that several CPU devices may all occupy themselves
-    return lax.map(lambda matrix: jnp.linalg.eigvalsh((matrix + matrix.T) / 2)[0], jnp.moveaxis(hessian, -1, 0))
+    return jax.vmap(_smallest_eigenvalue, in_axes=-1)(hessian)
+
+
+@jax.custom_batching.sequential_vmap
+def _smallest_eigenvalue(matrix: Float[Array, "n n"]) -> Float[Array, ""]:
+    """One by one: LAPACK's calls for a batch wait for threads that several CPU devices may all occupy themselves."""
+    return jnp.linalg.eigvalsh((matrix + matrix.T) / 2)[0]
 
 
 def _signs(risk: EmpiricalRisk) -> Float[Array, "d n"]:

@@ -222,18 +222,22 @@ import jax
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_num_cpu_devices", 2)
 import numpy as np, lcnn_flow as lf
-from tests.test_lanes import RISK, all_numbers, starts
+from tests.test_lanes import RISK, SMALL, all_numbers, starts
 assert jax.local_device_count() == 2
 seen = []
 both = lf.gradient_flow_ensemble(RISK, starts(20), block_size=8, progress=lambda done, total: seen.append(done))
 one = lf.gradient_flow_ensemble(RISK, starts(20), block_size=8, devices=jax.local_devices()[1:])
 np.testing.assert_array_equal(all_numbers(both), all_numbers(one))
 np.testing.assert_array_equal(both.verdict, lf.Verdict.CONVERGED)
+deltas = jax.numpy.linspace(0.5, 2.0, 16)
+risks = jax.vmap(lambda delta: lf.EmpiricalRisk(SMALL, lf.losses.PseudoHuber(delta), RISK.data))(deltas)
+several = lf.gradient_flow_ensemble(risks, tuple(np.stack([w[:8]] * 16) for w in starts(8)))
+np.testing.assert_array_equal(several.verdict, lf.Verdict.CONVERGED)
 print(seen)
 """
 
 
-def test_two_devices_share_the_blocks_and_give_the_bits_of_one():
+def test_two_devices_share_blocks_and_conditions_and_give_the_bits_of_one():
     cpu = os.environ | {"JAX_PLATFORMS": "cpu"}
     done = subprocess.run([sys.executable, "-c", TWO_DEVICES], capture_output=True, text=True, timeout=300, env=cpu)
     assert done.returncode == 0, done.stderr

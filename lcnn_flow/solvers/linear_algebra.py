@@ -101,6 +101,8 @@ def _row(array: Array, k: Array) -> Array:
 
 
 def _by_cholesky(matrix: Float[Array, "n n b"]) -> Inverse:
-    inverse, definite = jax.vmap(inverse_positive_definite)(jnp.moveaxis(matrix, -1, 0))
-    factor = jnp.where(definite, 1.0, -1.0).astype(matrix.dtype)
-    return Inverse(jnp.moveaxis(inverse, 0, -1), jnp.broadcast_to(factor, matrix.shape[1:]), definite)
+    # one by one: LAPACK's calls for a batch wait for threads that several CPU devices may all occupy themselves
+    one_by_one = jax.custom_batching.sequential_vmap(inverse_positive_definite)
+    inverse, definite = jax.vmap(one_by_one)(jnp.moveaxis(matrix, -1, 0))
+    signs = jnp.where(definite, 1.0, -1.0).astype(matrix.dtype)
+    return Inverse(jnp.moveaxis(inverse, 0, -1), jnp.broadcast_to(signs, matrix.shape[1:]), definite)
