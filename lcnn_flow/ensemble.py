@@ -103,9 +103,9 @@ def gradient_flow_ensemble(
         if progress is not None and more > 0:
             progress(done, total)
 
-    work = _Work(risk, flat, settings, chosen, tell)
+    width, size = _lane_sizes(risk, seeds, block_size, chosen[0])
+    work = _Work(risk.without_data(), flat, settings, chosen, tell)
     if fits_lanes(settings):
-        width, size = _lane_sizes(risk, seeds, block_size, chosen[0])
         flows = _in_lanes(work, _cut(total, seeds, size), width)
     else:
         flows = _search(work, _cut(total, seeds, min(block_size or _LOCKSTEP, seeds)), None, None)

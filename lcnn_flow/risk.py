@@ -159,6 +159,16 @@ class EmpiricalRisk:
             return NormalDriver.of(form)
         return MomentDriver.of(form) if self.form == "moments" else PatchDriver.of(form, lanes)
 
+    def without_data(self) -> "EmpiricalRisk":
+        """The same function of the filters, without samples that its form has made superfluous: less to copy around."""
+        if self.filter_risk is None:
+            return self
+        names, values = ("arch", "form", "loss", "filter_risk"), (self.arch, self.form, self.loss, self.filter_risk)
+        lean = object.__new__(EmpiricalRisk)
+        for name, value in zip((*names, "data"), (*values, None), strict=True):
+            setattr(lean, name, value)
+        return lean
+
     def patch_form(self) -> PatchForm | QuadraticForm:
         """The risk as a function of the end-to-end filter; for `form="layers"` reduced on the spot."""
         if self.filter_risk is not None:
