@@ -9,7 +9,7 @@ import jax
 from lcnn_flow.errors import FlowError
 from lcnn_flow.risk import EmpiricalRisk
 
-__all__ = ["data_bytes", "device_bytes", "lane_bytes", "lanes_that_fit"]
+__all__ = ["data_bytes", "device_bytes", "lane_bytes", "lanes_that_fit", "physical_memory"]
 
 _LANES = {"cpu": 64}
 _MANY_LANES = 2048
@@ -43,11 +43,15 @@ def device_bytes(device: Any) -> int:
     stats = device.memory_stats() if device.platform != "cpu" else None
     if stats and "bytes_limit" in stats:
         return int(stats["bytes_limit"])
+    return physical_memory() // max(1, jax.local_device_count("cpu") if device.platform == "cpu" else 1)
+
+
+def physical_memory() -> int:
+    """Memory of this machine, or 8 GiB where the system does not say."""
     try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
-        memory = 8 * 2**30
-    return memory // max(1, jax.local_device_count() if device.platform == "cpu" else 1)
+        return 8 * 2**30
 
 
 def lanes_that_fit(risk: EmpiricalRisk, device: Any) -> int:
