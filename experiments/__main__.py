@@ -2,14 +2,17 @@
 
 import os
 import sys
+import threading
+
+from experiments.running.work import prepare_environment
 
 if __name__ == "__main__":
-    # Checks that raise from compiled code are host callbacks, and programs with those are never cached; as NaN they
-    # end in the verdict NOT_FINITE. Read when equinox is imported, so before everything else.
-    os.environ.setdefault("EQX_ON_ERROR", "nan")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    # Every core is a device of its own, on which flows run side by side; read when the first array is made.
-    os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(min(8, cores)))
-    from experiments.cli import main
+    prepare_environment()  # before anything imports JAX
+    from experiments.cli import INTERRUPTED, main
 
-    sys.exit(main())
+    code = main()
+    if code == INTERRUPTED and threading.active_count() > 1:  # a thread still computes, and nobody waits for it
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

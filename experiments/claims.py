@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from experiments.results import named_cells, sweep_axes
-from experiments.variables import NOT_COMPUTED, WITH_LIMIT
+from experiments.results.layout import named_cells, sweep_axes
+from experiments.results.variables import NOT_COMPUTED, WITH_LIMIT
 from lcnn_flow import Verdict
 
 __all__ = ["PAPER_CLAIMS", "Claim", "Judge", "judge"]

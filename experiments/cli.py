@@ -1,34 +1,45 @@
 """Commands of `python -m experiments`.
 
-Exit codes: 0 done, 1 stopped in the middle, 2 mistake of the user, 130 Ctrl-C.
+Exit codes: 0 done, 1 stopped in the middle or runs that differ, 2 mistake of the user, 130 Ctrl-C.
 """
 
 import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
 from experiments.claims import Claim
 from experiments.errors import Interrupted, RunError, UserError
-from experiments.execute import check_problems, collect_again, run_sweep
 from experiments.faults import did_you_mean
-from experiments.loading import load
 from experiments.modules import MODULES
-from experiments.progress import monitor
-from experiments.report import write_report
-from experiments.runtime import configure
-from experiments.store import RunDirectory
-from experiments.sweep import Sweep, stored_bytes
+from experiments.planning.batches import label_of
+from experiments.planning.loading import load
+from experiments.planning.plan import plan_text
+from experiments.reporting.report import write_report
+from experiments.results.compare import compare
+from experiments.results.export import export
+from experiments.running.engines.choice import Choice
+from experiments.running.execute import begin, changes_since_begun, check_problems, collect_run, go_on, load_run
+from experiments.running.progress import monitor
+from experiments.running.runtime import configure
+from experiments.running.status import status_text
+from experiments.running.store import RunDirectory
+from experiments.sweeps.sweep import Sweep
 
-__all__ = ["app", "main"]
+__all__ = ["INTERRUPTED", "app", "main"]
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
 
 app = App(name="experiments", help="From a TOML file to converged gradient flows and a report.", version_flags=[])
 
 Sets = Annotated[list[str] | None, Parameter(name="--set", negative="", consume_multiple=False)]
 Axes = Annotated[list[str] | None, Parameter(name="--axis", negative="", consume_multiple=False)]
+Zips = Annotated[list[str] | None, Parameter(name="--zip", negative="", consume_multiple=False)]
+Slurm = Annotated[list[str] | None, Parameter(name="--slurm", negative="", consume_multiple=False)]
 Switch = Annotated[bool, Parameter(negative="")]
 
 
@@ -38,26 +49,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command, bound, *_ = app.parse_args(
             sys.argv[1:] if arguments is None else list(arguments), exit_on_error=False, print_error=False
         )
-        command(*bound.args, **bound.kwargs)
+        return command(*bound.args, **bound.kwargs) or 0
     except CycloptsError as error:
         return _complain(f"{' '.join(str(error).split())} See python -m experiments --help", 2)
     except UserError as error:
         return _complain(str(error), 2)
     except Interrupted as error:
-        return _complain(str(error), 130)
+        return _complain(str(error), INTERRUPTED)
     except RunError as error:
         return _complain(str(error), 1)
     except KeyboardInterrupt:
-        return _complain("interrupted", 130)
-    except BrokenPipeError:  # the reader of our output, such as head, has gone
+        return _complain("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        if not _nobody_reads():
+            raise
+        return 0
+
+
+def _nobody_reads() -> bool:
+    """Whether the reader of our output, such as head, has gone; standard output is closed then."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
         with contextlib.suppress(OSError):
             sys.stdout.close()
-        return 0
-    return 0
+        return True
+    return False
 
 
 def _complain(message: str, code: int) -> int:
-    print(f"error: {message}" if code != 130 else message, file=sys.stderr)
+    print(f"error: {message}" if code != INTERRUPTED else message, file=sys.stderr)
     return code
 
 
@@ -94,20 +115,28 @@ def describe(name: str) -> None:
 
 @app.command
 def validate(
-    config: Path, /, *, set_: Sets = None, axis: Axes = None, seeds: int | None = None, toml: Switch = False
+    config: Path,
+    /,
+    *,
+    set_: Sets = None,
+    axis: Axes = None,
+    zip_: Zips = None,
+    seeds: int | None = None,
+    toml: Switch = False,
 ) -> None:
-    """Check a configuration and print the plan: cells, seeds, compile groups, size.
+    """Check a configuration and print the plan: cells, seeds, compile groups, batches, sizes, time.
 
     Args:
         config: a TOML file.
         set_: section.key=value, in TOML; may be repeated.
-        axis: section.key=[value, ...]; may be repeated.
+        axis: section.key=[value, ...]; may be repeated, for the product.
+        zip_: section.key=[value, ...]; may be repeated: all of them vary together, as one axis.
         seeds: number of initial filters a cell.
         toml: print the resolved configuration too.
     """
-    sweep = _load(config, set_, axis, seeds)
+    sweep = _load(config, set_, axis, zip_, seeds)
     check_problems(sweep)
-    print(_plan(sweep))
+    print(plan_text(sweep))
     if toml:
         print(f"\n{sweep.toml()}", end="")
 
@@ -120,7 +149,12 @@ def run(
     out: Path | None = None,
     set_: Sets = None,
     axis: Axes = None,
+    zip_: Zips = None,
     seeds: int | None = None,
+    engine: str = "local",
+    workers: int | None = None,
+    scheduler: str | None = None,
+    slurm: Slurm = None,
     no_cache: Switch = False,
 ) -> None:
     """Run a configuration and write a run directory with results and report.
@@ -129,23 +163,100 @@ def run(
         config: a TOML file.
         out: the run directory; runs/NAME-TIME by default.
         set_: section.key=value, in TOML; may be repeated.
-        axis: section.key=[value, ...]; may be repeated.
+        axis: section.key=[value, ...]; may be repeated, for the product.
+        zip_: section.key=[value, ...]; may be repeated: all of them vary together, as one axis.
         seeds: number of initial filters a cell.
+        engine: local (this process, all devices), processes, dask or slurm.
+        workers: number of worker processes, or of jobs in the queue at once.
+        scheduler: address of a dask scheduler, such as tcp://host:8786; a cluster on this machine by default.
+        slurm: KEY=VALUE, a parameter of submitit such as slurm_partition=gpu; may be repeated.
         no_cache: do not keep compiled programs in the user's cache folder.
     """
-    sweep = _load(config, set_, axis, seeds, cache=not no_cache)
+    choice = _choice(engine, workers, scheduler, slurm)
+    sweep = _load(config, set_, axis, zip_, seeds, not no_cache, host_only=choice.name != "local")
     check_problems(sweep)
     directory = RunDirectory.create(out, config.stem)
-    print(_plan(sweep), file=sys.stderr)
-    with monitor(len(sweep.cells), sweep.configuration.seeds) as progress:
-        manifest = run_sweep(sweep, directory, progress)
+    begin(sweep, directory)
+    print(plan_text(sweep), file=sys.stderr)
+    _go_on(sweep, directory, choice, cache=not no_cache)
+
+
+@app.command
+def resume(
+    directory: Path,
+    /,
+    *,
+    engine: str = "local",
+    workers: int | None = None,
+    scheduler: str | None = None,
+    slurm: Slurm = None,
+    no_cache: Switch = False,
+) -> None:
+    """Compute what is missing or has failed in a run, to the same bits; several processes may do so at once.
+
+    Args:
+        directory: a run directory.
+        engine: local (this process, all devices), processes, dask or slurm.
+        workers: number of worker processes, or of jobs in the queue at once.
+        scheduler: address of a dask scheduler, such as tcp://host:8786; a cluster on this machine by default.
+        slurm: KEY=VALUE, a parameter of submitit such as slurm_partition=gpu; may be repeated.
+        no_cache: do not keep compiled programs in the user's cache folder.
+    """
+    choice = _choice(engine, workers, scheduler, slurm)
+    begun = RunDirectory.existing(directory)
+    sweep = load_run(begun)
+    configure(sweep.configuration.compute.precision, not no_cache, host_only=choice.name != "local")
+    check_problems(sweep)
+    begun.check_writable("make it writable, or copy it to where it is")
+    for change in changes_since_begun(begun):
+        print(f"note: {change}: new results may differ in the last bits", file=sys.stderr)
+    _go_on(sweep, begun, choice, cache=not no_cache)
+
+
+def _go_on(sweep: Sweep, directory: RunDirectory, choice: Choice, cache: bool) -> None:
+    """Computes what is missing, reports, and says what failed."""
+    flows = len(sweep.cells) * sweep.configuration.seeds
+    with monitor(flows, lambda batch: label_of(sweep, batch)) as progress:
+        summary = go_on(sweep, directory, choice, progress, cache)
+    failures = [f"  {name}: {error}" for name, error in summary.failed.items()]
+    if not summary.finished:
+        raise RunError("\n".join([f"all {summary.batches} batches failed:", *failures]))
     try:
         path, claims = write_report(directory.path)
     except UserError as error:  # the results are there: this run did not fail by a mistake in its configuration
         again = f"python -m experiments report {directory.path}"
         raise RunError(f"{error}\nall results are kept in {directory.path}; report again with: {again}") from error
     print(_claims(claims))
-    print(f"wall time {manifest['wall_time_s']:.1f} s; results in {directory.path}\nreport: {path}")
+    print(f"wall time {summary.seconds:.1f} s; results in {directory.path}\nreport: {path}")
+    if failures:
+        raise RunError(
+            f"{len(failures)} of {summary.batches} batches failed:\n"
+            + "\n".join(failures)
+            + f"\nto try them again: python -m experiments resume {directory.path}"
+        )
+
+
+@app.command
+def status(directory: Path, /, *, verify: Switch = False) -> None:
+    """Say what is done, running, failed or missing in a run.
+
+    Args:
+        directory: a run directory.
+        verify: read all finished batches and compare their checksums; damaged ones are set aside.
+    """
+    print(status_text(RunDirectory.existing(directory), verify))
+
+
+@app.command
+def collect(directory: Path, /) -> None:
+    """Write results.zarr from the finished batches of a run; a second time changes nothing.
+
+    Args:
+        directory: a run directory.
+    """
+    begun = RunDirectory.existing(directory)
+    finished, total = collect_run(begun)
+    print(f"{finished} of {total} batches are in {begun.path / 'results.zarr'}")
 
 
 @app.command
@@ -155,28 +266,70 @@ def report(directory: Path, /) -> None:
     Args:
         directory: a run directory.
     """
-    collect_again(directory)
+    if (directory / "config.toml").is_file() and (directory / "batches").is_dir():
+        collect_run(RunDirectory.existing(directory))
     path, claims = write_report(directory)
     print(_claims(claims))
     print(f"report: {path}")
 
 
-def _load(config: Path, sets: list[str] | None, axes: list[str] | None, seeds: int | None, cache: bool = True) -> Sweep:
+@app.command(name="export")
+def export_(
+    directory: Path,
+    /,
+    *,
+    to: Literal["parquet", "netcdf"] = "parquet",
+    out: Path | None = None,
+    trajectories: Switch = False,
+) -> None:
+    """Write the results of a run as a table with a row a flow (parquet), or as they are (netCDF).
+
+    Args:
+        directory: a run directory.
+        to: the format.
+        out: the file; results.parquet or results.nc in the run directory by default.
+        trajectories: besides the parquet file, write one with a row a flow and time.
+    """
+    print(export(directory, to, out, trajectories))
+
+
+@app.command(name="compare")
+def compare_(first: Path, second: Path, /, *, rtol: float = 1e-9) -> int:
+    """Say whether two runs agree, and where not; the exit code is 0 if they do, else 1.
+
+    Args:
+        first: a run directory.
+        second: another one.
+        rtol: relative difference up to which numbers agree to rounding.
+    """
+    comparison = compare(first, second, rtol)
+    print(comparison)
+    return 0 if comparison.agree else 1
+
+
+def _choice(engine: str, workers: int | None, scheduler: str | None, slurm: list[str] | None) -> Choice:
+    parameters = {}
+    for text in slurm or []:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise UserError(f"--slurm {text}: write --slurm KEY=VALUE, for example --slurm slurm_partition=gpu")
+        parameters[key] = int(value) if value.isdecimal() else value
+    return Choice(engine, workers, scheduler, parameters)
+
+
+def _load(
+    config: Path,
+    sets: list[str] | None,
+    axes: list[str] | None,
+    zips: list[str] | None,
+    seeds: int | None,
+    cache: bool = True,
+    host_only: bool = False,
+) -> Sweep:
     overrides = list(sets or []) + ([f"seeds={seeds}"] if seeds is not None else [])
-    sweep = load(config, overrides, axes or [])
-    configure(sweep.configuration.compute.precision, cache)
+    sweep = load(config, overrides, axes or [], zips or [])
+    configure(sweep.configuration.compute.precision, cache, host_only)
     return sweep
-
-
-def _plan(sweep: Sweep) -> str:
-    cells, groups, seeds = len(sweep.cells), len(sweep.groups()), sweep.configuration.seeds
-    size = sum(stored_bytes(cell.configuration) for cell in sweep.cells) / 1e6
-    lines = [
-        f"{cells} cell{'s' * (cells > 1)} x {seeds} seeds = {cells * seeds} flows in {groups} compile "
-        f"group{'s' * (groups > 1)}; results up to {size:.1f} MB"
-    ]
-    lines += [f"  axis {axis.name}: {', '.join(map(str, axis.labels))}" for axis in sweep.axes]
-    return "\n".join(lines)
 
 
 def _claims(claims: Sequence[Claim]) -> str:

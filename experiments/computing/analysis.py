@@ -8,8 +8,8 @@ import jax
 import numpy as np
 
 import lcnn_flow as lf
-from experiments.certification import Certifier, certificate_arrays
-from experiments.variables import NOT_COMPUTED, WITH_LIMIT
+from experiments.computing.certification import Certifier, certificate_arrays
+from experiments.results.variables import NOT_COMPUTED, WITH_LIMIT
 
 __all__ = ["analyse"]
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import lcnn_flow as lf
 from experiments.errors import UserError
 from experiments.schema import Configuration, FileData
-from experiments.sweep import architecture
+from experiments.sweeps.sweep import architecture
 
 __all__ = ["build_data", "build_loss", "build_problem", "flow_options", "initial_filters"]
 
@@ -48,10 +48,15 @@ def build_loss(configuration: Configuration) -> Any:
 
 
 def build_data(configuration: Configuration, arch: lf.Architecture) -> lf.data.Dataset:
-    """Inputs and targets: from a file, or synthesised from `data.seed`."""
+    """Inputs and targets: from a file, or synthesised from `data.seed`.
+
+    Raises:
+        UserError: the arrays of a file are not those of this network.
+        lcnn_flow.DataError: the file cannot be used.
+    """
     data = configuration.data
     if isinstance(data, FileData):
-        return lf.data.load(data.path)
+        return _load(data, arch)
     outliers = None
     if data.outliers is not None:
         outliers = lf.data.Outliers(data.outliers.fraction, data.outliers.scale)
@@ -64,6 +69,24 @@ def build_data(configuration: Configuration, arch: lf.Architecture) -> lf.data.D
         noise=data.noise,
         outliers=outliers,
     )
+
+
+def _load(data: FileData, arch: lf.Architecture) -> lf.data.Dataset:
+    loaded = lf.data.load(data.path, data.inputs, data.targets, data.split)
+    shapes = {
+        "inputs": (loaded.inputs.shape[1:], arch.sample_shape),
+        "targets": (loaded.targets.shape[1:], arch.output_shape),
+    }
+    if loaded.true_filter is not None:
+        shapes["true_filter"] = (loaded.true_filter.shape, arch.end_to_end_filter_shape)
+    for name, (found, needed) in shapes.items():
+        if found != needed:
+            sample = "" if name == "true_filter" else " a sample"
+            raise UserError(
+                f"{data.path}: {name} of shape {found}{sample}, but this network needs {needed}: change the file, or "
+                "network.input_shape, kernel_sizes, strides or channels"
+            )
+    return loaded
 
 
 # One program instead of a hundred small ones; numbers are its arguments, so axes over them compile once.
@@ -110,14 +133,14 @@ def _filters(filters: Any, arch: lf.Architecture) -> tuple[jax.Array, ...]:
     return tuple(jnp.asarray(w).reshape(shape) for w, shape in zip(filters, arch.layer_shapes, strict=True))
 
 
-def initial_filters(configuration: Configuration, arch: lf.Architecture) -> tuple[jax.Array, ...]:
-    """Initial filters of all seeds: one array a layer, with a leading axis of seeds."""
+def initial_filters(configuration: Configuration, arch: lf.Architecture, seeds: range) -> tuple[jax.Array, ...]:
+    """Initial filters of these seeds: one array a layer, with a leading axis of seeds."""
     chosen = configuration.initializer
     (argument,) = chosen.model_dump(exclude={"kind"}).values()
     if chosen.kind == "constant":
         argument = _filters(argument, arch)
     root = jax.random.key(configuration.root_seed)
-    return _draw(chosen.kind, arch, argument, root, jnp.arange(configuration.seeds))
+    return _draw(chosen.kind, arch, argument, root, jnp.arange(seeds.start, seeds.stop))
 
 
 @functools.partial(jax.jit, static_argnames=("kind", "arch"))

@@ -7,14 +7,14 @@ is for the process that started them. They get plain arrays and compile nothing.
 import concurrent.futures
 import multiprocessing
 import os
-import signal
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 import lcnn_flow as lf
-from experiments.variables import CERTIFICATES, NOT_COMPUTED
+from experiments.computing.parents import end_with_parent
+from experiments.results.variables import CERTIFICATES, NOT_COMPUTED
 
 __all__ = ["Certifier", "certificate_arrays"]
 
@@ -23,19 +23,20 @@ _CODES = {word: code for code, word in CERTIFICATES.items()}
 
 
 class Certifier:
-    """A pool of worker processes for certificates; a context manager. With `count` = 0 none is started."""
+    """Finds certificates, here or, as a context manager with `processes`, in a pool of worker processes."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, processes: bool = False) -> None:
         self.count = count
+        self._processes = processes
         self._pool: concurrent.futures.ProcessPoolExecutor | None = None
 
     def __enter__(self) -> "Certifier":
-        if self.count:
+        if self.count and self._processes:
             workers = min(_MOST_WORKERS, self.count, os.cpu_count() or 1)
             context = multiprocessing.get_context("spawn")  # a fork of a process with threads of JAX may hang
-            self._pool = concurrent.futures.ProcessPoolExecutor(workers, context, initializer=_prepare)
+            self._pool = concurrent.futures.ProcessPoolExecutor(workers, context, initializer=end_with_parent)
             for _ in range(workers):
-                self._pool.submit(_prepare)
+                self._pool.submit(os.getpid)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -56,10 +57,6 @@ class Certifier:
         for done, _ in enumerate(concurrent.futures.as_completed(waiting), start=1):
             tell(f"certificates {done}/{len(waiting)}")
         return [future.result() for future in waiting]
-
-
-def _prepare() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def certificate_arrays(certificates: Sequence[lf.Certificate], where: np.ndarray, seeds: int) -> dict[str, Any]:

@@ -18,9 +18,9 @@ import numpy as np
 import optax
 
 import lcnn_flow as lf
-from experiments.build import flow_options
+from experiments.computing.build import flow_options
 from experiments.errors import UserError
-from experiments.results import end_to_end_filters
+from experiments.results.layout import end_to_end_filters
 from experiments.schema import Configuration
 
 __all__ = ["check_derivative", "tune"]

@@ -8,7 +8,7 @@ from matplotlib.patches import Patch
 
 from experiments.figures.series import Series, held_fixed, panels
 from experiments.figures.style import Drawing, canvas
-from experiments.variables import NOT_COMPUTED, VERDICTS
+from experiments.results.variables import NOT_COMPUTED, VERDICTS
 from lcnn_flow import Verdict
 
 __all__ = ["filter_growth", "verdict_shares"]

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from experiments.figures.series import first_panel, held_fixed, panels, quantiles
 from experiments.figures.style import Drawing, Look, canvas, grid, look, plain_ticks, pretty
-from experiments.results import sweep_axes
+from experiments.results.layout import sweep_axes
 
 __all__ = ["filter_error", "filters", "learned_filter", "relative_error"]
 
@@ -32,6 +32,8 @@ def filters(dataset: xr.Dataset, before: str | None = None) -> Drawing | None:
     if "true_filter" not in dataset:
         return None
     series, shown = first_panel(dataset)
+    if not series:
+        return None
     figure, axes = grid(len(series), 2.2, xlabel="tap", ylabel="end-to-end filter $v$", alone=3)
     reach = max(float(abs(one.data["true_filter"]).max()) for one in series)
     top = 1.6 * reach

@@ -10,8 +10,8 @@ import numpy as np
 import xarray as xr
 
 from experiments.figures.style import Look, look, pretty
-from experiments.results import sweep_axes
-from experiments.variables import NOT_COMPUTED
+from experiments.results.layout import sweep_axes
+from experiments.results.variables import NOT_COMPUTED
 
 __all__ = ["Series", "first_panel", "held_fixed", "panels", "quantiles"]
 
@@ -38,8 +38,8 @@ def panels(dataset: xr.Dataset) -> Iterator[tuple[str, list[Series]]]:
 
 
 def first_panel(dataset: xr.Dataset) -> tuple[list[Series], str]:
-    """Series of the first panel, and the end of its caption: what it is shown for, and what is held fixed."""
-    title, series = next(iter(panels(dataset)))
+    """Series of the first panel that has any, and the end of its caption: what it shows, and what is held fixed."""
+    title, series = next((panel for panel in panels(dataset) if panel[1]), ("", []))
     return series, (f" Shown for {title}." if title else "") + held_fixed(dataset)
 
 

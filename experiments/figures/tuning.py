@@ -24,6 +24,8 @@ def objective(dataset: xr.Dataset) -> Drawing | None:
     if "objective" not in dataset:
         return None
     series, shown = first_panel(dataset)
+    if not series:
+        return None
     moved = [name for name in _NUMBERS if name in dataset]
     figure, axes = canvas(1, 1 + len(moved), 3.1)
     labels = [r"squared error $\|v - v^*\|^2 / \|v^*\|^2$", *(_NUMBERS[name] for name in moved)]
@@ -72,6 +74,8 @@ def tuned_weights(dataset: xr.Dataset) -> Drawing | None:
     if "weight" not in dataset:
         return None
     series, shown = first_panel(dataset)
+    if not series:
+        return None
     series = [one for one in series if float(abs(one.data["weight"] - 1).max()) > 0]
     if not series:
         return None

@@ -4,7 +4,6 @@ The claims are conditional: where (C) fails, divergence contradicts nothing.
 """
 
 import math
-import tomllib
 
 import numpy as np
 import xarray as xr
@@ -22,10 +21,10 @@ from experiments.claims import (
 )
 from experiments.figures import filter_growth, gradient_norm, verdict_shares
 from experiments.modules.base import Module
-from experiments.results import named_cells, sweep_axes
+from experiments.results.layout import named_cells
+from experiments.results.variables import NOT_COMPUTED, WITH_LIMIT
 from experiments.schema import Configuration, Lp, SyntheticData
-from experiments.sweep import Axis, Sweep
-from experiments.variables import NOT_COMPUTED, WITH_LIMIT
+from experiments.sweeps.sweep import sweep_of_toml
 from lcnn_flow import Verdict
 
 __all__ = [
@@ -107,7 +106,7 @@ def growth_has_its_exponent(dataset: xr.Dataset) -> Claim | None:
     """
     diverged = dataset["verdict"] == Verdict.DIVERGED
     expected = xr.full_like(dataset["injective_on_attainable"], np.nan, dtype=float)
-    for (_, index), cell in zip(named_cells(dataset), _sweep(dataset).cells, strict=True):
+    for (_, index), cell in zip(named_cells(dataset), sweep_of_toml(dataset.attrs["configuration"]).cells, strict=True):
         expected[index] = _exponent(cell.configuration)
     here = _restrict(dataset, diverged & expected.notnull())
     if here is None:
@@ -152,14 +151,6 @@ def _restrict(dataset: xr.Dataset, flows: xr.DataArray) -> xr.Dataset | None:
     return dataset.assign(
         verdict=dataset["verdict"].where(flows, NOT_COMPUTED), growth_rate=dataset["growth_rate"].where(flows)
     )
-
-
-def _sweep(dataset: xr.Dataset) -> Sweep:
-    """The sweep that made the results."""
-    base = tomllib.loads(dataset.attrs["configuration"])
-    values = base.pop("sweep", {})
-    paths = {name: dataset[name].attrs["path"] for name in sweep_axes(dataset)}
-    return Sweep(base, tuple(Axis(name, path, tuple(values[path])) for name, path in paths.items()))
 
 
 CONDITIONS = Module(

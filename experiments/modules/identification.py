@@ -21,7 +21,7 @@ from experiments.figures import (
 )
 from experiments.modules.base import Module
 from experiments.modules.convergence import CONVERGENCE
-from experiments.results import sweep_axes
+from experiments.results.layout import sweep_axes
 from experiments.schema import Configuration, SyntheticData
 
 __all__ = ["IDENTIFICATION", "bounded_influence_helps"]

@@ -9,13 +9,13 @@ import numpy as np
 import xarray as xr
 
 from experiments.claims import PAPER_CLAIMS, Claim
+from experiments.computing.tune import tune
 from experiments.figures import balancedness_drift, gradient_norm, path_length, risk
 from experiments.figures.tuning import before_and_after, objective, tuned_weights
 from experiments.modules.base import Module
-from experiments.results import named_cells
+from experiments.results.layout import named_cells
+from experiments.results.variables import NOT_COMPUTED
 from experiments.schema import Configuration, SyntheticData
-from experiments.tune import tune
-from experiments.variables import NOT_COMPUTED
 
 __all__ = ["TUNING", "derivative_is_that_of_flows", "tuning_helps"]
 

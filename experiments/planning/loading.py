@@ -1,6 +1,6 @@
 """From a TOML file, overrides and axes to a checked `Sweep`; every fault is reported at once."""
 
-import copy
+import math
 import os
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,21 +12,26 @@ from pydantic import ValidationError
 from experiments.errors import UserError
 from experiments.faults import ConfigurationError, Fault, did_you_mean, faults_of
 from experiments.modules import MODULES
+from experiments.planning.checks import MOST_CELLS, check_plan, faults_of_names
+from experiments.planning.written_axes import WrittenAxis, faults_of_lists, faults_of_repeats, written_axes
 from experiments.schema import Configuration, FileData
-from experiments.sweep import Axis, Sweep, check_plan, name_axes
+from experiments.sweeps.axes import named_axes
+from experiments.sweeps.sweep import Sweep, put, sweep_of_toml
 
-__all__ = ["load", "read_toml"]
-
-_FIXED = ("seeds", "experiment", "analysis", "compute", "flow.times")
+__all__ = ["load", "read_toml", "sweep_of_toml"]
 
 
-def load(path: str | Path, overrides: Sequence[str] = (), axes: Sequence[str] = ()) -> Sweep:
+def load(path: str | Path, overrides: Sequence[str] = (), axes: Sequence[str] = (), zips: Sequence[str] = ()) -> Sweep:
     """Reads and checks a configuration.
+
+    The axes come in the order: keys of `[sweep]` as written, tables `[[sweep.zip]]`, then `axes`, then that of `zips`.
+    What is set by hand replaces axes over the same key or inside of it, and takes such keys out of zipped axes.
 
     Args:
         path: the TOML file.
         overrides: `section.key=value`, the value in TOML; a bare word is taken as a string.
-        axes: `section.key=[value, ...]`; replaces an axis over the same key.
+        axes: `section.key=[value, ...]`, an axis each.
+        zips: `section.key=[value, ...]`; all of them are one axis, along which these keys vary together.
 
     Raises:
         UserError: unreadable file, broken TOML, a malformed override.
@@ -37,41 +42,34 @@ def load(path: str | Path, overrides: Sequence[str] = (), axes: Sequence[str] = 
     table = raw.pop("sweep", {})
     if not isinstance(table, dict):
         raise ConfigurationError(str(path), [Fault("sweep", 'a table of axes is needed, such as "loss = [...]"')])
-    written = list(_flatten(table))
-    _refuse_twice(str(path), [key for key, _ in written])
-    values = dict(written)
+    written, faults = written_axes(table)
+    _refuse(str(path), faults + faults_of_repeats(written))
+    by_hand = [WrittenAxis("sweep", (_assignment("--axis", text),)) for text in axes]
+    if zips:
+        place = f"sweep.zip[{sum(axis.place != 'sweep' for axis in written)}]"
+        by_hand.append(WrittenAxis(place, tuple(_assignment("--zip", text) for text in zips)))
     for text in overrides:
         key, value = _assignment("--set", text)
-        _refuse_hidden(key, values)
-        _drop(values, key)
-        _put(raw, key, value)
-    by_hand = [_assignment("--axis", text) for text in axes]
-    _refuse_twice("--axis", [key for key, _ in by_hand])
-    for key, _ in by_hand:
-        _drop(values, key)
-    values.update(by_hand)
-    return _check(str(path), raw, values, path.parent)
+        _refuse_hidden(key, written)
+        written = [axis.without([key]) for axis in written]
+        raw = put(raw, key, value)
+    _refuse("--zip and --axis" if zips else "--axis", faults_of_repeats(by_hand))
+    keys = [key for axis in by_hand for key in axis.keys]
+    written = [axis.without(keys) for axis in written] + by_hand
+    return _check(str(path), raw, [axis for axis in written if axis.lists], path.parent)
 
 
-def _drop(values: dict[str, Any], key: str) -> None:
-    """What is set by hand replaces the axes over the same key, or inside it."""
-    for other in [name for name in values if name == key or name.startswith(f"{key}.")]:
-        del values[other]
+def _refuse(source: str, faults: Sequence[Fault]) -> None:
+    if faults:
+        raise ConfigurationError(source, list(dict.fromkeys(faults)))
 
 
-def _refuse_hidden(key: str, values: Mapping[str, Any]) -> None:
+def _refuse_hidden(key: str, axes: Sequence[WrittenAxis]) -> None:
     """A number set inside a table that an axis replaces as a whole would be lost in silence."""
-    for axis in values:
+    for axis in (other for written in axes for other in written.keys):
         if key.startswith(f"{axis}."):
             message = f"every value of the axis {axis} replaces all of it: write --axis {axis}=[...], or edit the file"
             raise ConfigurationError("--set", [Fault(key, message)])
-
-
-def _refuse_twice(source: str, keys: Sequence[str]) -> None:
-    """An axis that is written twice, or inside another: one of them would be lost in silence."""
-    faults = [Fault(f"sweep.{key}", "this axis occurs twice; write it once") for key in keys if keys.count(key) > 1]
-    if faults:
-        raise ConfigurationError(source, list(dict.fromkeys(faults)))
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -101,16 +99,6 @@ def _nearby(path: Path) -> str:
     return did_you_mean(path.name, [entry for entry in os.listdir(folder) if entry.endswith(".toml")])
 
 
-def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Axes may be written `"initializer.std" = [...]` or `initializer.std = [...]`."""
-    for key, value in table.items():
-        path = f"{prefix}{key}"
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{path}.")
-        else:
-            yield path, value
-
-
 def _assignment(option: str, text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     key = key.strip()
@@ -126,56 +114,53 @@ def _assignment(option: str, text: str) -> tuple[str, Any]:
     return key, parsed
 
 
-def _put(raw: dict[str, Any], key: str, value: Any) -> None:
-    """Sets a dotted key, making the tables on its way."""
-    *parents, last = key.split(".")
-    for parent in parents:
-        if not isinstance(raw.get(parent), dict):
-            raw[parent] = {}
-        raw = raw[parent]
-    raw[last] = value
-
-
-def _check(source: str, raw: dict[str, Any], values: Mapping[str, Any], folder: Path) -> Sweep:
-    faults = []
-    for key, entries in values.items():
-        fixed = next((name for name in _FIXED if key == name or key.startswith(f"{name}.")), None)
-        if fixed is not None:
-            faults.append(Fault(f"sweep.{key}", f"{fixed} is one for the whole run and cannot be an axis"))
-        elif key == "flow":
-            faults.append(Fault("sweep.flow", "times are one for the whole run; name one option, such as flow.rtol"))
-        elif not isinstance(entries, list) or not entries:
-            faults.append(Fault(f"sweep.{key}", f"found {entries!r}; an axis is a list of values"))
-        elif any(entry in entries[:i] for i, entry in enumerate(entries)):
-            faults.append(Fault(f"sweep.{key}", "a value occurs twice; name every value once"))
-    for key in values:
-        inside = next((other for other in values if key.startswith(f"{other}.")), None)
-        if inside is not None:
-            faults.append(Fault(f"sweep.{key}", f"lies inside the axis {inside}; write its values there"))
-    usable = {key: list(v) for key, v in values.items() if not any(f.path == f"sweep.{key}" for f in faults)}
-    first = copy.deepcopy(raw)
-    for key, entries in usable.items():
-        _put(first, key, entries[0])
+def _check(source: str, raw: Mapping[str, Any], written: Sequence[WrittenAxis], folder: Path) -> Sweep:
+    faults = faults_of_lists(written)
+    wrong = {fault.path for fault in faults}
+    usable = [axis for axis in written if not any(f"{axis.place}.{key}" in wrong for key in axis.keys)]
+    cells = math.prod(len(axis.lists[0][1]) for axis in usable)
+    if cells > MOST_CELLS:
+        _refuse(source, [*faults, Fault("sweep", f"the axes make {cells} cells; at most {MOST_CELLS} are allowed")])
+    first, refused = raw, []
+    for axis in written:
+        for key, entries in axis.lists:
+            if f"{axis.place}.{key}" in wrong:
+                refused.append(key)  # what it would have set is not missing
+            else:
+                first = put(first, key, entries[0])
     base, found = _validate(first)
-    refused = [key for key in values if key not in usable]  # what they would have set is not missing
-    faults += [_at_axis(fault, usable, 0) for fault in found if fault.path not in refused]
-    for key, entries in usable.items():
-        for number, entry in enumerate(entries[1:], start=1):
-            other = copy.deepcopy(first)
-            _put(other, key, entry)
-            faults += [_at_axis(f, {key: entries}, number) for f in _validate(other)[1] if f not in found]
+    faults += [_at_axis(fault, written, 0) for fault in found if fault.path not in refused]
+    for axis in usable:
+        faults += _faults_of_values(axis, first, base, found)
     faults += _module_faults(first, base)
     if base is None or faults:
         raise ConfigurationError(source, list(dict.fromkeys(faults)))
-    axes = tuple(
-        Axis(name, key, tuple(_absolute_entry(key, entry, folder) for entry in entries))
-        for name, (key, entries) in zip(name_axes(list(usable)), usable.items(), strict=True)
+    axes = named_axes(
+        [(key, [_absolute_entry(key, entry, folder) for entry in entries]) for key, entries in axis.lists]
+        for axis in usable
     )
+    _refuse(source, [f for axis, as_is in zip(axes, usable, strict=True) for f in faults_of_names(axis, as_is.place)])
     sweep = Sweep(_absolute(base, folder).plain(), axes)
-    faults = check_plan(sweep) or _faults_of_cells(sweep)
-    if faults:
-        raise ConfigurationError(source, faults)
+    _refuse(source, check_plan(sweep) or _faults_of_cells(sweep))
     return sweep
+
+
+def _faults_of_values(
+    axis: WrittenAxis, first: Mapping[str, Any], base: Configuration | None, known: Sequence[Fault]
+) -> Iterator[Fault]:
+    """Faults of the values of an axis after the first, all other axes being at theirs.
+
+    Sections that the axis does not touch are taken from `base`, where they are checked already.
+    """
+    here = {key.partition(".")[0] for key in axis.keys}
+    checked = {} if base is None else {name: getattr(base, name) for name in base.model_fields_set - here}
+    for number in range(1, len(axis.lists[0][1])):
+        other = {**first, **checked}
+        for key, entries in axis.lists:
+            other = put(other, key, entries[number])
+        for fault in _validate(other)[1]:
+            if fault not in known:
+                yield _at_axis(fault, [axis], number)
 
 
 def _validate(raw: Mapping[str, Any]) -> tuple[Configuration | None, list[Fault]]:
@@ -185,11 +170,12 @@ def _validate(raw: Mapping[str, Any]) -> tuple[Configuration | None, list[Fault]
         return None, faults_of(error, Configuration)
 
 
-def _at_axis(fault: Fault, axes: Mapping[str, Any], number: int) -> Fault:
+def _at_axis(fault: Fault, axes: Sequence[WrittenAxis], number: int) -> Fault:
     """A fault inside a value of an axis is shown where the user wrote the value."""
-    for key in axes:
-        if fault.path == key or fault.path.startswith((f"{key}.", f"{key}[")):
-            return Fault(f"sweep.{key}[{number}]{fault.path[len(key) :]}", fault.message)
+    for axis in axes:
+        for key in axis.keys:
+            if fault.path == key or fault.path.startswith((f"{key}.", f"{key}[")):
+                return Fault(f"{axis.place}.{key}[{number}]{fault.path[len(key) :]}", fault.message)
     return fault
 
 

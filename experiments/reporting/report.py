@@ -14,10 +14,11 @@ from experiments.errors import UserError
 from experiments.faults import did_you_mean
 from experiments.figures import house_style, render
 from experiments.modules import MODULES, Module
-from experiments.store import RunDirectory, open_results
-from experiments.summary import summary_csv
-from experiments.tables import Table, hypotheses_table, limit_table, orbit_table, rate_table, verdict_table
-from experiments.variables import NOT_COMPUTED
+from experiments.reporting.summary import summary_csv
+from experiments.reporting.tables import Table, hypotheses_table, limit_table, orbit_table, rate_table, verdict_table
+from experiments.results.opening import open_results
+from experiments.results.variables import NOT_COMPUTED
+from experiments.running.store import RunDirectory
 from lcnn_flow import Verdict
 
 __all__ = ["claims_of", "write_report"]
@@ -65,7 +66,7 @@ def _write(directory: RunDirectory, dataset: xr.Dataset, module: Module) -> tupl
     claims = claims_of(dataset)
     tone, answer = _answer(dataset, claims)
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("experiments"),
+        loader=jinja2.PackageLoader("experiments.reporting"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

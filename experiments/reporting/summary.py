@@ -8,8 +8,8 @@ import numpy as np
 import xarray as xr
 
 from experiments.figures import relative_error
-from experiments.results import named_cells
-from experiments.variables import CERTIFICATES, KINDS, NOT_COMPUTED, VERDICTS
+from experiments.results.layout import named_cells
+from experiments.results.variables import CERTIFICATES, KINDS, NOT_COMPUTED, VERDICTS
 
 __all__ = ["cell_rows", "summary_csv"]
 

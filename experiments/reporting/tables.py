@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from experiments.results import named_cells, sweep_axes
-from experiments.summary import cell_rows
-from experiments.variables import KINDS, NOT_COMPUTED, VERDICTS
+from experiments.reporting.summary import cell_rows
+from experiments.results.layout import named_cells, sweep_axes
+from experiments.results.variables import KINDS, NOT_COMPUTED, VERDICTS
 from lcnn_flow.critical import Kind
 
 __all__ = ["Table", "hypotheses_table", "limit_table", "orbit_table", "rate_table", "verdict_table", "wilson_interval"]

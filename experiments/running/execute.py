@@ -1,33 +1,43 @@
-"""Runs a sweep: cell after cell, group after group, saving what is finished.
+"""A run from its beginning to its results, or from where it was left.
 
-All seeds of a cell go to one call of the library, which cuts them into blocks; cells of one group follow
-each other, so that its program is compiled once.
+Configuration and manifest are written first; every process that works on a run adds a session to its manifest.
 """
 
 import json
+import os
+import platform
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
-import lcnn_flow as lf
-from experiments.analysis import analyse
-from experiments.build import build_problem, flow_options, initial_filters
-from experiments.certification import Certifier
+from experiments.computing.build import build_problem
 from experiments.errors import Interrupted, RunError, UserError
-from experiments.loading import load
-from experiments.modules import MODULES
-from experiments.results import assemble, describe_problem, flow_arrays
-from experiments.runtime import configure, environment
-from experiments.store import RunDirectory, digest
-from experiments.sweep import Cell, Sweep
+from experiments.planning.batches import Batch, batches, label_of
+from experiments.planning.loading import load
+from experiments.running.collect import collect
+from experiments.running.engines.choice import Choice, open_engine
+from experiments.running.progress import Monitor
+from experiments.running.runtime import configure, environment
+from experiments.running.schedule import Finished, Schedule
+from experiments.running.store import RunDirectory, digest
+from experiments.running.work import Task
+from experiments.sweeps.sweep import Cell, Sweep
 
-__all__ = ["check_problems", "collect_again", "run_cell", "run_sweep"]
+__all__ = ["Summary", "begin", "changes_since_begun", "check_problems", "collect_run", "go_on", "load_run"]
 
-Report = Callable[[Cell, int, int, str], None]
-"""Called with the cell, its seeds done, all its seeds, and a word on what is going on."""
+
+class Summary(NamedTuple):
+    """What a session of a run has done."""
+
+    batches: int
+    """Of the whole run."""
+    finished: int
+    """Of them, in the results."""
+    failed: dict[str, str]
+    """Errors by the name of the batch."""
+    seconds: float
 
 
 def check_problems(sweep: Sweep) -> None:
@@ -54,106 +64,163 @@ def _distinct(sweep: Sweep) -> Iterator[Cell]:
             yield cell
 
 
-def run_cell(cell: Cell, report: Callable[..., None], certifier: Certifier) -> dict[str, np.ndarray]:
-    """Flows of one cell, and what was found out about them, as flat arrays, ready to be stored."""
-    started = time.perf_counter()
-    configuration, seeds = cell.configuration, cell.configuration.seeds
-    arch, data, risk = build_problem(configuration)
-    params = initial_filters(configuration, arch)
-    prepare = MODULES[configuration.experiment.module].prepare
-    risk, prepared = prepare(configuration, risk, params, lambda note: report(0, seeds, note))
-    flow = lf.gradient_flow_ensemble(risk, params, progress=report, **flow_options(configuration))
-    stored = {**flow_arrays(arch, flow), **describe_problem(data, lf.theory.hypotheses(risk)), **prepared}
-    stored |= analyse(risk, params, flow, certifier, lambda note: report(seeds - 1, seeds, note))
-    stored["wall_time"] = np.asarray(time.perf_counter() - started)
-    return stored
-
-
-def run_sweep(sweep: Sweep, directory: RunDirectory, report: Report) -> dict[str, Any]:
-    """Computes all cells, stores configuration, manifest, cells and results; returns the manifest.
+def begin(sweep: Sweep, directory: RunDirectory) -> None:
+    """Stores configuration and manifest of a new run.
 
     Raises:
-        RunError: the library or the machine gave up in the middle; finished cells are kept and collected.
-        Interrupted: Ctrl-C; likewise.
+        RunError: the disk does not take them.
     """
-    started = time.perf_counter()
-    toml = sweep.toml()
-    groups = sweep.groups()
-    manifest: dict[str, Any] = {
-        "configuration_sha256": digest(toml),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    all_batches = batches(sweep)
+    manifest = {
+        "configuration_sha256": digest(sweep.toml()),
+        "started": _now(),
         "cells": len(sweep.cells),
-        "seeds": sweep.configuration.seeds,
-        "compile_groups": [[cell.number for cell in group] for group in groups],
+        "seeds": {"count": sweep.configuration.seeds, "key": f"fold_in(key({sweep.configuration.root_seed}), seed)"},
+        "compile_groups": [[cell.number for cell in group] for group in sweep.groups()],
+        "batches": [f"cells {_span(b.cells)} seeds {b.start}-{b.stop - 1}" for b in all_batches],
         **environment(),
+        "sessions": [],
     }
-    where = "storing the configuration"
     try:
-        directory.write_configuration(toml)
+        directory.write_configuration(sweep.toml())
         directory.write_manifest(manifest)
-        with Certifier(sweep.configuration.analysis.certify) as certifier:
-            for cell in (cell for group in groups for cell in group):
-                where = f"cell {cell.name}"
-
-                def tell(done: int, total: int, note: str = "", cell: Cell = cell) -> None:
-                    if done < total:
-                        report(cell, done, total, note)
-
-                stored = run_cell(cell, tell, certifier)
-                directory.write_cell(cell.number, stored)  # only then is the cell said to be finished
-                report(cell, sweep.configuration.seeds, sweep.configuration.seeds, "")
-        where = "storing the results"
-        _collect(sweep, directory, manifest, started)
-    except KeyboardInterrupt:
-        raise Interrupted(f"interrupted; {_keep(sweep, directory, manifest, started)}") from None
-    except Exception as error:  # whatever it was: what is finished must not be lost
-        kept = _keep(sweep, directory, manifest, started)
-        raise RunError(f"{where} failed: {type(error).__name__}: {_first_line(error)}\n{kept}") from error
-    return manifest
+    except OSError as error:
+        raise RunError(f"{directory.path}: configuration and manifest cannot be stored: {error.strerror}") from error
 
 
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), "")
-
-
-def _keep(sweep: Sweep, directory: RunDirectory, manifest: dict[str, Any], started: float) -> str:
-    """Collects what is finished, where that is still possible, and says what was kept."""
-    cells = len(directory.finished())
-    text = f"{cells} of {len(sweep.cells)} cells were finished and are kept in {directory.path}"
-    try:
-        _collect(sweep, directory, manifest, started)
-    except (OSError, UserError) as error:
-        text += f", not yet as results.zarr ({_first_line(error)}); when that is mended: "
-        return f"{text}python -m experiments report {directory.path}"
-    return text
-
-
-def collect_again(path: str | Path) -> None:
-    """Writes results.zarr from the finished cells of a run that was killed before it could; else does nothing.
+def load_run(directory: RunDirectory) -> Sweep:
+    """The sweep of a run directory.
 
     Raises:
-        UserError: the configuration, the manifest or a cell cannot be read.
+        UserError: its configuration cannot be used, or is not the one that the run was begun with.
     """
-    directory = RunDirectory(Path(path))
-    started = [directory.path / name for name in ("config.toml", "manifest.json")]
-    if (directory.path / "results.zarr").exists() or not directory.finished() or not all(f.is_file() for f in started):
-        return
-    sweep = load(started[0])
+    file = directory.path / "config.toml"
+    sweep = load(file)
+    begun = directory.read_manifest().get("configuration_sha256")
+    if begun is not None and begun != digest(sweep.toml()):
+        raise UserError(f"{file} has changed since the run was begun: undo that, or start another run of it with --out")
+    return sweep
+
+
+def changes_since_begun(directory: RunDirectory) -> list[str]:
+    """What is not as it was when the run was begun, and may change the last bits of results."""
+    begun, now = directory.read_manifest(), environment()
+    found = []
+    for section in ("versions", "precision"):
+        before = begun.get(section)
+        for name, value in now[section].items():
+            if isinstance(before, dict) and name in before and before[name] != value:
+                found.append(f"{name} was {before[name]} when the run was begun and is {value} now")
+    return found
+
+
+def go_on(sweep: Sweep, directory: RunDirectory, choice: Choice, monitor: Monitor, cache: bool = True) -> Summary:
+    """Computes what is missing, and collects the results; every session is recorded in the manifest.
+
+    Raises:
+        UserError: the engine cannot be started.
+        RunError: batches or results cannot be stored; what is stored is kept.
+        Interrupted: Ctrl-C, or a signal to terminate; likewise.
+    """
+    started, all_batches = time.perf_counter(), batches(sweep)
+    toml, session = sweep.toml(), _session(choice)
+    _set_aside_damaged(directory, all_batches)
+    for batch in all_batches:
+        if directory.has(batch):
+            monitor.found(batch)
+
+    def task(batch: Batch) -> Task:
+        place = str(directory.path.resolve()) if choice.name == "slurm" else None
+        return Task(toml, batch.number, batch.key, cache, place)
+
+    schedule = Schedule(directory, all_batches, task, sweep.configuration.compute.retries, monitor)
+    finished = Finished(0, {}, (), False)
+    problem: BaseException | None = None
+    if schedule.missing:
+        engine = open_engine(choice, sweep, directory.path, monitor)
+        try:
+            finished = schedule.run(engine)
+        except (KeyboardInterrupt, RunError) as error:
+            problem = error
+        finally:
+            engine.close(now=problem is not None)
+    session |= {
+        "ended": _now(),
+        "wall_time_s": round(time.perf_counter() - started, 3),
+        "batches": finished.computed,
+        "devices": list(finished.devices),
+    }
+    try:
+        _record(directory, sweep, session)
+        collected = collect(sweep, directory, lambda note: monitor.say(note))
+    except OSError as error:
+        kept = f"{sum(map(directory.has, all_batches))} of {len(all_batches)} batches were finished"
+        remedy = f"when that is mended: python -m experiments collect {directory.path}"
+        reason = error.strerror or error
+        raise RunError(
+            f"the results cannot be stored: {reason}\n{kept} and are kept in {directory.path}; {remedy}"
+        ) from error
+    kept = f"{collected.finished} of {len(all_batches)} batches were finished and are kept in {directory.path}"
+    kept += f"; go on with: python -m experiments resume {directory.path}"
+    if isinstance(problem, RunError):
+        raise RunError(f"{problem}\n{kept}") from problem
+    if problem is not None or finished.stopped:
+        raise Interrupted(f"interrupted; {kept}")
+    failed = {label_of(sweep, batch): error for batch, error in finished.failed.items()}
+    if collected.finished == len(all_batches):
+        directory.locks.discard()
+    return Summary(len(all_batches), collected.finished, failed, time.perf_counter() - started)
+
+
+def collect_run(directory: RunDirectory) -> tuple[int, int]:
+    """Collects the results of a run; returns the numbers of collected and of all batches.
+
+    Raises:
+        UserError: no batch is finished, or the configuration, the manifest or the store cannot be used.
+    """
+    sweep = load_run(directory)
     configure(sweep.configuration.compute.precision)
     try:
-        manifest = json.loads(started[1].read_text())
-        directory.write_results(assemble(sweep, dict(directory.cells()), manifest))
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path}: its cells cannot be collected: {_first_line(error)}") from error
+        collected = collect(sweep, directory)
+    except OSError as error:
+        raise UserError(f"{directory.path}: results cannot be stored: {error.strerror or error}") from error
+    if collected.finished == 0:
+        raise UserError(f"{directory.path}: no batch is finished; python -m experiments resume {directory.path}")
+    return collected.finished, len(batches(sweep))
 
 
-def _collect(sweep: Sweep, directory: RunDirectory, manifest: dict[str, Any], started: float) -> int:
-    """Writes results.zarr and the final manifest from the finished cells; returns their number."""
-    cells = dict(directory.cells())
-    manifest["cells_finished"] = len(cells)
-    manifest["wall_time_s"] = round(time.perf_counter() - started, 3)
-    manifest["wall_time_of_cells_s"] = {str(n): round(float(c["wall_time"]), 3) for n, c in sorted(cells.items())}
-    directory.write_manifest(manifest)
-    if cells:
-        directory.write_results(assemble(sweep, cells, manifest))
-    return len(cells)
+def _set_aside_damaged(directory: RunDirectory, all_batches: tuple[Batch, ...]) -> None:
+    for batch in all_batches:
+        if directory.has(batch):
+            directory.load(batch)
+
+
+def _session(choice: Choice) -> dict[str, Any]:
+    return {
+        "started": _now(),
+        "host": platform.node(),
+        "process": os.getpid(),
+        "engine": choice.name,
+        "workers": choice.workers,
+        **environment(),
+    }
+
+
+def _record(directory: RunDirectory, sweep: Sweep, session: dict[str, Any]) -> None:
+    """Adds a session to the manifest; several processes may do so."""
+    lock = directory.locks.wait_for("manifest")
+    try:
+        manifest = directory.read_manifest() or {"configuration_sha256": digest(sweep.toml()), **environment()}
+        manifest["sessions"] = [*manifest.get("sessions", []), session]
+        manifest["wall_time_s"] = round(sum(s.get("wall_time_s", 0) for s in manifest["sessions"]), 3)
+        directory.write_manifest(manifest)
+    finally:
+        lock.release()
+
+
+def _span(cells: tuple[int, ...]) -> str:
+    return ",".join(map(str, cells))
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from rich.console import Console
@@ -14,7 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from experiments.sweep import Cell
+from experiments.planning.batches import Batch
 
 __all__ = ["Bar", "Lines", "Monitor", "monitor"]
 
@@ -24,21 +25,30 @@ class Monitor(Protocol):
 
     def __enter__(self) -> "Monitor": ...
     def __exit__(self, *_: object) -> None: ...
-    def __call__(self, cell: Cell, done: int, total: int, note: str = "") -> None:
-        """`done` of the `total` seeds of `cell` are finished; `note` says what is going on."""
+    def __call__(self, batch: Batch, done: int, note: str = "") -> None:
+        """`done` of the flows of `batch` are finished; `note` says what is going on."""
+        ...
+
+    def found(self, batch: Batch) -> None:
+        """`batch` was finished before."""
+        ...
+
+    def say(self, note: str) -> None:
+        """What is going on besides batches."""
         ...
 
 
-def monitor(cells: int, seeds: int) -> Monitor:
-    """The monitor that fits where standard error goes."""
-    return Bar(cells, seeds) if sys.stderr.isatty() else Lines(cells, seeds)
+def monitor(flows: int, label: Callable[[Batch], str]) -> Monitor:
+    """The monitor that fits where standard error goes; `label` names batches."""
+    return Bar(flows, label) if sys.stderr.isatty() else Lines(flows, label)
 
 
 class Bar:
     """A bar over all flows."""
 
-    def __init__(self, cells: int, seeds: int) -> None:
-        self._finished: dict[int, int] = {}
+    def __init__(self, flows: int, label: Callable[[Batch], str]) -> None:
+        self._label = label
+        self._done: dict[int, int] = {}
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -48,7 +58,8 @@ class Bar:
             TimeRemainingColumn(),
             console=Console(stderr=True),
         )
-        self._task = self._progress.add_task("compiling", total=cells * seeds)
+        self._task = self._progress.add_task("compiling", total=flows)
+        self._count = 0
 
     def __enter__(self) -> "Bar":
         self._progress.start()
@@ -57,18 +68,28 @@ class Bar:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def __call__(self, cell: Cell, done: int, total: int, note: str = "") -> None:
-        self._finished[cell.number] = done
-        description = f"{cell.name}: {note}" if note else cell.name
-        self._progress.update(self._task, completed=sum(self._finished.values()), description=description)
+    def __call__(self, batch: Batch, done: int, note: str = "") -> None:
+        self._count += done - self._done.get(batch.number, 0)
+        self._done[batch.number] = done
+        name = self._label(batch)
+        self._progress.update(self._task, completed=self._count, description=f"{name}: {note}" if note else name)
+
+    def found(self, batch: Batch) -> None:
+        """As `Monitor.found`."""
+        self(batch, batch.flows)
+
+    def say(self, note: str) -> None:
+        """As `Monitor.say`."""
+        self._progress.update(self._task, description=note)
 
 
 class Lines:
-    """A line a finished cell, and within a cell at most one every ten seconds."""
+    """A line every ten seconds at most, one for every failure, and one in the end."""
 
-    def __init__(self, cells: int, seeds: int) -> None:
-        self._flows = cells * seeds
-        self._finished: dict[int, int] = {}
+    def __init__(self, flows: int, label: Callable[[Batch], str]) -> None:
+        self._flows, self._label = flows, label
+        self._done: dict[int, int] = {}
+        self._count = self._before = 0
         self._started = self._last = time.monotonic()
 
     def __enter__(self) -> "Lines":
@@ -77,15 +98,30 @@ class Lines:
     def __exit__(self, *_: object) -> None:
         return
 
-    def __call__(self, cell: Cell, done: int, total: int, note: str = "") -> None:
-        already = self._finished.get(cell.number) == done and not note
-        self._finished[cell.number] = done
+    def __call__(self, batch: Batch, done: int, note: str = "") -> None:
+        more = done - self._done.get(batch.number, 0)
+        self._count += more
+        self._done[batch.number] = done
         now = time.monotonic()
-        if already or (done < total and now - self._last < 10):
+        urgent = note.startswith("failed") or (more > 0 and self._count == self._flows)
+        if not urgent and now - self._last < 10:
             return
         self._last = now
-        count = sum(self._finished.values())
-        elapsed = now - self._started
-        left = f", about {elapsed * (self._flows - count) / count:.0f} s left" if count else ""
-        name = f"{cell.name}: {note}" if note else cell.name
-        print(f"{count}/{self._flows} flows  {name}  {elapsed:.0f} s{left}", file=sys.stderr, flush=True)
+        fresh, elapsed = self._count - self._before, now - self._started
+        left = f", about {elapsed * (self._flows - self._count) / fresh:.0f} s left" if fresh else ""
+        name = self._label(batch)
+        text = f"{name}: {note}" if note else name
+        print(f"{self._count}/{self._flows} flows  {text}  {elapsed:.0f} s{left}", file=sys.stderr, flush=True)
+
+    def found(self, batch: Batch) -> None:
+        """As `Monitor.found`."""
+        self._done[batch.number] = batch.flows
+        self._count += batch.flows
+        self._before += batch.flows
+
+    def say(self, note: str) -> None:
+        """As `Monitor.say`."""
+        now = time.monotonic()
+        if now - self._last >= 10:
+            self._last = now
+            print(note, file=sys.stderr, flush=True)

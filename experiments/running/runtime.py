@@ -15,8 +15,13 @@ __all__ = ["cache_directory", "configure", "environment"]
 _PACKAGES = ("lcnn_flow", "jax", "jaxlib", "diffrax", "equinox", "numpy", "xarray", "zarr")
 
 
-def configure(precision: str, cache: bool = True) -> None:
-    """Sets precision and, unless `cache` is False, the folder where compiled programs outlive the process."""
+def configure(precision: str, cache: bool = True, host_only: bool = False) -> None:
+    """Sets precision and, unless `cache` is False, the folder where compiled programs outlive the process.
+
+    With `host_only` this process leaves GPUs alone: they are for its workers.
+    """
+    if host_only:
+        jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_enable_x64", precision == "float64")
     jax.config.update("jax_default_matmul_precision", "highest")
     folder = cache_directory() if cache else None

@@ -1,8 +1,10 @@
 """The run directory: nothing under a final name is ever half written.
 
 config.toml      as resolved, runnable again
-manifest.json    versions, device, precision, git revision, times
-batches/         one file a finished cell
+manifest.json    versions, devices, precision, git revision, batches, sessions
+batches/         one file a finished batch; damaged ones are set aside in batches/damaged/
+failures/        one file a batch that failed, with its error
+locks/           which batches are being computed, while they are
 results.zarr     xarray, dimensions named by the axes + seed (+ time, layer, tap)
 summary.csv      one row a cell
 figures/         *.svg and *.png
@@ -12,37 +14,21 @@ report.html      self-contained
 import contextlib
 import datetime
 import hashlib
-import io
 import json
 import os
-import shutil
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from experiments.errors import UserError
-from experiments.results import FORMAT, missing_parts
-from experiments.variables import NOT_COMPUTED, codes
+from experiments.planning.batches import Batch
+from experiments.results.files import write_atomically
+from experiments.running.batch_files import DamagedBatch, file_name, number_of, read
+from experiments.running.locks import Locks
 
-__all__ = ["RunDirectory", "digest", "open_results", "write_atomically"]
-
-
-def write_atomically(path: Path, content: bytes | str) -> None:
-    """Writes beside, forces to disk, renames: a reader sees the old file or the whole new one."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(beside, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+__all__ = ["RunDirectory", "digest"]
 
 
 class RunDirectory:
@@ -50,6 +36,7 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.locks = Locks(path / "locks")
 
     @classmethod
     def create(cls, chosen: str | Path | None, name: str) -> "RunDirectory":
@@ -62,61 +49,111 @@ class RunDirectory:
         path = Path(chosen) if chosen is not None else Path("runs") / f"{name}-{stamp}"
         with contextlib.suppress(OSError, ValueError):
             if path.is_dir() and any(path.iterdir()):
-                raise UserError(f"{path} exists and is not empty: name another directory with --out")
+                hint = f", or go on with it: python -m experiments resume {path}" * (path / "config.toml").is_file()
+                raise UserError(f"{path} exists and is not empty: name another directory with --out{hint}")
+        directory = cls(path)
+        directory.check_writable("name another directory with --out")
+        return directory
+
+    @classmethod
+    def existing(cls, path: str | Path) -> "RunDirectory":
+        """The directory of a run that was begun.
+
+        Raises:
+            UserError: it is none.
+        """
+        path = Path(path)
+        if not path.is_dir():
+            raise UserError(f"{path}: no such directory; name a run directory, such as runs/quickstart-...")
+        if not (path / "config.toml").is_file():
+            raise UserError(f"{path} has no config.toml: this is no run directory")
+        return cls(path)
+
+    def check_writable(self, remedy: str) -> None:
+        """Raises UserError, with the remedy, unless files can be written here."""
+        probe = self.path / "batches" / f".writable.{os.getpid()}"
         try:
-            (path / "batches").mkdir(parents=True, exist_ok=True)
-            write_atomically(path / "batches" / ".writable", "")
-            (path / "batches" / ".writable").unlink()
+            probe.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(probe, "")
+            probe.unlink()
         except (OSError, ValueError) as error:  # ValueError: a null byte in the name
             reason = error.strerror if isinstance(error, OSError) else error
-            raise UserError(f"{path} cannot be written ({reason}): name another directory with --out") from None
-        return cls(path)
+            raise UserError(f"{self.path} cannot be written ({reason}): {remedy}") from None
 
     def write_configuration(self, toml: str) -> None:
         """Stores the resolved configuration."""
         write_atomically(self.path / "config.toml", toml)
 
+    def read_manifest(self) -> dict[str, Any]:
+        """Provenance; empty if there is none yet.
+
+        Raises:
+            UserError: the file is no manifest.
+        """
+        file = self.path / "manifest.json"
+        try:
+            manifest = json.loads(file.read_bytes())
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, RecursionError) as error:
+            raise UserError(f"{file} is damaged ({type(error).__name__}): move it away and resume the run") from None
+        sessions = manifest.get("sessions", []) if isinstance(manifest, dict) else None
+        if not isinstance(sessions, list) or not all(isinstance(session, dict) for session in sessions):
+            raise UserError(f"{file} is no manifest of a run: move it away and resume the run")
+        return manifest
+
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Stores provenance as JSON."""
         write_atomically(self.path / "manifest.json", json.dumps(manifest, indent=2) + "\n")
 
-    def write_cell(self, number: int, arrays: Mapping[str, np.ndarray]) -> None:
-        """Stores a finished cell."""
-        buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, **dict(arrays))
-        write_atomically(self.path / "batches" / f"cell-{number:05d}.npz", buffer.getvalue())
+    def batch_path(self, batch: Batch) -> Path:
+        """Where a finished batch is stored."""
+        return self.path / "batches" / file_name(batch)
 
-    def finished(self) -> list[Path]:
-        """Files of finished cells."""
-        return sorted((self.path / "batches").glob("cell-*.npz"))
+    def has(self, batch: Batch) -> bool:
+        """Whether a batch is finished; its file is not looked into."""
+        return self.batch_path(batch).exists()
 
-    def cells(self) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-        """Finished cells and their numbers.
+    def save(self, batch: Batch, content: bytes) -> None:
+        """Stores a finished batch; a failure that was recorded earlier is over."""
+        write_atomically(self.batch_path(batch), content)
+        self._failure(batch).unlink(missing_ok=True)
 
-        Raises:
-            UserError: a file was damaged from outside.
-        """
-        for file in self.finished():
-            try:
-                with np.load(file, allow_pickle=False) as stored:
-                    arrays = dict(stored)
-            except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-                raise UserError(f"{file} is damaged ({type(error).__name__}): move it away or run again") from error
-            yield int(file.stem.removeprefix("cell-")), arrays
-
-    def write_results(self, dataset: xr.Dataset) -> None:
-        """Stores all results; replaces an earlier store."""
-        final, beside = self.path / "results.zarr", self.path / f".results.{os.getpid()}.tmp"
-        shutil.rmtree(beside, ignore_errors=True)
-        # a chunk that gets lost must read as not computed: codes start at 0
-        fill = {str(name): {"fill_value": NOT_COMPUTED} for name in dataset.data_vars if codes(str(name))}
+    def load(self, batch: Batch) -> dict[str, np.ndarray] | None:
+        """Arrays of a finished batch; None if its file was damaged and is now set aside, or has gone."""
+        path = self.batch_path(batch)
         try:
-            dataset.to_zarr(beside, mode="w", consolidated=False, encoding=fill)
-            shutil.rmtree(final, ignore_errors=True)
-            os.replace(beside, final)
-        except BaseException:
-            shutil.rmtree(beside, ignore_errors=True)
-            raise
+            return read(batch, path)
+        except FileNotFoundError:
+            return None
+        except DamagedBatch:
+            aside = path.parent / "damaged"
+            aside.mkdir(exist_ok=True)
+            os.replace(path, aside / path.name)
+            return None
+
+    def foreign(self, batches: Sequence[Batch]) -> list[Path]:
+        """Files under batches/ that belong to no batch of the sweep."""
+        known = {file_name(batch) for batch in batches}
+        files = sorted((self.path / "batches").glob("*.npz"))
+        return [file for file in files if number_of(file.name) is None or file.name not in known]
+
+    def write_failure(self, batch: Batch, failure: Mapping[str, Any]) -> None:
+        """Records why a batch failed."""
+        self._failure(batch).parent.mkdir(exist_ok=True)
+        write_atomically(self._failure(batch), json.dumps(failure, indent=2) + "\n")
+
+    def failure(self, batch: Batch) -> str | None:
+        """The error that a batch failed with; None if it did not."""
+        try:
+            return str(json.loads(self._failure(batch).read_bytes())["error"])
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return "the record of its error cannot be read"
+
+    def _failure(self, batch: Batch) -> Path:
+        return self.path / "failures" / f"{batch.number:06d}.json"
 
     def write_text(self, name: str, text: str) -> Path:
         """Stores a text file, such as summary.csv or report.html."""
@@ -127,31 +164,6 @@ class RunDirectory:
         """Stores one file under figures/."""
         (self.path / "figures").mkdir(exist_ok=True)
         write_atomically(self.path / "figures" / name, content)
-
-
-def open_results(directory: str | Path) -> xr.Dataset:
-    """Results of a run directory, in memory.
-
-    Raises:
-        UserError: not a run directory, foreign, or truncated.
-    """
-    directory = Path(directory)
-    if not directory.is_dir():
-        raise UserError(f"{directory}: no such directory; name a run directory, such as runs/quickstart-...")
-    store = directory / "results.zarr"
-    if not store.is_dir():
-        hint = "the run did not finish" if (directory / "manifest.json").exists() else "this is no run directory"
-        raise UserError(f"{directory} has no results.zarr: {hint}")
-    try:
-        dataset = xr.open_zarr(store, consolidated=False).load()
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile) as error:
-        raise UserError(f"{store} is damaged and cannot be read ({type(error).__name__}): run it again") from error
-    if dataset.attrs.get("format") != FORMAT:
-        raise UserError(f"{store} was not written by this program: no attribute format = {FORMAT!r}")
-    missing = missing_parts(dataset)
-    if missing:
-        raise UserError(f"{store} is incomplete or damaged (look at {', '.join(missing)}): run it again")
-    return dataset
 
 
 def digest(text: str) -> str:

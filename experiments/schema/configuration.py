@@ -1,8 +1,8 @@
 """The whole configuration of an experiment, as it stands in a TOML file.
 
 Sections: top-level `seeds` and `root_seed`, `[experiment]`, `[network]`, `[data]`, `[loss]`, `[initializer]`,
-`[flow]`, `[analysis]`, `[compute]`, `[tune]` (module "tuning" only) and `[sweep]`. Axes of `[sweep]` are kept as
-dotted paths with their values; `sweep.py` turns them into cells.
+`[flow]`, `[analysis]`, `[compute]`, `[tune]` (module "tuning" only) and `[sweep]`. Of the last, every key with a list
+of values is an axis, and so is every table `[[sweep.zip]]`, whose keys vary together; `sweep.py` makes cells of them.
 """
 
 from typing import Annotated, Any, Literal
@@ -142,10 +142,16 @@ class Analysis(Model):
 
 
 class Compute(Model):
-    """How, not what: results agree to rounding whatever stands here, except for the precision."""
+    """How, not what: results agree to rounding whatever stands here, except for the precision.
+
+    `block_size` is that of `lcnn_flow.gradient_flow_ensemble`; `batch_size` is the number of seeds that are computed
+    and stored together; `retries` says how often a batch that failed is tried again.
+    """
 
     precision: Literal["float64", "float32"] = "float64"
     block_size: Count | None = None
+    batch_size: Count | None = None
+    retries: Annotated[int, Strict(), Field(ge=0, le=100)] = 1
 
 
 class Configuration(Model):

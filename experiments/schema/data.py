@@ -122,11 +122,17 @@ class SyntheticData(Model):
 
 
 class FileData(Model):
-    """A .npz, .npy or .csv file; a relative path starts at the configuration's directory."""
+    """A .npz, .npy or .csv file for `lcnn_flow.data.load`; a relative path starts at the configuration's directory.
+
+    `inputs` and `targets` name arrays of an .npz file; `split` is the number of input columns of the other two.
+    """
 
     kind: Literal["file"]
     label: Label | None = None
     path: Text
+    inputs: Text | None = None
+    targets: Text | None = None
+    split: Count | None = None
 
 
 Data = Annotated[SyntheticData | FileData, Field(discriminator="kind")]

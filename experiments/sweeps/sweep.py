@@ -1,60 +1,35 @@
-"""Axes, cells and compile groups: what a run computes, known before anything is computed.
+"""Cells and compile groups of a sweep: what a run computes, known before anything is computed.
 
 A cell is one point of the product of all axes; it holds `seeds` flows. Cells that differ only in numbers
 which are data of the compiled program (noise, std, delta) share it: they are one group.
 """
 
+import functools
 import itertools
-import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
+import math
+import tomllib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import tomli_w
+from pydantic import ValidationError
 
-from experiments.faults import Fault
-from experiments.schema import Configuration, FileData, SyntheticData
-from experiments.toml_values import key_and_values
-from lcnn_flow import Architecture, ArchitectureError
+from experiments.faults import ConfigurationError, Fault, faults_of
+from experiments.planning.written_axes import written_axes
+from experiments.schema import Configuration, FileData
+from experiments.schema.configuration import Network, Times
+from experiments.sweeps.axes import Axis, axes_toml, named_axes
+from lcnn_flow import Architecture
 
-__all__ = [
-    "Axis",
-    "Cell",
-    "Sweep",
-    "architecture",
-    "check_plan",
-    "label",
-    "name_axes",
-    "physical_memory",
-    "stored_bytes",
-]
+__all__ = ["Cell", "Sweep", "architecture", "put", "stored_bytes", "sweep_of_toml"]
 
-_MAX_CELLS = 10_000
 _FLOAT = 8  # bytes
+_Key = Any  # made of frozen models, which can be hashed; type checkers do not see that
 
 
-@dataclass(frozen=True)
-class Axis:
-    """One named axis: the dotted key that it varies, and its values."""
-
-    name: str
-    path: str
-    values: tuple[Any, ...]
-
-    @property
-    def labels(self) -> tuple[Any, ...]:
-        """Coordinates: numbers as they are, tables by their label, or else by their kind and numbers."""
-        return tuple(label(value) for value in self.values)
-
-    @property
-    def numeric(self) -> bool:
-        """Whether the axis has a scale on which its values can be plotted."""
-        return all(isinstance(value, int | float) and not isinstance(value, bool) for value in self.values)
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Cell:
     """One point of the product: its number, its index along every axis, and its configuration."""
 
@@ -66,7 +41,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A checked configuration with its axes; `base` holds the first value of every axis."""
+    """A configuration with its axes; `base` holds the first value of every axis."""
 
     base: Mapping[str, Any]
     axes: tuple[Axis, ...]
@@ -83,214 +58,114 @@ class Sweep:
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
-        """All cells, the last axis varying fastest."""
+        """All cells, the last axis varying fastest.
+
+        Raises:
+            ConfigurationError: values of several axes do not go together.
+        """
         return tuple(self._cells())
 
     def _cells(self) -> Iterator[Cell]:
+        base = self.configuration
+        keys = {key.path.partition(".")[0] for axis in self.axes for key in axis.keys}
+        parts = [_Part(self, name) for name in sorted(keys)]
+        texts = [axis.texts for axis in self.axes]
         for number, index in enumerate(itertools.product(*map(range, self.shape))):
-            raw = json.loads(json.dumps(self.base))
-            for axis, i in zip(self.axes, index, strict=True):
-                *parents, last = axis.path.split(".")
-                table = raw
-                for parent in parents:
-                    table = table.setdefault(parent, {})
-                table[last] = axis.values[i]
-            labels = [
-                f"{axis.name} = {axis.labels[i]}" if axis.numeric else str(axis.labels[i])
-                for axis, i in zip(self.axes, index, strict=True)
-            ]
-            name = ", ".join(labels) or "single cell"
-            yield Cell(number, index, name, Configuration.model_validate(raw))
+            name = ", ".join([text[i] for text, i in zip(texts, index, strict=True)]) or "single cell"
+            try:
+                update = {part.name: part.at(index) for part in parts}
+            except ValidationError as error:
+                where = f"(first in the cell {name})"
+                faults = [Fault(f.path, f"{f.message} {where}") for f in faults_of(error, Configuration)]
+                raise ConfigurationError("sweep", faults) from None
+            yield Cell(number, index, name, base.model_copy(update=update))
 
     def groups(self) -> list[list[Cell]]:
         """Cells by compiled program, in the order of their first cell."""
-        programs: dict[str, list[Cell]] = {}
+        programs: dict[_Key, list[Cell]] = {}
         for cell in self.cells:
             programs.setdefault(_program(cell.configuration), []).append(cell)
         return list(programs.values())
 
     def toml(self) -> str:
-        """The resolved configuration, runnable again, with its axes in their order.
-
-        That order numbers the cells; tomli_w alone would move axes of large tables behind the others.
-        """
-        text = tomli_w.dumps(self.base)
-        if not self.axes:
-            return text
-        return f"{text}\n[sweep]\n{''.join(key_and_values(axis.path, axis.values) for axis in self.axes)}"
+        """The resolved configuration, runnable again, with its axes in their order: that order numbers the cells."""
+        return tomli_w.dumps(self.base) + axes_toml(self.axes)
 
 
-def name_axes(paths: Sequence[str]) -> list[str]:
-    """Names of dimensions: the last part of a dotted key, or all of it where that is not unique."""
-    reserved = {"seed", "time", "layer", "interface", "tap", "steps", "verdict", "sound"}
-    last = [path.rsplit(".", 1)[-1] for path in paths]
-    return [
-        name if last.count(name) == 1 and name not in reserved else path.replace(".", "_")
-        for path, name in zip(paths, last, strict=True)
-    ]
+class _Part:
+    """A section of the configuration, or a number outside of all, in every cell: checked once, shared between cells."""
+
+    def __init__(self, sweep: Sweep, name: str) -> None:
+        self.name = name
+        self._sweep = sweep
+        self._axes = [
+            number
+            for number, axis in enumerate(sweep.axes)
+            if any(key.path.partition(".")[0] == name for key in axis.keys)
+        ]
+        self._others = {key: getattr(sweep.configuration, key) for key in sweep.configuration.model_fields_set}
+        self._known: dict[tuple[int, ...], Any] = {}
+
+    def at(self, index: tuple[int, ...]) -> Any:
+        """The section in the cell of that index; raises pydantic.ValidationError."""
+        here = tuple([index[number] for number in self._axes])
+        if here not in self._known:
+            written = {self.name: self._sweep.base.get(self.name)}
+            for number, i in zip(self._axes, here, strict=True):
+                for key in self._sweep.axes[number].keys:
+                    if key.path.partition(".")[0] == self.name:
+                        written = put(written, key.path, key.values[i])
+            checked = Configuration.model_validate({**self._others, **written})
+            self._known[here] = getattr(checked, self.name)
+        return self._known[here]
 
 
-def label(value: Any) -> Any:
-    """A short name of an axis value: its own label, or "l_4", "pseudo_huber(0.1)", "loss.delta + weights", 0.5."""
-    if isinstance(value, Mapping):
-        if value.get("label") is not None:
-            return str(value["label"])
-        numbers = [label(v) for key, v in value.items() if key != "kind" and v is not None]
-        kind = str(value.get("kind", ""))
-        if kind == "lp" and len(numbers) == 1:
-            return f"l_{_short(numbers[0])}"
-        return f"{kind}({', '.join(map(_short, numbers))})" if numbers else kind
-    if isinstance(value, list | tuple):
-        if value and all(isinstance(entry, str) for entry in value):
-            return " + ".join(value)
-        return "[" + ", ".join(_short(label(v)) for v in value) + "]"
-    return value
+def put(table: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """A table with a dotted key set, tables on its way being made; the given one stays as it is."""
+    first, _, rest = key.partition(".")
+    if rest:
+        inner = table.get(first)
+        value = put(inner if isinstance(inner, Mapping) else {}, rest, value)
+    return {**table, first: value}
 
 
-def _short(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def sweep_of_toml(text: str) -> Sweep:
+    """The sweep that wrote `text`, by `Sweep.toml`; nothing is checked again."""
+    base = tomllib.loads(text)
+    axes, _ = written_axes(base.pop("sweep", {}))
+    return Sweep(base, named_axes(axis.lists for axis in axes))
 
 
-def _program(configuration: Configuration) -> str:
+def _program(configuration: Configuration) -> _Key:
     """What decides the compiled program: shapes, kind of loss and its static numbers, options of the flow."""
     data, loss = configuration.data, configuration.loss
-    key = configuration.model_dump(mode="json", include={"network", "flow", "compute", "seeds"})
-    key["loss"] = [loss.kind, *(getattr(loss, name) for name in loss.changes_program)]
-    if isinstance(data, FileData):
-        key["samples"] = data.path
-    else:
-        key["samples"] = data.samples or data.inputs.model_dump(mode="json")
-    return json.dumps(key, sort_keys=True)
+    samples = data.model_copy(update={"label": None}) if isinstance(data, FileData) else data.samples or data.inputs
+    fixed = (loss.kind, *[getattr(loss, name) for name in loss.changes_program])
+    return configuration.network, configuration.flow, configuration.compute, configuration.seeds, fixed, samples
 
 
 def architecture(configuration: Configuration) -> Architecture:
     """The network of a configuration; raises lcnn_flow.ArchitectureError."""
-    network = configuration.network
+    key: _Key = configuration.network
+    return _architecture(key)
+
+
+@functools.lru_cache(maxsize=1024)
+def _architecture(network: Network) -> Architecture:
     return Architecture(network.input_shape, network.kernel_sizes, network.strides, network.channels)
 
 
 def stored_bytes(configuration: Configuration) -> int:
     """Size of the results of one cell, uncompressed."""
-    arch = architecture(configuration)
-    taps = _size(arch.end_to_end_filter_shape)
-    flow = 24 + 3 * taps + 2 * arch.num_parameters
-    if configuration.flow.times is not None:
-        flow += (configuration.flow.times.count + 1) * (4 + taps + arch.num_parameters + 2 * arch.depth)
-    return configuration.seeds * flow * _FLOAT
+    times: _Key = configuration.flow.times
+    return configuration.seeds * _stored_bytes(architecture(configuration), times)
 
 
-def check_plan(sweep: Sweep) -> list[Fault]:
-    """Faults that only whole cells show: names and sizes that do not fit, and runs that no machine could hold."""
-    if named_alike := [fault for axis in sweep.axes for fault in _name_faults(axis)]:
-        return named_alike
-    cells = 1
-    for axis in sweep.axes:
-        cells *= len(axis.values)
-    if cells > _MAX_CELLS:
-        return [Fault("sweep", f"the axes make {cells} cells; at most {_MAX_CELLS} are allowed")]
-    found: dict[Fault, Cell] = {}
-    total, largest = 0, 0
-    for cell in sweep.cells:
-        try:
-            arch = architecture(cell.configuration)
-        except ArchitectureError as error:
-            found.setdefault(Fault("network", str(error)), cell)
-            continue
-        for fault in _filter_faults(cell, arch) + _tolerance_faults(cell.configuration):
-            found.setdefault(fault, cell)
-        total += stored_bytes(cell.configuration)
-        largest = max(largest, _working_bytes(cell.configuration, arch))
-    where = {fault: f" (first in the cell {cell.name})" if sweep.axes else "" for fault, cell in found.items()}
-    faults = [Fault(f.path, f"{f.message}{where[f]}") for f in found]
-    limit = physical_memory() // 2
-    if total > limit:
-        faults.append(
-            Fault(
-                "seeds",
-                f"{cells} cells of {sweep.configuration.seeds} seeds would need {_gib(total)} for their "
-                f"results, and this "
-                f"machine can hold {_gib(limit)}; lower seeds, flow.times.count or the number of cells",
-            )
-        )
-    if largest > limit:
-        faults.append(
-            Fault(
-                "data.samples",
-                f"data and patches would need {_gib(largest)} and this machine can hold {_gib(limit)}; "
-                "lower data.samples or network.input_shape",
-            )
-        )
-    return faults
-
-
-def _name_faults(axis: Axis) -> Iterator[Fault]:
-    """Values of one axis that results could not tell apart by name."""
-    firsts: dict[Any, int] = {}
-    for number, name in enumerate(axis.labels):
-        if (first := firsts.setdefault(name, number)) < number:
-            remedy = "give each its own label" if axis.path == "data" else "write them as different values"
-            message = f"called {_shown(name)}, as is {axis.path}[{first}]; {remedy}"
-            yield Fault(f"sweep.{axis.path}[{number}]", message)
-
-
-def _shown(name: Any) -> str:
-    return f'"{name}"' if isinstance(name, str) else str(name)
-
-
-def _filter_faults(cell: Cell, arch: Architecture) -> list[Fault]:
-    """Lists of filters in the configuration must have the network's shapes."""
-    configuration, faults = cell.configuration, []
-    filters = {"initializer.filters": getattr(configuration.initializer, "filters", None)}
-    if isinstance(configuration.data, SyntheticData):
-        filters["data.targets.filters"] = getattr(configuration.data.targets, "filters", None)
-        values = getattr(configuration.data.targets, "values", None)
-        if values is not None and len(values) != _size(arch.end_to_end_filter_shape):
-            needed = _size(arch.end_to_end_filter_shape)
-            faults.append(Fault("data.targets.values", f"{len(values)} numbers; the end-to-end filter has {needed}"))
-    needed = [_size(shape) for shape in arch.layer_shapes]
-    for path, given in filters.items():
-        if given is not None and [len(f) for f in given] != needed:
-            faults.append(Fault(path, f"filters of lengths {[len(f) for f in given]}; the network has {needed}"))
-    norms = getattr(configuration.initializer, "norms", None)
-    if norms is not None and len(norms) != arch.depth:
-        faults.append(Fault("initializer.norms", f"{len(norms)} norms; the network has {arch.depth} layers"))
-    return faults
-
-
-def _tolerance_faults(configuration: Configuration) -> list[Fault]:
-    """Tolerances that the precision cannot resolve, by the rules of `lcnn_flow.gradient_flow`."""
-    precision, flow, faults = configuration.compute.precision, configuration.flow, []
-    rounding = 2.0**-52 if precision == "float64" else 2.0**-23
-    limits = {"rtol": 10 * rounding} | ({} if flow.gradient_atol else {"gradient_rtol": 100 * rounding})
-    for name, least in limits.items():
-        value = getattr(flow, name)
-        if value is not None and value < least:
-            faults.append(Fault(f"flow.{name}", f"found {value}; {precision} resolves no less than {least:.1e}"))
-    return faults
-
-
-def _working_bytes(configuration: Configuration, arch: Architecture) -> int:
-    data = configuration.data
-    samples = (data.samples or 1) if isinstance(data, SyntheticData) else 1
-    rows = samples * arch.outputs_per_sample
-    patches = samples * _size(arch.sample_shape) + rows * _size(arch.end_to_end_kernel_size)
-    return 2 * _FLOAT * patches
-
-
-def _size(shape: Sequence[int]) -> int:
-    size = 1
-    for n in shape:
-        size *= n
-    return size
-
-
-def physical_memory() -> int:
-    """Bytes of physical memory, or 8 GiB where the system does not say."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return 8 * 2**30
-
-
-def _gib(size: int) -> str:
-    return f"{size / 2**30:,.1f} GiB"
+@functools.lru_cache(maxsize=1024)
+def _stored_bytes(arch: Architecture, times: Times | None) -> int:
+    """The same of one flow."""
+    taps = math.prod(arch.end_to_end_filter_shape)
+    numbers = 24 + 3 * taps + 2 * arch.num_parameters
+    if times is not None:
+        numbers += (times.count + 1) * (4 + taps + arch.num_parameters + 2 * arch.depth)
+    return numbers * _FLOAT

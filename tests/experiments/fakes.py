@@ -1,12 +1,13 @@
 """Configurations and made-up results of the right shape, for tests of what is done with them."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 
 from experiments.faults import ConfigurationError
-from experiments.loading import load
-from experiments.results import assemble
+from experiments.planning.loading import load
+from experiments.results.layout import not_computed, per_seed, skeleton
 
 CONFIGURATION = """
 seeds = 12
@@ -30,6 +31,8 @@ times = { start = 1e-3, stop = 1e4, count = 60 }
 [sweep]
 loss = [{ kind = "square" }, { kind = "lp", p = 4 }, { kind = "pseudo_huber", delta = 0.1 }]
 """
+
+TIMES = np.concatenate([[0.0], np.geomspace(1e-3, 1e4, 60)])
 
 MANIFEST = {
     "versions": {"jax": "0"},
@@ -137,11 +140,45 @@ def cell_arrays(times: np.ndarray, seeds: int = 12, layers: int = 3, taps: int =
 def results(folder: Path, text: str = CONFIGURATION, **changes):
     """A Dataset of made-up cells; `changes` are functions of an array that replace it in every cell."""
     sweep = sweep_of(folder, text)
-    times = np.concatenate([[0.0], np.geomspace(1e-3, 1e4, 60)])
     cells = {}
     for cell in sweep.cells:
-        stored = cell_arrays(times, seeds=sweep.configuration.seeds, seed=cell.number)
+        stored = cell_arrays(TIMES, seeds=sweep.configuration.seeds, seed=cell.number)
         for name, change in changes.items():
             stored[name] = change(stored[name].copy())
         cells[cell.number] = stored
     return assemble(sweep, cells, MANIFEST)
+
+
+def assemble(sweep, cells, manifest):
+    """The Dataset of a run with these cells, by their numbers."""
+    shapes = {}
+    for stored in cells.values():
+        for name, array in stored.items():
+            known = shapes.setdefault(name, array.shape)
+            shapes[name] = tuple(map(max, known, array.shape))
+    dataset = skeleton(sweep, shapes, {"manifest": json.dumps(manifest)})
+    values = {name: np.array(dataset[name].values) for name in shapes}
+    for cell in sweep.cells:
+        for name, array in cells.get(cell.number, {}).items():
+            values[name][(*cell.index, *map(slice, array.shape))] = array
+    return dataset.assign({name: dataset[name].copy(data=array) for name, array in values.items()})
+
+
+def write_results(directory: Path, dataset):
+    """Stores a Dataset where `open_results` looks for it."""
+    fill = {name: {"fill_value": not_computed(name)} for name in dataset.data_vars}
+    dataset.to_zarr(directory / "results.zarr", mode="w", consolidated=False, encoding=fill)
+
+
+def batch_arrays(sweep, batch):
+    """What a batch stores of the made-up cells."""
+    stored = {"wall_time": np.asarray(0.1)}
+    for number in batch.cells:
+        arrays = cell_arrays(TIMES, seeds=sweep.configuration.seeds, seed=number)
+        del arrays["wall_time"]  # of a cell, it follows from those of its batches
+        for name, array in arrays.items():
+            if per_seed(name):
+                stored[f"{number}/{name}"] = array[batch.start : batch.stop]
+            elif batch.start == 0:
+                stored[f"{number}/{name}"] = array
+    return stored

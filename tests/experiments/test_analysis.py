@@ -6,8 +6,8 @@ import pytest
 from problems import as_params, truth, truth_problem
 
 import lcnn_flow as lf
-from experiments.analysis import analyse
-from experiments.certification import Certifier
+from experiments.computing.analysis import analyse
+from experiments.computing.certification import Certifier
 
 CASE = next(case for case in truth("critical_points") if case["name"] == "k22_s1_gen_d1")
 POINTS = CASE["critical_points"]
@@ -29,7 +29,7 @@ def test_limits_are_classified_certified_and_told_apart():
     start = tuple(jnp.ones((5, 2)) for _ in range(2))
     stored = analyse(risk, start, Ended(), Certifier(0), heard.append)
     assert (stored["certificate"] == -1).all()
-    with Certifier(3) as certifier:
+    with Certifier(3, processes=True) as certifier:
         stored = analyse(risk, start, Ended(), certifier, heard.append)
     words = {"min": 0, "saddle": 1}
     assert list(stored["kind"]) == [*(words[p["kind"]] for p in POINTS), -1]
@@ -48,7 +48,7 @@ def test_certificates_are_the_same_in_workers_and_here():
     risk = truth_problem(CASE["name"])
     batch = tuple(np.asarray(w)[:4] for w in Ended.limit)
     here = Certifier(0)(risk, batch)
-    with Certifier(1) as certifier:
+    with Certifier(1, processes=True) as certifier:
         there = certifier(risk, batch)
     assert [c.status for c in there] == [c.status for c in here] == ["certified"] * 4
     assert [c.existence_radius for c in there] == [c.existence_radius for c in here]

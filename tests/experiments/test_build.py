@@ -4,15 +4,17 @@ import fakes
 import numpy as np
 import pytest
 
-from experiments.build import build_problem, initial_filters
-from experiments.loading import load
-from experiments.sweep import architecture
+from experiments.computing.build import build_problem, initial_filters
+from experiments.planning.loading import load
+from experiments.sweeps.sweep import architecture
 
 
 def start(sweep, number=0):
     """Initial filters of one cell, as numpy arrays."""
     configuration = sweep.cells[number].configuration
-    return [np.asarray(w) for w in initial_filters(configuration, architecture(configuration))]
+    return [
+        np.asarray(w) for w in initial_filters(configuration, architecture(configuration), range(configuration.seeds))
+    ]
 
 
 @pytest.fixture

@@ -9,17 +9,15 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import experiments.modules.conditions as module
-from experiments.build import build_data
+from experiments.computing.build import build_data
 from experiments.errors import UserError
 from experiments.figures import house_style
 from experiments.figures.conditions import filter_growth, verdict_shares
-from experiments.loading import load
-from experiments.report import write_report
-from experiments.results import assemble
-from experiments.store import RunDirectory
-from experiments.summary import cell_rows
-from experiments.sweep import architecture
-from experiments.variables import NOT_COMPUTED
+from experiments.planning.loading import load
+from experiments.reporting.report import write_report
+from experiments.reporting.summary import cell_rows
+from experiments.results.variables import NOT_COMPUTED
+from experiments.sweeps.sweep import architecture
 from lcnn_flow import Verdict
 
 ROOT = Path(__file__).parents[2]
@@ -137,7 +135,7 @@ def made_up(folder, text=SWEEP):
         grown = (1 + TIMES) ** (2 * exponent)
         stored["squared_norms"] = np.where(diverged[:, None, None], grown[:, None], stored["squared_norms"])
         cells[cell.number] = stored
-    return assemble(sweep, cells, fakes.MANIFEST)
+    return fakes.assemble(sweep, cells, fakes.MANIFEST)
 
 
 def conclusions(dataset):
@@ -237,7 +235,7 @@ def test_without_axes_one_cell_is_judged(tmp_path):
     text = text.replace('"synthetic", ', '"synthetic"\n').replace('", samples = 9, ', '"\nsamples = 9\n')
     single = fakes.sweep_of(tmp_path, f'{text}\n[loss]\nkind = "square"\n')
     stored = {name: v.values for name, v in dataset.isel(data=2, loss=0).data_vars.items()}
-    one = assemble(single, {0: stored}, fakes.MANIFEST)
+    one = fakes.assemble(single, {0: stored}, fakes.MANIFEST)
     assert conclusions(one) == [None, "agrees", "undecided", "agrees"]
     with house_style():
         ticks = verdict_shares(one).figure.axes[0].get_yticklabels()
@@ -286,13 +284,13 @@ def test_where_nothing_was_computed_there_is_nothing_to_draw_or_to_claim(tmp_pat
 def test_report_and_summary_have_a_column_of_labels(tmp_path):
     dataset = made_up(tmp_path)
     assert [(row["data"], row["loss"]) for row in cell_rows(dataset)][3] == ("unseen (noisy)", "l_4")
-    RunDirectory(tmp_path).write_results(dataset)
+    fakes.write_results(tmp_path, dataset)
     html = write_report(tmp_path)[0].read_text()
     assert "unseen (exact)" in html
     assert all(f'<figure id="{name}">' in html for name in ("verdict_shares", "filter_growth", "gradient_norm"))
     assert "8 of 8 claims agree" in html
     damaged = tmp_path / "damaged"
     damaged.mkdir()
-    RunDirectory(damaged).write_results(dataset.drop_vars("injective_on_attainable"))
+    fakes.write_results(damaged, dataset.drop_vars("injective_on_attainable"))
     with pytest.raises(UserError, match="injective_on_attainable"):
         write_report(damaged)

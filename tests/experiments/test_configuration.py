@@ -6,9 +6,9 @@ import fakes
 import pytest
 from fakes import faults
 
-import experiments.sweep
+import experiments.planning.checks
 from experiments.errors import UserError
-from experiments.loading import load
+from experiments.planning.loading import load
 
 
 def test_all_faults_are_reported_at_once_with_their_paths(tmp_path):
@@ -82,10 +82,11 @@ def test_a_bad_value_is_refused_with_its_path_and_reason(tmp_path, override, pat
 
 
 def test_runs_that_the_machine_cannot_hold_are_refused_before_anything_is_computed(tmp_path, monkeypatch):
-    monkeypatch.setattr(experiments.sweep, "physical_memory", lambda: 2**34)
+    monkeypatch.setattr(experiments.planning.checks, "physical_memory", lambda: 2**34)
     assert "GiB for their results" in faults(tmp_path, overrides=["seeds=10000000"])["seeds"]
     assert "GiB" in faults(tmp_path, overrides=["data.samples=1000000000"])["data.samples"]
-    assert "cells" in faults(tmp_path, axes=[f"data.seed={list(range(101))}", f"root_seed={list(range(100))}"])["sweep"]
+    many = faults(tmp_path, axes=[f"data.seed={list(range(1001))}", f"root_seed={list(range(100))}"])
+    assert many == {"sweep": "the axes make 300300 cells; at most 100000 are allowed"}
 
 
 @pytest.mark.parametrize(
@@ -198,7 +199,7 @@ def test_overrides_and_axes_change_the_configuration(tmp_path):
     assert sweep.configuration.flow.rtol == 1e-8
     assert sweep.configuration.seeds == 3
     assert [axis.path for axis in sweep.axes] == ["initializer.std"]
-    assert [cell.configuration.initializer.std for cell in sweep.cells] == [0.1, 1.0]
+    assert [cell.configuration.initializer.model_dump()["std"] for cell in sweep.cells] == [0.1, 1.0]
     assert {cell.configuration.loss.kind for cell in sweep.cells} == {"square"}
 
 
@@ -239,7 +240,7 @@ def test_a_data_file_is_found_from_the_directory_of_the_configuration(tmp_path):
     text = fakes.CONFIGURATION.replace("identification", "convergence")
     file = tmp_path / "some.toml"
     file.write_text(text)
-    assert load(file, [data]).configuration.data.path == str(tmp_path / "mine.npz")
+    assert load(file, [data]).configuration.data.model_dump()["path"] == str(tmp_path / "mine.npz")
 
 
 def test_axis_names_stay_apart_when_their_last_parts_are_equal(tmp_path):

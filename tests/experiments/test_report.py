@@ -12,10 +12,9 @@ import xarray as xr
 from experiments.errors import UserError
 from experiments.figures import filter_error, house_style, risk
 from experiments.figures.series import panels
-from experiments.report import write_report
-from experiments.results import assemble
-from experiments.store import RunDirectory, open_results
-from experiments.summary import summary_csv
+from experiments.reporting.report import write_report
+from experiments.reporting.summary import summary_csv
+from experiments.results.opening import open_results
 
 
 @pytest.fixture
@@ -23,7 +22,7 @@ def run_directory(tmp_path):
     """A directory that holds nothing but results.zarr."""
     directory = tmp_path / "run"
     directory.mkdir()
-    RunDirectory(directory).write_results(fakes.results(tmp_path))
+    fakes.write_results(directory, fakes.results(tmp_path))
     return directory
 
 
@@ -72,7 +71,7 @@ def test_a_report_shows_disagreement(tmp_path):
         risk[:, 30] = 5.0
         return risk
 
-    RunDirectory(tmp_path).write_results(fakes.results(tmp_path, risk=rising))
+    fakes.write_results(tmp_path, fakes.results(tmp_path, risk=rising))
     html = write_report(tmp_path)[0].read_text()
     assert "✗ disagrees" in html
     assert re.search(r"of 10 claims agree with the data, \d disagree", html)
@@ -82,7 +81,7 @@ def test_a_report_shows_disagreement(tmp_path):
 def test_markup_in_a_title_is_shown_and_not_obeyed(tmp_path):
     dataset = fakes.results(tmp_path)
     dataset.attrs["title"] = "<script>alert(1)</script>"
-    RunDirectory(tmp_path).write_results(dataset)
+    fakes.write_results(tmp_path, dataset)
     assert "<script" not in write_report(tmp_path)[0].read_text()
 
 
@@ -104,10 +103,10 @@ def test_results_open_with_named_dimensions_labels_and_flag_meanings(run_directo
 def test_cells_that_were_not_computed_are_said_to_be_missing(tmp_path):
     sweep = fakes.sweep_of(tmp_path)
     times = np.concatenate([[0.0], np.geomspace(1e-3, 1e4, 60)])
-    dataset = assemble(sweep, {0: fakes.cell_arrays(times), 2: fakes.cell_arrays(times)}, fakes.MANIFEST)
+    dataset = fakes.assemble(sweep, {0: fakes.cell_arrays(times), 2: fakes.cell_arrays(times)}, fakes.MANIFEST)
     assert (dataset["verdict"].sel(loss="l_4") == -1).all()
     assert [one.label for one in next(panels(dataset))[1]] == ["square", "pseudo-Huber(0.1)"]
-    RunDirectory(tmp_path).write_results(dataset)
+    fakes.write_results(tmp_path, dataset)
     assert "12 flows were not computed" in write_report(tmp_path)[0].read_text()
 
 
@@ -117,10 +116,10 @@ def test_cells_of_different_depth_are_filled_up_with_nan(tmp_path):
     sweep = fakes.sweep_of(tmp_path, f'{text}[sweep]\n"network.kernel_sizes" = [[3, 3, 3], [3, 5]]')
     times = np.concatenate([[0.0], np.geomspace(1e-3, 1e4, 60)])
     cells = {0: fakes.cell_arrays(times), 1: fakes.cell_arrays(times, layers=2)}
-    dataset = assemble(sweep, cells, fakes.MANIFEST)
+    dataset = fakes.assemble(sweep, cells, fakes.MANIFEST)
     assert dataset["squared_norms"].sizes["layer"] == 3
     assert dataset["squared_norms"].isel(kernel_sizes=1, layer=2).isnull().all()
-    RunDirectory(tmp_path).write_results(dataset)
+    fakes.write_results(tmp_path, dataset)
     assert write_report(tmp_path)[1][0].conclusion == "agrees"
 
 
@@ -163,7 +162,7 @@ def test_a_directory_that_holds_no_results_is_refused_in_one_line(run_directory,
         dataset.attrs["module"] = "convergance"
         if damage == "stripped":
             del dataset.attrs["manifest"]
-        RunDirectory(run_directory).write_results(dataset)
+        fakes.write_results(run_directory, dataset)
     with pytest.raises(UserError) as error:
         write_report(run_directory)
     assert "\n" not in str(error.value)

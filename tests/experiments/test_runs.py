@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from experiments.cli import main
-from experiments.loading import load
+from experiments.planning.loading import load
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -63,8 +63,10 @@ def test_the_code_of_the_readme_runs_as_printed(capsys):
 
 
 def test_the_configuration_of_the_readme_is_valid(tmp_path):
-    (text,) = re.findall(r"```toml\n(.*?)```", README, flags=re.DOTALL)
+    text, zipped = re.findall(r"```toml\n(.*?)```", README, flags=re.DOTALL)
     (tmp_path / "mine.toml").write_text(text)
     sweep = load(tmp_path / "mine.toml")
     assert sweep.shape == (2, 3)
     assert len(sweep.groups()) == 2
+    (tmp_path / "mine.toml").write_text(f"{text}\n{zipped}")
+    assert load(tmp_path / "mine.toml").shape == (2, 3, 3)

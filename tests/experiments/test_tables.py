@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from experiments.claims import bound_holds, certificates_agree
-from experiments.tables import hypotheses_table, limit_table, orbit_table, rate_table, wilson_interval
+from experiments.reporting.tables import hypotheses_table, limit_table, orbit_table, rate_table, wilson_interval
 
 
 @given(st.integers(1, 500).flatmap(lambda total: st.tuples(st.integers(0, total), st.just(total))))

@@ -7,19 +7,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import experiments.progress
+import experiments.running.progress
 import lcnn_flow as lf
-from experiments.build import build_problem, initial_filters
 from experiments.cli import main
+from experiments.computing.build import build_problem, initial_filters
+from experiments.computing.tune import check_derivative
 from experiments.errors import UserError
 from experiments.figures.tuning import objective, tuned_weights
-from experiments.loading import load
 from experiments.modules.tuning import derivative_is_that_of_flows, tuning_helps
-from experiments.progress import Lines
-from experiments.report import write_report
-from experiments.results import assemble
-from experiments.store import RunDirectory, open_results
-from experiments.tune import check_derivative
+from experiments.planning.batches import batches, label_of
+from experiments.planning.loading import load
+from experiments.reporting.report import write_report
+from experiments.results.opening import open_results
+from experiments.running.progress import Lines
 
 CONFIGURATION = """
 seeds = 3
@@ -98,7 +98,7 @@ def made_up(folder, **changes):
         if number == 1:
             stored["tuned_delta"] = np.geomspace(1, 0.5, 4)
         cells[number] = stored | {name: change(stored[name].copy()) for name, change in changes.items()}
-    return assemble(sweep, cells, fakes.MANIFEST)
+    return fakes.assemble(sweep, cells, fakes.MANIFEST)
 
 
 def test_claims_quote_the_error_before_and_after_and_the_difference_of_derivatives(tmp_path):
@@ -164,7 +164,7 @@ def test_claims_disagree_where_the_error_grew_or_the_derivatives_differ(tmp_path
 
 @pytest.mark.usefixtures("quick_figures")
 def test_a_report_shows_what_was_tuned_and_leaves_out_what_was_not(tmp_path):
-    RunDirectory(tmp_path).write_results(made_up(tmp_path))
+    fakes.write_results(tmp_path, made_up(tmp_path))
     html = write_report(tmp_path)[0].read_text()
     assert all(f'<figure id="{name}">' in html for name in ("objective", "filters", "tuned_weights"))
     drawing = objective(open_results(tmp_path))
@@ -172,18 +172,19 @@ def test_a_report_shows_what_was_tuned_and_leaves_out_what_was_not(tmp_path):
     assert tuned_weights(made_up(tmp_path, weight=np.ones_like)) is None
     damaged = tmp_path / "damaged"
     damaged.mkdir()
-    RunDirectory(damaged).write_results(made_up(tmp_path).drop_vars("gross_error"))
+    fakes.write_results(damaged, made_up(tmp_path).drop_vars("gross_error"))
     with pytest.raises(UserError, match="look at gross_error"):
         open_results(damaged)
 
 
 def test_progress_says_how_far_the_tuning_is_and_guesses_no_end(tmp_path, monkeypatch, capsys):
     clock = iter([0.0, 11.0, 12.0, 22.0])
-    monkeypatch.setattr(experiments.progress.time, "monotonic", lambda: next(clock))
-    (cell,) = fakes.sweep_of(tmp_path, CONFIGURATION).cells
-    lines = Lines(1, 3)
+    monkeypatch.setattr(experiments.running.progress.time, "monotonic", lambda: next(clock))
+    sweep = fakes.sweep_of(tmp_path, CONFIGURATION)
+    (batch,) = batches(sweep)
+    lines = Lines(3, lambda batch: label_of(sweep, batch))
     for done, note in ((0, "tuning 1/3"), (0, "tuning 2/3"), (3, "")):
-        lines(cell, done, 3, note)
+        lines(batch, done, note)
     assert capsys.readouterr().err.splitlines() == [
         "0/3 flows  single cell: tuning 1/3  11 s",
         "3/3 flows  single cell  22 s, about 0 s left",
@@ -194,7 +195,7 @@ def mean_squared_error(configuration, delta):
     """|v - v*|^2 / |v*|^2 of the limits of full flows with equal weights, mean over the seeds."""
     arch, data, _ = build_problem(configuration)
     risk = lf.EmpiricalRisk(arch, lf.losses.PseudoHuber(np.asarray(delta)), data.replace(weights=np.ones(12)))
-    flows = lf.gradient_flow_ensemble(risk, initial_filters(configuration, arch))
+    flows = lf.gradient_flow_ensemble(risk, initial_filters(configuration, arch, range(configuration.seeds)))
     assert flows.sound.all()
     limits = np.stack([np.convolve(a, b) for a, b in zip(*flows.limit, strict=True)])
     truth = np.array([1.0, 0.5, -0.5])

@@ -1,7 +1,7 @@
 """Results as one xarray Dataset: dimensions named by the axes, then seed, then time, layer or tap.
 
-A finished cell is a flat dictionary of numpy arrays (`flow_arrays`); `assemble` puts all cells into one
-Dataset. Cells with fewer layers or taps are filled up with NaN; a cell that was not computed has verdict -1.
+What is stored of a cell is a flat dictionary of numpy arrays (`flow_arrays`). Cells with fewer layers or taps are
+filled up with NaN; a flow that was not computed has verdict -1.
 """
 
 import functools
@@ -15,18 +15,21 @@ import numpy as np
 import xarray as xr
 
 import lcnn_flow as lf
-from experiments.schema import Configuration
-from experiments.sweep import Sweep
-from experiments.variables import CELL, FLOW, LIMIT, NOT_COMPUTED, TRAJECTORY, TUNING, codes, describe
+from experiments.results.variables import CELL, FLOW, LIMIT, NOT_COMPUTED, TRAJECTORY, TUNING, codes, describe
+from experiments.sweeps.coordinates import coordinates
+from experiments.sweeps.sweep import Sweep
 
 __all__ = [
     "FORMAT",
-    "assemble",
     "describe_problem",
     "end_to_end_filters",
     "flow_arrays",
     "missing_parts",
     "named_cells",
+    "not_computed",
+    "per_seed",
+    "shape_in_cell",
+    "skeleton",
     "sweep_axes",
 ]
 
@@ -77,51 +80,45 @@ def describe_problem(data: lf.Dataset, hypotheses: Any) -> dict[str, np.ndarray]
     return stored
 
 
-def assemble(sweep: Sweep, cells: Mapping[int, Mapping[str, np.ndarray]], manifest: Mapping[str, Any]) -> xr.Dataset:
-    """One Dataset of all finished cells (`cells` by number); configuration and manifest are attributes."""
+def skeleton(sweep: Sweep, shapes: Mapping[str, tuple[int, ...]], attributes: Mapping[str, str]) -> xr.Dataset:
+    """All variables of a run, nowhere computed, without taking memory.
+
+    Args:
+        sweep: what was run.
+        shapes: of every variable in one cell, all its seeds together.
+        attributes: besides those that follow from the configuration.
+    """
     configuration = sweep.configuration
     axes = [axis.name for axis in sweep.axes]
-    shapes: dict[str, tuple[int, ...]] = {}
-    for stored in cells.values():
-        for name, array in stored.items():
-            known = shapes.setdefault(name, array.shape)
-            shapes[name] = tuple(max(a, b) for a, b in zip(known, array.shape, strict=True))
     variables = {}
     for name, shape in shapes.items():
-        dims, attributes = describe(name)
-        integral = codes(name) is not None
-        values = np.full(sweep.shape + shape, NOT_COMPUTED if integral else np.nan, np.int32 if integral else float)
-        for cell in sweep.cells:
-            if cell.number in cells and name in cells[cell.number]:
-                array = cells[cell.number][name]
-                values[(*cell.index, *map(slice, array.shape))] = array
-        variables[name] = xr.Variable([*axes, *dims], values, attributes)
-    coordinates: dict[str, Any] = {"seed": np.arange(configuration.seeds)}
-    for axis in sweep.axes:
-        values = np.array(axis.labels, dtype=float if axis.numeric else object)
-        attributes = {"path": axis.path, "long_name": axis.name}
-        coordinates[axis.name] = xr.Variable([axis.name], values, attributes)
-    if configuration.flow.times is not None and cells:
-        attributes = {"long_name": "time", "units": "flow time (learning rate x steps)"}
-        coordinates["time"] = xr.Variable(["time"], time_grid(configuration), attributes)
+        dims, words = describe(name)
+        variables[name] = xr.Variable([*axes, *dims], np.broadcast_to(not_computed(name), sweep.shape + shape), words)
     title = configuration.experiment.title or configuration.experiment.module
-    attributes = {
+    words = {
         "format": FORMAT,
         "module": configuration.experiment.module,
         "title": title,
         "question": configuration.experiment.question or "",
         "axes": json.dumps(axes),
         "configuration": sweep.toml(),
-        "manifest": json.dumps(dict(manifest)),
     }
-    return xr.Dataset(variables, coordinates, attributes)
+    return xr.Dataset(variables, coordinates(sweep), words | dict(attributes))
 
 
-def time_grid(configuration: Configuration) -> np.ndarray:
-    """Times of the trajectory: 0, then geometric."""
-    times = configuration.flow.times
-    assert times is not None
-    return np.concatenate([[0.0], np.asarray(lf.log_times(times.start, times.stop, times.count))])
+def not_computed(name: str) -> np.generic:
+    """What a variable holds where nothing was computed, in the type in which it is stored."""
+    return np.int32(NOT_COMPUTED) if codes(name) is not None else np.float64(np.nan)
+
+
+def shape_in_cell(name: str, array: np.ndarray, seeds: int) -> tuple[int, ...]:
+    """Shape of a variable in one cell, from its array for some of the `seeds`."""
+    return (seeds, *array.shape[1:]) if per_seed(name) else array.shape
+
+
+def per_seed(name: str) -> bool:
+    """Whether a variable has the dimension seed; if so it is the first after the axes."""
+    return describe(name)[0][:1] == ("seed",)
 
 
 def missing_parts(dataset: xr.Dataset) -> list[str]:

@@ -1,0 +1,127 @@
+"""What only whole cells show: names and sizes that do not fit, and runs that no machine could hold."""
+
+import functools
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from experiments.faults import ConfigurationError, Fault
+from experiments.schema import Configuration, SyntheticData
+from experiments.schema.configuration import Flow
+from experiments.sweeps.axes import Axis
+from experiments.sweeps.sweep import Cell, Sweep, architecture, stored_bytes
+from lcnn_flow import Architecture, ArchitectureError
+from lcnn_flow.memory import physical_memory
+
+__all__ = ["MOST_CELLS", "check_plan", "faults_of_names", "gibibytes", "working_bytes"]
+
+MOST_CELLS = 100_000
+_FLOAT = 8  # bytes
+
+
+def check_plan(sweep: Sweep) -> list[Fault]:
+    """Faults of the cells, each with the first cell that has it; and of their number and size."""
+    try:
+        cells = sweep.cells
+    except ConfigurationError as error:
+        return list(error.faults)
+    found: dict[Fault, Cell] = {}
+    total, largest = 0, 0
+    for cell in cells:
+        try:
+            arch = architecture(cell.configuration)
+        except ArchitectureError as error:
+            found.setdefault(Fault("network", str(error)), cell)
+            continue
+        for fault in (*_filter_faults(cell.configuration, arch), *_tolerance_faults(cell.configuration)):
+            found.setdefault(fault, cell)
+        total += stored_bytes(cell.configuration)
+        largest = max(largest, working_bytes(cell.configuration))
+    where = {fault: f" (first in the cell {cell.name})" if sweep.axes else "" for fault, cell in found.items()}
+    return [Fault(f.path, f"{f.message}{where[f]}") for f in found] + _size_faults(sweep, total, largest)
+
+
+def _size_faults(sweep: Sweep, total: int, largest: int) -> list[Fault]:
+    limit, faults = physical_memory() // 2, []
+    cells, seeds = len(sweep.cells), sweep.configuration.seeds
+    if total > limit:
+        message = (
+            f"{cells} cells of {seeds} seeds would need {gibibytes(total)} for their results, and this machine can "
+            f"hold {gibibytes(limit)}; lower seeds, flow.times.count or the number of cells"
+        )
+        faults.append(Fault("seeds", message))
+    if largest > limit:
+        message = (
+            f"data and patches would need {gibibytes(largest)} and this machine can hold {gibibytes(limit)}; "
+            "lower data.samples or network.input_shape"
+        )
+        faults.append(Fault("data.samples", message))
+    return faults
+
+
+def faults_of_names(axis: Axis, place: str) -> Iterator[Fault]:
+    """Values of an axis, written at `place`, that results could not tell apart by name."""
+    firsts: dict[object, int] = {}
+    for number, name in enumerate(axis.labels):
+        if (first := firsts.setdefault(name, number)) < number:
+            remedy = "give each its own label" if axis.path == "data" else "write them as different values"
+            if axis.further:
+                remedy = f"put first a key whose values differ, or {remedy}"
+            shown = f'"{name}"' if isinstance(name, str) else str(name)
+            yield Fault(f"{place}.{axis.path}[{number}]", f"called {shown}, as is {axis.path}[{first}]; {remedy}")
+
+
+def _filter_faults(configuration: Configuration, arch: Architecture) -> list[Fault]:
+    """Lists of filters in the configuration must have the network's shapes."""
+    faults, data = [], configuration.data
+    filters = {"initializer.filters": getattr(configuration.initializer, "filters", None)}
+    if isinstance(data, SyntheticData):
+        filters["data.targets.filters"] = getattr(data.targets, "filters", None)
+        values = getattr(data.targets, "values", None)
+        if values is not None and len(values) != (needed := math.prod(arch.end_to_end_filter_shape)):
+            faults.append(Fault("data.targets.values", f"{len(values)} numbers; the end-to-end filter has {needed}"))
+    for path, given in filters.items():
+        if given is None:
+            continue
+        lengths, needed = [len(f) for f in given], [math.prod(shape) for shape in arch.layer_shapes]
+        if lengths != needed:
+            faults.append(Fault(path, f"filters of lengths {lengths}; the network has {needed}"))
+    norms = getattr(configuration.initializer, "norms", None)
+    if norms is not None and len(norms) != arch.depth:
+        faults.append(Fault("initializer.norms", f"{len(norms)} norms; the network has {arch.depth} layers"))
+    return faults
+
+
+def _tolerance_faults(configuration: Configuration) -> tuple[Fault, ...]:
+    flow: Any = configuration.flow  # a frozen model can be hashed; type checkers do not see that
+    return _unresolved(flow, configuration.compute.precision)
+
+
+@functools.lru_cache(maxsize=1024)
+def _unresolved(flow: Flow, precision: str) -> tuple[Fault, ...]:
+    """Tolerances that the precision cannot resolve, by the rules of `lcnn_flow.gradient_flow`."""
+    faults = []
+    rounding = 2.0**-52 if precision == "float64" else 2.0**-23
+    limits = {"rtol": 10 * rounding} | ({} if flow.gradient_atol else {"gradient_rtol": 100 * rounding})
+    for name, least in limits.items():
+        value = getattr(flow, name)
+        if value is not None and value < least:
+            faults.append(Fault(f"flow.{name}", f"found {value}; {precision} resolves no less than {least:.1e}"))
+    return tuple(faults)
+
+
+def working_bytes(configuration: Configuration) -> int:
+    """Size of data and patch matrix of one cell while its flows run; of a file, as if it held one sample."""
+    arch, data = architecture(configuration), configuration.data
+    samples = (data.samples or 1) if isinstance(data, SyntheticData) else 1
+    return 2 * _FLOAT * samples * _numbers_of_a_sample(arch)
+
+
+@functools.lru_cache(maxsize=1024)
+def _numbers_of_a_sample(arch: Architecture) -> int:
+    return math.prod(arch.sample_shape) + arch.outputs_per_sample * math.prod(arch.end_to_end_kernel_size)
+
+
+def gibibytes(size: int) -> str:
+    """A size for people."""
+    return f"{size / 2**30:,.1f} GiB"

@@ -1,0 +1,91 @@
+"""What `validate` prints: numbers of flows, programs and batches of a run, sizes, and how long it may take."""
+
+import math
+from collections.abc import Sequence
+
+from experiments.planning.batches import Batch, batches
+from experiments.planning.cost_model import Work, machine_rate, seconds, work_of
+from experiments.sweeps.axes import Axis
+from experiments.sweeps.sweep import Sweep, stored_bytes
+
+__all__ = ["plan_text", "shortened", "time_text"]
+
+_UNITS = (("s", 1), ("min", 60), ("h", 3600), ("days", 86400))
+_LONG_AXIS = 6
+
+
+def plan_text(sweep: Sweep) -> str:
+    """The plan of a run in a few lines, with an estimate for one process that uses all devices of this machine.
+
+    Raises:
+        UserError: the library refused a value or a data file, or a flow does not fit into memory.
+    """
+    groups, cut = sweep.groups(), batches(sweep)
+    work = work_of(groups, cut)
+    cells, seeds = len(sweep.cells), sweep.configuration.seeds
+    programs = sum(group.programs for group in work)
+    counts = [
+        f"{_count(cells, 'cell')} x {seeds} seeds = {cells * seeds} flows in {_count(len(groups), 'compile group')}",
+        f"{_count(programs, 'program')} to compile",
+        f"{_count(len(cut), 'batch', 'batches')}",
+    ]
+    lines = [", ".join(counts)]
+    for axis in sweep.axes:
+        lines.append(f"  axis {_values(axis)}")
+        lines += [f"    with {_values(key)}" for key in axis.further]
+    stored = sum(stored_bytes(cell.configuration) for cell in sweep.cells)
+    lines.append(
+        f"  results up to {_size(stored)}; working memory about {_size(_memory(sweep, cut, work))} besides JAX"
+    )
+    lines.append(f"  {_time(work)}")
+    return "\n".join(lines)
+
+
+def _count(number: int, word: str, words: str | None = None) -> str:
+    return f"{number} {word if number == 1 else words or f'{word}s'}"
+
+
+def _values(key: Axis) -> str:
+    return f"{key.name}: {', '.join(shortened([str(label) for label in key.labels]))}"
+
+
+def shortened(labels: Sequence[str]) -> list[str]:
+    """The first three labels and the last one, where they are more than six."""
+    return list(labels) if len(labels) <= _LONG_AXIS else [*labels[:3], "...", f"{labels[-1]} ({len(labels)} values)"]
+
+
+def _memory(sweep: Sweep, cut: Sequence[Batch], work: Sequence[Work]) -> int:
+    """Bytes of the flows that run side by side, and of the results of a batch."""
+    of_cell = [stored_bytes(cell.configuration) // cell.configuration.seeds for cell in sweep.cells]
+    largest = max(sum(of_cell[cell] for cell in batch.cells) * (batch.stop - batch.start) for batch in cut)
+    return largest + max(group.working_bytes for group in work)
+
+
+def _size(size: int) -> str:
+    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
+        if size >= factor:
+            return f"{size / factor:.1f} {unit}"
+    return f"{size / 1e3:.0f} kB"
+
+
+def _time(work: Sequence[Work]) -> str:
+    if not all(group.on_cpu for group in work):
+        return "time not known: the cost model is one of CPUs"
+    least, most = seconds(work, machine_rate())
+    return f"{time_text(least, most)} (cost model; less where programs are compiled already)"
+
+
+def time_text(least: float, most: float) -> str:
+    """A range of seconds in words, each end rounded to one digit: "about 1-3 min"."""
+    (low, unit), (high, last) = _rounded(least), _rounded(most)
+    if (low, unit) == (high, last):
+        return f"about {low:g} {unit}"
+    return f"about {low:g}-{high:g} {unit}" if unit == last else f"about {low:g} {unit} to {high:g} {last}"
+
+
+def _rounded(time: float) -> tuple[float, str]:
+    """A time in a unit of which it has at least one and a half, rounded to one digit."""
+    unit, length = next((pair for pair in reversed(_UNITS) if time >= 1.5 * pair[1]), _UNITS[0])
+    value = time / length
+    digits = 0 if value < 10 else -int(math.log10(value))
+    return round(max(value, 1), digits), unit

@@ -1,0 +1,1 @@
+"""Stored results: their variables and dimensions, other formats, and whether two runs agree."""

@@ -1,0 +1,43 @@
+"""Opening the results of a run directory, and refusing what is none."""
+
+import zipfile
+from pathlib import Path
+
+import xarray as xr
+
+from experiments.errors import UserError
+from experiments.results.layout import FORMAT, missing_parts
+
+__all__ = ["open_results"]
+
+
+def open_results(directory: str | Path, load: bool = True) -> xr.Dataset:
+    """Results of a run directory, in memory; with `load` = False they are read when they are used.
+
+    Raises:
+        UserError: not a run directory, foreign, or truncated.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise UserError(f"{directory}: no such directory; name a run directory, such as runs/quickstart-...")
+    store = directory / "results.zarr"
+    if not store.is_dir():
+        known = (directory / "manifest.json").exists()
+        hint = f"python -m experiments collect {directory}" if known else "this is no run directory"
+        raise UserError(f"{directory} has no results.zarr: {hint}")
+    try:
+        dataset = xr.open_zarr(store, consolidated=False, chunks=None)
+        if load:
+            dataset.load()
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{store} is damaged and cannot be read ({type(error).__name__}): remove it, then "
+            f"python -m experiments collect {directory}"
+        ) from error
+    if dataset.attrs.get("format") != FORMAT:
+        raise UserError(f"{store} was not written by this program: no attribute format = {FORMAT!r}")
+    missing = missing_parts(dataset)
+    if missing:
+        remedy = f"remove it, then python -m experiments collect {directory}"
+        raise UserError(f"{store} is incomplete or damaged (look at {', '.join(missing)}): {remedy}")
+    return dataset

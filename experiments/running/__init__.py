@@ -1,0 +1,1 @@
+"""Computing batches wherever they are computed, storing and collecting them."""

@@ -1,0 +1,268 @@
+"""From batch files to results.zarr, slab by slab: memory does not grow with the number of flows.
+
+A slab is a box of cells and seeds, one chunk of every variable in the store. Collecting twice changes nothing.
+"""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import zarr
+
+import lcnn_flow as lf
+from experiments.planning.batches import Batch, batches
+from experiments.results.files import beside
+from experiments.results.layout import not_computed, per_seed, shape_in_cell, skeleton
+from experiments.running.store import RunDirectory
+from experiments.sweeps.sweep import Sweep, architecture
+
+__all__ = ["Collected", "collect"]
+
+_SLAB_BYTES = 64 * 2**20
+
+Arrays = Mapping[str, np.ndarray]
+
+
+class Collected(NamedTuple):
+    """What was collected."""
+
+    finished: int
+    """Batches whose results are in the store."""
+    damaged: tuple[Batch, ...]
+    """Batches whose files were damaged, and are set aside."""
+
+
+@dataclass
+class _Survey:
+    """What a first look into all files says about the whole."""
+
+    finished: list[Batch] = field(default_factory=list)
+    damaged: list[Batch] = field(default_factory=list)
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    seconds: dict[int, float] = field(default_factory=dict)
+    """Wall time of every cell."""
+    samples: dict[int, list[tuple[Batch, tuple[np.ndarray, ...], np.ndarray]]] = field(default_factory=dict)
+    """Of cells in several batches: from each the first limit of every orbit, and how many flows ended there."""
+
+
+def collect(sweep: Sweep, directory: RunDirectory, tell: Callable[[str], None] = lambda _: None) -> Collected:
+    """Writes results.zarr from the finished batches, unless it holds exactly these already.
+
+    Args:
+        sweep: what is run in `directory`.
+        directory: where the batches are.
+        tell: hears in words how far it is.
+
+    Raises:
+        OSError: the store cannot be written; the batches are untouched.
+    """
+    all_batches = batches(sweep)
+    present = [batch for batch in all_batches if directory.has(batch)]
+    state = _state(directory, present)
+    store = directory.path / "results.zarr"
+    if _stored_state(store) == state:
+        return Collected(len(present), ())
+    survey = _survey(sweep, directory, present, tell)
+    if not survey.finished:
+        return Collected(0, tuple(survey.damaged))
+    state = _state(directory, survey.finished)
+    dataset = skeleton(
+        sweep, survey.shapes, {"manifest": json.dumps(directory.read_manifest()), "batches_sha256": state}
+    )
+    chunks = _chunks(sweep, survey.shapes)
+    encoding = {
+        str(name): {
+            "chunks": _chunks_of(str(name), chunks, survey.shapes[str(name)]),
+            "fill_value": not_computed(str(name)),
+        }
+        for name in dataset.data_vars
+    }
+    with beside(store) as other:
+        dataset.to_zarr(other, mode="w", consolidated=False, encoding=encoding)
+        group = zarr.open_group(other, mode="r+")
+        _write_slabs(sweep, directory, survey, chunks, group, tell)
+    return Collected(len(survey.finished), tuple(survey.damaged))
+
+
+def _state(directory: RunDirectory, finished: list[Batch]) -> str:
+    """A hash of the checksums with which the files end."""
+    whole = hashlib.sha256()
+    for batch in finished:
+        with directory.batch_path(batch).open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - 64))
+            whole.update(batch.key.encode() + file.read())
+    return whole.hexdigest()
+
+
+def _stored_state(store: Path) -> str | None:
+    try:
+        return str(zarr.open_group(store, mode="r").attrs["batches_sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _survey(sweep: Sweep, directory: RunDirectory, present: list[Batch], tell: Callable[[str], None]) -> _Survey:
+    found, seeds = _Survey(), sweep.configuration.seeds
+    for number, batch in enumerate(present, start=1):
+        tell(f"checking batch {number}/{len(present)}")
+        arrays = directory.load(batch)
+        if arrays is None:
+            found.damaged.append(batch)
+            continue
+        found.finished.append(batch)
+        for cell, stored in _by_cell(arrays).items():
+            for name, array in stored.items():
+                shape = shape_in_cell(name, array, seeds)
+                known = found.shapes.setdefault(name, shape)
+                found.shapes[name] = tuple(max(a, b) for a, b in zip(known, shape, strict=True))
+            found.seconds[cell] = found.seconds.get(cell, 0.0) + float(arrays["wall_time"]) / len(batch.cells)
+            if batch.stop - batch.start < seeds:
+                found.samples.setdefault(cell, []).append((batch, *_orbit_samples(stored)))
+    found.shapes["wall_time"] = ()
+    return found
+
+
+def _by_cell(arrays: Mapping[str, np.ndarray]) -> dict[int, Arrays]:
+    """Arrays of a batch that belong to a cell, by its number."""
+    cells: dict[int, dict[str, np.ndarray]] = {}
+    for key, array in arrays.items():
+        cell, slash, name = key.partition("/")
+        if slash:
+            cells.setdefault(int(cell), {})[name] = array
+    return dict(cells)
+
+
+def _orbit_samples(stored: Arrays) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+    """First limit of every orbit of a batch, in the order of its labels, and the number of flows that ended there."""
+    rows = np.flatnonzero(~np.isnan(stored["orbit"]))
+    _, firsts, counts = np.unique(stored["orbit"][rows], return_index=True, return_counts=True)
+    layers = sum(name.startswith("limit_w") for name in stored)
+    return tuple(stored[f"limit_w{layer}"][rows[firsts]] for layer in range(1, layers + 1)), counts
+
+
+def _orbit_labels(sweep: Sweep, survey: _Survey) -> dict[int, np.ndarray]:
+    """For batches that hold part of a cell: the number that each of their orbits has in the whole cell."""
+    labels: dict[int, np.ndarray] = {}
+    for cell, samples in survey.samples.items():
+        arch = architecture(sweep.cells[cell].configuration)
+        filters: tuple[Any, ...] = tuple(
+            np.concatenate([limits[layer] for _, limits, _ in samples]).reshape(-1, *shape)
+            for layer, shape in enumerate(arch.layer_shapes)
+        )
+        if not len(filters[0]):
+            continue
+        same = lf.critical.orbits(arch, filters).labels
+        counts = np.bincount(same, np.concatenate([count for _, _, count in samples]))
+        rank = np.empty(len(counts), int)
+        rank[np.argsort(-counts, kind="stable")] = np.arange(len(counts))
+        ends = np.cumsum([len(count) for _, _, count in samples])
+        for (batch, _, count), end in zip(samples, ends, strict=True):
+            labels[batch.number] = rank[same[end - len(count) : end]]
+    return labels
+
+
+def _chunks(sweep: Sweep, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
+    """Cells along every axis, and seeds, of a slab: whole from the last axis on, as long as it fits."""
+    flow = 8 * sum(int(np.prod(shape[1:])) for name, shape in shapes.items() if per_seed(name))
+    room = max(1, _SLAB_BYTES // flow)
+    chunks = []
+    for size in reversed((*sweep.shape, sweep.configuration.seeds)):
+        chunks.append(max(1, min(size, room)))
+        room //= size
+    return tuple(reversed(chunks))
+
+
+def _chunks_of(name: str, chunks: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
+    if per_seed(name):
+        return (*chunks, *(max(1, size) for size in shape[1:]))
+    return (*chunks[:-1], *(max(1, size) for size in shape))
+
+
+def _write_slabs(
+    sweep: Sweep,
+    directory: RunDirectory,
+    survey: _Survey,
+    chunks: tuple[int, ...],
+    group: Any,
+    tell: Callable[[str], None],
+) -> None:
+    of_cell: dict[int, list[Batch]] = {}
+    for batch in survey.finished:
+        for cell in batch.cells:
+            of_cell.setdefault(cell, []).append(batch)
+    labels = _orbit_labels(sweep, survey)
+    whole = (*sweep.shape, sweep.configuration.seeds)
+    grid = [range(0, size, chunk) for size, chunk in zip(whole, chunks, strict=True)]
+    total = int(np.prod([len(starts) for starts in grid]))
+    loaded: dict[Batch, dict[int, Arrays]] = {}
+    for number, corner in enumerate(itertools.product(*grid), start=1):
+        tell(f"writing part {number}/{total}")
+        box = tuple(
+            slice(start, min(start + chunk, size)) for start, chunk, size in zip(corner, chunks, whole, strict=True)
+        )
+        cells = list(itertools.product(*(range(s.start, s.stop) for s in box[:-1])))
+        numbers = [int(np.ravel_multi_index(index, sweep.shape)) if index else 0 for index in cells]
+        seeds = box[-1]
+        needed = {
+            batch: None
+            for cell in numbers
+            for batch in of_cell.get(cell, [])
+            if batch.start < seeds.stop and batch.stop > seeds.start
+        }
+        loaded = {batch: loaded.get(batch) or _by_cell(directory.load(batch) or {}) for batch in needed}
+        slab = _Slab(box, survey.shapes)
+        for index, cell in zip(cells, numbers, strict=True):
+            for batch in (batch for batch in of_cell.get(cell, []) if batch in loaded):
+                slab.put(index, batch, loaded[batch].get(cell, {}), labels.get(batch.number))
+            if seeds.start == 0 and cell in survey.seconds:
+                slab.put_value(index, "wall_time", np.asarray(survey.seconds[cell]))
+        slab.write(group)
+
+
+class _Slab:
+    """Values of all variables in a box of cells and seeds."""
+
+    def __init__(self, box: tuple[slice, ...], shapes: Mapping[str, tuple[int, ...]]) -> None:
+        self._box = box
+        self._shapes = shapes
+        self._values: dict[str, np.ndarray] = {}
+
+    def put(self, index: tuple[int, ...], batch: Batch, stored: Arrays, orbits: np.ndarray | None) -> None:
+        """Takes over what a batch holds of one cell; `orbits` renumbers its orbits."""
+        for name, array in stored.items():
+            if name == "orbit" and orbits is not None:
+                array = np.where(np.isnan(array), np.nan, orbits[np.nan_to_num(array).astype(int)])
+            if not per_seed(name):
+                self.put_value(index, name, array)
+                continue
+            start, stop = max(batch.start, self._box[-1].start), min(batch.stop, self._box[-1].stop)
+            rows = slice(start - self._box[-1].start, stop - self._box[-1].start)
+            values = self._of(name)[self._local(index)]
+            values[(rows, *map(slice, array.shape[1:]))] = array[start - batch.start : stop - batch.start]
+
+    def put_value(self, index: tuple[int, ...], name: str, array: np.ndarray) -> None:
+        """Takes over what belongs to a cell as a whole."""
+        self._of(name)[(*self._local(index), *map(slice, array.shape))] = array
+
+    def write(self, group: Any) -> None:
+        """Stores the box."""
+        for name, values in self._values.items():
+            region = self._box if per_seed(name) else self._box[:-1]
+            group[name][(*region, ...)] = values
+
+    def _local(self, index: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(i - s.start for i, s in zip(index, self._box[:-1], strict=True))
+
+    def _of(self, name: str) -> np.ndarray:
+        if name not in self._values:
+            box = [s.stop - s.start for s in self._box]
+            shape = self._shapes[name]
+            full = (*box, *shape[1:]) if per_seed(name) else (*box[:-1], *shape)
+            empty = not_computed(name)
+            self._values[name] = np.full(full, empty, empty.dtype)
+        return self._values[name]

@@ -1,0 +1,124 @@
+"""Computes one batch: flows of its cells, and what is found out about them, as flat arrays ready to be stored.
+
+Cells of a batch run as conditions of one ensemble wherever their data have the same shapes.
+"""
+
+import functools
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import lcnn_flow as lf
+from experiments.computing.analysis import analyse
+from experiments.computing.build import build_problem, flow_options, initial_filters
+from experiments.computing.certification import Certifier
+from experiments.errors import UserError
+from experiments.modules import MODULES
+from experiments.planning.batches import Batch
+from experiments.results.layout import describe_problem, flow_arrays
+from experiments.running.batch_files import encode
+from experiments.running.work import Outcome
+from experiments.sweeps.sweep import Cell, Sweep
+
+__all__ = ["Tell", "attempt", "compute_batch"]
+
+_STACKED_BYTES = 256 * 2**20
+"""Most bytes of the data of several cells at once."""
+
+Tell = Callable[[int, str], None]
+"""Hears how many flows of the batch are done, and a word on what is going on."""
+
+
+def attempt(
+    sweep: Sweep, batch: Batch, tell: Tell = lambda done, note: None, certifier: Certifier | None = None
+) -> Outcome:
+    """Computes a batch and packs it; errors are part of the outcome. Certificates are found here by default."""
+    started = time.perf_counter()
+    try:
+        prover = Certifier(sweep.configuration.analysis.certify) if certifier is None else certifier
+        content = encode(batch, compute_batch(sweep, batch, tell, prover))
+    except Exception as error:  # whatever it was: other batches go on
+        line = next(iter(str(error).strip().splitlines()), "")
+        if "RESOURCE_EXHAUSTED" in line or isinstance(error, MemoryError):
+            jax.clear_caches()  # what compiled programs hold may be what is missing
+        hopeless = isinstance(error, UserError)
+        text = line if hopeless else f"{type(error).__name__}: {line}"
+        return Outcome(error=text, trace=traceback.format_exc(), hopeless=hopeless)
+    device = jax.devices()[0]
+    return Outcome(content, f"{device.platform} {device.device_kind}", time.perf_counter() - started)
+
+
+def compute_batch(sweep: Sweep, batch: Batch, tell: Tell, certifier: Certifier) -> dict[str, np.ndarray]:
+    """Arrays of all cells, named "cell/variable", with leading axis seed; and "wall_time" of the batch, in seconds.
+
+    What belongs to a cell as a whole comes with the batch that holds its first seed, and so do certificates.
+    """
+    started = time.perf_counter()
+    cells = [sweep.cells[number] for number in batch.cells]
+    problems = [_Problem(cell, batch, tell) for cell in cells]
+    flows = _flows(problems, tell)
+    stored: dict[str, np.ndarray] = {}
+    for problem, flow in zip(problems, flows, strict=True):
+        note = f"{problem.cell.name}: " if len(cells) > 1 else ""
+        found = flow_arrays(problem.risk.arch, flow) | problem.stored
+        prover = certifier if batch.start == 0 else Certifier(0)
+        found |= analyse(
+            problem.risk, problem.start, flow, prover, lambda word, note=note: tell(batch.flows - 1, f"{note}{word}")
+        )
+        stored |= {f"{problem.cell.number}/{name}": array for name, array in found.items()}
+    stored["wall_time"] = np.asarray(time.perf_counter() - started)
+    return stored
+
+
+class _Problem:
+    """Risk and initial filters of one cell, and what its data and its module have to store."""
+
+    def __init__(self, cell: Cell, batch: Batch, tell: Tell) -> None:
+        self.cell = cell
+        configuration = cell.configuration
+        arch, data, risk = build_problem(configuration)
+        self.start = initial_filters(configuration, arch, range(batch.start, batch.stop))
+        prepare = MODULES[configuration.experiment.module].prepare
+        self.risk, self.stored = prepare(configuration, risk, self.start, lambda note: tell(0, note))
+        if batch.start == 0:
+            self.stored = self.stored | describe_problem(data, lf.theory.hypotheses(self.risk))
+
+
+def _flows(problems: Sequence[_Problem], tell: Tell) -> list[Any]:
+    """Flows of every problem."""
+    options = flow_options(problems[0].cell.configuration)
+    if len(problems) > 1 and _alike([problem.risk for problem in problems]):
+        risk, start = _stack([p.risk for p in problems]), _stack([p.start for p in problems])
+        progress = functools.partial(_tell_more, tell, 0)
+        together = lf.gradient_flow_ensemble(risk, start, progress=progress, **options)
+        return [jax.tree.map(lambda x, i=i: x[i], together) for i in range(len(problems))]
+    flows = []
+    for problem in problems:
+        before = len(flows) * len(problem.start[0])
+        progress = functools.partial(_tell_more, tell, before)
+        flows.append(lf.gradient_flow_ensemble(problem.risk, problem.start, progress=progress, **options))
+    return flows
+
+
+def _tell_more(tell: Tell, before: int, done: int, total: int) -> None:
+    tell(before + done, "")
+
+
+def _alike(risks: Sequence[lf.EmpiricalRisk]) -> bool:
+    """Whether risks can be one batch of risks: all parts of the same kinds and shapes, and not too large."""
+
+    def form(risk: lf.EmpiricalRisk) -> Any:
+        leaves, structure = jax.tree.flatten(risk)
+        return structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+
+    size = len(risks) * sum(leaf.nbytes for leaf in jax.tree.leaves(risks[0]))
+    return size <= _STACKED_BYTES and len({form(risk) for risk in risks}) == 1
+
+
+def _stack(trees: Sequence[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)

@@ -1,0 +1,60 @@
+"""The engine that a user chose by name."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from experiments.errors import UserError
+from experiments.faults import did_you_mean
+from experiments.planning.batches import Batch
+from experiments.running.engines.base import Engine
+from experiments.running.engines.dask import DaskEngine
+from experiments.running.engines.local import LocalEngine
+from experiments.running.engines.processes import ProcessEngine
+from experiments.running.engines.slurm import SlurmEngine
+from experiments.sweeps.sweep import Sweep
+
+__all__ = ["ENGINES", "Choice", "open_engine"]
+
+ENGINES = ("local", "processes", "dask", "slurm")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An engine and its options.
+
+    Raises:
+        UserError: an unknown engine, or an option that it does not have.
+    """
+
+    name: str = "local"
+    workers: int | None = None
+    scheduler: str | None = None
+    slurm: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.name not in ENGINES:
+            raise UserError(f"--engine {self.name}: allowed: {', '.join(ENGINES)}{did_you_mean(self.name, ENGINES)}")
+        if self.workers is not None and self.name == "local":
+            raise UserError("--workers: the engine local is one process on all devices; add --engine processes")
+        if self.workers is not None and self.workers < 1:
+            raise UserError(f"--workers {self.workers}: at least 1 is needed")
+        if self.scheduler is not None and (self.name != "dask" or self.workers is not None):
+            raise UserError("--scheduler belongs to --engine dask, and its workers are those of the scheduler")
+        if self.slurm and self.name != "slurm":
+            raise UserError("--slurm belongs to --engine slurm")
+
+
+def open_engine(choice: Choice, sweep: Sweep, directory: Path, tell: Callable[[Batch, int, str], None]) -> Engine:
+    """Starts the engine; `close` it in the end."""
+    match choice.name:
+        case "local":
+            return LocalEngine(sweep, tell)
+        case "processes":
+            return ProcessEngine(choice.workers)
+        case "dask":
+            return DaskEngine(choice.scheduler, choice.workers)
+        case _:
+            parameters = dict(choice.slurm)
+            return SlurmEngine(directory, choice.workers, parameters, str(parameters.pop("cluster", "slurm")))

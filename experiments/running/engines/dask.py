@@ -1,0 +1,70 @@
+"""Workers of dask.distributed: on this machine, or wherever those of a scheduler are. Batches of a dead worker move."""
+
+import time
+from concurrent.futures import Future
+from typing import Any
+
+from experiments.errors import UserError
+from experiments.running.work import Outcome, Task, work
+
+__all__ = ["DaskEngine"]
+
+_ANSWER = 15  # seconds for the scheduler to answer
+_PATIENCE = 60  # seconds for a worker to turn up
+
+
+class DaskEngine:
+    """The workers of the scheduler at `address`, or a cluster of `workers` processes on this machine.
+
+    Raises:
+        UserError: dask.distributed is not installed, or no scheduler answers, or it has no worker.
+    """
+
+    stores = False
+
+    def __init__(self, address: str | None = None, workers: int | None = None) -> None:
+        try:
+            import distributed
+        except ImportError:
+            raise UserError('the engine dask needs dask.distributed: pip install "lcnn_flow[dask]"') from None
+        self._cluster: Any = None
+        if address is None:
+            options: dict[str, Any] = {
+                "threads_per_worker": 1,
+                "processes": True,
+                "dashboard_address": None,
+                "preload": "experiments.computing.parents",
+            }
+            self._cluster = distributed.LocalCluster(n_workers=workers, **options)
+        try:
+            self._client: Any = distributed.Client(self._cluster if address is None else address, timeout=_ANSWER)
+        except (OSError, ValueError) as error:
+            raise UserError(f"no dask scheduler answers at {address}: {str(error).splitlines()[0]}") from None
+        try:
+            self._client.wait_for_workers(1, timeout=_PATIENCE)
+        except TimeoutError:
+            self.close(now=True)
+            raise UserError(f"the scheduler at {address} has no worker: start one with dask worker {address}") from None
+        self._executor = self._client.get_executor(pure=False)
+        self._capacity, self._counted = 0, 0.0
+
+    @property
+    def capacity(self) -> int:
+        """Twice the threads of all workers, which come and go."""
+        if time.monotonic() - self._counted > 2:
+            self._capacity = max(1, 2 * sum(self._client.nthreads().values()))
+            self._counted = time.monotonic()
+        return self._capacity
+
+    def submit(self, task: Task) -> "Future[Outcome]":
+        """Starts a task on some worker."""
+        future = self._executor.submit(work, task)
+        future.set_running_or_notify_cancel()  # so that nobody takes it back: a worker may have it already
+        return future
+
+    def close(self, now: bool) -> None:
+        """Leaves the scheduler, and ends the cluster that was started here."""
+        del now
+        self._client.close()
+        if self._cluster is not None:
+            self._cluster.close()

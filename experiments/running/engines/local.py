@@ -1,0 +1,55 @@
+"""In this process: one batch after the other, each on all devices, while the one before it is being stored."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from queue import SimpleQueue
+
+from experiments.computing.certification import Certifier
+from experiments.planning.batches import Batch, batches
+from experiments.running.compute import attempt
+from experiments.running.work import Outcome, Task
+from experiments.sweeps.sweep import Sweep
+
+__all__ = ["LocalEngine"]
+
+
+class LocalEngine:
+    """A thread of this process; `tell(batch, done, note)` hears how far a batch is."""
+
+    capacity = 2
+    stores = False
+
+    def __init__(self, sweep: Sweep, tell: Callable[[Batch, int, str], None]) -> None:
+        self._sweep, self._tell = sweep, tell
+        self._certifier = Certifier(sweep.configuration.analysis.certify, processes=True)
+        self._tasks: SimpleQueue[tuple[Task, Future[Outcome]] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, daemon=True)  # a second Ctrl-C does not wait for it
+        self._thread.start()
+
+    def submit(self, task: Task) -> "Future[Outcome]":
+        """Queues a task."""
+        future: Future[Outcome] = Future()
+        self._tasks.put((task, future))
+        return future
+
+    def close(self, now: bool) -> None:
+        """Ends the thread when its tasks are done; at once by leaving it behind."""
+        self._tasks.put(None)
+        if not now:
+            self._thread.join()
+
+    def _run(self) -> None:
+        known = batches(self._sweep)
+        with self._certifier:
+            while (item := self._tasks.get()) is not None:
+                task, future = item
+                if not future.set_running_or_notify_cancel():
+                    continue
+                batch = known[task.number]
+                try:
+                    future.set_result(
+                        attempt(self._sweep, batch, lambda n, note, b=batch: self._tell(b, n, note), self._certifier)
+                    )
+                except BaseException as error:  # what is no Exception, too, is the caller's to judge
+                    future.set_exception(error)

@@ -1,0 +1,55 @@
+"""What is done, running, failed or missing in a run directory."""
+
+from experiments.planning.batches import batches, label_of
+from experiments.running.execute import load_run
+from experiments.running.store import RunDirectory
+
+__all__ = ["status_text"]
+
+_MOST_SHOWN = 10
+
+
+def status_text(directory: RunDirectory, verify: bool = False) -> str:
+    """Counts of batches, and the errors of those that failed.
+
+    Args:
+        directory: of a run.
+        verify: read every finished batch; damaged ones are set aside, and are missing from then on.
+
+    Raises:
+        UserError: the configuration or the manifest cannot be used.
+    """
+    sweep = load_run(directory)
+    all_batches = batches(sweep)
+    finished = [batch for batch in all_batches if directory.has(batch)]
+    damaged = [batch for batch in finished if verify and directory.load(batch) is None]
+    finished = [batch for batch in finished if directory.has(batch)]
+    known = set(finished)
+    others = [batch for batch in all_batches if batch not in known]
+    running = [batch for batch in others if directory.locks.held(f"{batch.number:06d}")]
+    known.update(running)
+    waiting = [batch for batch in others if batch not in known]
+    failed = {batch: error for batch in waiting if (error := directory.failure(batch)) is not None}
+    flows = sum(batch.flows for batch in finished)
+    lines = [
+        f"{directory.path}: {len(finished)} of {len(all_batches)} batches done ({flows} flows), "
+        f"{len(running)} running, {len(failed)} failed, {len(waiting) - len(failed)} missing"
+    ]
+    if verify:
+        lines.append(f"checksums: {len(finished)} fit, {len(damaged)} did not and are set aside in batches/damaged")
+    lines += [f"  running: {label_of(sweep, batch)}" for batch in running[:_MOST_SHOWN]]
+    lines += [f"  failed:  {label_of(sweep, batch)}: {error}" for batch, error in list(failed.items())[:_MOST_SHOWN]]
+    if hidden := max(0, len(running) - _MOST_SHOWN) + max(0, len(failed) - _MOST_SHOWN):
+        lines.append(f"  and {hidden} more")
+    foreign = directory.foreign(all_batches)
+    if foreign:
+        lines.append(
+            f"  {len(foreign)} files in batches/ belong to another configuration or version, such as {foreign[0].name}"
+        )
+    sessions = directory.read_manifest().get("sessions", [])
+    if sessions:
+        last = sessions[-1]
+        lines.append(f"last session: {last.get('ended')} on {last.get('host')}, engine {last.get('engine')}")
+    if others:
+        lines.append(f"to go on: python -m experiments resume {directory.path}")
+    return "\n".join(lines)

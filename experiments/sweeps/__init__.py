@@ -1,0 +1,1 @@
+"""A configuration with its axes: what a run consists of."""

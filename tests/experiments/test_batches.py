@@ -1,0 +1,139 @@
+"""Batches cover every flow once, follow from the configuration alone, and are known by what their results depend on."""
+
+import fakes
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import experiments.running.compute
+from experiments.computing.certification import Certifier
+from experiments.errors import UserError
+from experiments.planning.batches import batches, label_of
+from experiments.planning.loading import load
+from experiments.running.compute import attempt, compute_batch
+
+PLAIN = fakes.CONFIGURATION.replace("times = { start = 1e-3, stop = 1e4, count = 60 }", "")
+
+
+def sweep_of(folder, overrides=(), axes=(), text=fakes.CONFIGURATION):
+    """A checked sweep."""
+    file = folder / "some.toml"
+    file.write_text(text)
+    return load(file, overrides, axes)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    seeds=st.integers(1, 200),
+    size=st.none() | st.integers(1, 70),
+    noise=st.integers(1, 40),
+    times=st.booleans(),
+)
+def test_every_flow_belongs_to_one_batch_and_a_batch_to_one_group(tmp_path, seeds, size, noise, times):
+    overrides = [f"seeds={seeds}"] + ([f"compute.batch_size={size}"] if size else [])
+    axis = f"data.noise={[0.1 * n for n in range(noise)]}"
+    sweep = sweep_of(tmp_path, overrides, [axis], fakes.CONFIGURATION if times else PLAIN)
+    found = batches(sweep)
+    assert [batch.number for batch in found] == list(range(len(found)))
+    flows = [(cell, seed) for batch in found for cell in batch.cells for seed in range(batch.start, batch.stop)]
+    assert len(flows) == len(set(flows)) == len(sweep.cells) * seeds
+    assert sum(batch.flows for batch in found) == len(flows)
+    group_of = {cell.number: number for number, group in enumerate(sweep.groups()) for cell in group}
+    for batch in found:
+        assert len({group_of[cell] for cell in batch.cells}) == 1
+        assert len(batch.cells) == 1 or (batch.start, batch.stop) == (0, seeds)
+        assert size is None or batch.stop - batch.start <= size
+    assert len({batch.key for batch in found}) == len(found)
+    assert batches(sweep) == found
+
+
+def test_many_seeds_are_cut_into_equal_batches_where_that_is_possible(tmp_path):
+    sweep = sweep_of(tmp_path, ["seeds=1000000", "loss={kind='square'}"], (), PLAIN)
+    found = batches(sweep)
+    assert {batch.stop - batch.start for batch in found} == {4000}
+    assert len(found) == 250
+    prime = sweep_of(tmp_path, ["seeds=10007", "loss={kind='square'}"], (), PLAIN)
+    assert [batch.stop - batch.start for batch in batches(prime)] == [4096, 4096, 1815]
+
+
+@pytest.mark.parametrize(
+    ("override", "changes"),
+    [
+        ("data.seed=5", True),
+        ("initializer.std=0.6", True),
+        ("flow.rtol=1e-8", True),
+        ("analysis.certify=3", True),
+        ("compute.block_size=8", True),
+        ("compute.precision=float32", True),
+        ("root_seed=1", True),
+        ("experiment.module=convergence", True),
+        ("experiment.title=Other", False),
+        ("compute.retries=7", False),
+        ("data.label=ours", False),
+    ],
+)
+def test_the_key_changes_with_what_the_results_depend_on_and_with_nothing_else(tmp_path, override, changes):
+    overrides = ["seeds=2", "loss={kind='square'}"]
+    first, second = (batches(sweep_of(tmp_path, options)) for options in (overrides, [*overrides, override]))
+    assert len(first) == len(second) == 1
+    assert (first[0].key != second[0].key) == changes
+
+
+def test_the_key_changes_with_the_bytes_of_a_data_file(tmp_path):
+    own = ["experiment.module=convergence", f"data={{kind='file', path='{tmp_path / 'mine.npz'}'}}"]
+    keys = []
+    for number in range(2):
+        np.savez(tmp_path / "mine.npz", inputs=np.full((3, 12), float(number)), targets=np.zeros((3, 6)))
+        keys.append(batches(sweep_of(tmp_path, own))[0].key)
+    assert keys[0] != keys[1]
+
+
+def test_labels_name_the_cell_and_the_seeds_of_a_part(tmp_path):
+    sweep = sweep_of(tmp_path, ["compute.batch_size=5"])
+    assert [label_of(sweep, batch) for batch in batches(sweep)[:3]] == [
+        "square, seeds 0 to 4",
+        "square, seeds 5 to 9",
+        "square, seeds 10 to 11",
+    ]
+    joint = sweep_of(tmp_path, ["seeds=2", "loss={kind='square'}"], ["data.noise=[0.0, 0.1, 0.2]"])
+    assert [label_of(joint, batch) for batch in batches(joint)] == ["noise = 0.0 … noise = 0.2"]
+
+
+def test_cells_computed_together_have_the_limits_that_they_have_alone(tmp_path, monkeypatch):
+    options = ["seeds=4", "loss={kind='square'}", "analysis.certify=1", "network={input_shape=6, kernel_sizes=[2, 2]}"]
+    sweep = sweep_of(tmp_path, options, ["data.noise=[0.0, 0.3]"], PLAIN)
+    (batch,) = batches(sweep)
+    assert batch.cells == (0, 1)
+    told = []
+    together = compute_batch(sweep, batch, lambda done, note: told.append(done), Certifier(1))
+    assert max(told) == 8
+    monkeypatch.setattr(experiments.running.compute, "_STACKED_BYTES", 0)
+    alone = compute_batch(sweep, batch, lambda done, note: None, Certifier(1))
+    assert together.keys() == alone.keys()
+    for cell in batch.cells:
+        assert (together[f"{cell}/verdict"] == 0).all()
+        assert np.allclose(together[f"{cell}/limit_filter"], alone[f"{cell}/limit_filter"], rtol=0, atol=1e-12)
+        assert np.array_equal(together[f"{cell}/steps"], alone[f"{cell}/steps"])
+    assert not np.allclose(together["0/limit_filter"], together["1/limit_filter"], atol=1e-3)
+
+
+def test_an_error_becomes_the_outcome_with_its_trace_and_a_mistake_is_hopeless(tmp_path, monkeypatch):
+    sweep = sweep_of(tmp_path)
+    batch = batches(sweep)[0]
+
+    def fail(error):
+        def compute(*_):
+            raise error
+
+        return compute
+
+    full = RuntimeError("RESOURCE_EXHAUSTED: 12 GiB\nmore")
+    monkeypatch.setattr(experiments.running.compute, "compute_batch", fail(full))
+    outcome = attempt(sweep, batch)
+    assert (outcome.content, outcome.error) == (None, "RuntimeError: RESOURCE_EXHAUSTED: 12 GiB")
+    assert "Traceback" in outcome.trace
+    assert not outcome.hopeless
+    monkeypatch.setattr(experiments.running.compute, "compute_batch", fail(UserError("no such file")))
+    outcome = attempt(sweep, batch)
+    assert (outcome.error, outcome.hopeless) == ("no such file", True)

@@ -1,0 +1,244 @@
+"""All engines give the same bits, and neither a killed worker nor a killed run loses or changes anything."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.cli import main
+from experiments.planning.batches import batches
+from experiments.planning.loading import load
+from experiments.results.opening import open_results
+from experiments.running.engines.dask import DaskEngine
+from experiments.running.engines.processes import ProcessEngine
+from experiments.running.execute import begin
+from experiments.running.schedule import Schedule
+from experiments.running.store import RunDirectory
+from experiments.running.work import Task
+
+ROOT = Path(__file__).parents[2]
+CONFIGURATION = """
+seeds = 8
+[experiment]
+module = "convergence"
+[network]
+input_shape = 6
+kernel_sizes = [2, 2]
+[data]
+kind = "synthetic"
+samples = 12
+inputs = { kind = "white" }
+targets = { kind = "planted" }
+[loss]
+kind = "square"
+[initializer]
+kind = "gaussian"
+std = 0.5
+[analysis]
+certify = 1
+[compute]
+batch_size = 4
+[sweep]
+data.noise = [0.1, 0.2]
+"""
+COUNT = 4  # batches
+
+
+@pytest.fixture(scope="module")
+def configuration(tmp_path_factory):
+    """A file with the small problem."""
+    file = tmp_path_factory.mktemp("configuration") / "small.toml"
+    file.write_text(CONFIGURATION)
+    return file
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(configuration):
+    """The directory of a run by the engine local that nobody disturbed."""
+    out = configuration.parent / "uninterrupted"
+    done = command("run", configuration, "--out", out)
+    assert done.wait() == 0
+    return out
+
+
+def command(*arguments):
+    """A process of the command line."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "experiments", *map(str, arguments)],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def same(first, second):
+    """Whether two runs have the same results, bit for bit."""
+    first, second = (open_results(out).drop_attrs().drop_vars("wall_time") for out in (first, second))
+    return bool((first["verdict"] >= 0).all()) and first.equals(second)
+
+
+@pytest.mark.usefixtures("quick_figures")
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--engine", "processes", "--workers", "2"],
+        ["--engine", "dask", "--workers", "2"],
+        ["--engine", "slurm", "--workers", "2", "--slurm", "cluster=local"],
+    ],
+    ids=["processes", "dask", "slurm"],
+)
+def test_every_engine_gives_the_bits_of_the_engine_local(options, configuration, uninterrupted, tmp_path):
+    assert command("run", configuration, "--out", tmp_path / "run", *options).wait() == 0
+    assert same(tmp_path / "run", uninterrupted)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--engine", "dusk"], 'did you mean "dask"?'),
+        (["--workers", "2"], "--engine processes"),
+        (["--engine", "processes", "--workers", "0"], "at least 1"),
+        (["--scheduler", "tcp://localhost:1"], "belongs to --engine dask"),
+        (["--slurm", "slurm_partition=gpu"], "belongs to --engine slurm"),
+        (["--engine", "slurm", "--slurm", "gpu"], "write --slurm KEY=VALUE"),
+    ],
+)
+def test_engines_and_options_that_do_not_exist_are_mistakes(options, message, configuration, tmp_path, capsys):
+    assert main(["run", str(configuration), "--out", str(tmp_path / "run"), "--no-cache", *options]) == 2
+    told = capsys.readouterr().err
+    assert message in told
+    assert "Traceback" not in told
+
+
+def test_an_unknown_parameter_of_slurm_is_a_mistake(configuration, tmp_path):
+    options = ["--engine", "slurm", "--slurm", "cluster=local", "--slurm", "slurm_colour=red"]
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments", "run", configuration, "--out", tmp_path / "run", *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )  # in a process of its own: submitit configures logging when it is imported, and closes what pytest captures
+    assert done.returncode == 2
+    assert "slurm_colour" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_scheduler_that_does_not_answer_is_a_mistake(monkeypatch):
+    import experiments.running.engines.dask
+    from experiments.errors import UserError
+
+    monkeypatch.setattr(experiments.running.engines.dask, "_ANSWER", 1)
+    with pytest.raises(UserError, match="no dask scheduler answers at tcp://"):
+        DaskEngine("tcp://127.0.0.1:9")
+
+
+def kill_worker(engine):
+    """Kills one worker process of an engine, which may be computing."""
+    if isinstance(engine, DaskEngine):
+        pids = list(engine._client.run(os.getpid).values())
+    else:
+        pids = [pid for pool in engine._pools for pid in pool._processes]
+    os.kill(pids[0], signal.SIGKILL)
+
+
+@pytest.mark.parametrize("kind", [DaskEngine, ProcessEngine])
+def test_a_worker_killed_in_mid_run_loses_nothing(kind, configuration, uninterrupted, tmp_path):
+    sweep, directory = load(configuration), RunDirectory(tmp_path)
+    (tmp_path / "batches").mkdir()
+    begin(sweep, directory)
+    every, toml = batches(sweep), sweep.toml()
+    killed = []
+
+    def tell(batch, done, note):
+        if done == batch.flows and not killed:
+            killed.append(kill_worker(engine))
+
+    engine = kind(workers=2)
+    try:
+        schedule = Schedule(directory, every, lambda batch: Task(toml, batch.number, batch.key), 1, tell)
+        finished = schedule.run(engine)
+    finally:
+        engine.close(now=False)
+    assert killed
+    assert (finished.computed, finished.failed) == (COUNT, {})
+    assert main(["collect", str(tmp_path)]) == 0
+    assert same(tmp_path, uninterrupted)
+
+
+def test_two_processes_that_resume_a_run_at_once_compute_every_batch_once(configuration, uninterrupted, tmp_path):
+    import json
+
+    sweep, directory = load(configuration), RunDirectory(tmp_path)
+    (tmp_path / "batches").mkdir()
+    begin(sweep, directory)
+    both = [command("resume", tmp_path) for _ in range(2)]
+    assert [process.wait() for process in both] == [0, 0]
+    sessions = json.loads((tmp_path / "manifest.json").read_text())["sessions"]
+    assert len(sessions) == 2
+    assert sum(session["batches"] for session in sessions) == COUNT
+    assert same(tmp_path, uninterrupted)
+
+
+def kill_after(moment, options, configuration, uninterrupted, out):
+    """Kills a run `moment` seconds after it was begun, resumes it; returns how many batches were finished by then."""
+    process = command("run", configuration, "--out", out, *options)
+    wait_for((out / "config.toml").exists)
+    if moment is None:
+        wait_for(lambda: any((out / "batches").glob("*.npz")))
+    else:
+        time.sleep(moment)
+    children = _children(process.pid)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    wait_for(lambda: not any(Path(f"/proc/{child}").exists() for child in children))  # workers end with their parent
+    finished = len(list((out / "batches").glob("*.npz")))
+    assert command("resume", out, *options).wait() == 0
+    assert same(out, uninterrupted)
+    return finished
+
+
+def wait_for(condition, patience=120):
+    """Returns when the condition holds."""
+    for _ in range(50 * patience):
+        if condition():
+            return
+        time.sleep(0.02)
+    pytest.fail("waited in vain")
+
+
+def _children(pid):
+    """Processes below a process, where the system shows them."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("*"):
+        try:
+            direct = (task / "children").read_text().split()
+        except OSError:
+            continue
+        found += direct + [deeper for child in direct for deeper in _children(child)]
+    return found
+
+
+def test_a_run_killed_in_the_middle_is_resumed_to_the_same_bits(configuration, uninterrupted, tmp_path):
+    assert 1 <= kill_after(None, [], configuration, uninterrupted, tmp_path / "run") < COUNT
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [[], ["--engine", "processes", "--workers", "2"]], ids=["local", "processes"])
+def test_a_run_killed_at_25_random_moments_is_resumed_to_the_same_bits(options, configuration, uninterrupted, tmp_path):
+    started = time.monotonic()
+    out = tmp_path / "timed"
+    process = command("run", configuration, "--out", out, *options)
+    wait_for((out / "config.toml").exists)
+    begun = time.monotonic()
+    process.wait()
+    length = time.monotonic() - begun
+    assert length > 0.5 * (begun - started) > 0
+    finished = []
+    for number, moment in enumerate(np.random.default_rng(len(options)).uniform(0, 0.9 * length, 25)):
+        finished.append(kill_after(moment, options, configuration, uninterrupted, tmp_path / str(number)))
+    assert len(set(finished)) > 2  # killed before, between and after batches
