@@ -1,0 +1,200 @@
+"""Do two runs agree, and where do they not? Cell by cell and flow by flow, with what differs in how they were made."""
+
+import json
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.results.differences import Scales, VariableComparison, compare_variable
+from experiments.results.opening import open_results
+from experiments.results.pairing import Pair, pair_up
+from experiments.results.slabs import in_order
+
+__all__ = ["Comparison", "Difference", "compare"]
+
+_IGNORED_KEYS = ("compute.", "experiment.title", "experiment.question")
+_IGNORED_VARIABLES = ("wall_time",)
+_MOST_LINES = 20
+_LONGEST = 48  # characters of a value
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A key of the configuration or of the manifest with both its values, in words."""
+
+    key: str
+    first: str
+    second: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What two runs have in common, and where they differ; as text, a table for people."""
+
+    names: tuple[str, str]
+    rtol: float
+    flows: int
+    """Flows that were computed in both."""
+    unmatched: tuple[str, ...]
+    """What only one of the runs has: axes, cells, seeds, flows, variables."""
+    configuration: tuple[Difference, ...]
+    variables: tuple[VariableComparison, ...]
+    made_by: tuple[Difference, ...]
+    """Versions, devices, precision, source revision."""
+
+    @property
+    def differing(self) -> tuple[VariableComparison, ...]:
+        """Variables that differ by more than rounding."""
+        return tuple(one for one in self.variables if one.differing)
+
+    @property
+    def agree(self) -> bool:
+        """Whether both runs have the same flows and variables, and all of them agree at least to rounding."""
+        return self.flows > 0 and not self.unmatched and not self.differing
+
+    def __str__(self) -> str:
+        lines = [self._answer()]
+        lines += _section("only in one of them", list(self.unmatched))
+        lines += _section("configuration", _pairs(self.configuration))
+        if self.flows:
+            lines += ["variables:", *(f"  {line}" for line in self._variables())]
+        lines += _section("made by", _pairs(self.made_by))
+        return "\n".join(lines)
+
+    def _answer(self) -> str:
+        both = f"{self.names[0]} and {self.names[1]}"
+        if not self.flows:
+            return f"{both} cannot be compared: they have no flow in common"
+        extent = f"{len(self.variables)} variables of {self.flows} flows"
+        if self.differing:
+            conclusions = any(d.name in ("verdict", "kind") or d.name.startswith("limit_") for d in self.differing)
+            also = "" if conclusions else "; verdicts, kinds and limits agree"
+            return f"{both} differ in {len(self.differing)} of {extent}, by more than {self.rtol:g}{also}"
+        largest = max(one.largest for one in self.variables)
+        exact = all(one.identical for one in self.variables)
+        how = "to the last bit" if exact else f"to rounding: relative differences up to {largest:.1e}"
+        if self.unmatched:
+            return f"{both} agree in what both have, but not all is in both: {extent}, {how}"
+        return f"{both} agree in {extent}, {how}"
+
+    def _variables(self) -> Iterator[str]:
+        exact = [one.name for one in self.variables if one.identical]
+        if exact:
+            yield f"identical    {len(exact)} variables" + (f": {', '.join(exact)}" if len(exact) <= 6 else "")
+        for one in sorted(self.variables, key=lambda one: -one.largest):
+            if one.differing:
+                yield f"differs      {one.name}: {one}"
+                yield from (f"               {example}" for example in one.examples)
+            elif not one.identical:
+                yield f"to rounding  {one.name}: {one}"
+
+
+def compare(first: Path, second: Path, rtol: float = 1e-9) -> Comparison:
+    """Compares the results of two run directories.
+
+    Cells are matched by the labels of their axes, flows by their seeds. Wall times, and how and under which title was
+    computed, do not count.
+
+    Args:
+        first: a run directory.
+        second: another one.
+        rtol: largest relative difference that counts as rounding.
+
+    Raises:
+        UserError: one of them has no results, or damaged ones.
+    """
+    names = (str(first), str(second))
+    stores = (open_results(first, load=False), open_results(second, load=False))
+    pair, unmatched = pair_up(stores, names)
+    configurations = [_flat(tomllib.loads(store.attrs["configuration"])) for store in stores]
+    manifests = [_flat(_makers(json.loads(store.attrs["manifest"]))) for store in stores]
+    variables: list[VariableComparison] = []
+    if pair is not None:
+        unmatched += _computed_in_one(pair, names)
+        common, alone = _common_variables(pair, names)
+        unmatched += alone
+        scales = Scales(pair)
+        variables = [compare_variable(pair, name, scales, rtol) for name in common]
+    return Comparison(
+        names=names,
+        rtol=rtol,
+        flows=0 if pair is None else int(pair.both.sum()),
+        unmatched=tuple(unmatched),
+        configuration=tuple(_differences(configurations, _IGNORED_KEYS)),
+        variables=tuple(variables),
+        made_by=tuple(_differences(manifests)),
+    )
+
+
+def _computed_in_one(pair: Pair, names: Sequence[str]) -> list[str]:
+    """Flows of common cells and seeds that only one run has computed, a sentence a cell."""
+    found = []
+    for which in range(2):
+        alone = pair.computed[which] & ~pair.both
+        for index in map(tuple, np.argwhere(alone.any(-1))):
+            found.append(f"{pair.cell_name(index)}: {int(alone[index].sum())} flows computed only in {names[which]}")
+    return found
+
+
+def _common_variables(pair: Pair, names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Variables that can be compared, and sentences on the others."""
+    alone = []
+    times = [store["time"].values if "time" in store.coords else np.zeros(0) for store in pair.stores]
+    for which, store in enumerate(pair.stores):
+        only = in_order(set(store.data_vars) - set(pair.stores[1 - which].data_vars))
+        if only:
+            alone.append(f"variables only in {names[which]}: {', '.join(only)}")
+    common = [name for name in in_order(pair.stores[0].data_vars) if name in pair.stores[1].data_vars]
+    if times[0].size and times[1].size and not np.array_equal(times[0], times[1]):
+        alone.append("trajectories are not compared: their times differ")
+        common = [name for name in common if "time" not in pair.stores[0][name].dims]
+    return [name for name in common if name not in _IGNORED_VARIABLES], alone
+
+
+def _makers(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a manifest says how results were made, all sessions of the run together."""
+    found = {name: manifest[name] for name in ("versions", "device", "precision", "git") if name in manifest}
+    sessions = [session for session in manifest.get("sessions", []) if isinstance(session, dict)]
+    found["engine"] = ", ".join(sorted({str(s["engine"]) for s in sessions if "engine" in s}))
+    found["devices"] = ", ".join(sorted({str(d) for s in sessions for d in s.get("devices", [])}))
+    return found
+
+
+def _flat(table: Any, path: str = "") -> dict[str, str]:
+    """Dotted keys and their values in words; lists of plain values stay together."""
+    entries: list[tuple[str, Any]] = []
+    if isinstance(table, Mapping):
+        entries = [(f"{path}.{key}" if path else str(key), value) for key, value in table.items()]
+    elif isinstance(table, list) and any(isinstance(entry, Mapping) for entry in table):
+        entries = [(f"{path}[{number}]", value) for number, value in enumerate(table)]
+    if not entries:
+        return {path: table if isinstance(table, str) else json.dumps(table, default=str)}
+    return {key: text for name, value in entries for key, text in _flat(value, name).items()}
+
+
+def _differences(tables: Sequence[Mapping[str, str]], ignored: tuple[str, ...] = ()) -> Iterator[Difference]:
+    first, second = tables
+    for key in dict.fromkeys([*first, *second]):
+        values = first.get(key, "absent"), second.get(key, "absent")
+        if values[0] != values[1] and not key.startswith(ignored or ("\0",)):
+            yield Difference(key, *map(_shortened, values))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def _pairs(differences: Sequence[Difference]) -> list[str]:
+    width = max((len(one.key) for one in differences), default=0)
+    return [f"{one.key:{width}}  {one.first} | {one.second}" for one in differences]
+
+
+def _section(title: str, lines: Sequence[str]) -> list[str]:
+    shown = [f"  {line}" for line in lines[:_MOST_LINES]]
+    if len(lines) > _MOST_LINES:
+        shown.append(f"  ... and {len(lines) - _MOST_LINES} more")
+    return [f"{title}:", *shown] if lines else []
