@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 from benchmarks import compile as compile_time
-from benchmarks import gemm, peers, report, scaling, work_precision
+from benchmarks import gemm, peers, report, scaling, sweeps, work_precision
 from benchmarks.runtime import about, configure
 
 __all__ = ["main"]
@@ -18,6 +18,7 @@ PARTS: dict[str, ModuleType] = {
     "work_precision": work_precision,
     "scaling": scaling,
     "gemm": gemm,
+    "sweeps": sweeps,
     "compile": compile_time,
 }
 _HERE = Path(__file__).resolve().parent

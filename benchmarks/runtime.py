@@ -10,7 +10,7 @@ from pathlib import Path
 
 import jax
 
-from experiments import runtime
+from experiments.running import runtime
 
 __all__ = ["about", "child", "configure"]
 
