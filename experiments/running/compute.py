@@ -31,7 +31,7 @@ _STACKED_BYTES = 256 * 2**20
 """Most bytes of the data of several cells at once."""
 
 Tell = Callable[[int, str], None]
-"""Hears how many flows of the batch are done, and a word on what is going on."""
+"""Hears how many flows of the batch have ended, not all before the batch is stored, and a word on what is going on."""
 
 
 def attempt(
@@ -92,21 +92,22 @@ class _Problem:
 def _flows(problems: Sequence[_Problem], tell: Tell) -> list[Any]:
     """Flows of every problem."""
     options = flow_options(problems[0].cell.configuration)
+    flows = len(problems) * len(problems[0].start[0])
     if len(problems) > 1 and _alike([problem.risk for problem in problems]):
         risk, start = _stack([p.risk for p in problems]), _stack([p.start for p in problems])
-        progress = functools.partial(_tell_more, tell, 0)
+        progress = functools.partial(_tell_more, tell, 0, flows - 1)
         together = lf.gradient_flow_ensemble(risk, start, progress=progress, **options)
         return [jax.tree.map(lambda x, i=i: x[i], together) for i in range(len(problems))]
-    flows = []
+    ended = []
     for problem in problems:
-        before = len(flows) * len(problem.start[0])
-        progress = functools.partial(_tell_more, tell, before)
-        flows.append(lf.gradient_flow_ensemble(problem.risk, problem.start, progress=progress, **options))
-    return flows
+        before = len(ended) * len(problem.start[0])
+        progress = functools.partial(_tell_more, tell, before, flows - 1)
+        ended.append(lf.gradient_flow_ensemble(problem.risk, problem.start, progress=progress, **options))
+    return ended
 
 
-def _tell_more(tell: Tell, before: int, done: int, total: int) -> None:
-    tell(before + done, "")
+def _tell_more(tell: Tell, before: int, most: int, done: int, total: int) -> None:
+    tell(min(before + done, most), "")
 
 
 def _alike(risks: Sequence[lf.EmpiricalRisk]) -> bool:

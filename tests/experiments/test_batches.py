@@ -107,7 +107,7 @@ def test_cells_computed_together_have_the_limits_that_they_have_alone(tmp_path, 
     assert batch.cells == (0, 1)
     told = []
     together = compute_batch(sweep, batch, lambda done, note: told.append(done), Certifier(1))
-    assert max(told) == 8
+    assert max(told) == 7  # the last one counts when the batch is stored
     monkeypatch.setattr(experiments.running.compute, "_STACKED_BYTES", 0)
     alone = compute_batch(sweep, batch, lambda done, note: None, Certifier(1))
     assert together.keys() == alone.keys()
