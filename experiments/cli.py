@@ -5,7 +5,7 @@ Exit codes: 0 done, 1 stopped in the middle or runs that differ, 2 mistake of th
 
 import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -60,21 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(str(error), 1)
     except KeyboardInterrupt:
         return _complain("interrupted", INTERRUPTED)
-    except BrokenPipeError:
-        if not _nobody_reads():
-            raise
-        return 0
-
-
-def _nobody_reads() -> bool:
-    """Whether the reader of our output, such as head, has gone; standard output is closed then."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
+    except BrokenPipeError:  # the reader of our output, such as head, has gone; what runs has its own errors
         with contextlib.suppress(OSError):
             sys.stdout.close()
-        return True
-    return False
+        return 0
 
 
 def _complain(message: str, code: int) -> int:
@@ -216,24 +205,43 @@ def resume(
 def _go_on(sweep: Sweep, directory: RunDirectory, choice: Choice, cache: bool) -> None:
     """Computes what is missing, reports, and says what failed."""
     flows = len(sweep.cells) * sweep.configuration.seeds
-    with monitor(flows, lambda batch: label_of(sweep, batch)) as progress:
-        summary = go_on(sweep, directory, choice, progress, cache)
-    failures = [f"  {name}: {error}" for name, error in summary.failed.items()]
-    if not summary.finished:
-        raise RunError("\n".join([f"all {summary.batches} batches failed:", *failures]))
+    again = f"python -m experiments resume {directory.path}"
     try:
-        path, claims = write_report(directory.path)
-    except UserError as error:  # the results are there: this run did not fail by a mistake in its configuration
-        again = f"python -m experiments report {directory.path}"
-        raise RunError(f"{error}\nall results are kept in {directory.path}; report again with: {again}") from error
+        with monitor(flows, lambda batch: label_of(sweep, batch)) as progress:
+            summary = go_on(sweep, directory, choice, progress, cache)
+        failures = _failures(summary.failed)
+        if not summary.finished:
+            raise RunError("\n".join([f"all {summary.batches} batches failed:", *failures, f"to try again: {again}"]))
+        path, claims = _report(directory)
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted; what is finished is kept in {directory.path}; go on with: {again}") from None
+    except UserError as error:  # the run was begun: what it has is there, and can be used
+        kept = f"what is finished is kept in {directory.path}; when that is mended: {again}"
+        raise RunError(f"{error}\n{kept}") from error
     print(_claims(claims))
     print(f"wall time {summary.seconds:.1f} s; results in {directory.path}\nreport: {path}")
     if failures:
-        raise RunError(
-            f"{len(failures)} of {summary.batches} batches failed:\n"
-            + "\n".join(failures)
-            + f"\nto try them again: python -m experiments resume {directory.path}"
-        )
+        count = f"{len(summary.failed)} of {summary.batches} batches failed:"
+        raise RunError("\n".join([count, *failures, f"to try them again: {again}"]))
+
+
+def _report(directory: RunDirectory) -> tuple[Path, list[Claim]]:
+    """Writes the report of a run whose results are there: it did not fail by a mistake in its configuration."""
+    try:
+        return write_report(directory.path)
+    except UserError as error:
+        again = f"python -m experiments report {directory.path}"
+        raise RunError(f"{error}\nall results are kept in {directory.path}; report again with: {again}") from error
+
+
+def _failures(failed: Mapping[str, str]) -> list[str]:
+    """A line for every error that occurred, with the batches that it hit."""
+    batches: dict[str, list[str]] = {}
+    for name, error in failed.items():
+        batches.setdefault(error, []).append(name)
+    return [
+        f"  {names[0]}{f' and {len(names) - 1} more' * (len(names) > 1)}: {error}" for error, names in batches.items()
+    ]
 
 
 @app.command
@@ -266,8 +274,7 @@ def report(directory: Path, /) -> None:
     Args:
         directory: a run directory.
     """
-    if (directory / "config.toml").is_file() and (directory / "batches").is_dir():
-        collect_run(RunDirectory.existing(directory))
+    _bring_up_to_date(directory)
     path, claims = write_report(directory)
     print(_claims(claims))
     print(f"report: {path}")
@@ -290,6 +297,7 @@ def export_(
         out: the file; results.parquet or results.nc in the run directory by default.
         trajectories: besides the parquet file, write one with a row a flow and time.
     """
+    _bring_up_to_date(directory)
     print(export(directory, to, out, trajectories))
 
 
@@ -302,9 +310,26 @@ def compare_(first: Path, second: Path, /, *, rtol: float = 1e-9) -> int:
         second: another one.
         rtol: relative difference up to which numbers agree to rounding.
     """
+    _bring_up_to_date(first)
+    _bring_up_to_date(second)
     comparison = compare(first, second, rtol)
     print(comparison)
     return 0 if comparison.agree else 1
+
+
+def _bring_up_to_date(directory: Path) -> None:
+    """Collects batches that are not in the results yet; results that are there can be used without."""
+    if not (directory / "config.toml").is_file() or not (directory / "batches").is_dir():
+        return
+    try:
+        finished, total = collect_run(RunDirectory.existing(directory))
+    except UserError as error:
+        if not (directory / "results.zarr").exists():
+            raise
+        print(f"note: {error}; going on with results.zarr as it is", file=sys.stderr)
+        return
+    if finished < total:
+        print(f"note: {total - finished} of the {total} batches of {directory} are not computed", file=sys.stderr)
 
 
 def _choice(engine: str, workers: int | None, scheduler: str | None, slurm: list[str] | None) -> Choice:

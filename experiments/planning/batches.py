@@ -18,7 +18,7 @@ from experiments.modules import MODULES, unchanged
 from experiments.schema import Configuration, FileData
 from experiments.sweeps.sweep import Cell, Sweep, stored_bytes
 
-__all__ = ["Batch", "batches", "label_of"]
+__all__ = ["Batch", "batches", "data_digests", "label_of", "still_defined"]
 
 _FORMAT = "lcnn_flow batch 1"
 _SEEDS, _SEEDS_WITH_TIMES = 4096, 512
@@ -58,6 +58,24 @@ def batches(sweep: Sweep) -> tuple[Batch, ...]:
         for cells, start, stop in _cut(group):
             found.append(Batch(len(found), tuple(c.number for c in cells), start, stop, _key(cells, start, stop)))
     return tuple(found)
+
+
+def still_defined(sweep: Sweep, batch: Batch) -> bool:
+    """Whether the data files of a batch are those that its key was made with."""
+    cells = [sweep.cells[number] for number in batch.cells]
+    if not any(isinstance(cell.configuration.data, FileData) for cell in cells):
+        return True
+    return _key(cells, batch.start, batch.stop) == batch.key
+
+
+def data_digests(sweep: Sweep) -> dict[str, str]:
+    """SHA-256 of every data file of a sweep, by its path.
+
+    Raises:
+        UserError: one cannot be read.
+    """
+    data = (cell.configuration.data for cell in sweep.cells)
+    return {file.path: _digest_of_file(file.path) for file in data if isinstance(file, FileData)}
 
 
 def label_of(sweep: Sweep, batch: Batch) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,13 +20,19 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 
 @contextlib.contextmanager
 def beside(path: Path) -> Iterator[Path]:
-    """A path in the same folder to write to; renamed to `path` in the end, or removed after an error."""
-    other = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """A path in the same folder to write to; renamed to `path` in the end, or removed after an error.
+
+    A folder that is replaced is renamed first, so that a reader finds the old one or the new one.
+    """
+    path = path.resolve()
+    other, old = (path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.{end}") for end in ("tmp", "old.tmp"))
     try:
         yield other
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
+        with contextlib.suppress(FileNotFoundError):
+            if path.is_dir():
+                os.replace(path, old)
         os.replace(other, path)
+        shutil.rmtree(old, ignore_errors=True)
     except BaseException:
         if other.is_dir():
             shutil.rmtree(other, ignore_errors=True)

@@ -4,11 +4,17 @@ import zipfile
 from pathlib import Path
 
 import xarray as xr
+import zarr
 
 from experiments.errors import UserError
 from experiments.results.layout import FORMAT, missing_parts
 
-__all__ = ["open_results"]
+__all__ = ["lost_chunks", "open_results"]
+
+
+def lost_chunks(group: zarr.Group) -> list[str]:
+    """Names of arrays of which a chunk is not there. All chunks are written, also those that hold nothing."""
+    return [name for name, array in group.arrays() if array.nchunks_initialized < array.nchunks]
 
 
 def open_results(directory: str | Path, load: bool = True) -> xr.Dataset:
@@ -36,7 +42,7 @@ def open_results(directory: str | Path, load: bool = True) -> xr.Dataset:
         ) from error
     if dataset.attrs.get("format") != FORMAT:
         raise UserError(f"{store} was not written by this program: no attribute format = {FORMAT!r}")
-    missing = missing_parts(dataset)
+    missing = missing_parts(dataset) or lost_chunks(zarr.open_group(store, mode="r"))
     if missing:
         remedy = f"remove it, then python -m experiments collect {directory}"
         raise UserError(f"{store} is incomplete or damaged (look at {', '.join(missing)}): {remedy}")

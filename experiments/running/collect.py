@@ -3,10 +3,10 @@
 A slab is a box of cells and seeds, one chunk of every variable in the store. Collecting twice changes nothing.
 """
 
-import hashlib
 import itertools
 import json
-from collections.abc import Callable, Mapping
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,9 +15,11 @@ import numpy as np
 import zarr
 
 import lcnn_flow as lf
-from experiments.planning.batches import Batch, batches
+from experiments.errors import UserError
+from experiments.planning.batches import Batch
 from experiments.results.files import beside
 from experiments.results.layout import not_computed, per_seed, shape_in_cell, skeleton
+from experiments.results.opening import lost_chunks
 from experiments.running.store import RunDirectory
 from experiments.sweeps.sweep import Sweep, architecture
 
@@ -50,29 +52,53 @@ class _Survey:
     """Of cells in several batches: from each the first limit of every orbit, and how many flows ended there."""
 
 
-def collect(sweep: Sweep, directory: RunDirectory, tell: Callable[[str], None] = lambda _: None) -> Collected:
+def collect(
+    sweep: Sweep,
+    directory: RunDirectory,
+    all_batches: Sequence[Batch],
+    tell: Callable[[str], None] = lambda _: None,
+) -> Collected:
     """Writes results.zarr from the finished batches, unless it holds exactly these already.
 
     Args:
         sweep: what is run in `directory`.
         directory: where the batches are.
+        all_batches: of the sweep.
         tell: hears in words how far it is.
 
     Raises:
+        UserError: the store holds batches whose files are gone: it is left as it is.
         OSError: the store cannot be written; the batches are untouched.
     """
-    all_batches = batches(sweep)
+    lock = directory.locks.wait_for("collect")
+    try:
+        for remains in directory.path.glob(".results.zarr.*.tmp"):  # of processes that were killed
+            shutil.rmtree(remains, ignore_errors=True)
+        return _collect(sweep, directory, all_batches, tell)
+    finally:
+        lock.release()
+
+
+def _collect(
+    sweep: Sweep, directory: RunDirectory, all_batches: Sequence[Batch], tell: Callable[[str], None]
+) -> Collected:
     present = [batch for batch in all_batches if directory.has(batch)]
     state = _state(directory, present)
     store = directory.path / "results.zarr"
-    if _stored_state(store) == state:
+    stored = _stored_state(store)
+    if stored == state:
         return Collected(len(present), ())
     survey = _survey(sweep, directory, present, tell)
+    state = _state(directory, survey.finished)
+    if lost := set(stored) - set(state) - {batch.key for batch in survey.damaged}:
+        raise UserError(
+            f"{store} holds {len(lost)} batches whose files are gone from batches/, and is left as it is: "
+            "remove it to collect what is there"
+        )
     if not survey.finished:
         return Collected(0, tuple(survey.damaged))
-    state = _state(directory, survey.finished)
     dataset = skeleton(
-        sweep, survey.shapes, {"manifest": json.dumps(directory.read_manifest()), "batches_sha256": state}
+        sweep, survey.shapes, {"manifest": json.dumps(directory.read_manifest()), "batches": json.dumps(state)}
     )
     chunks = _chunks(sweep, survey.shapes)
     encoding = {
@@ -84,26 +110,31 @@ def collect(sweep: Sweep, directory: RunDirectory, tell: Callable[[str], None] =
     }
     with beside(store) as other:
         dataset.to_zarr(other, mode="w", consolidated=False, encoding=encoding)
-        group = zarr.open_group(other, mode="r+")
-        _write_slabs(sweep, directory, survey, chunks, group, tell)
+        with zarr.config.set({"array.write_empty_chunks": True}):  # so that a chunk that gets lost is missed
+            _write_slabs(sweep, directory, survey, chunks, zarr.open_group(other, mode="r+"), tell)
     return Collected(len(survey.finished), tuple(survey.damaged))
 
 
-def _state(directory: RunDirectory, finished: list[Batch]) -> str:
-    """A hash of the checksums with which the files end."""
-    whole = hashlib.sha256()
+def _state(directory: RunDirectory, finished: list[Batch]) -> dict[str, str]:
+    """Keys of batches, and the checksums with which their files end."""
+    state = {}
     for batch in finished:
         with directory.batch_path(batch).open("rb") as file:
             file.seek(max(0, file.seek(0, 2) - 64))
-            whole.update(batch.key.encode() + file.read())
-    return whole.hexdigest()
+            state[batch.key] = file.read().decode("latin-1")
+    return state
 
 
-def _stored_state(store: Path) -> str | None:
+def _stored_state(store: Path) -> dict[str, str]:
+    """The same of the batches that a store holds; nothing if it cannot be read, or chunks of it are lost."""
     try:
-        return str(zarr.open_group(store, mode="r").attrs["batches_sha256"])
+        group = zarr.open_group(store, mode="r")
+        if lost_chunks(group):
+            return {}
+        state = json.loads(str(group.attrs["batches"]))
+        return state if isinstance(state, dict) else {}
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return {}
 
 
 def _survey(sweep: Sweep, directory: RunDirectory, present: list[Batch], tell: Callable[[str], None]) -> _Survey:
@@ -251,9 +282,10 @@ class _Slab:
 
     def write(self, group: Any) -> None:
         """Stores the box."""
-        for name, values in self._values.items():
-            region = self._box if per_seed(name) else self._box[:-1]
-            group[name][(*region, ...)] = values
+        for name in self._shapes:
+            if name in self._values or per_seed(name) or self._box[-1].start == 0:
+                region = self._box if per_seed(name) else self._box[:-1]
+                group[name][(*region, ...)] = self._of(name)
 
     def _local(self, index: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(i - s.start for i, s in zip(index, self._box[:-1], strict=True))

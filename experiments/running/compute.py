@@ -19,7 +19,7 @@ from experiments.computing.build import build_problem, flow_options, initial_fil
 from experiments.computing.certification import Certifier
 from experiments.errors import UserError
 from experiments.modules import MODULES
-from experiments.planning.batches import Batch
+from experiments.planning.batches import Batch, still_defined
 from experiments.results.layout import describe_problem, flow_arrays
 from experiments.running.batch_files import encode
 from experiments.running.work import Outcome
@@ -71,6 +71,8 @@ def compute_batch(sweep: Sweep, batch: Batch, tell: Tell, certifier: Certifier) 
             problem.risk, problem.start, flow, prover, lambda word, note=note: tell(batch.flows - 1, f"{note}{word}")
         )
         stored |= {f"{problem.cell.number}/{name}": array for name, array in found.items()}
+    if not still_defined(sweep, batch):
+        raise UserError("a data file has changed during the run: undo that, then resume")
     stored["wall_time"] = np.asarray(time.perf_counter() - started)
     return stored
 

@@ -7,16 +7,18 @@ import json
 import os
 import platform
 import time
+import uuid
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
+import lcnn_flow as lf
 from experiments.computing.build import build_problem
 from experiments.errors import Interrupted, RunError, UserError
-from experiments.planning.batches import Batch, batches, label_of
+from experiments.planning.batches import Batch, batches, data_digests, label_of
 from experiments.planning.loading import load
-from experiments.running.collect import collect
+from experiments.running.collect import Collected, collect
 from experiments.running.engines.choice import Choice, open_engine
 from experiments.running.progress import Monitor
 from experiments.running.runtime import configure, environment
@@ -75,9 +77,11 @@ def begin(sweep: Sweep, directory: RunDirectory) -> None:
         "configuration_sha256": digest(sweep.toml()),
         "started": _now(),
         "cells": len(sweep.cells),
+        "data": data_digests(sweep),
         "seeds": {"count": sweep.configuration.seeds, "key": f"fold_in(key({sweep.configuration.root_seed}), seed)"},
         "compile_groups": [[cell.number for cell in group] for group in sweep.groups()],
         "batches": [f"cells {_span(b.cells)} seeds {b.start}-{b.stop - 1}" for b in all_batches],
+        "lanes": _lanes(sweep),
         **environment(),
         "sessions": [],
     }
@@ -88,6 +92,15 @@ def begin(sweep: Sweep, directory: RunDirectory) -> None:
         raise RunError(f"{directory.path}: configuration and manifest cannot be stored: {error.strerror}") from error
 
 
+def _lanes(sweep: Sweep) -> dict[str, Any]:
+    """How flows share a device, in the first compile group."""
+    if sweep.configuration.flow.times is not None:
+        return {"kind": "flows of a block in lockstep"}
+    _, _, risk = build_problem(sweep.configuration)
+    described = lf.describe(risk)
+    return {"kind": "a lane takes the next seed of its block when its flow ends", "count": described.lanes}
+
+
 def load_run(directory: RunDirectory) -> Sweep:
     """The sweep of a run directory.
 
@@ -95,10 +108,14 @@ def load_run(directory: RunDirectory) -> Sweep:
         UserError: its configuration cannot be used, or is not the one that the run was begun with.
     """
     file = directory.path / "config.toml"
-    sweep = load(file)
-    begun = directory.read_manifest().get("configuration_sha256")
+    sweep, manifest = load(file), directory.read_manifest()
+    begun = manifest.get("configuration_sha256")
     if begun is not None and begun != digest(sweep.toml()):
         raise UserError(f"{file} has changed since the run was begun: undo that, or start another run of it with --out")
+    before = manifest.get("data")
+    for path, found in data_digests(sweep).items():
+        if isinstance(before, dict) and before.get(path, found) != found:
+            raise UserError(f"{path} has changed since the run was begun: undo that, or start another run with --out")
     return sweep
 
 
@@ -118,13 +135,13 @@ def go_on(sweep: Sweep, directory: RunDirectory, choice: Choice, monitor: Monito
     """Computes what is missing, and collects the results; every session is recorded in the manifest.
 
     Raises:
-        UserError: the engine cannot be started.
-        RunError: batches or results cannot be stored; what is stored is kept.
+        UserError: the engine cannot be started, or the files in batches/ are those of another configuration.
+        RunError: the engine was lost, or batches or results cannot be stored; what is stored is kept.
         Interrupted: Ctrl-C, or a signal to terminate; likewise.
     """
     started, all_batches = time.perf_counter(), batches(sweep)
     toml, session = sweep.toml(), _session(choice)
-    _set_aside_damaged(directory, all_batches)
+    _look_at_files(directory, all_batches)
     for batch in all_batches:
         if directory.has(batch):
             monitor.found(batch)
@@ -139,8 +156,9 @@ def go_on(sweep: Sweep, directory: RunDirectory, choice: Choice, monitor: Monito
     if schedule.missing:
         engine = open_engine(choice, sweep, directory.path, monitor)
         try:
+            _record(directory, sweep, session)
             finished = schedule.run(engine)
-        except (KeyboardInterrupt, RunError) as error:
+        except BaseException as error:  # whatever it was: what is stored is collected, and the session recorded
             problem = error
         finally:
             engine.close(now=problem is not None)
@@ -150,26 +168,29 @@ def go_on(sweep: Sweep, directory: RunDirectory, choice: Choice, monitor: Monito
         "batches": finished.computed,
         "devices": list(finished.devices),
     }
+    collected: Collected | None = None
     try:
         _record(directory, sweep, session)
-        collected = collect(sweep, directory, lambda note: monitor.say(note))
+        collected = collect(sweep, directory, all_batches, monitor.say)
     except OSError as error:
-        kept = f"{sum(map(directory.has, all_batches))} of {len(all_batches)} batches were finished"
-        remedy = f"when that is mended: python -m experiments collect {directory.path}"
-        reason = error.strerror or error
-        raise RunError(
-            f"the results cannot be stored: {reason}\n{kept} and are kept in {directory.path}; {remedy}"
-        ) from error
-    kept = f"{collected.finished} of {len(all_batches)} batches were finished and are kept in {directory.path}"
-    kept += f"; go on with: python -m experiments resume {directory.path}"
-    if isinstance(problem, RunError):
-        raise RunError(f"{problem}\n{kept}") from problem
-    if problem is not None or finished.stopped:
+        problem = problem or RunError(f"the results cannot be stored: {error.strerror or error}")
+    done = sum(map(directory.has, all_batches))
+    command = "resume" if done < len(all_batches) else "collect"
+    kept = f"{done} of {len(all_batches)} batches were finished and are kept in {directory.path}"
+    kept += f"; go on with: python -m experiments {command} {directory.path}"
+    if isinstance(problem, KeyboardInterrupt) or (problem is None and finished.stopped):
         raise Interrupted(f"interrupted; {kept}")
+    if problem is not None:
+        text = str(problem) if isinstance(problem, RunError) else f"the engine was lost: {_words(problem)}"
+        raise RunError(f"{text}\n{kept}") from problem
     failed = {label_of(sweep, batch): error for batch, error in finished.failed.items()}
-    if collected.finished == len(all_batches):
+    if collected is not None and collected.finished == len(all_batches):
         directory.locks.discard()
-    return Summary(len(all_batches), collected.finished, failed, time.perf_counter() - started)
+    return Summary(len(all_batches), done, failed, time.perf_counter() - started)
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}"
 
 
 def collect_run(directory: RunDirectory) -> tuple[int, int]:
@@ -180,23 +201,34 @@ def collect_run(directory: RunDirectory) -> tuple[int, int]:
     """
     sweep = load_run(directory)
     configure(sweep.configuration.compute.precision)
+    all_batches = batches(sweep)
     try:
-        collected = collect(sweep, directory)
+        collected = collect(sweep, directory, all_batches)
     except OSError as error:
         raise UserError(f"{directory.path}: results cannot be stored: {error.strerror or error}") from error
+    if collected.finished == len(all_batches):
+        directory.locks.discard()
     if collected.finished == 0:
         raise UserError(f"{directory.path}: no batch is finished; python -m experiments resume {directory.path}")
-    return collected.finished, len(batches(sweep))
+    return collected.finished, len(all_batches)
 
 
-def _set_aside_damaged(directory: RunDirectory, all_batches: tuple[Batch, ...]) -> None:
-    for batch in all_batches:
-        if directory.has(batch):
-            directory.load(batch)
+def _look_at_files(directory: RunDirectory, all_batches: tuple[Batch, ...]) -> None:
+    """Sets damaged files aside, and refuses a directory that holds batches of something else alone."""
+    known = [batch for batch in all_batches if directory.has(batch)]
+    foreign = directory.foreign(all_batches)
+    if foreign and not known:
+        raise UserError(
+            f"{directory.path}: the {len(foreign)} files in batches/ are those of another configuration or version: "
+            "undo what has changed, or start another run with --out"
+        )
+    for batch in known:
+        directory.load(batch)
 
 
 def _session(choice: Choice) -> dict[str, Any]:
     return {
+        "name": uuid.uuid4().hex[:12],
         "started": _now(),
         "host": platform.node(),
         "process": os.getpid(),
@@ -207,11 +239,12 @@ def _session(choice: Choice) -> dict[str, Any]:
 
 
 def _record(directory: RunDirectory, sweep: Sweep, session: dict[str, Any]) -> None:
-    """Adds a session to the manifest; several processes may do so."""
+    """Writes a session into the manifest, or over its earlier state there; several processes may do so."""
     lock = directory.locks.wait_for("manifest")
     try:
         manifest = directory.read_manifest() or {"configuration_sha256": digest(sweep.toml()), **environment()}
-        manifest["sessions"] = [*manifest.get("sessions", []), session]
+        others = [s for s in manifest.get("sessions", []) if s.get("name") != session["name"]]
+        manifest["sessions"] = [*others, session]
         manifest["wall_time_s"] = round(sum(s.get("wall_time_s", 0) for s in manifest["sessions"]), 3)
         directory.write_manifest(manifest)
     finally:

@@ -5,6 +5,7 @@ where the file system keeps locks for all of them (NFS 4, GPFS, Lustre mounted w
 """
 
 import contextlib
+import fcntl
 import shutil
 from pathlib import Path
 
@@ -40,12 +41,14 @@ class Locks:
 
     def held(self, name: str) -> bool:
         """Whether some process holds the lock of that name."""
-        if not (self._folder / f"{name}.lock").exists():
+        try:
+            with (self._folder / f"{name}.lock").open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # given back when the file is closed
+        except BlockingIOError:
+            return True
+        except OSError:  # no such lock, or not for us to see
             return False
-        lock = self.take(name)
-        if lock is not None:
-            lock.release()
-        return lock is None
+        return False
 
     def discard(self) -> None:
         """Removes all lock files, once nothing is left to compute."""

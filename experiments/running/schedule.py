@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from concurrent.futures.process import BrokenProcessPool
 from typing import NamedTuple
 
 from experiments.errors import RunError
@@ -118,7 +119,11 @@ class Schedule:
             self._elsewhere.clear()
 
     def _submit(self, engine: Engine, attempt: _Attempt) -> None:
-        self._running[engine.submit(self._task(attempt.batch))] = attempt
+        try:
+            self._running[engine.submit(self._task(attempt.batch))] = attempt
+        except BaseException:
+            attempt.lock.release()
+            raise
 
     def _finish(self, engine: Engine) -> None:
         """Takes over what has ended."""
@@ -199,6 +204,8 @@ def _outcome(future: "Future[Outcome]") -> Outcome | None:
         return future.result()
     except CancelledError:
         return None
+    except BrokenProcessPool:
+        return Outcome(error="the worker process was killed (out of memory? lower compute.block_size)")
     except Exception as error:  # the worker was lost: killed, out of memory, or its machine has gone
         line = next(iter(str(error).strip().splitlines()), "")
         return Outcome(error=f"worker lost: {type(error).__name__}: {line}")

@@ -46,9 +46,9 @@ class RunDirectory:
             UserError: it exists and holds files, or cannot be written; nothing has been computed yet.
         """
         stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        path = Path(chosen) if chosen is not None else Path("runs") / f"{name}-{stamp}"
+        path = Path(chosen) if chosen is not None else _new_folder(Path("runs"), f"{name}-{stamp}")
         with contextlib.suppress(OSError, ValueError):
-            if path.is_dir() and any(path.iterdir()):
+            if path.is_dir() and any(entry.name != "batches" or any(entry.iterdir()) for entry in path.iterdir()):
                 hint = f", or go on with it: python -m experiments resume {path}" * (path / "config.toml").is_file()
                 raise UserError(f"{path} exists and is not empty: name another directory with --out{hint}")
         directory = cls(path)
@@ -81,8 +81,19 @@ class RunDirectory:
             raise UserError(f"{self.path} cannot be written ({reason}): {remedy}") from None
 
     def write_configuration(self, toml: str) -> None:
-        """Stores the resolved configuration."""
-        write_atomically(self.path / "config.toml", toml)
+        """Stores the resolved configuration of a new run.
+
+        Raises:
+            UserError: another run has been begun here in the meantime.
+        """
+        lock = self.locks.take("begin")
+        try:
+            if lock is None or (self.path / "config.toml").exists():
+                raise UserError(f"{self.path}: another run was begun there just now: name another directory with --out")
+            write_atomically(self.path / "config.toml", toml)
+        finally:
+            if lock is not None:
+                lock.release()
 
     def read_manifest(self) -> dict[str, Any]:
         """Provenance; empty if there is none yet.
@@ -120,7 +131,11 @@ class RunDirectory:
         self._failure(batch).unlink(missing_ok=True)
 
     def load(self, batch: Batch) -> dict[str, np.ndarray] | None:
-        """Arrays of a finished batch; None if its file was damaged and is now set aside, or has gone."""
+        """Arrays of a finished batch; None if its file was damaged and is now set aside, or has gone.
+
+        Raises:
+            UserError: the file cannot be read.
+        """
         path = self.batch_path(batch)
         try:
             return read(batch, path)
@@ -131,6 +146,8 @@ class RunDirectory:
             aside.mkdir(exist_ok=True)
             os.replace(path, aside / path.name)
             return None
+        except OSError as error:
+            raise UserError(f"{path} cannot be read: {error.strerror}; make it readable, or move it away") from None
 
     def foreign(self, batches: Sequence[Batch]) -> list[Path]:
         """Files under batches/ that belong to no batch of the sweep."""
@@ -164,6 +181,20 @@ class RunDirectory:
         """Stores one file under figures/."""
         (self.path / "figures").mkdir(exist_ok=True)
         write_atomically(self.path / "figures" / name, content)
+
+
+def _new_folder(parent: Path, name: str) -> Path:
+    """A folder that nobody else has made: `name`, or `name`-2, -3, ...; its path where it cannot be made."""
+    for number in range(1, 100):
+        path = parent / (name if number == 1 else f"{name}-{number}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError:
+            return path  # the caller says why
+        return path
+    return parent / name
 
 
 def digest(text: str) -> str:

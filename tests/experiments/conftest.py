@@ -61,3 +61,12 @@ def full_disk(monkeypatch):
 
     monkeypatch.setattr(store, "write_atomically", refuse)
     return refused
+
+
+@pytest.fixture(autouse=True)
+def whole_stores():
+    """Stores that tests write themselves have all their chunks, as those of the runner do."""
+    import zarr
+
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        yield

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import zarr
 
 from experiments.faults import ConfigurationError
 from experiments.planning.loading import load
@@ -167,7 +168,8 @@ def assemble(sweep, cells, manifest):
 def write_results(directory: Path, dataset):
     """Stores a Dataset where `open_results` looks for it."""
     fill = {name: {"fill_value": not_computed(name)} for name in dataset.data_vars}
-    dataset.to_zarr(directory / "results.zarr", mode="w", consolidated=False, encoding=fill)
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        dataset.to_zarr(directory / "results.zarr", mode="w", consolidated=False, encoding=fill)
 
 
 def batch_arrays(sweep, batch):

@@ -168,9 +168,10 @@ def test_a_directory_that_holds_no_results_is_refused_in_one_line(run_directory,
     assert "\n" not in str(error.value)
 
 
-def test_verdicts_that_got_lost_read_as_not_computed_and_never_as_converged(run_directory):
+def test_chunks_that_got_lost_are_missed(run_directory):
     shutil.rmtree(run_directory / "results.zarr" / "verdict" / "c")
-    assert (open_results(run_directory)["verdict"] == -1).all()
+    with pytest.raises(UserError, match="look at verdict"):
+        open_results(run_directory)
 
 
 def test_a_second_axis_makes_panels_and_a_numeric_one_the_scale_of_the_errors(tmp_path):

@@ -5,16 +5,23 @@ import os
 import shutil
 import signal
 import time
+from types import SimpleNamespace
 
 import fakes
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 
 import experiments.running.compute
+import experiments.running.engines.local
 import experiments.running.execute
 from experiments.cli import main
+from experiments.errors import UserError
+from experiments.planning.loading import load
 from experiments.results.opening import open_results
+from experiments.running.execute import begin
+from experiments.running.store import RunDirectory
 
 
 def run(configuration, out, *options):
@@ -73,7 +80,8 @@ def test_a_disk_that_fills_up_loses_no_finished_batch(configuration, tmp_path, f
         assert run(configuration, out) == 1
     message = capsys.readouterr().err
     assert "2 of 3 batches were finished" in message
-    assert f"python -m experiments collect {out}" in message
+    assert "batch 2 cannot be stored: No space left on device" in message
+    assert f"python -m experiments resume {out}" in message
     assert main(["collect", str(out)]) == 0
     assert capsys.readouterr().out.startswith("2 of 3 batches are in")
     assert main(["report", str(out)]) == 0
@@ -118,15 +126,106 @@ def test_collecting_twice_changes_nothing(configuration, tmp_path):
 
 
 @pytest.mark.usefixtures("made_up_cells", "quick_figures")
+def test_results_are_kept_when_batches_are_gone_and_healed_when_chunks_are(configuration, tmp_path, capsys):
+    out = tmp_path / "run"
+    with zarr.config.set({"array.write_empty_chunks": False}):  # the default of zarr
+        assert run(configuration, out) == 0
+        before = open_results(out)
+        for name in ("verdict", "lojasiewicz_exponent"):
+            shutil.rmtree(out / "results.zarr" / name / "c")
+        assert main(["resume", str(out)]) == 0
+        assert open_results(out).drop_attrs().equals(before.drop_attrs())
+    next((out / "batches").glob("*.npz")).unlink()
+    assert main(["collect", str(out)]) == 2
+    assert "holds 1 batches whose files are gone" in capsys.readouterr().err
+    assert main(["report", str(out)]) == 0
+    assert "going on with results.zarr as it is" in capsys.readouterr().err
+    assert open_results(out).drop_attrs().equals(before.drop_attrs())
+
+
+@pytest.mark.usefixtures("quick_figures")
+def test_data_that_change_during_a_run_or_after_it_are_refused(configuration, tmp_path, capsys, monkeypatch):
+    rng, file, out = np.random.default_rng(0), tmp_path / "mine.npz", tmp_path / "run"
+
+    def write(size):
+        np.savez(file, inputs=size * rng.normal(size=(20, 12)), targets=rng.normal(size=(20, 6)))
+
+    def change(*_):  # what comes before the flows has read the file already
+        write(2.0)
+        return [None]
+
+    def nothing(*_):
+        return {}
+
+    problem = SimpleNamespace(cell=SimpleNamespace(number=0), risk=SimpleNamespace(arch=None), start=(), stored={})
+    write(1.0)
+    good = file.read_bytes()
+    own = ["--set", "experiment.module=convergence", "--set", f"data={{kind='file', path='{file}'}}"]
+    for name, replaced in {"_Problem": lambda *_: problem, "_flows": change, "flow_arrays": nothing}.items():
+        monkeypatch.setattr(experiments.running.compute, name, replaced)
+    monkeypatch.setattr(experiments.running.compute, "analyse", nothing)
+    assert run(configuration, out, *own, "--set", "loss={kind='square'}") == 1
+    message = capsys.readouterr().err
+    assert "all 1 batches failed" in message
+    assert "a data file has changed during the run" in message
+    assert main(["resume", str(out)]) == 2
+    assert f"{file} has changed since the run was begun" in capsys.readouterr().err
+    file.write_bytes(good)
+    assert main(["status", str(out)]) == 0
+
+
+@pytest.mark.usefixtures("made_up_cells", "quick_figures")
+def test_a_run_is_not_begun_where_another_was(configuration, tmp_path, capsys):
+    begun = RunDirectory.create(tmp_path / "run", "x")
+    other = RunDirectory.create(tmp_path / "run", "x")  # neither has written anything yet
+    begin(load(configuration), begun)
+    with pytest.raises(UserError, match="another run was begun there"):
+        begin(load(configuration), other)
+    assert main(["run", configuration, "--out", str(tmp_path / "run")]) == 2
+    assert "resume" in capsys.readouterr().err
+    names = {RunDirectory.create(None, str(tmp_path / "x")).path for _ in range(2)}
+    assert len(names) == 2
+
+
+@pytest.mark.usefixtures("quick_figures")
+def test_an_engine_that_is_lost_ends_with_one_message_and_a_session(configuration, tmp_path, made_up_cells, capsys):
+    def lost(self, task):
+        if task.number == 1:
+            raise ConnectionError("the scheduler has gone")
+        return whole(self, task)
+
+    out, whole = tmp_path / "run", experiments.running.engines.local.LocalEngine.submit
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiments.running.engines.local.LocalEngine, "submit", lost)
+        assert run(configuration, out) == 1
+    message = capsys.readouterr().err
+    assert "the engine was lost: ConnectionError: the scheduler has gone" in message
+    assert "Traceback" not in message
+    assert len(json.loads((out / "manifest.json").read_text())["sessions"]) == 1
+    assert main(["resume", str(out)]) == 0
+
+
+@pytest.mark.usefixtures("made_up_cells", "quick_figures")
+def test_batches_of_another_configuration_alone_are_refused(configuration, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert run(configuration, out) == 0
+    (out / "manifest.json").unlink()
+    text = (out / "config.toml").read_text()
+    (out / "config.toml").write_text(text.replace("root_seed = 0", "root_seed = 1"))
+    assert main(["resume", str(out)]) == 1
+    assert "those of another configuration" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("made_up_cells", "quick_figures")
 def test_a_collection_that_is_killed_leaves_the_store_as_it_was(configuration, tmp_path, monkeypatch):
     out = tmp_path / "run"
     assert run(configuration, out, "--axis", "data.noise=[0.0, 0.1]") == 0
     before = open_results(out)
-    next((out / "batches").glob("*.npz")).unlink()
 
     def killed(*_):
         raise KeyboardInterrupt
 
+    monkeypatch.setattr(experiments.running.collect, "_stored_state", lambda _: {})
     monkeypatch.setattr(experiments.running.collect._Slab, "write", killed)
     assert main(["collect", str(out)]) == 130
     assert open_results(out).identical(before)

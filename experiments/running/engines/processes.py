@@ -36,7 +36,11 @@ class ProcessEngine:
     def submit(self, task: Task) -> "Future[Outcome]":
         """Starts a task on an idle worker."""
         number = self._idle.get()
-        future = self._pools[number].submit(work, task)
+        try:
+            future = self._pools[number].submit(work, task)
+        except BrokenProcessPool:  # killed while it was idle
+            self._replace(number)
+            future = self._pools[number].submit(work, task)
         future.add_done_callback(lambda done: self._back(number, done))
         return future
 
@@ -46,13 +50,16 @@ class ProcessEngine:
             if now:
                 for process in list((getattr(pool, "_processes", None) or {}).values()):
                     process.kill()
-            pool.shutdown(wait=not now, cancel_futures=True)
+            pool.shutdown(wait=True, cancel_futures=True)
 
     def _back(self, number: int, future: "Future[Outcome]") -> None:
         if not future.cancelled() and isinstance(future.exception(), BrokenProcessPool):
-            self._pools[number].shutdown(wait=False)
-            self._pools[number] = _pool(self._settings[number])
+            self._replace(number)
         self._idle.put(number)
+
+    def _replace(self, number: int) -> None:
+        self._pools[number].shutdown(wait=False)
+        self._pools[number] = _pool(self._settings[number])
 
 
 def visible_gpus() -> list[str]:

@@ -73,9 +73,9 @@ class SlurmEngine:
     def _watch_jobs(self) -> None:
         while not self._closed.wait(_LOOK_EVERY):
             for job, future in list(self._jobs.items()):
-                if not job.done():
-                    continue
                 try:
+                    if not job.done():
+                        continue
                     future.set_result(job.result())
                 except Exception as error:  # submitit's own, or what killed the job: the runner says so
                     future.set_exception(error)
