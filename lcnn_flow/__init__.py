@@ -1,6 +1,6 @@
 """Gradient flow of linear convolutional networks: flows to their limits, each with a verdict that can be trusted."""
 
-from lcnn_flow import critical, data, initializers, losses, solvers, theory
+from lcnn_flow import critical, data, initializers, losses, solvers, theory, verdict
 from lcnn_flow.architecture import Architecture
 from lcnn_flow.critical import Certificate, CriticalPoint, certify, classify
 from lcnn_flow.data import Dataset
@@ -46,4 +46,5 @@ __all__ = [
     "solvers",
     "summary",
     "theory",
+    "verdict",
 ]

@@ -16,7 +16,7 @@ from lcnn_flow.chain_rule import filter_rows
 from lcnn_flow.curvature import growth_rate
 from lcnn_flow.exchange import equal_filters
 from lcnn_flow.flow import Flow, end_of_time, run_flow
-from lcnn_flow.flow_field import gradient_scale, safe_norm, start_scales
+from lcnn_flow.flow_field import gradient_tolerance, safe_norm, start_scales
 from lcnn_flow.flow_search import Span
 from lcnn_flow.flow_settings import FlowSettings
 from lcnn_flow.invariants import conserved
@@ -27,7 +27,7 @@ from lcnn_flow.risk import EmpiricalRisk
 from lcnn_flow.solvers import AbstractRosenbrock, dense_stage_solver
 from lcnn_flow.verdict import Verdict
 
-__all__ = ["LaneBlock", "Reached", "SearchBlock", "fits_lanes", "tells_regular"]
+__all__ = ["LaneBlock", "Reached", "SearchBlock", "fits_lanes", "solved_by_us", "tells_regular"]
 
 
 class Reached(NamedTuple):
@@ -40,8 +40,13 @@ class Reached(NamedTuple):
 
 def fits_lanes(settings: FlowSettings) -> bool:
     """Whether flows with these options can run in lanes: only the limit is wanted, by a Rosenbrock method of ours."""
+    return settings.times is None and solved_by_us(settings)
+
+
+def solved_by_us(settings: FlowSettings) -> bool:
+    """Whether all linear algebra of the steps is ours (`lapack`): a Rosenbrock method of ours, as it comes."""
     solver = settings.solver
-    if settings.times is not None or not isinstance(solver, AbstractRosenbrock):
+    if not isinstance(solver, AbstractRosenbrock):
         return False
     return solver.stage_solver is dense_stage_solver and solver.after_step is None
 
@@ -121,8 +126,7 @@ def _find(risk: EmpiricalRisk, start: LaneStart, end: LanesEnd, settings: FlowSe
     limit = regular_limit(risk, w, leaf)
     slope = risk.gradient(w)
     norm = safe_norm(slope)
-    scale = jnp.maximum(start.least_scale, gradient_scale(risk, w))
-    tolerance = settings.gradient_atol + settings.gradient_rtol * scale
+    tolerance = gradient_tolerance(risk, w, start.least_scale, settings)
     value = risk.patch_form().value(filter_rows(arch, unravel(arch, w)))
     drift = jnp.max(jnp.abs(conserved(arch, w) - leaf), axis=0, initial=0.0)
     passed = limit.passed & (norm <= tolerance) & jnp.isfinite(value) & (safe_norm(w) <= start.norm_bound)

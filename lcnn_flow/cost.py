@@ -27,8 +27,8 @@ class EvaluationCost(NamedTuple):
     """l'' there, beyond the gradient."""
 
 
-def evaluation_cost(form: str, rows: int, q: int, c: int = 1, p: float = 2) -> EvaluationCost:
-    """Cost of the forms "reduced", "patches" and "moments" (of the l_p loss)."""
+def evaluation_cost(form: str, rows: int, q: int, c: int, p: float) -> EvaluationCost:
+    """Cost of the forms "reduced", "patches" and "moments", the last of the l_p loss."""
     if form == "reduced":
         return EvaluationCost(q * q * c, 0)
     if form == "moments":

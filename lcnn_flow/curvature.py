@@ -8,12 +8,14 @@ the end-to-end filter when l''(v) is positive definite on the row space of P; if
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from lcnn_flow.chain_rule import filter_rows
 from lcnn_flow.invariants import layer_units, symmetry_basis
+from lcnn_flow.lapack import eigh, eigvalsh
 from lcnn_flow.network import layer_norms, unravel
 from lcnn_flow.risk import EmpiricalRisk
 
@@ -78,7 +80,7 @@ def _across(risk: EmpiricalRisk, vector: Array, hessian: Array, sizes: Array) ->
     projected = jnp.matmul(jnp.matmul(across, hessian), across, precision=lax.Precision.HIGHEST)
     projected = (projected + projected.T) / 2
     lift = jnp.linalg.norm(projected)  # bounds every eigenvalue, so the symmetry directions come last
-    return jnp.linalg.eigvalsh(projected + 2 * lift * along), jnp.arange(vector.size) < vector.size - jnp.sum(counts)
+    return eigvalsh(projected + 2 * lift * along), jnp.arange(vector.size) < vector.size - jnp.sum(counts)
 
 
 def satisfies_local_pl(risk: EmpiricalRisk, vector: Float[Array, " n"], zero: Any = None) -> Bool[Array, ""]:
@@ -101,10 +103,10 @@ def satisfies_local_pl(risk: EmpiricalRisk, vector: Float[Array, " n"], zero: An
     fine = jnp.finfo(vector.dtype).eps ** (2 / 3)
     zero = fine if zero is None else zero
     V = filter_rows(risk.arch, unravel(risk.arch, vector))
-    eigenvalues, axes = jnp.linalg.eigh(form.hessian(V))
+    eigenvalues, axes = jax.vmap(eigh)(form.hessian(V))
     floor = zero * jnp.maximum(jnp.max(jnp.abs(eigenvalues)), form.steepness(V))
     seen, convex = eigenvalues > floor, jnp.all(eigenvalues > -floor)
-    data = jnp.linalg.eigvalsh(form.moments)
+    data = eigvalsh(form.moments)
     whole = jnp.all(jnp.sum(seen, axis=1) == jnp.sum(data > fine * jnp.max(jnp.abs(data))))
     jacobian = risk.filter_jacobian(vector) * layer_units(risk, vector)[None, :]
     jacobian = jacobian.reshape(len(V), -1, vector.size)
@@ -113,7 +115,7 @@ def satisfies_local_pl(risk: EmpiricalRisk, vector: Float[Array, " n"], zero: An
     moves = jnp.where(seen[:, None], moves, 0)
     gram = jnp.matmul(moves, moves.T, precision=lax.Precision.HIGHEST)
     size = jnp.max(jnp.abs(gram))
-    weakest = jnp.min(jnp.linalg.eigvalsh(gram + jnp.diag(jnp.where(seen, 0, 2 * gram.shape[0] * size))))
+    weakest = jnp.min(eigvalsh(gram + jnp.diag(jnp.where(seen, 0, 2 * gram.shape[0] * size))))
     return convex & whole & jnp.any(seen) & (weakest > zero * size)
 
 

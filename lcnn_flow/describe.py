@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 
-from lcnn_flow.cost import gradient_cost, step_cost
 from lcnn_flow.memory import data_bytes, device_bytes, lane_bytes, lanes_that_fit
 from lcnn_flow.risk import EmpiricalRisk
 
@@ -60,16 +59,14 @@ def describe(risk: EmpiricalRisk, devices: Any = None) -> Description:
     """
     chosen = jax.local_devices() if devices is None else devices
     rows, q, _ = risk.table_shape
-    form = risk.form if risk.form != "layers" else "patches"
-    shape = (risk.arch, form, *risk.table_shape, getattr(risk.loss, "p", 2))
     return Description(
         form=risk.form,
         driver=_FORMS[risk.form],
         rows=rows,
         columns=q,
         parameters=risk.arch.num_parameters,
-        gradient_cost=gradient_cost(*shape),
-        step_cost=step_cost(*shape),
+        gradient_cost=risk.gradient_cost,
+        step_cost=risk.step_cost,
         lane_bytes=lane_bytes(risk),
         data_bytes=data_bytes(risk),
         device=f"{chosen[0].platform} ({chosen[0].device_kind})",

@@ -16,7 +16,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from lcnn_flow.filter_risk import Curvature, PatchForm, QuadraticForm
+from lcnn_flow.filter_risk import PatchForm, QuadraticForm
+from lcnn_flow.symmetric import Curvature, product_with, symmetric
 
 __all__ = ["MomentDriver", "NormalDriver", "PatchDriver", "moment_numbers"]
 
@@ -32,21 +33,15 @@ _PRODUCTS = 2**28
 class NormalDriver(NamedTuple):
     """Square loss by the normal equations: dl/dV = V G - B, l'' = G. They lose the risk near interpolation."""
 
-    gram: Float[Array, "q q"]
-    moment: Float[Array, "c q"]
-
-    @classmethod
-    def of(cls, form: QuadraticForm) -> "NormalDriver":
-        """From the reduced form."""
-        return cls(form.gram, form.moment)
+    form: QuadraticForm
 
     def gradient(self, V: Float[Array, "c q lanes"]) -> Float[Array, "c q lanes"]:
         """dl/dV."""
-        return _product("pq,cqs->cps", self.gram, V) - self.moment[:, :, None]
+        return _product("pq,cqs->cps", self.form.gram, V) - self.form.moment[:, :, None]
 
     def gradient_and_curvature(self, V: Float[Array, "c q lanes"]) -> tuple[Float[Array, "c q lanes"], Curvature]:
         """dl/dV, and the product of l''(V) with columns (c, q, n, lanes)."""
-        return self.gradient(V), lambda columns: _product("qp,cpns->cqns", self.gram, columns)
+        return self.gradient(V), self.form.curvature
 
 
 class PatchDriver(NamedTuple):
@@ -99,7 +94,7 @@ class PatchDriver(NamedTuple):
             return _times(part.weighted, self.loss.derivative(residuals)), bends
 
         slope, bends = self._sum(block)
-        return slope, _curvature(bends)
+        return slope, product_with(symmetric(bends))
 
     def _sum(self, block: Callable[["PatchDriver"], Any]) -> Any:
         parts = (self.patches, self.weighted, self.products, self.targets)
@@ -132,20 +127,6 @@ def _pairs(weighted: Float[Array, "... q rows"], patches: Float[Array, "... rows
     """Products of two columns, the lower triangle row by row."""
     low, high = np.tril_indices(patches.shape[-1])
     return weighted[..., low, :] * jnp.swapaxes(patches, -1, -2)[..., high, :]
-
-
-def _curvature(bends: Float[Array, "c k lanes"]) -> Curvature:
-    """The product with l'' from its lower triangle."""
-    q = (math.isqrt(8 * bends.shape[1] + 1) - 1) // 2
-    low, high = np.tril_indices(q)
-    place = np.zeros((q, q), int)
-    place[low, high] = place[high, low] = np.arange(low.size)
-    rows = jnp.moveaxis(bends[:, place], 1, 0)
-
-    def product(columns: Float[Array, "c q n lanes"]) -> Array:
-        return jnp.moveaxis(lax.map(lambda row: jnp.sum(row[:, :, None] * columns, axis=1), rows), 0, 1)
-
-    return product
 
 
 class MomentDriver(NamedTuple):
@@ -184,13 +165,9 @@ class MomentDriver(NamedTuple):
         z = jnp.concatenate([V, jnp.full_like(V[:, :1], -1)], axis=1)
         exponents = _monomials(q + 1, self.p - 2)
         powers = jnp.stack([_evaluate(channel, exponents) for channel in z])
-        low, high = np.tril_indices(q + 1)
-        place = np.zeros((q + 1, q + 1), int)
-        place[low, high] = place[high, low] = np.arange(low.size)
-        matrix = _product("ckm,cms->cks", self.moments, powers)[:, place]
+        matrix = symmetric(_product("ckm,cms->cks", self.moments, powers))
         slope = jnp.sum(matrix[:, :q] * z[:, None], axis=2)
-        bends = (self.p - 1) * matrix[:, *np.tril_indices(q)]
-        return slope, _curvature(bends)
+        return slope, product_with((self.p - 1) * matrix[:, :q, :q])
 
 
 def moment_numbers(q: int, p: int) -> int:

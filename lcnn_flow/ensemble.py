@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lcnn_flow.block import LaneBlock, Reached, SearchBlock, fits_lanes, tells_regular
+from lcnn_flow.block import LaneBlock, Reached, SearchBlock, fits_lanes, solved_by_us, tells_regular
 from lcnn_flow.devices import run_blocks
 from lcnn_flow.errors import FlowError
 from lcnn_flow.flow import Flow
@@ -31,6 +31,10 @@ _ROUNDS, _MOST_ROUNDS = 8, 32
 """Seeds a lane in a block: the more, the less it counts that lanes run out of seeds before the slowest flow ends."""
 _SHARES = 8
 """Blocks to be had before they grow beyond `_ROUNDS`: as many devices can share them."""
+_STEPS = 200
+"""Steps that a flow of a search may take."""
+_REPAYS_A_DEVICE = 4e9
+"""Multiply-adds, some seconds of work, that make up for compiling a search for one more CPU device."""
 
 
 class _Block(NamedTuple):
@@ -51,6 +55,8 @@ class _Work(NamedTuple):
     settings: FlowSettings
     devices: tuple[Any, ...]
     tell: Callable[[int], None]
+    step_cost: int
+    """Multiply-adds of one step of a flow."""
 
 
 def gradient_flow_ensemble(
@@ -73,8 +79,8 @@ def gradient_flow_ensemble(
         params: initial filters with a leading axis S, the seeds; with C risks (C, S, ...).
         block_size: seeds a block. By default it follows from the number of seeds and the kind of device: on CPU two
             blocks from 128 seeds on, eight from 4,096 on, and at most 2,048 seeds in each.
-        devices: where to run; all local devices by default. Trajectories (`times`) and solvers that are not Rosenbrock
-            methods use the first of them where they are CPUs.
+        devices: where to run; all local devices by default. Of CPU devices, what does not run in lanes takes as many as
+            repay the compilation for each, and only the first with solvers that are not Rosenbrock methods of ours.
         progress: called as progress(done, total), in flows, between blocks.
         **options: those of `gradient_flow`.
 
@@ -103,9 +109,9 @@ def gradient_flow_ensemble(
         if progress is not None and more > 0:
             progress(done, total)
 
-    width, size = _lane_sizes(risk, seeds, block_size, chosen[0])
-    work = _Work(risk.without_data(), flat, settings, chosen, tell)
+    work = _Work(risk.without_data(), flat, settings, chosen, tell, risk.step_cost)
     if fits_lanes(settings):
+        width, size = _lane_sizes(risk, seeds, block_size, chosen[0])
         flows = _in_lanes(work, _cut(total, seeds, size), width)
     else:
         flows = _search(work, _cut(total, seeds, min(block_size or _LOCKSTEP, seeds)), None, None)
@@ -179,8 +185,7 @@ def _in_lanes(work: _Work, blocks: list[_Block], width: int) -> Flow:
 
 def _search(work: _Work, blocks: list[_Block], reached: Reached | None, flows: Flow | None) -> Any:
     """The flows of `blocks` by `gradient_flow`, from where they were left or from the start, put into `flows`."""
-    if work.devices[0].platform == "cpu":  # its programs call LAPACK for batches, see `regular_limit`
-        work = work._replace(devices=work.devices[:1])
+    work = work._replace(devices=_searching(work, sum(block.count for block in blocks)))
     for conditions, rows, wanted in _calls(work, blocks):
         arrays = (tuple(w[rows] for w in work.params), jax.tree.map(lambda x, rows=rows: x[rows], reached))
         devices = work.devices[: len(rows)]
@@ -188,6 +193,14 @@ def _search(work: _Work, blocks: list[_Block], reached: Reached | None, flows: F
         flows = _store(flows, flow, rows, wanted, len(work.params[0]))
         work.tell(int(np.sum(wanted)))
     return flows
+
+
+def _searching(work: _Work, flows: int) -> tuple[Any, ...]:
+    """The devices for a search of so many flows."""
+    if work.devices[0].platform != "cpu":
+        return work.devices
+    repaid = int(flows * _STEPS * work.step_cost / _REPAYS_A_DEVICE)
+    return work.devices[: max(1, repaid) if solved_by_us(work.settings) else 1]  # see `lapack`: others may wait
 
 
 def _store(table: Any, found: Any, rows: np.ndarray, wanted: np.ndarray, total: int) -> Any:

@@ -9,7 +9,6 @@ Shapes: V is (c, q), one row an output channel (c = 1 without channels), q = c_0
 (c, q, ...), for many filters at once, and results then carry them too.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -19,12 +18,11 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from lcnn_flow._pytree import pytree
+from lcnn_flow.symmetric import Curvature, product_with, symmetric
 
-__all__ = ["Curvature", "PatchForm", "QuadraticForm"]
+__all__ = ["PatchForm", "QuadraticForm"]
 
 _HIGHEST = lax.Precision.HIGHEST
-
-Curvature = Callable[[Float[Array, "c q n ..."]], Float[Array, "c q n ..."]]
 
 
 @pytree(leaves=("loss", "patches", "targets", "weights", "patch_size"))
@@ -73,13 +71,7 @@ class PatchForm:
 
     def gradient_and_curvature(self, V: Float[Array, "c q ..."]) -> tuple[Float[Array, "c q ..."], Curvature]:
         """dl/dV, and the product of l''(V) with columns (c, q, n, ...)."""
-        hessian = self.hessian(V)
-
-        def product(columns: Array) -> Array:
-            rows = jnp.moveaxis(hessian, 1, 0)
-            return jnp.moveaxis(lax.map(lambda row: jnp.sum(row[:, :, None] * columns, axis=1), rows), 0, 1)
-
-        return self.gradient(V), product
+        return self.gradient(V), product_with(self.hessian(V))
 
     def slope(self, V: Float[Array, "c q ..."]) -> Float[Array, "..."]:
         """Root mean square of rho' at |P V^T| + |Y|: the slope without cancellation in the residuals."""
@@ -93,13 +85,10 @@ class PatchForm:
     def _second(self, residuals: Array) -> Array:
         """P^T diag(w rho''(r)) P: with trailing axes one product with those of two columns of P, which they share."""
         P, bends = self.patches, self.loss.second_derivative(residuals)
-        q = P.shape[1]
         if residuals.ndim == 2:
             return jnp.einsum("rq,rc,rp->cqp", P, self.weights[:, None] * bends, P, precision=_HIGHEST)
-        low, high = np.tril_indices(q)
-        place = np.zeros((q, q), int)
-        place[low, high] = place[high, low] = np.arange(low.size)
-        return self._sum_over_rows(P[:, low] * P[:, high], bends)[:, place]
+        low, high = np.tril_indices(P.shape[1])
+        return symmetric(self._sum_over_rows(P[:, low] * P[:, high], bends))
 
     def _predictions(self, V: Array) -> Float[Array, "rows c ..."]:
         """P V^T: one product of two matrices, whatever the axes of V."""
@@ -172,7 +161,11 @@ class QuadraticForm:
 
     def gradient_and_curvature(self, V: Float[Array, "c q ..."]) -> tuple[Float[Array, "c q ..."], Curvature]:
         """dl/dV, and the product of l''(V) with columns (c, q, n, ...)."""
-        return self.gradient(V), lambda columns: _contract("qp,cpn...->cqn...", self.gram, columns)
+        return self.gradient(V), self.curvature
+
+    def curvature(self, columns: Float[Array, "c q n ..."]) -> Float[Array, "c q n ..."]:
+        """The product of l'', the same at every V, with columns."""
+        return _contract("qp,cpn...->cqn...", self.gram, columns)
 
     def steepness(self, V: Float[Array, "c q ..."]) -> Float[Array, "..."]:
         """Trace of the second derivative, the same in every output channel."""

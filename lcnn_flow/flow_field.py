@@ -102,17 +102,22 @@ def gradient_scale(risk: EmpiricalRisk, vector: Float[Array, "n ..."]) -> Float[
     return jnp.maximum(jnp.min(scales, axis=0), 1e-8 * jnp.max(scales, axis=0))
 
 
-def gradient_tolerance(args: FieldArguments, vector: Float[Array, " n"]) -> Float[Array, ""]:
+def gradient_tolerance(
+    risk: EmpiricalRisk,
+    vector: Float[Array, "n ..."],
+    least_scale: Float[Array, "..."],
+    settings: FlowSettings | FieldArguments,
+) -> Float[Array, "..."]:
     """gradient_atol + gradient_rtol * scale, scale the larger of `gradient_scale` and `least_scale`."""
-    scale = jnp.maximum(args.least_scale, gradient_scale(args.risk, vector))
-    return args.gradient_atol + args.gradient_rtol * scale
+    scale = jnp.maximum(least_scale, gradient_scale(risk, vector))
+    return settings.gradient_atol + settings.gradient_rtol * scale
 
 
 def stops(t: Any, y: Float[Array, " n+2"], args: FieldArguments, **kwargs: Any) -> Bool[Array, ""]:
     """Event: the gradient is below tolerance, the filters have left the norm bound, or are not finite."""
     del t, kwargs
     vector = y[:-EXTRA_STATES]
-    small = safe_norm(args.risk.gradient(vector)) <= gradient_tolerance(args, vector)
+    small = safe_norm(args.risk.gradient(vector)) <= gradient_tolerance(args.risk, vector, args.least_scale, args)
     return small | ~(safe_norm(vector) <= args.norm_bound)
 
 

@@ -218,7 +218,7 @@ def _judge(
     """Tests of the end of one round, and what follows from them."""
     risk, vector = args.risk, span.y[:-EXTRA_STATES]
     gradient = risk.gradient(vector)
-    norm, tolerance = safe_norm(gradient), gradient_tolerance(args, vector)
+    norm, tolerance = safe_norm(gradient), gradient_tolerance(risk, vector, args.least_scale, args)
     watching, ended = search.watches > 0, span.time >= max_time
     instant = growth_rate(vector, gradient, span.time)
     rate = jnp.where(watching, _growth_since(search.end, span), instant)
@@ -238,7 +238,7 @@ def _judge(
     converged = (exact if polished else ~no) & (positive | ((bend.index == 0) & satisfies_local_pl(risk, limit, zero)))
     isolated = converged & positive & nonsingular & (risk.arch.channels is None)
 
-    below = norm <= gradient_tolerance(tight, vector)
+    below = norm <= gradient_tolerance(risk, vector, args.least_scale, tight)
     below |= watching & (norm <= tolerance)
     finite = jnp.isfinite(norm) & jnp.isfinite(risk(unravel(risk.arch, vector)))
     escaped = finite & ~(safe_norm(vector) <= args.norm_bound)

@@ -14,6 +14,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from lcnn_flow.architecture import Architecture
+from lcnn_flow.lapack import thin_svd
 from lcnn_flow.network import Params, layer_norms, ravel, spread, squared_norms, unravel
 from lcnn_flow.risk import EmpiricalRisk
 
@@ -78,7 +79,7 @@ def symmetry_basis(
         return directions, jnp.zeros((0,), vector.dtype)
     lengths = jnp.linalg.norm(directions, axis=0, keepdims=True)
     unit = directions / jnp.where(lengths > 0, lengths, 1)
-    left, strengths, _ = jnp.linalg.svd(unit, full_matrices=False)
+    left, strengths, _ = thin_svd(unit)
     tiny = jnp.finfo(vector.dtype).eps ** 0.75
     return left, (strengths > tiny * jnp.max(strengths)).astype(vector.dtype)
 

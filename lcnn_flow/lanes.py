@@ -14,7 +14,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from lcnn_flow.chain_rule import gradient, gradient_and_hessian
-from lcnn_flow.flow_field import gradient_scale, safe_norm
+from lcnn_flow.flow_field import gradient_tolerance, safe_norm
 from lcnn_flow.flow_settings import FlowSettings
 from lcnn_flow.network import spread
 from lcnn_flow.risk import EmpiricalRisk
@@ -157,7 +157,7 @@ def _one_step(risk: EmpiricalRisk, form: Any, lanes: _Lanes, settings: FlowSetti
     norm = safe_norm(slope)
     tolerance = settings.gradient_atol
     if settings.relative:
-        tolerance += settings.gradient_rtol * jnp.maximum(start.least_scale, gradient_scale(risk, w))
+        tolerance = gradient_tolerance(risk, w, start.least_scale, settings)
     small = norm <= tolerance
     given_up = ~(safe_norm(w) <= start.norm_bound) | (lanes.time >= start.max_time)
     given_up |= (lanes.steps >= settings.max_steps) | ~(lanes.step >= _SMALLEST_STEP * start.first_step)

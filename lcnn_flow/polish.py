@@ -15,25 +15,25 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from lcnn_flow.invariants import conserved, layer_units
+from lcnn_flow.lapack import eigh
 from lcnn_flow.network import spread
 from lcnn_flow.risk import EmpiricalRisk
 
 __all__ = [
-    "CONTRACTION",
     "LARGEST_MOVE",
     "MOST_ITERATIONS",
     "Polished",
     "implicit_derivative",
+    "judge_step",
     "polish",
-    "rounding_floor",
 ]
 
 MOST_ITERATIONS = 12
-CONTRACTION = 0.25
 LARGEST_MOVE = 0.1
+_CONTRACTION = 0.25
 
 
 class Polished(NamedTuple):
@@ -73,9 +73,7 @@ def polish(risk: EmpiricalRisk, start: Float[Array, " n"], invariants: Float[Arr
         step, weakest, nonsingular = _solve(matrix, gradient)
         length = jnp.linalg.norm(step)
         scale = jnp.linalg.norm(units * spread(risk.arch, risk.layer_scales(state.vector)))
-        settled = length <= rounding_floor(scale, weakest)
-        contracting = length <= state.last * jnp.where(state.count == 1, 1.0, CONTRACTION)
-        usable = jnp.isfinite(length) & (contracting | settled)
+        usable, settled = judge_step(length, state.last, state.count, scale, weakest)
         return _Iteration(
             jnp.where(usable, state.vector + units * step, state.vector),
             length,
@@ -93,15 +91,27 @@ def polish(risk: EmpiricalRisk, start: Float[Array, " n"], invariants: Float[Arr
     return Polished(last.vector, last.settled & near, last.nonsingular, jnp.linalg.norm(move))
 
 
-def rounding_floor(scale: Float[Array, "..."], weakest: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Length of a Newton step, in units of the norms, that is nothing but rounding of the gradient.
+def judge_step(
+    length: Float[Array, "..."],
+    last: Float[Array, "..."],
+    count: Int[Array, ""],
+    scale: Float[Array, "..."],
+    weakest: Float[Array, "..."],
+) -> tuple[Bool[Array, "..."], Bool[Array, "..."]]:
+    """Whether a Newton step is that of a regular zero, and whether it is nothing but rounding of the gradient.
 
     Args:
+        length: of the step; all lengths in units of the norms.
+        last: of the step before, infinite before the first.
+        count: steps before this one.
         scale: size of the terms that the gradient is made of.
         weakest: smallest eigenvalue of the matrix, in the same units.
     """
     eps = jnp.finfo(scale.dtype).eps
-    return jnp.minimum(eps * (8 + 32 * scale / weakest), jnp.sqrt(eps))  # at a degenerate point it has no bound
+    floor = jnp.minimum(eps * (8 + 32 * scale / weakest), jnp.sqrt(eps))  # at a degenerate point it has no bound
+    settled = length <= floor
+    contracting = length <= last * jnp.where(count == 1, 1.0, _CONTRACTION)
+    return jnp.isfinite(length) & (contracting | settled), settled
 
 
 @jax.custom_jvp
@@ -150,7 +160,7 @@ def _leaf_equation(risk: EmpiricalRisk, vector: Array, invariants: Array, units:
 
 def _solve(matrix: Array, gradient: Array) -> tuple[Array, Array, Array]:
     """Newton step of least norm, the smallest absolute eigenvalue in use, whether the matrix is non-singular."""
-    eigenvalues, axes = jnp.linalg.eigh(matrix)
+    eigenvalues, axes = eigh(matrix)
     sizes = jnp.abs(eigenvalues)
     used = sizes > jnp.finfo(matrix.dtype).eps ** (2 / 3) * jnp.max(sizes)
     inverse = jnp.where(used, 1 / jnp.where(used, eigenvalues, 1), 0)

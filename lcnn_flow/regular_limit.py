@@ -19,8 +19,9 @@ from jaxtyping import Array, Bool, Float
 from lcnn_flow.chain_rule import gradient_and_hessian
 from lcnn_flow.flow_field import safe_norm
 from lcnn_flow.invariants import conserved, layer_units
+from lcnn_flow.lapack import eigvalsh
 from lcnn_flow.network import spread
-from lcnn_flow.polish import CONTRACTION, LARGEST_MOVE, MOST_ITERATIONS, rounding_floor
+from lcnn_flow.polish import LARGEST_MOVE, MOST_ITERATIONS, judge_step
 from lcnn_flow.risk import EmpiricalRisk
 from lcnn_flow.solvers.linear_algebra import invert_positive_definite
 
@@ -67,10 +68,9 @@ def regular_limit(
         step = -(inverse @ residual)
         length = safe_norm(step)
         weakest = 1 / inverse.trace
-        settled = length <= rounding_floor(scale, weakest)
-        contracting = length <= state.last * jnp.where(state.count == 1, 1.0, CONTRACTION)
+        fine, settled = judge_step(length, state.last, state.count, scale, weakest)
         nonsingular = inverse.definite & (weakest > arch.depth * eps ** (2 / 3) * stiffness)
-        usable = jnp.isfinite(length) & (contracting | settled) & nonsingular & state.going
+        usable = fine & nonsingular & state.going
         return _Iteration(
             jnp.where(usable[None], state.vector + units * step, state.vector),
             length,
@@ -98,13 +98,7 @@ def _smallest_across(hessian: Float[Array, "n n lanes"], directions: Float[Array
         gram = invert_positive_definite(jnp.sum(directions[:, None] * directions[None], axis=2)).matrix
         along = jnp.sum(directions[:, :, None] * jnp.sum(gram[:, :, None] * directions[None], axis=1)[:, None], axis=0)
         hessian = hessian + 2 * jnp.sqrt(jnp.sum(hessian**2, axis=(0, 1)))[None, None] * along
-    return jax.vmap(_smallest_eigenvalue, in_axes=-1)(hessian)
-
-
-@jax.custom_batching.sequential_vmap
-def _smallest_eigenvalue(matrix: Float[Array, "n n"]) -> Float[Array, ""]:
-    """One by one: LAPACK's calls for a batch wait for threads that several CPU devices may all occupy themselves."""
-    return jnp.linalg.eigvalsh((matrix + matrix.T) / 2)[0]
+    return jax.vmap(eigvalsh, in_axes=-1)(hessian)[:, 0]
 
 
 def _signs(risk: EmpiricalRisk) -> Float[Array, "d n"]:

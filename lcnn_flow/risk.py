@@ -7,6 +7,7 @@ grad L = J^T grad l(v) and Hess L = J^T l''(v) J + sum_i (grad l)_i Hess pi_i, J
 import math
 from typing import Any, Literal, get_args
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -14,7 +15,7 @@ from jaxtyping import Array, Float
 from lcnn_flow._pytree import as_float_array, pytree
 from lcnn_flow.architecture import Architecture
 from lcnn_flow.chain_rule import filter_columns, filter_rows, gradient, gradient_and_hessian
-from lcnn_flow.cost import moments_pay
+from lcnn_flow.cost import gradient_cost, moments_pay, step_cost
 from lcnn_flow.data import Dataset
 from lcnn_flow.drivers import MomentDriver, NormalDriver, PatchDriver
 from lcnn_flow.errors import RiskError
@@ -77,6 +78,20 @@ class EmpiricalRisk:
         samples = self.data.inputs.shape[-1 - len(self.arch.sample_shape)]
         rows = samples * math.prod(self.arch.spatial_shapes[-1])
         return rows, math.prod(self.arch.end_to_end_kernel_size) * channels[0], channels[1]
+
+    @property
+    def gradient_cost(self) -> int:
+        """Multiply-adds of one gradient, see `cost`."""
+        return gradient_cost(*self._cost_arguments())
+
+    @property
+    def step_cost(self) -> int:
+        """Multiply-adds of one step of Rodas4, see `cost`."""
+        return step_cost(*self._cost_arguments())
+
+    def _cost_arguments(self) -> tuple:
+        form = "patches" if self.form == "layers" else self.form
+        return self.arch, form, *self.table_shape, getattr(self.loss, "p", 2)
 
     def _choose(self) -> Form:
         rows, q, c = self.table_shape
@@ -156,18 +171,14 @@ class EmpiricalRisk:
         """The risk of the end-to-end filter in the form that drives `lanes` flows side by side, see `drivers`."""
         form = self.patch_form()
         if isinstance(form, QuadraticForm):
-            return NormalDriver.of(form)
+            return NormalDriver(form)
         return MomentDriver.of(form) if self.form == "moments" else PatchDriver.of(form, lanes)
 
     def without_data(self) -> "EmpiricalRisk":
         """The same function of the filters, without samples that its form has made superfluous: less to copy around."""
         if self.filter_risk is None:
             return self
-        names, values = ("arch", "form", "loss", "filter_risk"), (self.arch, self.form, self.loss, self.filter_risk)
-        lean = object.__new__(EmpiricalRisk)
-        for name, value in zip((*names, "data"), (*values, None), strict=True):
-            setattr(lean, name, value)
-        return lean
+        return eqx.tree_at(lambda risk: risk.data, self, None)
 
     def patch_form(self) -> PatchForm | QuadraticForm:
         """The risk as a function of the end-to-end filter; for `form="layers"` reduced on the spot."""

@@ -1,12 +1,16 @@
 """Many flows at once: the same flows, in blocks, from one compiled program."""
 
+from types import SimpleNamespace
+
 import chex
+import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import lcnn_flow as lf
+from lcnn_flow.ensemble import _searching, _Work
 from lcnn_flow.flow import run_flow
 from lcnn_flow.flow_settings import flow_settings
 
@@ -80,6 +84,22 @@ def test_every_field_is_that_of_a_hand_written_vmap_up_to_rounding():
         for a, b in zip(jax.tree.leaves(getattr(ours, name)), jax.tree.leaves(getattr(by_hand, name)), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9, err_msg=name)
             assert a.dtype == b.dtype, name
+
+
+@pytest.mark.parametrize(
+    ("platform", "step_cost", "solver", "used"),
+    [
+        ("cpu", 100, None, 1),  # 1,000 flows of 200 steps: too little for a second compilation
+        ("cpu", 50_000, None, 2),
+        ("cpu", 10**6, None, 3),
+        ("cpu", 10**6, diffrax.Kvaerno3(), 1),  # its LAPACK calls for batches would wait for each other
+        ("gpu", 100, diffrax.Kvaerno3(), 3),
+    ],
+)
+def test_searches_take_as_many_cpu_devices_as_repay_their_compilation(platform, step_cost, solver, used):
+    devices = tuple(SimpleNamespace(platform=platform) for _ in range(3))
+    settings = flow_settings(STARTS, times=[1.0], solver=solver)
+    assert _searching(_Work(problem(1), STARTS, settings, devices, print, step_cost), 1000) == devices[:used]
 
 
 @pytest.mark.parametrize(

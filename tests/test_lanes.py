@@ -4,6 +4,7 @@ import math
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import chex
 import jax
@@ -279,3 +280,11 @@ def test_lanes_shrink_with_the_memory_and_too_little_of_it_is_said(monkeypatch):
     monkeypatch.setattr(memory, "device_bytes", lambda device: 2 * (shared + 7 * needed))
     with pytest.raises(lf.FlowError, match="use fewer samples"):
         memory.lanes_that_fit(RISK, device)
+
+
+@pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="needs the kernel's own count")
+def test_the_cpu_devices_share_the_memory_that_the_kernel_counts():
+    total = int(Path("/proc/meminfo").read_text().split("MemTotal:")[1].split()[0]) * 1024
+    assert memory.physical_memory() == pytest.approx(total, rel=0.02)
+    cpus = jax.devices("cpu")
+    assert sum(memory.device_bytes(cpu) for cpu in cpus) == pytest.approx(total, rel=0.02)

@@ -22,6 +22,7 @@ from lcnn_flow.critical.optimum import least_filter_risk
 from lcnn_flow.curvature import curvature, satisfies_local_pl, spectrum
 from lcnn_flow.errors import ArchitectureError
 from lcnn_flow.invariants import conserved, layer_units
+from lcnn_flow.lapack import singular_values
 from lcnn_flow.network import Params, layer_norms, unravel
 from lcnn_flow.polish import polish
 from lcnn_flow.risk import EmpiricalRisk
@@ -172,7 +173,7 @@ def _measure(risk: EmpiricalRisk, vectors: Float[Array, "b n"]) -> dict[str, Arr
 def _jacobian_rank(risk: EmpiricalRisk, vector: Array) -> Int[Array, ""]:
     """Rank of dv/dw, in units of each layer's norm."""
     jacobian = risk.filter_jacobian(vector) * layer_units(risk, vector)[None, :]
-    values = jnp.linalg.svd(jacobian, compute_uv=False)
+    values = singular_values(jacobian)
     return jnp.sum(values > jnp.sqrt(jnp.finfo(vector.dtype).eps) * jnp.max(values)).astype(jnp.int32)
 
 

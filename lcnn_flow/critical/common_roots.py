@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from lcnn_flow.architecture import Architecture
+from lcnn_flow.lapack import singular_values
 from lcnn_flow.network import unravel
 
 __all__ = ["common_root_gap"]
@@ -34,7 +35,7 @@ def common_root_gap(arch: Architecture, vector: Float[Array, " n"]) -> Float[Arr
     for i, j in itertools.combinations(range(arch.depth), 2):
         spacing = strides[j] // strides[i]  # in u = z^{S_i}: S_i divides S_j
         matrix = _sylvester(_unit(filters[i]), _spread(_unit(filters[j]), spacing))
-        gaps.append(jnp.linalg.svd(matrix, compute_uv=False)[-1] if matrix.size else jnp.ones((), vector.dtype))
+        gaps.append(singular_values(matrix)[-1] if matrix.size else jnp.ones((), vector.dtype))
     vanishes = jnp.any(jnp.stack([jnp.all(w == 0) for w in filters]))
     return jnp.where(vanishes, 0, jnp.min(jnp.stack(gaps)))
 

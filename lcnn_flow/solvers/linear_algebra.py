@@ -13,6 +13,8 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float
 
+from lcnn_flow.lapack import one_by_one
+
 __all__ = ["Inverse", "StageSolver", "dense_stage_solver", "inverse_positive_definite", "invert_positive_definite"]
 
 StageSolver = Callable[..., tuple[Callable[[Array], Array], Array]]
@@ -31,15 +33,39 @@ def dense_stage_solver(terms: Any, t: Any, y: Any, args: Any, control: Any, gamm
     return lambda rhs: jax.scipy.linalg.lu_solve(factors, rhs), jnp.all(jnp.isfinite(factors[0]))
 
 
+@jax.custom_jvp
 def inverse_positive_definite(matrix: Float[Array, "n n"]) -> tuple[Float[Array, "n n"], Bool[Array, ""]]:
     """Inverse of a symmetric matrix by Cholesky factors, and whether it is positive definite.
 
     Elimination without factors (Gauss-Jordan) will not do: far along a slow valley the matrix has condition
-    numbers of 1e11, and the inverse must still be small across the valley.
+    numbers of 1e11, and the inverse must still be small across the valley. Under jax.vmap it is one of
+    `invert_positive_definite`; derivatives are those of Cholesky's method.
     """
+    return _inverse(matrix)
+
+
+@inverse_positive_definite.defjvp
+def _inverse_jvp(primals: tuple, tangents: tuple) -> tuple:
+    return jax.jvp(_by_cholesky, primals, tangents)
+
+
+def _by_cholesky(matrix: Float[Array, "n n"]) -> tuple[Float[Array, "n n"], Bool[Array, ""]]:
     factor = jnp.linalg.cholesky(matrix)
     inverse = jax.scipy.linalg.cho_solve((factor, True), jnp.eye(matrix.shape[0], dtype=matrix.dtype))
     return inverse, jnp.all(jnp.isfinite(factor))
+
+
+_inverse = jax.custom_batching.custom_vmap(_by_cholesky)
+
+
+@_inverse.def_vmap
+def _inverses(size: int, batched: Any, matrices: Float[Array, "b n n"]) -> tuple:
+    del size, batched
+    found = invert_positive_definite(jnp.moveaxis(matrices, 0, -1))
+    return (jnp.moveaxis(found.matrix, -1, 0), found.definite), (True, True)
+
+
+_one_by_cholesky = one_by_one(_by_cholesky)
 
 
 class Inverse(NamedTuple):
@@ -76,7 +102,9 @@ def invert_positive_definite(matrix: Float[Array, "n n ..."]) -> Inverse:
     """
     n, trailing = matrix.shape[0], matrix.shape[2:]
     if n > _LARGEST_LOOP and len(trailing) == 1:
-        return _by_cholesky(matrix)
+        inverse, definite = jax.vmap(_one_by_cholesky)(jnp.moveaxis(matrix, -1, 0))
+        signs = jnp.where(definite, 1.0, -1.0).astype(matrix.dtype)
+        return Inverse(jnp.moveaxis(inverse, 0, -1), jnp.broadcast_to(signs, matrix.shape[1:]), definite)
     rows = jnp.arange(n).reshape(n, *(1 for _ in trailing))
 
     def eliminate(k: Array, work: Array) -> Array:
@@ -98,11 +126,3 @@ def invert_positive_definite(matrix: Float[Array, "n n ..."]) -> Inverse:
 
 def _row(array: Array, k: Array) -> Array:
     return lax.dynamic_index_in_dim(array, k, 0, keepdims=False)
-
-
-def _by_cholesky(matrix: Float[Array, "n n b"]) -> Inverse:
-    # one by one: LAPACK's calls for a batch wait for threads that several CPU devices may all occupy themselves
-    one_by_one = jax.custom_batching.sequential_vmap(inverse_positive_definite)
-    inverse, definite = jax.vmap(one_by_one)(jnp.moveaxis(matrix, -1, 0))
-    signs = jnp.where(definite, 1.0, -1.0).astype(matrix.dtype)
-    return Inverse(jnp.moveaxis(inverse, 0, -1), jnp.broadcast_to(signs, matrix.shape[1:]), definite)

@@ -212,7 +212,7 @@ def test_batches_of_another_configuration_alone_are_refused(configuration, tmp_p
     (out / "manifest.json").unlink()
     text = (out / "config.toml").read_text()
     (out / "config.toml").write_text(text.replace("root_seed = 0", "root_seed = 1"))
-    assert main(["resume", str(out)]) == 1
+    assert main(["resume", str(out)]) == 2
     assert "those of another configuration" in capsys.readouterr().err
 
 
