@@ -85,7 +85,7 @@ def measure(quick: bool, say: Say) -> dict:
             found["batch"].append(time.perf_counter() - began)
             directory.save(batch, encode(batch, arrays))
         began = time.perf_counter()
-        collect(sweep, directory)
+        collect(sweep, directory, known)
         found["collect"] = (time.perf_counter() - began) / len(known)
         content = directory.batch_path(known[0]).read_bytes()
     found["bytes"] = len(content)

@@ -216,8 +216,7 @@ def _go_on(sweep: Sweep, directory: RunDirectory, choice: Choice, cache: bool) -
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted; what is finished is kept in {directory.path}; go on with: {again}") from None
     except UserError as error:  # the run was begun: what it has is there, and can be used
-        kept = f"what is finished is kept in {directory.path}; when that is mended: {again}"
-        raise RunError(f"{error}\n{kept}") from error
+        raise UserError(f"{error}; the run is in {directory.path}; when that is mended: {again}") from error
     print(_claims(claims))
     print(f"wall time {summary.seconds:.1f} s; results in {directory.path}\nreport: {path}")
     if failures:

@@ -28,7 +28,7 @@ VERDICTS = {int(verdict): verdict.name for verdict in lf.Verdict}
 KINDS = {int(kind): kind.word for kind in lf.critical.Kind}
 CERTIFICATES = {0: "certified", 1: "degenerate", 2: "inconclusive"}
 
-WITH_LIMIT = (lf.Verdict.CONVERGED, lf.Verdict.AT_SADDLE, lf.Verdict.DEGENERATE)
+WITH_LIMIT = lf.verdict.WITH_LIMIT
 """Verdicts of flows that have a limit."""
 
 _CODES = {
