@@ -6,7 +6,6 @@ where the file system keeps locks for all of them (NFS 4, GPFS, Lustre mounted w
 
 import contextlib
 import fcntl
-import shutil
 from pathlib import Path
 
 import filelock
@@ -51,9 +50,10 @@ class Locks:
         return False
 
     def discard(self) -> None:
-        """Removes all lock files, once nothing is left to compute."""
-        with contextlib.suppress(OSError):
-            shutil.rmtree(self._folder)
+        """Removes the lock files of batches, once nothing is left to compute; the folder may be in use by others."""
+        for file in self._folder.glob("[0-9]*.lock"):
+            with contextlib.suppress(OSError):
+                file.unlink()
 
     def _lock(self, name: str) -> Lock:
         return filelock.FileLock(self._folder / f"{name}.lock", thread_local=False)
