@@ -184,22 +184,30 @@ def test_two_processes_that_resume_a_run_at_once_compute_every_batch_once(config
     assert same(tmp_path, uninterrupted)
 
 
-def kill_after(moment, options, configuration, uninterrupted, out):
-    """Kills a run `moment` seconds after it was begun, resumes it; returns how many batches were finished by then."""
+def kill_after(ready, moment, options, configuration, uninterrupted, out):
+    """Kills a run `moment` seconds after `ready(out)`, resumes it; returns how many batches were finished by then."""
     process = command("run", configuration, "--out", out, *options)
-    wait_for((out / "config.toml").exists)
-    if moment is None:
-        wait_for(lambda: any((out / "batches").glob("*.npz")))
-    else:
-        time.sleep(moment)
+    wait_for(lambda: ready(out))
+    time.sleep(moment)
     children = _children(process.pid)
     process.send_signal(signal.SIGKILL)
     process.wait()
     wait_for(lambda: not any(Path(f"/proc/{child}").exists() for child in children))  # workers end with their parent
-    finished = len(list((out / "batches").glob("*.npz")))
-    assert command("resume", out, *options).wait() == 0
+    finished = stored(out)
+    engine = [option for option in options if option in ("--engine", "--workers", "processes", "2")]
+    assert command("resume", out, *engine).wait() == 0
     assert same(out, uninterrupted)
     return finished
+
+
+def begun(out):
+    """Whether a run has stored its manifest."""
+    return (out / "manifest.json").exists()
+
+
+def stored(out):
+    """How many batches a run has stored."""
+    return len(list((out / "batches").glob("*.npz")))
 
 
 def wait_for(condition, patience=120):
@@ -224,21 +232,28 @@ def _children(pid):
 
 
 def test_a_run_killed_in_the_middle_is_resumed_to_the_same_bits(configuration, uninterrupted, tmp_path):
-    assert 1 <= kill_after(None, [], configuration, uninterrupted, tmp_path / "run") < COUNT
+    assert 1 <= kill_after(stored, 0, [], configuration, uninterrupted, tmp_path / "run") <= COUNT
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [[], ["--engine", "processes", "--workers", "2"]], ids=["local", "processes"])
-def test_a_run_killed_at_25_random_moments_is_resumed_to_the_same_bits(options, configuration, uninterrupted, tmp_path):
-    started = time.monotonic()
-    out = tmp_path / "timed"
-    process = command("run", configuration, "--out", out, *options)
-    wait_for((out / "config.toml").exists)
-    begun = time.monotonic()
-    process.wait()
-    length = time.monotonic() - begun
-    assert length > 0.5 * (begun - started) > 0
-    finished = []
-    for number, moment in enumerate(np.random.default_rng(len(options)).uniform(0, 0.9 * length, 25)):
-        finished.append(kill_after(moment, options, configuration, uninterrupted, tmp_path / str(number)))
-    assert len(set(finished)) > 2  # killed before, between and after batches
+@pytest.mark.parametrize("engine", [[], ["--engine", "processes", "--workers", "2"]], ids=["local", "processes"])
+def test_a_run_killed_at_25_random_moments_is_resumed_to_the_same_bits(engine, configuration, tmp_path):
+    count = 80
+    cut = ["--seeds", str(count // 2), "--set", "compute.batch_size=1"]
+    whole = tmp_path / "whole"
+    process = command("run", configuration, "--out", whole, *cut)
+    wait_for(lambda: begun(whole))
+    start = time.monotonic()
+    wait_for(lambda: stored(whole))
+    compiled = time.monotonic()
+    wait_for(lambda: stored(whole) == count)
+    end = time.monotonic()
+    assert process.wait() == 0
+    rng = np.random.default_rng(len(engine))
+    early = [(begun, moment) for moment in rng.uniform(0, compiled - start, 7)]
+    late = [(stored, moment) for moment in rng.uniform(0, end - compiled, 18)]
+    finished = [
+        kill_after(ready, moment, [*cut, *engine], configuration, whole, tmp_path / str(number))
+        for number, (ready, moment) in enumerate([*early, *late])
+    ]
+    assert sum(0 < number < count for number in finished) > 8  # in the midst of it
