@@ -130,18 +130,25 @@ class Schedule:
         if not self._running:
             return
         done, _ = wait(self._running, timeout=_LOOK_EVERY, return_when=FIRST_COMPLETED)
+        problem: RunError | None = None
         for future in done:
-            attempt = self._running.pop(future)
-            outcome = _outcome(future)
-            if outcome is None:
-                attempt.lock.release()
-            elif outcome.error is None:
-                self._store(attempt, outcome)
-            elif attempt.number < self._retries and not outcome.hopeless and not self._stopping:
-                self._tell(attempt.batch, 0, f"failed ({outcome.error}), trying again")
-                self._submit(engine, attempt._replace(number=attempt.number + 1))
-            else:
-                self._fail(attempt, outcome)
+            try:
+                self._take_over(engine, self._running.pop(future), _outcome(future))
+            except RunError as error:  # the others that have ended may still be stored
+                problem = error
+        if problem is not None:
+            raise problem
+
+    def _take_over(self, engine: Engine, attempt: _Attempt, outcome: Outcome | None) -> None:
+        if outcome is None:
+            attempt.lock.release()
+        elif outcome.error is None:
+            self._store(attempt, outcome)
+        elif attempt.number < self._retries and not outcome.hopeless and not self._stopping:
+            self._tell(attempt.batch, 0, f"failed ({outcome.error}), trying again")
+            self._submit(engine, attempt._replace(number=attempt.number + 1))
+        else:
+            self._fail(attempt, outcome)
 
     def _store(self, attempt: _Attempt, outcome: Outcome) -> None:
         batch = attempt.batch

@@ -154,6 +154,27 @@ def test_a_full_disk_stops_the_run_with_an_error_and_keeps_what_is_stored(tmp_pa
     assert schedule(tmp_path, batches).run(FakeEngine(batches)).computed == 3
 
 
+def test_a_batch_that_cannot_be_stored_costs_no_other_that_has_ended(tmp_path, monkeypatch):
+    batches = some_batches(8)
+    save = RunDirectory.save
+
+    def refuse(self, batch, content):
+        if batch.number == 2:
+            raise OSError(28, "No space left on device")
+        save(self, batch, content)
+
+    class AllAtOnce(FakeEngine):
+        def submit(self, task):
+            future = Future()
+            future.set_result(self._work(task))
+            return future
+
+    monkeypatch.setattr(RunDirectory, "save", refuse)
+    with pytest.raises(RunError, match="batch 2 cannot be stored"):
+        schedule(tmp_path, batches).run(AllAtOnce(batches, workers=8))
+    assert len(stored(tmp_path)) == 7
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_lets_the_batches_in_hand_be_stored(tmp_path, number, capsys):
     batches = some_batches(50)
