@@ -20,7 +20,8 @@ from lcnn_flow.flow_field import gradient_tolerance, safe_norm, start_scales
 from lcnn_flow.flow_search import Span
 from lcnn_flow.flow_settings import FlowSettings
 from lcnn_flow.invariants import conserved
-from lcnn_flow.lanes import LanesEnd, LaneStart, integrate_lanes
+from lcnn_flow.lane_step import LaneStart
+from lcnn_flow.lanes import LanesEnd, integrate_lanes
 from lcnn_flow.network import Params, unravel
 from lcnn_flow.regular_limit import regular_limit
 from lcnn_flow.risk import EmpiricalRisk

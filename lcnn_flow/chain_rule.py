@@ -8,15 +8,16 @@ axes (n, ...).
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float
 
 from lcnn_flow.architecture import Architecture
 from lcnn_flow.network import Params, filters_to_end, unravel
+from lcnn_flow.side_by_side import slice_of, total, unit
 
 __all__ = ["filter_columns", "filter_rows", "gradient", "gradient_and_hessian"]
 
@@ -30,20 +31,41 @@ def filter_rows(arch: Architecture, params: Params) -> Float[Array, "c q ..."]:
 
 def gradient(arch: Architecture, form: Any, vector: Float[Array, "n ..."]) -> Float[Array, "n ..."]:
     """grad L for the risk `form` of the end-to-end filter (`filter_risk`)."""
-    V, pull_back = jax.vjp(lambda x: filter_rows(arch, unravel(arch, x)), vector)
-    return pull_back(form.gradient(V))[0]
+    cut = _cut(vector)
+    slope = cut(form.gradient)(cut(partial(_rows, arch))(vector))
+    return cut(partial(_pull_back, arch))(vector, slope)
 
 
 def gradient_and_hessian(
     arch: Architecture, form: Any, vector: Float[Array, "n ..."]
 ) -> tuple[Float[Array, "n ..."], Float[Array, "n n ..."]]:
     """grad L and Hess L, symmetric up to rounding."""
-    V, pull_back = jax.vjp(lambda x: filter_rows(arch, unravel(arch, x)), vector)
-    slope, bend = form.gradient_and_curvature(V)
-    columns = filter_columns(arch, vector)
-    bent = bend(columns)
-    inner = lax.map(lambda row: jnp.sum(row[:, :, None] * bent, axis=(0, 1)), jnp.moveaxis(columns, 2, 0))
-    return pull_back(slope)[0], inner + _bending(arch, slope, vector)
+    cut = _cut(vector)
+    slope, bend = form.gradient_and_curvature(cut(partial(_rows, arch))(vector))
+    columns = cut(partial(filter_columns, arch))(vector)
+    bending = cut(partial(_bending, arch))(slope, vector)
+    hessian = cut(_add_product)(bending, columns, cut(bend)(columns))
+    return cut(partial(_pull_back, arch))(vector, slope), hessian
+
+
+def _cut(vector: Array) -> Callable[..., Any]:
+    """Many flows side by side are worked on in units."""
+    return unit if vector.ndim > 1 else lambda function: function
+
+
+def _rows(arch: Architecture, vector: Float[Array, "n ..."]) -> Float[Array, "c q ..."]:
+    return filter_rows(arch, unravel(arch, vector))
+
+
+def _pull_back(arch: Architecture, vector: Float[Array, "n ..."], slope: Float[Array, "c q ..."]) -> Array:
+    """J^T slope."""
+    return jax.vjp(partial(_rows, arch), vector)[1](slope)[0]
+
+
+def _add_product(start: Float[Array, "n n ..."], columns: Float[Array, "c q n ..."], bent: Array) -> Array:
+    """start + columns^T bent."""
+    columns, bent = (x.reshape(-1, *x.shape[2:]) for x in (columns, bent))
+    return total(columns.shape[0], lambda k: slice_of(columns, k)[:, None] * slice_of(bent, k)[None], start)
 
 
 def filter_columns(arch: Architecture, vector: Float[Array, "n ..."]) -> Float[Array, "c q n ..."]:

@@ -6,7 +6,7 @@ on how many devices there are: a program partitioned over several is compiled di
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import equinox as eqx
@@ -56,9 +56,13 @@ def run_blocks(
     if len(devices) == 1:
         return run(shares[0], devices[0])
     _on_one_device.trace(program, rest, many, *given(shares[0], devices[0]))  # once, not in every thread
-    with ThreadPoolExecutor(len(devices)) as threads:
-        parts = list(threads.map(run, shares, devices))
+    parts = list(_threads(len(devices)).map(run, shares, devices))
     return jax.tree.map(lambda *x: np.concatenate(x), *parts)
+
+
+@cache
+def _threads(count: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count, thread_name_prefix="device")
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))

@@ -8,6 +8,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +18,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from lcnn_flow.filter_risk import PatchForm, QuadraticForm
+from lcnn_flow.side_by_side import slice_of, total, unit
 from lcnn_flow.symmetric import Curvature, product_with, symmetric
 
 __all__ = ["MomentDriver", "NormalDriver", "PatchDriver", "moment_numbers"]
@@ -26,6 +28,8 @@ _WORKED_ON = {"cpu": 2**22}
 """Bytes of residuals worked on at a time, so that they stay in the cache."""
 _MUCH_WORKED_ON = 2**30
 """On accelerators."""
+_LEAST_PRODUCT = 16
+"""Matrices up to this size are multiplied by sums over their columns (measured, CPU)."""
 _PRODUCTS = 2**28
 """Bytes that products of patch columns may take; past that they are formed again in every step."""
 
@@ -37,11 +41,11 @@ class NormalDriver(NamedTuple):
 
     def gradient(self, V: Float[Array, "c q lanes"]) -> Float[Array, "c q lanes"]:
         """dl/dV."""
-        return _product("pq,cqs->cps", self.form.gram, V) - self.form.moment[:, :, None]
+        return _times_gram(self.form.gram, V) - self.form.moment[:, :, None]
 
     def gradient_and_curvature(self, V: Float[Array, "c q lanes"]) -> tuple[Float[Array, "c q lanes"], Curvature]:
         """dl/dV, and the product of l''(V) with columns (c, q, n, lanes)."""
-        return self.gradient(V), self.form.curvature
+        return unit(self.gradient)(V), partial(_times_gram, self.form.gram)
 
 
 class PatchDriver(NamedTuple):
@@ -112,6 +116,14 @@ class PatchDriver(NamedTuple):
         return lax.scan(add, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes), parts)[0]
 
 
+def _times_gram(gram: Float[Array, "q q"], V: Float[Array, "c q ..."]) -> Float[Array, "c q ..."]:
+    """The product with one matrix for all flows; a call of the library where the matrix repays it."""
+    if gram.shape[0] > _LEAST_PRODUCT:
+        return _product("pq,cq...->cp...", gram, V)
+    trailing = (1,) * (V.ndim - 2)
+    return total(gram.shape[0], lambda k: gram[:, k].reshape(1, -1, *trailing) * slice_of(V, k, 1)[:, None])
+
+
 def _residuals(part: PatchDriver, V: Array) -> Float[Array, "rows c lanes"]:
     columns = jnp.moveaxis(V, 1, 0)
     product = jnp.dot(part.patches, columns.reshape(columns.shape[0], -1), precision=_HIGHEST)
@@ -166,7 +178,7 @@ class MomentDriver(NamedTuple):
         exponents = _monomials(q + 1, self.p - 2)
         powers = jnp.stack([_evaluate(channel, exponents) for channel in z])
         matrix = symmetric(_product("ckm,cms->cks", self.moments, powers))
-        slope = jnp.sum(matrix[:, :q] * z[:, None], axis=2)
+        slope = total(q + 1, lambda k: matrix[:, :q, k] * slice_of(z, k, 1)[:, None])
         return slope, product_with((self.p - 1) * matrix[:, :q, :q])
 
 

@@ -99,7 +99,7 @@ def gradient_flow_ensemble(
         raise FlowError("devices is empty: name at least one, or write None for all local devices")
     settings = flow_settings(params, **options)
     leading = (seeds,) if conditions is None else (conditions, seeds)
-    risk.arch.check_params(tuple(jnp.zeros(jnp.shape(w)[len(leading) :]) for w in params))
+    risk.arch.check_params(tuple(np.empty(jnp.shape(w)[len(leading) :]) for w in params))
     flat = tuple(np.asarray(w).reshape(-1, *jnp.shape(w)[len(leading) :]) for w in params)
     total, done = len(flat[0]), 0
 

@@ -23,7 +23,8 @@ from lcnn_flow.lapack import eigvalsh
 from lcnn_flow.network import spread
 from lcnn_flow.polish import LARGEST_MOVE, MOST_ITERATIONS, judge_step
 from lcnn_flow.risk import EmpiricalRisk
-from lcnn_flow.solvers.linear_algebra import invert_positive_definite
+from lcnn_flow.side_by_side import matrix_vector
+from lcnn_flow.solvers.factors import factor
 
 __all__ = ["RegularLimit", "regular_limit"]
 
@@ -64,12 +65,13 @@ def regular_limit(
         pull = slopes * jnp.where(squares > 0, stiffness[None, None] / jnp.where(squares > 0, squares, 1), 0)
         offset = conserved(arch, state.vector) - invariants
         residual = units * risk.gradient(state.vector) + jnp.sum(offset[:, None] * pull, axis=0)
-        inverse = invert_positive_definite(hessian + jnp.sum(slopes[:, :, None] * pull[:, None], axis=0))
-        step = -(inverse @ residual)
+        factors = factor(hessian + jnp.sum(slopes[:, :, None] * pull[:, None], axis=0))
+        inverse = factors.inverse
+        step = -matrix_vector(inverse, residual)
         length = safe_norm(step)
-        weakest = 1 / inverse.trace
+        weakest = 1 / jnp.trace(inverse)
         fine, settled = judge_step(length, state.last, state.count, scale, weakest)
-        nonsingular = inverse.definite & (weakest > arch.depth * eps ** (2 / 3) * stiffness)
+        nonsingular = factors.definite & (weakest > arch.depth * eps ** (2 / 3) * stiffness)
         usable = fine & nonsingular & state.going
         return _Iteration(
             jnp.where(usable[None], state.vector + units * step, state.vector),
@@ -95,7 +97,7 @@ def regular_limit(
 def _smallest_across(hessian: Float[Array, "n n lanes"], directions: Float[Array, "d n lanes"]) -> Array:
     """Smallest eigenvalue orthogonal to the directions, along which the Hessian vanishes: they are lifted out."""
     if len(directions) > 0:
-        gram = invert_positive_definite(jnp.sum(directions[:, None] * directions[None], axis=2)).matrix
+        gram = factor(jnp.sum(directions[:, None] * directions[None], axis=2)).inverse
         along = jnp.sum(directions[:, :, None] * jnp.sum(gram[:, :, None] * directions[None], axis=1)[:, None], axis=0)
         hessian = hessian + 2 * jnp.sqrt(jnp.sum(hessian**2, axis=(0, 1)))[None, None] * along
     return jax.vmap(eigvalsh, in_axes=-1)(hessian)[:, 0]

@@ -11,6 +11,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from lcnn_flow.side_by_side import slice_of, total
+
 __all__ = ["Curvature", "product_with", "symmetric"]
 
 Curvature = Callable[[Float[Array, "c q n ..."]], Float[Array, "c q n ..."]]
@@ -27,10 +29,13 @@ def symmetric(entries: Float[Array, "c k ..."]) -> Float[Array, "c q q ..."]:
 
 
 def product_with(matrices: Float[Array, "c q q ..."]) -> Curvature:
-    """The product with symmetric matrices, row by row: nothing larger than the columns is held."""
-    rows = jnp.moveaxis(matrices, 1, 0)
+    """The product with symmetric matrices: nothing larger than the columns is held."""
 
     def product(columns: Float[Array, "c q n ..."]) -> Float[Array, "c q n ..."]:
+        if columns.ndim > 3:
+            q = columns.shape[1]
+            return total(q, lambda k: slice_of(matrices, k, 1)[:, :, None] * slice_of(columns, k, 1)[:, None])
+        rows = jnp.moveaxis(matrices, 1, 0)
         return jnp.moveaxis(lax.map(lambda row: jnp.sum(row[:, :, None] * columns, axis=1), rows), 0, 1)
 
     return product

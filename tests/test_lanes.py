@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 
 import lcnn_flow as lf
-from lcnn_flow import drivers, lanes, memory
+from lcnn_flow import drivers, lane_step, memory
 from lcnn_flow.block import LaneBlock
 from lcnn_flow.chain_rule import filter_rows, gradient_and_hessian
 from lcnn_flow.flow_settings import flow_settings
 from lcnn_flow.network import unravel
-from lcnn_flow.solvers.linear_algebra import inverse_positive_definite, invert_positive_definite
+from lcnn_flow.solvers import inverse_positive_definite
+from lcnn_flow.solvers.factors import factor
 from tests.problems import random_problem
 
 NETWORKS = {
@@ -96,28 +97,40 @@ def test_blocks_of_rows_with_products_formed_again_change_nothing(monkeypatch):
         np.testing.assert_allclose(bend(unit), two.gradient_and_curvature(V)[1](unit), rtol=1e-12, atol=1e-13)
 
 
-@pytest.mark.parametrize("size", [1, 5, 30], ids=["1", "5 in a loop", "30 by Cholesky"])
-def test_inverses_side_by_side_are_those_of_numpy_and_definite_means_positive_eigenvalues(size):
+@pytest.mark.parametrize("size", [1, 5, 30], ids=["1", "5 by elimination", "30 by Cholesky"])
+def test_solutions_side_by_side_are_those_of_numpy_and_definite_means_positive_eigenvalues(size):
     rng = np.random.default_rng(size)
     roots = rng.normal(size=(LANES, size, size))
     shift = np.where(np.arange(LANES) % 2 == 0, 0.1, -2.0 * size)
     matrices = roots @ roots.transpose(0, 2, 1) + shift[:, None, None] * np.eye(size)
-    inverse = jax.jit(invert_positive_definite)(jnp.moveaxis(jnp.asarray(matrices), 0, -1))
-    definite = np.linalg.eigvalsh(matrices)[:, 0] > 0
-    assert definite.any()
-    np.testing.assert_array_equal(inverse.definite, definite)
-    expected = np.linalg.inv(matrices)[definite]
+    rhs = rng.normal(size=(size, LANES))
+
+    @jax.jit
+    def solve(matrices, rhs):
+        factors = factor(matrices)
+        return factors.solve(rhs), factors.inverse, factors.definite
+
+    solution, inverse, definite = solve(jnp.moveaxis(jnp.asarray(matrices), 0, -1), rhs)
+    positive = np.linalg.eigvalsh(matrices)[:, 0] > 0
+    assert positive.any()
+    np.testing.assert_array_equal(definite, positive)
+    expected = np.linalg.inv(matrices)[positive]
     scale = np.abs(expected).max()
-    np.testing.assert_allclose(np.moveaxis(inverse.matrix, -1, 0)[definite], expected, rtol=0, atol=1e-11 * scale)
-    trace = np.trace(expected, axis1=1, axis2=2)
-    np.testing.assert_allclose(inverse.trace[definite], trace, rtol=1e-9)
+    np.testing.assert_allclose(np.moveaxis(inverse, -1, 0)[positive], expected, rtol=0, atol=1e-11 * scale)
+    products = np.einsum("bij,jb->ib", expected, rhs[:, positive])
+    np.testing.assert_allclose(solution[:, positive], products, rtol=0, atol=1e-11 * scale)
+
+
+def test_a_pivot_that_is_not_a_number_is_not_positive():
+    matrices = jnp.stack([jnp.eye(3), jnp.full((3, 3), jnp.nan), jnp.diag(jnp.asarray([1.0, jnp.inf, 1.0]))], axis=-1)
+    np.testing.assert_array_equal(factor(matrices).definite, [True, False, False])
 
 
 def test_across_a_valley_of_condition_1e11_the_inverse_is_as_small_as_that_of_cholesky():
     axes = np.linalg.qr(np.random.default_rng(3).normal(size=(6, 6)))[0]
     steep = axes[:, -1]
     matrix = jnp.asarray(np.eye(6) + 1e11 * np.outer(steep, steep))
-    ours = invert_positive_definite(matrix[:, :, None]).matrix[:, :, 0]
+    ours = factor(matrix[:, :, None]).inverse[:, :, 0]
     cholesky = inverse_positive_definite(matrix)[0]
     for inverse in (ours, cholesky):
         assert np.linalg.norm(inverse @ steep) < 1e-4  # 1e-11 exactly; 1 / sqrt(eps) is what is lost to rounding
@@ -129,11 +142,11 @@ SMALL = lf.Architecture(4, (2, 2))
 RISK = random_problem(SMALL, lf.losses.Square(), samples=9)
 
 
-def lane_state(vector: jax.Array, step: float) -> lanes._Lanes:
+def lane_state(vector: jax.Array, step: float) -> lane_step.Lanes:
     count = vector.shape[1]
     ones = jnp.ones((count,))
-    start = lanes.LaneStart(vector, 1e-4 * jnp.ones((2, count)), 0 * ones, 1e6 * ones, 1e9 * ones, 1e-2 * ones)
-    return lanes._Lanes(
+    start = lane_step.LaneStart(vector, 1e-4 * jnp.ones((2, count)), 0 * ones, 1e6 * ones, 1e9 * ones, 1e-2 * ones)
+    return lane_step.Lanes(
         seed=jnp.arange(count),
         ended=jnp.zeros((count,), bool),
         vector=vector,
@@ -158,7 +171,7 @@ def test_a_step_on_an_indefinite_matrix_is_rejected_and_shortened_while_its_neig
     step = -2 * 4.0 / lowest[0]  # gamma = 1/4: I/gamma + h H is indefinite in the first lane
     steps = jnp.asarray([step, 1e-3])
     state = lane_state(at, 1.0)._replace(step=steps)
-    new = jax.jit(lambda state: lanes._one_step(RISK, RISK.driver(2), state, settings))(state)
+    new = jax.jit(lambda state: lane_step.one_step(RISK, RISK.driver(2), state, settings))(state)
     np.testing.assert_array_equal(new.vector[:, 0], away)
     np.testing.assert_allclose(new.step[0], 0.2 * step)
     assert not np.array_equal(new.vector[:, 1], tame)

@@ -19,6 +19,7 @@ import numpy as np
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
+from lcnn_flow.side_by_side import total, unit
 from lcnn_flow.solvers.linear_algebra import StageSolver, dense_stage_solver
 
 __all__ = [
@@ -145,15 +146,25 @@ def rosenbrock_stages(
         known: F at y, where it has been evaluated already.
     """
     a, c, alpha, gamma_sum = (jnp.asarray(x, y.dtype) for x in (tableau.a, tableau.c, tableau.alpha, tableau.gamma_sum))
+    cut = unit if y.ndim > 1 else lambda function: function
 
-    def stage(i, stages):
-        rhs = increment(alpha[i], y + mix(a[i], stages), gamma_sum[i]) + mix(c[i], stages)
-        return lax.dynamic_update_index_in_dim(stages, solve(rhs), i, 0)
+    def moved(i: jax.Array, y: jax.Array, stages: jax.Array) -> jax.Array:
+        return y + mix(a[i], stages)
+
+    def coupled(i: jax.Array, slope: jax.Array, stages: jax.Array) -> jax.Array:
+        return slope + mix(c[i], stages)
+
+    def stage(i: jax.Array, y: jax.Array, stages: jax.Array) -> jax.Array:
+        slope = increment(alpha[i], cut(moved)(i, y, stages), gamma_sum[i])
+        return solve(cut(coupled)(i, slope, stages))
+
+    def add(i: jax.Array, stages: jax.Array) -> jax.Array:
+        return lax.dynamic_update_index_in_dim(stages, cut(stage)(i, y, stages), i, 0)
 
     stages = jnp.zeros((len(tableau.b), *y.shape), y.dtype)
     if known is None:
-        return lax.fori_loop(0, len(tableau.b), stage, stages)
-    return lax.fori_loop(1, len(tableau.b), stage, stages.at[0].set(solve(known)))
+        return lax.fori_loop(0, len(tableau.b), add, stages)
+    return lax.fori_loop(1, len(tableau.b), add, stages.at[0].set(solve(known)))
 
 
 def mix(weights: Any, stages: jax.Array) -> jax.Array:
@@ -161,7 +172,7 @@ def mix(weights: Any, stages: jax.Array) -> jax.Array:
     weights = jnp.asarray(weights, stages.dtype)
     if stages.ndim == 2:
         return jnp.sum(weights[:, None] * stages, axis=0)
-    return jnp.tensordot(weights, stages, axes=1, precision=lax.Precision.HIGHEST)  # the faster with lanes
+    return total(len(stages), lambda j: weights[j] * stages[j])
 
 
 def lower_triangle(*rows: tuple[float, ...]) -> np.ndarray:

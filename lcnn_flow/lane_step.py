@@ -1,0 +1,158 @@
+"""One Rosenbrock step of many flows side by side, each with its own time and step size.
+
+The steps, their sizes and the stopping rule are those of `flow_search.integrate` (diffrax's PIDController with its
+default coefficients), so that a lane ends where a single flow does, up to rounding. Arrays have the lanes last and the
+work is cut into units, see `side_by_side`.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple, cast
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from lcnn_flow.chain_rule import gradient, gradient_and_hessian
+from lcnn_flow.flow_field import gradient_tolerance, safe_norm
+from lcnn_flow.flow_settings import FlowSettings
+from lcnn_flow.network import spread
+from lcnn_flow.risk import EmpiricalRisk
+from lcnn_flow.side_by_side import matrix_vector, total, unit
+from lcnn_flow.solvers.factors import factor
+from lcnn_flow.solvers.rosenbrock import AbstractRosenbrock, mix, rosenbrock_stages
+
+__all__ = ["LaneStart", "Lanes", "one_step"]
+
+_SAFETY, _SLOWEST, _FASTEST = 0.9, 0.2, 10.0
+_SMALLEST_STEP = 1e-12
+
+
+class LaneStart(NamedTuple):
+    """What every flow begins with, seeds last."""
+
+    vector: Float[Array, "n seeds"]
+    atol: Float[Array, "N seeds"]
+    """A layer."""
+    least_scale: Float[Array, " seeds"]
+    norm_bound: Float[Array, " seeds"]
+    max_time: Float[Array, " seeds"]
+    first_step: Float[Array, " seeds"]
+
+
+class Lanes(NamedTuple):
+    """Where every lane is."""
+
+    seed: Int[Array, " lanes"]
+    """The seed a lane serves; the number of seeds where it serves none."""
+    ended: Bool[Array, " lanes"]
+    vector: Float[Array, "n lanes"]
+    lengths: Float[Array, "2 lanes"]
+    """Path length and energy so far."""
+    time: Float[Array, " lanes"]
+    step: Float[Array, " lanes"]
+    steps: Int[Array, " lanes"]
+    start: LaneStart
+
+
+class _Trial(NamedTuple):
+    """A step that is about to be tried."""
+
+    ended: Bool[Array, " lanes"]
+    norm: Float[Array, " lanes"]
+    """Of the gradient."""
+    h: Float[Array, " lanes"]
+
+
+def one_step(risk: EmpiricalRisk, form: Any, lanes: Lanes, settings: FlowSettings) -> Lanes:
+    """Tests every lane, and tries a step of those that have not ended."""
+    w = lanes.vector
+    slope, hessian = unit(partial(gradient_and_hessian, risk.arch, form))(w)
+    tolerance = jnp.broadcast_to(settings.gradient_atol, lanes.time.shape)
+    if settings.relative:
+        tolerance = unit(partial(gradient_tolerance, risk, settings=settings))(w, lanes.start.least_scale)
+    trial = unit(partial(_begin, settings))(lanes, slope, tolerance)
+    factors, bends = unit(partial(_linearize, settings))(hessian, slope, trial)
+    y, new, error = unit(partial(_try, risk.arch, form, settings))(lanes, slope, trial, factors, bends)
+    vector, lengths, time, step, steps = unit(partial(_judge, risk.arch, settings))(
+        lanes, trial, factors.definite, y, new, error
+    )
+    return Lanes(lanes.seed, trial.ended, vector, lengths, time, step, steps, lanes.start)
+
+
+def _begin(settings: FlowSettings, lanes: Lanes, slope: Array, tolerance: Array) -> _Trial:
+    start, norm = lanes.start, unit(safe_norm)(slope)
+    given_up = ~(unit(safe_norm)(lanes.vector) <= start.norm_bound) | (lanes.time >= start.max_time)
+    given_up |= (lanes.steps >= settings.max_steps) | ~(lanes.step >= _SMALLEST_STEP * start.first_step)
+    ended = lanes.ended | (norm <= tolerance) | given_up
+    return _Trial(ended, norm, jnp.minimum(lanes.step, start.max_time - lanes.time))
+
+
+def _linearize(settings: FlowSettings, hessian: Array, slope: Array, trial: _Trial) -> tuple[Any, Array]:
+    """What solves the stages: factors of I/gamma + h Hess L, and the couplings of path length and energy."""
+    gamma = cast(AbstractRosenbrock, settings.solver).tableau.gamma
+
+    def matrix(hessian: Array, h: Array) -> Array:
+        return jnp.eye(len(hessian), dtype=hessian.dtype)[:, :, None] / gamma + h[None, None] * hessian
+
+    def couple(turn: Array, trial: _Trial) -> Array:
+        norm = jnp.where(trial.norm > 0, trial.norm, 1)
+        return trial.h[None, None] * jnp.stack([turn / norm[None], 2 * turn])
+
+    factors = unit(factor)(unit(matrix)(hessian, trial.h))
+    return factors, unit(couple)(matrix_vector(hessian, slope), trial)
+
+
+def _try(arch: Any, form: Any, settings: FlowSettings, lanes: Lanes, slope: Array, trial: _Trial, factors, bends):
+    """Where the step begins and ends, and its error estimate."""
+    tableau, n = cast(AbstractRosenbrock, settings.solver).tableau, len(slope)
+
+    def couple(rhs: Array, u: Array) -> Array:
+        along = total(n, lambda k: bends[:, k] * u[k][None])
+        return jnp.concatenate([u, tableau.gamma * (rhs[n:] + along)])
+
+    def solve(rhs: Array) -> Array:
+        return unit(couple)(rhs, unit(factors.solve)(rhs[:n]))
+
+    def field(g: Array) -> Array:
+        square = total(n, lambda k: g[k] ** 2)
+        return trial.h[None] * jnp.concatenate([-g, jnp.sqrt(square)[None], square[None]])
+
+    def increment(alpha: Array, point: Array, gamma_sum: Array) -> Array:
+        del alpha, gamma_sum  # the flow is autonomous
+        return unit(field)(unit(partial(gradient, arch, form))(point[:n]))
+
+    def finish(y: Array, stages: Array) -> tuple[Array, Array]:
+        return y + mix(tableau.b, stages), mix(tableau.e, stages[:, :n])
+
+    y = unit(lambda *x: jnp.concatenate(x))(lanes.vector, lanes.lengths)
+    stages = rosenbrock_stages(tableau, y, increment, solve, known=unit(field)(slope))
+    return y, *unit(finish)(y, stages)
+
+
+def _judge(arch: Any, settings: FlowSettings, lanes: Lanes, trial: _Trial, definite, y, new, error) -> tuple:
+    """Takes the step or shortens it."""
+    order, n = cast(int, cast(AbstractRosenbrock, settings.solver).error_order(None)), len(lanes.vector)
+
+    def measure(atol: Array, y: Array, new: Array, error: Array) -> Array:
+        scale = spread(arch, atol) + settings.rtol * jnp.maximum(jnp.abs(y[:n]), jnp.abs(new[:n]))
+        return (error / scale) ** 2
+
+    def control(squares: Array, definite: Array, trial: _Trial, lanes: Lanes) -> tuple[Array, ...]:
+        size = jnp.sqrt(total(n, lambda k: squares[k]) / n)
+        size = jnp.where(definite & jnp.isfinite(size), size, jnp.inf)
+        kept = size < 1
+        factor = _SAFETY * size ** (-1 / order)
+        factor = jnp.clip(factor, jnp.where(kept, 1.0, _SLOWEST), jnp.where(kept, _FASTEST, _SAFETY))
+        return kept & ~trial.ended, factor
+
+    def move(moves: Array, factor: Array, trial: _Trial, lanes: Lanes, new: Array) -> tuple[Array, ...]:
+        return (
+            jnp.where(moves[None], new[:n], lanes.vector),
+            jnp.where(moves[None], new[n:], lanes.lengths),
+            jnp.where(moves, lanes.time + trial.h, lanes.time),
+            jnp.where(trial.ended, lanes.step, trial.h * factor),
+            lanes.steps + ~trial.ended,
+        )
+
+    squares = unit(measure)(lanes.start.atol, y, new, error)
+    moves, factor = unit(control)(squares, definite, trial, lanes)
+    return unit(move)(moves, factor, trial, lanes, new)
