@@ -1,10 +1,13 @@
 """How close the gradient of a large problem comes to the speed of the machine's matrix products.
 
 One gradient of all seeds is two products of the (rows, k_v) patch matrix with a matrix of seeds, 4 rows k_v seeds
-floating-point operations, and rho' of rows x seeds residuals, which counts as nothing here. The peak is the fastest
-of some float64 matrix products in the same process, on the same threads, in the same turns.
+floating-point operations, and rho' of rows x seeds residuals, which counts as nothing here. Every CPU device takes a
+share of the seeds, as in ensembles. The peak is the fastest of some float64 matrix products in the same process, on
+as many threads, in the same turns.
 """
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import jax
@@ -23,9 +26,10 @@ _SHAPES = ((1024, 1024, 1024), (2048, 2048, 2048), (4096, 1024, 1024), (46080, 2
 """(rows, inner, columns): square ones, and the patch matrix times the filters of all seeds."""
 
 
-def batched_gradient(risk: lf.EmpiricalRisk):
-    """Gradients as ensembles evaluate them, as many flows side by side as they have lanes: (n, seeds) -> same."""
-    lanes = lf.describe(risk).lanes
+def batched_gradient(risk: lf.EmpiricalRisk, vectors: jax.Array) -> Callable[[], list[jax.Array]]:
+    """Gradients at `vectors` (n, seeds) as ensembles evaluate them: every device a share, as many flows side by side
+    as they have lanes."""
+    lanes, devices = lf.describe(risk).lanes, jax.local_devices()
 
     @jax.jit
     def gradients(risk: lf.EmpiricalRisk, vectors: jax.Array) -> jax.Array:
@@ -33,7 +37,12 @@ def batched_gradient(risk: lf.EmpiricalRisk):
         chunks = jnp.moveaxis(vectors.reshape(vectors.shape[0], -1, lanes), 1, 0)
         return jax.lax.map(lambda chunk: gradient(risk.arch, driver, chunk), chunks)
 
-    return partial(gradients, risk)
+    size = vectors.shape[1] // len(devices) // lanes * lanes
+    starts = [size * i for i in range(len(devices))] if size else [0]
+    shares = jnp.split(vectors, starts[1:], axis=1)
+    given = [jax.device_put((risk, share), device) for share, device in zip(shares, devices, strict=False)]
+    threads = ThreadPoolExecutor(len(given))
+    return lambda: list(threads.map(lambda share: jax.block_until_ready(gradients(*share)), given))
 
 
 def measure(quick: bool, say: Say) -> dict:
@@ -45,8 +54,7 @@ def measure(quick: bool, say: Say) -> dict:
     k_v = risk.arch.end_to_end_kernel_size[0]
     rows = samples * risk.arch.output_shape[0]
     vectors = jnp.concatenate([w.reshape(seeds, -1) for w in params], axis=1).T
-    gradients = batched_gradient(risk)
-    candidates = [Candidate("gradient", lambda: jax.block_until_ready(gradients(vectors)))]
+    candidates = [Candidate("gradient", batched_gradient(risk, vectors))]
     operations = {"gradient": 4 * rows * k_v * seeds}
     multiply = jax.jit(partial(jnp.matmul, precision="highest"))
     for m, n, p in shapes:

@@ -24,8 +24,8 @@ from lcnn_flow.symmetric import Curvature, product_with, symmetric
 __all__ = ["MomentDriver", "NormalDriver", "PatchDriver", "moment_numbers"]
 
 _HIGHEST = lax.Precision.HIGHEST
-_WORKED_ON = {"cpu": 2**22}
-"""Bytes of residuals worked on at a time, so that they stay in the cache."""
+_WORKED_ON = {"cpu": 2**19}
+"""Bytes of residuals worked on at a time: they stay in the cache of the core whose device they belong to."""
 _MUCH_WORKED_ON = 2**30
 """On accelerators."""
 _LEAST_PRODUCT = 16
