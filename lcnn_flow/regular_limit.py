@@ -10,7 +10,6 @@ That settles index, nullity and isolation without eigenvectors. What does not pa
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -19,12 +18,12 @@ from jaxtyping import Array, Bool, Float
 from lcnn_flow.chain_rule import gradient_and_hessian
 from lcnn_flow.flow_field import safe_norm
 from lcnn_flow.invariants import conserved, layer_units
-from lcnn_flow.lapack import eigvalsh
 from lcnn_flow.network import spread
 from lcnn_flow.polish import LARGEST_MOVE, MOST_ITERATIONS, judge_step
 from lcnn_flow.risk import EmpiricalRisk
-from lcnn_flow.side_by_side import matrix_vector
+from lcnn_flow.side_by_side import matrix_vector, slice_of, total, unit
 from lcnn_flow.solvers.factors import factor
+from lcnn_flow.tridiagonal import smallest_eigenvalue
 
 __all__ = ["RegularLimit", "regular_limit"]
 
@@ -58,14 +57,12 @@ def regular_limit(
     signs = _signs(risk)[:, :, None].astype(vector.dtype)
 
     def newton(state: _Iteration) -> _Iteration:
-        slopes = signs * (state.vector * units)[None]
-        hessian = gradient_and_hessian(arch, form, state.vector)[1] * units[:, None] * units[None]
-        squares = jnp.sum(slopes**2, axis=1, keepdims=True)
-        stiffness = jnp.sqrt(jnp.sum(hessian**2, axis=(0, 1)))
-        pull = slopes * jnp.where(squares > 0, stiffness[None, None] / jnp.where(squares > 0, squares, 1), 0)
+        hessian = unit(_in_units)(gradient_and_hessian(arch, form, state.vector)[1], units)
+        stiffness = unit(_size)(hessian)
+        slopes, pull = unit(_pull)(signs, state.vector * units, stiffness)
         offset = conserved(arch, state.vector) - invariants
-        residual = units * risk.gradient(state.vector) + jnp.sum(offset[:, None] * pull, axis=0)
-        factors = factor(hessian + jnp.sum(slopes[:, :, None] * pull[:, None], axis=0))
+        residual = unit(_residual)(units, risk.gradient(state.vector), offset, pull)
+        factors = factor(unit(_confined)(hessian, slopes, pull))
         inverse = factors.inverse
         step = -matrix_vector(inverse, residual)
         length = safe_norm(step)
@@ -94,13 +91,54 @@ def regular_limit(
     )
 
 
+def _in_units(hessian: Float[Array, "n n lanes"], units: Float[Array, "n lanes"]) -> Float[Array, "n n lanes"]:
+    return hessian * units[:, None] * units[None]
+
+
+def _size(hessian: Float[Array, "n n lanes"]) -> Float[Array, " lanes"]:
+    """Frobenius norm."""
+    rows = total(len(hessian), lambda k: slice_of(hessian, k) ** 2)
+    return jnp.sqrt(total(len(rows), lambda k: slice_of(rows, k)))
+
+
+def _pull(signs: Array, vector: Float[Array, "n lanes"], stiffness: Float[Array, " lanes"]) -> tuple[Array, Array]:
+    """Gradients of the conserved quantities (d, n, lanes), and the pull to the leaf, as stiff as the risk."""
+    slopes = signs * vector[None]
+    squares = total(slopes.shape[1], lambda k: slice_of(slopes, k, 1) ** 2)
+    factors = jnp.where(squares > 0, stiffness[None] / jnp.where(squares > 0, squares, 1), 0)
+    return slopes, slopes * factors[:, None]
+
+
+def _residual(units: Array, gradient: Array, offset: Float[Array, "d lanes"], pull: Array) -> Float[Array, "n lanes"]:
+    """grad Phi."""
+    return total(len(pull), lambda k: slice_of(offset, k)[None] * slice_of(pull, k), units * gradient)
+
+
+def _confined(hessian: Array, slopes: Array, pull: Array) -> Float[Array, "n n lanes"]:
+    """Hess Phi on the leaf."""
+    return total(len(pull), lambda k: slice_of(slopes, k)[:, None] * slice_of(pull, k)[None], hessian)
+
+
 def _smallest_across(hessian: Float[Array, "n n lanes"], directions: Float[Array, "d n lanes"]) -> Array:
     """Smallest eigenvalue orthogonal to the directions, along which the Hessian vanishes: they are lifted out."""
     if len(directions) > 0:
-        gram = factor(jnp.sum(directions[:, None] * directions[None], axis=2)).inverse
-        along = jnp.sum(directions[:, :, None] * jnp.sum(gram[:, :, None] * directions[None], axis=1)[:, None], axis=0)
-        hessian = hessian + 2 * jnp.sqrt(jnp.sum(hessian**2, axis=(0, 1)))[None, None] * along
-    return jax.vmap(eigvalsh, in_axes=-1)(hessian)[:, 0]
+        gram = factor(unit(_gram)(directions)).inverse
+        dual = unit(_combine)(gram, directions)
+        hessian = unit(_lift)(hessian, dual, directions, unit(_size)(hessian))
+    return smallest_eigenvalue(hessian)
+
+
+def _gram(directions: Float[Array, "d n lanes"]) -> Float[Array, "d d lanes"]:
+    return total(directions.shape[1], lambda k: slice_of(directions, k, 1)[:, None] * slice_of(directions, k, 1)[None])
+
+
+def _combine(gram: Float[Array, "d d lanes"], directions: Float[Array, "d n lanes"]) -> Float[Array, "d n lanes"]:
+    return total(len(gram), lambda k: slice_of(gram, k, 1)[:, None] * slice_of(directions, k)[None])
+
+
+def _lift(hessian: Array, dual: Array, directions: Array, size: Array) -> Array:
+    along = total(len(dual), lambda k: slice_of(dual, k)[:, None] * slice_of(directions, k)[None])
+    return hessian + 2 * size[None, None] * along
 
 
 def _signs(risk: EmpiricalRisk) -> Float[Array, "d n"]:

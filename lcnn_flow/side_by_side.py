@@ -40,6 +40,8 @@ def unit(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def total(count: int, term: Callable[[Any], Array], start: Array | None = None) -> Array:
     """start + term(0) + ... + term(count - 1), one kernel; indices may be traced, see `slice_of`."""
+    if count == 0 and start is not None:
+        return start
     first = term(0) if start is None else start + term(0)
     if count <= _UNROLLED:
         return reduce(jnp.add, map(term, range(1, count)), first)
