@@ -84,7 +84,7 @@ class PatchDriver(NamedTuple):
         """dl/dV."""
 
         def block(part: PatchDriver) -> Array:
-            return _times(part.weighted, self.loss.derivative(_residuals(part, V)))
+            return _times(part.weighted, self.loss.derivative(_residuals(part, V)), V)
 
         return self._sum(block)
 
@@ -94,8 +94,8 @@ class PatchDriver(NamedTuple):
         def block(part: PatchDriver) -> tuple[Array, Array]:
             residuals = _residuals(part, V)
             products = _pairs(part.weighted, part.patches) if part.products is None else part.products
-            bends = _times(products, self.loss.second_derivative(residuals))
-            return _times(part.weighted, self.loss.derivative(residuals)), bends
+            bends = _times(products, self.loss.second_derivative(residuals), V)
+            return _times(part.weighted, self.loss.derivative(residuals), V), bends
 
         slope, bends = self._sum(block)
         return slope, product_with(symmetric(bends))
@@ -124,15 +124,17 @@ def _times_gram(gram: Float[Array, "q q"], V: Float[Array, "c q ..."]) -> Float[
     return total(gram.shape[0], lambda k: gram[:, k].reshape(1, -1, *trailing) * slice_of(V, k, 1)[:, None])
 
 
-def _residuals(part: PatchDriver, V: Array) -> Float[Array, "rows c lanes"]:
+def _residuals(part: PatchDriver, V: Float[Array, "c q lanes"]) -> Float[Array, "rows c*lanes"]:
+    """P V^T - Y, channels and lanes in one axis: loops over two axes are the faster ones."""
     columns = jnp.moveaxis(V, 1, 0)
+    targets = jnp.broadcast_to(part.targets[:, :, None], (*part.targets.shape, V.shape[2]))
     product = jnp.dot(part.patches, columns.reshape(columns.shape[0], -1), precision=_HIGHEST)
-    return product.reshape(-1, *columns.shape[1:]) - part.targets[:, :, None]
+    return product - targets.reshape(product.shape)
 
 
-def _times(table: Float[Array, "k rows"], numbers: Float[Array, "rows c lanes"]) -> Float[Array, "c k lanes"]:
-    product = jnp.dot(table, numbers.reshape(numbers.shape[0], -1), precision=_HIGHEST)
-    return jnp.moveaxis(product.reshape(-1, *numbers.shape[1:]), 0, 1)
+def _times(table: Float[Array, "k rows"], numbers: Float[Array, "rows c*lanes"], V: Array) -> Float[Array, "c k lanes"]:
+    product = jnp.dot(table, numbers, precision=_HIGHEST)
+    return jnp.moveaxis(product.reshape(-1, V.shape[0], V.shape[2]), 0, 1)
 
 
 def _pairs(weighted: Float[Array, "... q rows"], patches: Float[Array, "... rows q"]) -> Float[Array, "... k rows"]:

@@ -26,7 +26,7 @@ def smallest_eigenvalue(matrix: Float[Array, "n n lanes"]) -> Float[Array, " lan
     if n > _LARGEST_UNROLLED:
         return jax.vmap(eigvalsh, in_axes=-1)(matrix)[:, 0]
     size = unit(_largest_entry)(matrix)
-    rest, diagonal, squares = unit(lambda matrix, size: matrix / size[None, None])(matrix, size), [], []
+    rest, diagonal, squares = unit(_divide)(matrix, size), [], []
     for _ in range(n - 1):
         diagonal.append(rest[0, 0])
         normal, weight, square = unit(_reflection)(rest)
@@ -38,8 +38,11 @@ def smallest_eigenvalue(matrix: Float[Array, "n n lanes"]) -> Float[Array, " lan
 
 
 def _largest_entry(matrix: Array) -> Array:
-    largest = jnp.max(jnp.abs(matrix), axis=(0, 1))
-    return jnp.where(largest > 0, largest, 1)
+    return jnp.max(jnp.abs(matrix), axis=(0, 1))
+
+
+def _divide(matrix: Array, size: Array) -> Float[Array, "n n lanes"]:
+    return matrix / jnp.where(size > 0, size, 1)[None, None]
 
 
 def _reflection(rest: Float[Array, "m m lanes"]) -> tuple[Array, Array, Array]:
