@@ -36,7 +36,7 @@ _SUBSETS = {
         **_EVERYWHERE,
         "diffrax Kvaerno5, Gram form, vmap": _SEEDS,
         "diffrax Kvaerno5, layer by layer, lax.map": 8,
-        "diffrax Kvaerno5, layer by layer, vmap": 8,
+        "diffrax Kvaerno5, layer by layer, vmap": 16,
     },
     "ILL": _EVERYWHERE,
 }
