@@ -1,6 +1,7 @@
 """Writing files so that nothing under a final name is ever half written."""
 
 import contextlib
+import io
 import os
 import shutil
 import uuid
@@ -12,10 +13,24 @@ __all__ = ["beside", "write_atomically"]
 
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Writes beside, forces to disk, renames: a reader sees the old file or the whole new one."""
-    with beside(path) as other, open(other, "wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
+    target = os.path.realpath(path) if os.path.islink(path) else os.fspath(path)
+    folder, name = os.path.split(target)
+    other = os.path.join(folder, f".{name}.{os.urandom(6).hex()}.tmp")
+    try:
+        with open(other, "xb", buffering=0) as file:
+            _write_all(file, content.encode() if isinstance(content, str) else content)
+            os.fsync(file.fileno())
+        os.replace(other, target)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(other)
+        raise
+
+
+def _write_all(file: io.RawIOBase, content: bytes) -> None:
+    rest = memoryview(content)
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
 @contextlib.contextmanager

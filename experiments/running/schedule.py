@@ -98,6 +98,8 @@ class Schedule:
             for attempt in self._running.values():
                 attempt.lock.release()
             raise
+        finally:
+            self._directory.locks.put_away()
         return Finished(self._computed, self._failed, tuple(sorted(self._devices)), self._stopping)
 
     def _start(self, engine: Engine) -> None:
@@ -105,11 +107,12 @@ class Schedule:
         while self._waiting and len(self._running) < engine.capacity:
             batch = self._waiting.popleft()
             lock = self._directory.locks.take(f"{batch.number:06d}")
-            if lock is None:
-                self._elsewhere.append(batch)
-            elif self._directory.has(batch):  # by another process, since we looked
-                lock.release()
+            if self._directory.has(batch):  # by another process, since we looked
+                if lock is not None:
+                    self._directory.locks.finish(lock)
                 self._tell(batch, batch.flows, "")
+            elif lock is None:
+                self._elsewhere.append(batch)
             else:
                 self._submit(engine, _Attempt(batch, lock, 0))
         if not self._running and self._elsewhere:
@@ -158,7 +161,7 @@ class Schedule:
         except OSError as error:
             attempt.lock.release()
             raise RunError(f"batch {batch.number} cannot be stored: {error.strerror}") from error
-        attempt.lock.release()
+        self._directory.locks.finish(attempt.lock)
         self._computed += 1
         self._devices.add(outcome.device)
         self._tell(batch, batch.flows, "")

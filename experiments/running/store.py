@@ -123,7 +123,7 @@ class RunDirectory:
 
     def has(self, batch: Batch) -> bool:
         """Whether a batch is finished; its file is not looked into."""
-        return self.batch_path(batch).exists()
+        return os.path.exists(os.path.join(self.path, "batches", file_name(batch)))
 
     def save(self, batch: Batch, content: bytes) -> None:
         """Stores a finished batch; a failure that was recorded earlier is over."""
