@@ -10,8 +10,12 @@ __all__ = ["dask_setup", "end_with_parent"]
 
 
 def end_with_parent() -> None:
-    """Lets this worker process end when its parent is killed, and leaves Ctrl-C to the parent."""
+    """Lets this worker process end when its parent does, and leaves Ctrl-C and signals to terminate to the parent.
+
+    A whole group of processes gets them; the parent lets its workers finish what they have in hand.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_wait_for_end, args=(parent.sentinel,), daemon=True).start()

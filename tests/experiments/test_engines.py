@@ -257,3 +257,38 @@ def test_a_run_killed_at_25_random_moments_is_resumed_to_the_same_bits(engine, c
         for number, (ready, moment) in enumerate([*early, *late])
     ]
     assert sum(0 < number < count for number in finished) > 8  # in the midst of it
+
+
+def test_a_signal_to_the_whole_group_of_processes_ends_no_worker_in_the_middle_of_its_work():
+    engine = ProcessEngine(1)
+    try:
+        future = engine._pools[0].submit(time.sleep, 0.5)
+        wait_for(lambda: future.running() and _ignores(engine, signal.SIGTERM) and _ignores(engine, signal.SIGINT))
+        for pool in engine._pools:
+            for pid in pool._processes:
+                os.kill(pid, signal.SIGTERM)
+                os.kill(pid, signal.SIGINT)
+        assert future.result(timeout=60) is None
+    finally:
+        engine.close(now=True)
+
+
+def _ignores(engine, number):
+    """Whether all workers ignore a signal, as the system shows it."""
+    status = [Path(f"/proc/{pid}/status").read_text() for pool in engine._pools for pid in pool._processes]
+    masks = [int(line.split()[1], 16) for text in status for line in text.splitlines() if line.startswith("SigIgn")]
+    return bool(masks) and all(mask >> (number - 1) & 1 for mask in masks)
+
+
+def test_a_task_that_dask_gives_up_ends_with_an_error():
+    engine = DaskEngine(workers=1)
+    try:
+        blocker = engine._client.submit(time.sleep, 2)
+        future = engine.submit(Task("", 0, ""))
+        (remote,) = engine._remote
+        engine._client.cancel(remote)
+        with pytest.raises(ConnectionError, match="gave the task up"):
+            future.result(timeout=60)
+        del blocker
+    finally:
+        engine.close(now=True)

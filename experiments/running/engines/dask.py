@@ -1,7 +1,7 @@
 """Workers of dask.distributed: on this machine, or wherever those of a scheduler are. Batches of a dead worker move."""
 
 import time
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from typing import Any
 
 from experiments.errors import UserError
@@ -45,7 +45,7 @@ class DaskEngine:
         except TimeoutError:
             self.close(now=True)
             raise UserError(f"the scheduler at {address} has no worker: start one with dask worker {address}") from None
-        self._executor = self._client.get_executor(pure=False)
+        self._remote: set[Any] = set()  # dask forgets what nobody holds
         self._capacity, self._counted = 0, 0.0
 
     @property
@@ -58,9 +58,21 @@ class DaskEngine:
 
     def submit(self, task: Task) -> "Future[Outcome]":
         """Starts a task on some worker."""
-        future = self._executor.submit(work, task)
+        future: Future[Outcome] = Future()
         future.set_running_or_notify_cancel()  # so that nobody takes it back: a worker may have it already
+        remote = self._client.submit(work, task, pure=False)
+        self._remote.add(remote)
+        remote.add_done_callback(lambda done: self._pass_on(done, future))
         return future
+
+    def _pass_on(self, remote: Any, future: "Future[Outcome]") -> None:
+        self._remote.discard(remote)
+        try:
+            future.set_result(remote.result())
+        except CancelledError:
+            future.set_exception(ConnectionError("the dask scheduler has gone, or gave the task up"))
+        except Exception as error:  # what killed the worker: the runner says so
+            future.set_exception(error)
 
     def close(self, now: bool) -> None:
         """Leaves the scheduler, and ends the cluster that was started here."""
