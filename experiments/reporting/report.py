@@ -1,9 +1,7 @@
 """figures/, summary.csv and the self-contained report.html of a run, from its stored results alone."""
 
-import json
 import re
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import xarray as xr
@@ -16,6 +14,7 @@ from experiments.figures import house_style, render
 from experiments.modules import MODULES, Module
 from experiments.reporting.summary import summary_csv
 from experiments.reporting.tables import Table, hypotheses_table, limit_table, orbit_table, rate_table, verdict_table
+from experiments.results.manifest import manifest_of
 from experiments.results.opening import open_results
 from experiments.results.variables import NOT_COMPUTED
 from experiments.running.store import RunDirectory
@@ -133,7 +132,7 @@ def _answer(dataset: xr.Dataset, claims: list[Claim]) -> tuple[str, str]:
 
 
 def _provenance(dataset: xr.Dataset) -> list[tuple[str, str]]:
-    manifest: dict[str, Any] = json.loads(dataset.attrs["manifest"])
+    manifest = manifest_of(dataset)
     device, git = manifest.get("device", {}), manifest.get("git")
     rows = [
         ("Command", manifest.get("command", "unknown")),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from experiments.results.differences import Scales, VariableComparison, compare_variable
+from experiments.results.manifest import manifest_of
 from experiments.results.opening import open_results
 from experiments.results.pairing import Pair, pair_up
 from experiments.results.slabs import in_order
@@ -111,7 +112,7 @@ def compare(first: Path, second: Path, rtol: float = 1e-9) -> Comparison:
     stores = (open_results(first, load=False), open_results(second, load=False))
     pair, unmatched = pair_up(stores, names)
     configurations = [_flat(tomllib.loads(store.attrs["configuration"])) for store in stores]
-    manifests = [_flat(_makers(json.loads(store.attrs["manifest"]))) for store in stores]
+    manifests = [_flat(_makers(manifest_of(store))) for store in stores]
     variables: list[VariableComparison] = []
     if pair is not None:
         unmatched += _computed_in_one(pair, names)

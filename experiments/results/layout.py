@@ -15,6 +15,7 @@ import numpy as np
 import xarray as xr
 
 import lcnn_flow as lf
+from experiments.results.manifest import is_manifest
 from experiments.results.variables import CELL, FLOW, LIMIT, NOT_COMPUTED, TRAJECTORY, TUNING, codes, describe
 from experiments.sweeps.coordinates import coordinates
 from experiments.sweeps.sweep import Sweep
@@ -129,9 +130,9 @@ def missing_parts(dataset: xr.Dataset) -> list[str]:
     for name, read in {**readers, "configuration": tomllib.loads}.items():
         try:
             value = read(dataset.attrs[name]) if isinstance(dataset.attrs[name], str) else None
-        except (KeyError, ValueError):
+        except (KeyError, ValueError, RecursionError):
             value = None
-        if not isinstance(value, forms.get(name, str | dict)):
+        if not isinstance(value, forms.get(name, str | dict)) or (name == "manifest" and not is_manifest(value)):
             wrong.append(name)
     if "axes" not in wrong:
         wrong += [str(axis) for axis in sweep_axes(dataset) if axis not in dataset.coords]

@@ -6,7 +6,7 @@ from pathlib import Path
 import xarray as xr
 import zarr
 
-from experiments.errors import UserError
+from experiments.errors import UserError, command
 from experiments.results.layout import FORMAT, missing_parts
 
 __all__ = ["lost_chunks", "open_results"]
@@ -29,7 +29,7 @@ def open_results(directory: str | Path, load: bool = True) -> xr.Dataset:
     store = directory / "results.zarr"
     if not store.is_dir():
         known = (directory / "manifest.json").exists()
-        hint = f"python -m experiments collect {directory}" if known else "this is no run directory"
+        hint = command("collect", directory) if known else "this is no run directory"
         raise UserError(f"{directory} has no results.zarr: {hint}")
     try:
         dataset = xr.open_zarr(store, consolidated=False, chunks=None)
@@ -38,12 +38,12 @@ def open_results(directory: str | Path, load: bool = True) -> xr.Dataset:
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile) as error:
         raise UserError(
             f"{store} is damaged and cannot be read ({type(error).__name__}): remove it, then "
-            f"python -m experiments collect {directory}"
+            f"{command('collect', directory)}"
         ) from error
     if dataset.attrs.get("format") != FORMAT:
         raise UserError(f"{store} was not written by this program: no attribute format = {FORMAT!r}")
     missing = missing_parts(dataset) or lost_chunks(zarr.open_group(store, mode="r"))
     if missing:
-        remedy = f"remove it, then python -m experiments collect {directory}"
+        remedy = f"remove it, then {command('collect', directory)}"
         raise UserError(f"{store} is incomplete or damaged (look at {', '.join(missing)}): {remedy}")
     return dataset

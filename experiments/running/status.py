@@ -1,5 +1,6 @@
 """What is done, running, failed or missing in a run directory."""
 
+from experiments.errors import command
 from experiments.planning.batches import batches, label_of
 from experiments.running.execute import load_run
 from experiments.running.store import RunDirectory
@@ -51,5 +52,5 @@ def status_text(directory: RunDirectory, verify: bool = False) -> str:
         last = sessions[-1]
         lines.append(f"last session: {last.get('ended')} on {last.get('host')}, engine {last.get('engine')}")
     if others:
-        lines.append(f"to go on: python -m experiments resume {directory.path}")
+        lines.append(f"to go on: {command('resume', directory.path)}")
     return "\n".join(lines)

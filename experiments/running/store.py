@@ -22,9 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from experiments.errors import UserError
+from experiments.errors import UserError, command
 from experiments.planning.batches import Batch
 from experiments.results.files import write_atomically
+from experiments.results.manifest import is_manifest
 from experiments.running.batch_files import DamagedBatch, file_name, number_of, read
 from experiments.running.locks import Locks
 
@@ -49,7 +50,7 @@ class RunDirectory:
         path = Path(chosen) if chosen is not None else _new_folder(Path("runs"), f"{name}-{stamp}")
         with contextlib.suppress(OSError, ValueError):
             if path.is_dir() and any(entry.name != "batches" or any(entry.iterdir()) for entry in path.iterdir()):
-                hint = f", or go on with it: python -m experiments resume {path}" * (path / "config.toml").is_file()
+                hint = f", or go on with it: {command('resume', path)}" * (path / "config.toml").is_file()
                 raise UserError(f"{path} exists and is not empty: name another directory with --out{hint}")
         directory = cls(path)
         directory.check_writable("name another directory with --out")
@@ -108,8 +109,7 @@ class RunDirectory:
             return {}
         except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"{file} is damaged ({type(error).__name__}): move it away and resume the run") from None
-        sessions = manifest.get("sessions", []) if isinstance(manifest, dict) else None
-        if not isinstance(sessions, list) or not all(isinstance(session, dict) for session in sessions):
+        if not is_manifest(manifest):
             raise UserError(f"{file} is no manifest of a run: move it away and resume the run")
         return manifest
 
@@ -134,7 +134,7 @@ class RunDirectory:
         """Arrays of a finished batch; None if its file was damaged and is now set aside, or has gone.
 
         Raises:
-            UserError: the file cannot be read.
+            UserError: the file cannot be read, or is damaged and cannot be set aside.
         """
         path = self.batch_path(batch)
         try:
@@ -142,12 +142,29 @@ class RunDirectory:
         except FileNotFoundError:
             return None
         except DamagedBatch:
-            aside = path.parent / "damaged"
-            aside.mkdir(exist_ok=True)
-            os.replace(path, aside / path.name)
-            return None
+            return self._set_aside(batch, path)
         except OSError as error:
             raise UserError(f"{path} cannot be read: {error.strerror}; make it readable, or move it away") from None
+
+    def _set_aside(self, batch: Batch, path: Path) -> dict[str, np.ndarray] | None:
+        """Moves a damaged file away, unless another process has done so, and perhaps computed the batch again."""
+        aside = path.parent / "damaged"
+        try:
+            lock = self.locks.take(f"{batch.number:06d}")
+            if lock is None:
+                return None
+            try:
+                return read(batch, path)
+            except DamagedBatch:
+                aside.mkdir(exist_ok=True)
+                os.replace(path, aside / path.name)
+            finally:
+                lock.release()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise UserError(f"{path} is damaged, and cannot be set aside: {error.strerror}; move it away") from None
+        return None
 
     def foreign(self, batches: Sequence[Batch]) -> list[Path]:
         """Files under batches/ that belong to no batch of the sweep."""
@@ -181,6 +198,14 @@ class RunDirectory:
         """Stores one file under figures/."""
         (self.path / "figures").mkdir(exist_ok=True)
         write_atomically(self.path / "figures" / name, content)
+
+    def tidy_up(self) -> None:
+        """Removes locks, and what killed processes left half written, once nothing is left to compute."""
+        self.locks.discard()
+        for folder in ("batches", "failures"):
+            for remains in (self.path / folder).glob(".*.tmp"):
+                with contextlib.suppress(OSError):
+                    remains.unlink()
 
 
 def _new_folder(parent: Path, name: str) -> Path:

@@ -1,0 +1,49 @@
+"""The manifest of a run as JSON, and whether it is one: files can be edited, cut off, or come from elsewhere."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import xarray as xr
+
+__all__ = ["is_manifest", "manifest_of"]
+
+_Kinds = dict[str, type | tuple[type, ...]]
+
+_NUMBER = (int, float)
+_WHOLE: _Kinds = {
+    "configuration_sha256": str,
+    "started": str,
+    "command": str,
+    "cells": int,
+    "wall_time_s": _NUMBER,
+    **dict.fromkeys(("data", "seeds", "lanes", "versions", "device", "precision"), dict),
+    **dict.fromkeys(("compile_groups", "batches", "sessions"), list),
+    "git": (dict, type(None)),
+}
+_GIT: _Kinds = {"revision": str, "dirty": bool}
+_SESSION: _Kinds = {
+    **dict.fromkeys(("name", "started", "ended", "host", "engine"), str),
+    "devices": list,
+    "batches": int,
+    "wall_time_s": _NUMBER,
+}
+
+
+def is_manifest(found: Any) -> bool:
+    """Whether every part that is there is of the kind that is written; parts may be missing."""
+    if not _fits(found, _WHOLE) or not all(_fits(session, _SESSION) for session in found.get("sessions", [])):
+        return False
+    git = found.get("git")
+    return git is None or (_fits(git, _GIT) and git.keys() >= _GIT.keys())
+
+
+def _fits(table: Any, kinds: _Kinds) -> bool:
+    return isinstance(table, Mapping) and all(
+        isinstance(table[name], kind) for name, kind in kinds.items() if name in table
+    )
+
+
+def manifest_of(dataset: xr.Dataset) -> dict[str, Any]:
+    """The manifest that results were collected with; `open_results` has seen that it is one."""
+    return json.loads(dataset.attrs["manifest"])
