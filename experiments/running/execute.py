@@ -8,14 +8,14 @@ import os
 import platform
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import lcnn_flow as lf
 from experiments.computing.build import build_problem
-from experiments.errors import Interrupted, RunError, UserError
+from experiments.errors import Interrupted, RunError, UserError, command, reason
 from experiments.planning.batches import Batch, batches, data_digests, label_of
 from experiments.planning.loading import load
 from experiments.running.collect import Collected, collect
@@ -70,7 +70,7 @@ def begin(sweep: Sweep, directory: RunDirectory) -> None:
     """Stores configuration and manifest of a new run.
 
     Raises:
-        RunError: the disk does not take them.
+        UserError: the disk does not take them; nothing has been computed yet.
     """
     all_batches = batches(sweep)
     manifest = {
@@ -89,7 +89,10 @@ def begin(sweep: Sweep, directory: RunDirectory) -> None:
         directory.write_configuration(sweep.toml())
         directory.write_manifest(manifest)
     except OSError as error:
-        raise RunError(f"{directory.path}: configuration and manifest cannot be stored: {error.strerror}") from error
+        raise UserError(
+            f"{directory.path}: configuration and manifest cannot be stored: {reason(error)}; make room, or name "
+            "another directory with --out"
+        ) from error
 
 
 def _lanes(sweep: Sweep) -> dict[str, Any]:
@@ -172,12 +175,14 @@ def go_on(sweep: Sweep, directory: RunDirectory, choice: Choice, monitor: Monito
     try:
         _record(directory, sweep, session)
         collected = collect(sweep, directory, all_batches, monitor.say)
+    except RunError as error:
+        problem = problem or error
     except OSError as error:
-        problem = problem or RunError(f"the results cannot be stored: {error.strerror or error}")
+        problem = problem or RunError(f"the results cannot be stored: {reason(error)}")
     done = sum(map(directory.has, all_batches))
-    command = "resume" if done < len(all_batches) else "collect"
+    verb = "resume" if done < len(all_batches) else "collect"
     kept = f"{done} of {len(all_batches)} batches were finished and are kept in {directory.path}"
-    kept += f"; go on with: python -m experiments {command} {directory.path}"
+    kept += f"; go on with: {command(verb, directory.path)}"
     if isinstance(problem, KeyboardInterrupt) or (problem is None and finished.stopped):
         raise Interrupted(f"interrupted; {kept}")
     if problem is not None:
@@ -185,7 +190,7 @@ def go_on(sweep: Sweep, directory: RunDirectory, choice: Choice, monitor: Monito
         raise RunError(f"{text}\n{kept}") from problem
     failed = {label_of(sweep, batch): error for batch, error in finished.failed.items()}
     if collected is not None and collected.finished == len(all_batches):
-        directory.locks.discard()
+        directory.tidy_up()
     return Summary(len(all_batches), done, failed, time.perf_counter() - started)
 
 
@@ -193,8 +198,8 @@ def _words(error: BaseException) -> str:
     return f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}"
 
 
-def collect_run(directory: RunDirectory) -> tuple[int, int]:
-    """Collects the results of a run; returns the numbers of collected and of all batches.
+def collect_run(directory: RunDirectory, tell: Callable[[str], None] = lambda _: None) -> tuple[int, int]:
+    """Collects the results of a run; returns the numbers of collected and of all batches. `tell` hears how far it is.
 
     Raises:
         UserError: no batch is finished, or the configuration, the manifest or the store cannot be used.
@@ -203,13 +208,13 @@ def collect_run(directory: RunDirectory) -> tuple[int, int]:
     configure(sweep.configuration.compute.precision)
     all_batches = batches(sweep)
     try:
-        collected = collect(sweep, directory, all_batches)
+        collected = collect(sweep, directory, all_batches, tell)
     except OSError as error:
-        raise UserError(f"{directory.path}: results cannot be stored: {error.strerror or error}") from error
+        raise UserError(f"{directory.path}: results cannot be stored: {reason(error)}") from error
     if collected.finished == len(all_batches):
-        directory.locks.discard()
+        directory.tidy_up()
     if collected.finished == 0:
-        raise UserError(f"{directory.path}: no batch is finished; python -m experiments resume {directory.path}")
+        raise UserError(f"{directory.path}: no batch is finished; {command('resume', directory.path)}")
     return collected.finished, len(all_batches)
 
 
@@ -245,10 +250,18 @@ def _record(directory: RunDirectory, sweep: Sweep, session: dict[str, Any]) -> N
         manifest = directory.read_manifest() or {"configuration_sha256": digest(sweep.toml()), **environment()}
         others = [s for s in manifest.get("sessions", []) if s.get("name") != session["name"]]
         manifest["sessions"] = [*others, session]
-        manifest["wall_time_s"] = round(sum(s.get("wall_time_s", 0) for s in manifest["sessions"]), 3)
+        manifest["wall_time_s"] = round(sum(map(_seconds, manifest["sessions"])), 3)
         directory.write_manifest(manifest)
+    except OSError as error:
+        raise RunError(f"manifest.json cannot be stored: {reason(error)}") from error
     finally:
         lock.release()
+
+
+def _seconds(session: dict[str, Any]) -> float:
+    """Wall time of a session; 0 for one that has not ended, or was edited."""
+    seconds = session.get("wall_time_s")
+    return float(seconds) if isinstance(seconds, int | float) and 0 <= seconds < 1e12 else 0.0
 
 
 def _span(cells: tuple[int, ...]) -> str:

@@ -15,7 +15,7 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import NamedTuple
 
-from experiments.errors import RunError
+from experiments.errors import RunError, reason
 from experiments.planning.batches import Batch
 from experiments.running.engines.base import Engine
 from experiments.running.locks import Lock
@@ -106,7 +106,7 @@ class Schedule:
         """Gives the engine what it can take, of what no other process has claimed."""
         while self._waiting and len(self._running) < engine.capacity:
             batch = self._waiting.popleft()
-            lock = self._directory.locks.take(f"{batch.number:06d}")
+            lock = self._claim(batch)
             if self._directory.has(batch):  # by another process, since we looked
                 if lock is not None:
                     self._directory.locks.finish(lock)
@@ -120,6 +120,12 @@ class Schedule:
             time.sleep(_LOOK_EVERY)
             self._waiting.extend(self._elsewhere)
             self._elsewhere.clear()
+
+    def _claim(self, batch: Batch) -> Lock | None:
+        try:
+            return self._directory.locks.take(f"{batch.number:06d}")
+        except OSError as error:
+            raise RunError(f"batch {batch.number} cannot be claimed: {reason(error)}") from error
 
     def _submit(self, engine: Engine, attempt: _Attempt) -> None:
         try:
@@ -143,15 +149,23 @@ class Schedule:
             raise problem
 
     def _take_over(self, engine: Engine, attempt: _Attempt, outcome: Outcome | None) -> None:
-        if outcome is None:
+        if outcome is None and self._stopping:
             attempt.lock.release()
+        elif outcome is None:
+            self._take_over(engine, attempt, Outcome(error="the engine gave the task up"))
         elif outcome.error is None:
             self._store(attempt, outcome)
-        elif attempt.number < self._retries and not outcome.hopeless and not self._stopping:
-            self._tell(attempt.batch, 0, f"failed ({outcome.error}), trying again")
-            self._submit(engine, attempt._replace(number=attempt.number + 1))
+        elif attempt.number < self._retries and not outcome.hopeless:
+            self._try_again(engine, attempt, outcome)
         else:
             self._fail(attempt, outcome)
+
+    def _try_again(self, engine: Engine, attempt: _Attempt, outcome: Outcome) -> None:
+        if self._stopping:  # it is missing, not failed: resuming tries it again
+            attempt.lock.release()
+        else:
+            self._tell(attempt.batch, 0, f"failed ({outcome.error}), trying again")
+            self._submit(engine, attempt._replace(number=attempt.number + 1))
 
     def _store(self, attempt: _Attempt, outcome: Outcome) -> None:
         batch = attempt.batch
@@ -160,7 +174,7 @@ class Schedule:
                 self._directory.save(batch, outcome.content)
         except OSError as error:
             attempt.lock.release()
-            raise RunError(f"batch {batch.number} cannot be stored: {error.strerror}") from error
+            raise RunError(f"batch {batch.number} cannot be stored: {reason(error)}") from error
         self._directory.locks.finish(attempt.lock)
         self._computed += 1
         self._devices.add(outcome.device)
@@ -174,7 +188,7 @@ class Schedule:
             self._directory.write_failure(batch, failure)
         except OSError as problem:
             raise RunError(
-                f"batch {batch.number} failed ({error}), and that cannot be recorded: {problem.strerror}"
+                f"batch {batch.number} failed ({error}), and that cannot be recorded: {reason(problem)}"
             ) from problem
         finally:
             attempt.lock.release()

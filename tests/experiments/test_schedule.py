@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.errors import RunError
+from experiments.errors import RunError, UserError
 from experiments.planning.batches import Batch
 from experiments.running.batch_files import encode
 from experiments.running.schedule import Schedule
@@ -241,3 +242,83 @@ def test_a_process_killed_at_any_moment_leaves_whole_batches_and_free_locks(tmp_
     assert 0 < len(whole) < 60
     assert schedule(tmp_path, batches).run(FakeEngine(batches)).computed == 60 - len(whole)
     assert sorted(stored(tmp_path).values()) == sorted(map(content, batches))
+
+
+def test_a_task_that_the_engine_gives_up_is_tried_again_and_never_forgotten(tmp_path):
+    class GivesUp(FakeEngine):
+        def submit(self, task):
+            self.computed[task.number] += 1
+            future = Future()
+            if task.number == 1 or self.computed[task.number] == 1:
+                future.cancel()
+                future.set_running_or_notify_cancel()
+            else:
+                future.set_result(Outcome(content(self.batches[task.number])))
+            return future
+
+    batches = some_batches(3)
+    finished = schedule(tmp_path, batches).run(GivesUp(batches))
+    assert finished.computed == 2
+    assert finished.failed == {batches[1]: "the engine gave the task up"}
+
+
+def test_a_lock_that_cannot_be_had_stops_the_run_with_an_error(tmp_path):
+    batches = some_batches(2)
+    (tmp_path / "locks" / "000001.lock").mkdir(parents=True)
+    with pytest.raises(RunError, match=r"batch 1 cannot be claimed: Is a directory: .*000001.lock"):
+        schedule(tmp_path, batches).run(FakeEngine(batches))
+
+
+def test_a_damaged_file_is_set_aside_only_while_nobody_computes_it_again(tmp_path):
+    (batch,) = some_batches(1)
+    schedule(tmp_path, [batch]).run(FakeEngine([batch]))
+    directory, other = RunDirectory(tmp_path), RunDirectory(tmp_path)
+    path = directory.batch_path(batch)
+    path.write_bytes(b"PK")
+    lock = other.locks.take("000000")
+    assert lock is not None
+    assert directory.load(batch) is None
+    assert path.read_bytes() == b"PK"  # the other one will replace it
+    lock.release()
+    assert directory.load(batch) is None
+    assert not path.exists()
+    path.write_bytes(b"PK")
+    shutil.rmtree(tmp_path / "batches" / "damaged")
+    (tmp_path / "batches" / "damaged").write_text("")
+    with pytest.raises(UserError, match="is damaged, and cannot be set aside"):
+        directory.load(batch)
+
+
+def test_a_file_that_another_process_has_healed_is_not_set_aside(tmp_path, monkeypatch):
+    (batch,) = some_batches(1)
+    schedule(tmp_path, [batch]).run(FakeEngine([batch]))
+    directory = RunDirectory(tmp_path)
+    path, good = directory.batch_path(batch), content(batch)
+    path.write_bytes(b"PK")
+    take = directory.locks.take
+
+    def heal_first(name):
+        path.write_bytes(good)
+        return take(name)
+
+    monkeypatch.setattr(directory.locks, "take", heal_first)
+    found = directory.load(batch)
+    assert found is not None
+    assert path.read_bytes() == good
+
+
+def test_a_batch_that_fails_while_the_run_is_stopped_is_missing_and_not_failed(tmp_path, monkeypatch):
+    batches = some_batches(4)
+    engine = FakeEngine(batches, workers=4, delay=0.05, plan={1: [OSError("worker died")]})
+
+    def submit(task):
+        if task.number == 3:  # all are in hand
+            os.kill(os.getpid(), signal.SIGTERM)
+        return FakeEngine.submit(engine, task)
+
+    monkeypatch.setattr(engine, "submit", submit)
+    finished = schedule(tmp_path, batches).run(engine)
+    assert finished.stopped
+    assert (finished.computed, finished.failed) == (3, {})
+    assert not (tmp_path / "failures").exists()
+    assert schedule(tmp_path, batches).run(FakeEngine(batches)).computed == 1

@@ -23,6 +23,7 @@ class LocalEngine:
     def __init__(self, sweep: Sweep, tell: Callable[[Batch, int, str], None]) -> None:
         self._sweep, self._tell = sweep, tell
         self._certifier = Certifier(sweep.configuration.analysis.certify, processes=True)
+        self._computing = self._leaving = False
         self._tasks: SimpleQueue[tuple[Task, Future[Outcome]] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, daemon=True)  # a second Ctrl-C does not wait for it
         self._thread.start()
@@ -34,9 +35,10 @@ class LocalEngine:
         return future
 
     def close(self, now: bool) -> None:
-        """Ends the thread when its tasks are done; at once by leaving it behind."""
+        """Ends the thread when its tasks are done; at once by leaving it behind, if it computes."""
+        self._leaving = now
         self._tasks.put(None)
-        if not now:
+        if not (now and self._computing):
             self._thread.join()
 
     def _run(self) -> None:
@@ -44,8 +46,9 @@ class LocalEngine:
         with self._certifier:
             while (item := self._tasks.get()) is not None:
                 task, future = item
-                if not future.set_running_or_notify_cancel():
+                if self._leaving or not future.set_running_or_notify_cancel():
                     continue
+                self._computing = True
                 batch = known[task.number]
                 try:
                     future.set_result(
@@ -53,3 +56,4 @@ class LocalEngine:
                     )
                 except BaseException as error:  # what is no Exception, too, is the caller's to judge
                     future.set_exception(error)
+                self._computing = False
