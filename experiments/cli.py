@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from cyclopts import App, CycloptsError, Parameter
 
 from experiments.claims import Claim
-from experiments.errors import Interrupted, RunError, UserError
+from experiments.errors import Interrupted, RunError, UserError, command
 from experiments.faults import did_you_mean
 from experiments.modules import MODULES
 from experiments.planning.batches import label_of
@@ -21,6 +21,7 @@ from experiments.planning.plan import plan_text
 from experiments.reporting.report import write_report
 from experiments.results.compare import compare
 from experiments.results.export import export
+from experiments.running.busy import Busy
 from experiments.running.engines.choice import Choice
 from experiments.running.execute import begin, changes_since_begun, check_problems, collect_run, go_on, load_run
 from experiments.running.progress import monitor
@@ -123,9 +124,11 @@ def validate(
         seeds: number of initial filters a cell.
         toml: print the resolved configuration too.
     """
-    sweep = _load(config, set_, axis, zip_, seeds)
-    check_problems(sweep)
-    print(plan_text(sweep))
+    with Busy("checking the configuration"):
+        sweep = _load(config, set_, axis, zip_, seeds)
+        check_problems(sweep)
+        plan = plan_text(sweep)
+    print(plan)
     if toml:
         print(f"\n{sweep.toml()}", end="")
 
@@ -162,11 +165,13 @@ def run(
         no_cache: do not keep compiled programs in the user's cache folder.
     """
     choice = _choice(engine, workers, scheduler, slurm)
-    sweep = _load(config, set_, axis, zip_, seeds, not no_cache, host_only=choice.name != "local")
-    check_problems(sweep)
+    with Busy("checking the configuration"):
+        sweep = _load(config, set_, axis, zip_, seeds, not no_cache, host_only=choice.name != "local")
+        check_problems(sweep)
+        plan = plan_text(sweep)
     directory = RunDirectory.create(out, config.stem)
     begin(sweep, directory)
-    print(plan_text(sweep), file=sys.stderr)
+    print(plan, file=sys.stderr)
     _go_on(sweep, directory, choice, cache=not no_cache)
 
 
@@ -205,7 +210,7 @@ def resume(
 def _go_on(sweep: Sweep, directory: RunDirectory, choice: Choice, cache: bool) -> None:
     """Computes what is missing, reports, and says what failed."""
     flows = len(sweep.cells) * sweep.configuration.seeds
-    again = f"python -m experiments resume {directory.path}"
+    again = command("resume", directory.path)
     try:
         with monitor(flows, lambda batch: label_of(sweep, batch)) as progress:
             summary = go_on(sweep, directory, choice, progress, cache)
@@ -227,9 +232,10 @@ def _go_on(sweep: Sweep, directory: RunDirectory, choice: Choice, cache: bool) -
 def _report(directory: RunDirectory) -> tuple[Path, list[Claim]]:
     """Writes the report of a run whose results are there: it did not fail by a mistake in its configuration."""
     try:
-        return write_report(directory.path)
+        with Busy("drawing the report"):
+            return write_report(directory.path)
     except UserError as error:
-        again = f"python -m experiments report {directory.path}"
+        again = command("report", directory.path)
         raise RunError(f"{error}\nall results are kept in {directory.path}; report again with: {again}") from error
 
 
@@ -251,7 +257,9 @@ def status(directory: Path, /, *, verify: Switch = False) -> None:
         directory: a run directory.
         verify: read all finished batches and compare their checksums; damaged ones are set aside.
     """
-    print(status_text(RunDirectory.existing(directory), verify))
+    with Busy("looking at the batches"):
+        text = status_text(RunDirectory.existing(directory), verify)
+    print(text)
 
 
 @app.command
@@ -262,7 +270,8 @@ def collect(directory: Path, /) -> None:
         directory: a run directory.
     """
     begun = RunDirectory.existing(directory)
-    finished, total = collect_run(begun)
+    with Busy("collecting the results") as busy:
+        finished, total = collect_run(begun, busy.say)
     print(f"{finished} of {total} batches are in {begun.path / 'results.zarr'}")
 
 
@@ -274,7 +283,8 @@ def report(directory: Path, /) -> None:
         directory: a run directory.
     """
     _bring_up_to_date(directory)
-    path, claims = write_report(directory)
+    with Busy("drawing the report"):
+        path, claims = write_report(directory)
     print(_claims(claims))
     print(f"report: {path}")
 
@@ -297,7 +307,9 @@ def export_(
         trajectories: besides the parquet file, write one with a row a flow and time.
     """
     _bring_up_to_date(directory)
-    print(export(directory, to, out, trajectories))
+    with Busy("writing the file"):
+        path = export(directory, to, out, trajectories)
+    print(path)
 
 
 @app.command(name="compare")
@@ -311,7 +323,8 @@ def compare_(first: Path, second: Path, /, *, rtol: float = 1e-9) -> int:
     """
     _bring_up_to_date(first)
     _bring_up_to_date(second)
-    comparison = compare(first, second, rtol)
+    with Busy("comparing the results"):
+        comparison = compare(first, second, rtol)
     print(comparison)
     return 0 if comparison.agree else 1
 
@@ -321,7 +334,8 @@ def _bring_up_to_date(directory: Path) -> None:
     if not (directory / "config.toml").is_file() or not (directory / "batches").is_dir():
         return
     try:
-        finished, total = collect_run(RunDirectory.existing(directory))
+        with Busy("collecting the results") as busy:
+            finished, total = collect_run(RunDirectory.existing(directory), busy.say)
     except UserError as error:
         if not (directory / "results.zarr").exists():
             raise
