@@ -16,12 +16,15 @@ from experiments.reporting.summary import summary_csv
 from experiments.reporting.tables import Table, hypotheses_table, limit_table, orbit_table, rate_table, verdict_table
 from experiments.results.manifest import manifest_of
 from experiments.results.opening import open_results
+from experiments.results.slabs import read, slabs
 from experiments.results.variables import NOT_COMPUTED
 from experiments.running.store import RunDirectory
 from lcnn_flow import Verdict
 
 __all__ = ["claims_of", "write_report"]
 
+_MOST_IN_MEMORY = 2**28
+"""Bytes of results; of larger ones, a variable at a time is."""
 _MARKS = {"agrees": "✓", "disagrees": "✗", "undecided": "?"}
 
 
@@ -31,7 +34,9 @@ def write_report(path: str | Path) -> tuple[Path, list[Claim]]:
     Raises:
         UserError: not a run directory, or a damaged one.
     """
-    dataset = open_results(path)
+    dataset = open_results(path, _MOST_IN_MEMORY)
+    if dataset.nbytes > _MOST_IN_MEMORY:
+        _read_through(dataset)
     module = _module(dataset)
     directory = RunDirectory(Path(path))
     try:
@@ -43,6 +48,18 @@ def write_report(path: str | Path) -> tuple[Path, list[Claim]]:
 def claims_of(dataset: xr.Dataset) -> list[Claim]:
     """Claims of the module that made the results, judged on them."""
     return [claim for check in _module(dataset).claims if (claim := check(dataset)) is not None]
+
+
+def _read_through(dataset: xr.Dataset) -> None:
+    """Reads everything once, part by part, so that damage is found before anything is drawn.
+
+    Raises:
+        UserError: the store is damaged somewhere.
+    """
+    for name in dataset.data_vars:
+        variable = dataset[name]
+        for part in slabs(variable.shape, _MOST_IN_MEMORY // (8 * 16)):
+            read(variable, dict(zip(map(str, variable.dims), part, strict=True)))
 
 
 def _module(dataset: xr.Dataset) -> Module:

@@ -109,7 +109,7 @@ def compare(first: Path, second: Path, rtol: float = 1e-9) -> Comparison:
         UserError: one of them has no results, or damaged ones.
     """
     names = (str(first), str(second))
-    stores = (open_results(first, load=False), open_results(second, load=False))
+    stores = (open_results(first, most_in_memory=0), open_results(second, most_in_memory=0))
     pair, unmatched = pair_up(stores, names)
     configurations = [_flat(tomllib.loads(store.attrs["configuration"])) for store in stores]
     manifests = [_flat(_makers(manifest_of(store))) for store in stores]

@@ -35,7 +35,7 @@ def export(directory: Path, kind: str, out: Path | None = None, trajectories: bo
     """
     if kind not in _SUFFIXES:
         raise UserError(f'no format "{kind}"; known: {", ".join(_SUFFIXES)}{did_you_mean(kind, _SUFFIXES)}')
-    dataset = open_results(directory, load=False)
+    dataset = open_results(directory, most_in_memory=0)
     if trajectories and "time" not in dataset.dims:
         raise UserError(f"{directory} holds no trajectories: leave them out, or run with flow.times")
     path = Path(directory) / f"results{_SUFFIXES[kind]}" if out is None else Path(out)

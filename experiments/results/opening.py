@@ -1,5 +1,6 @@
 """Opening the results of a run directory, and refusing what is none."""
 
+import math
 import zipfile
 from pathlib import Path
 
@@ -17,8 +18,8 @@ def lost_chunks(group: zarr.Group) -> list[str]:
     return [name for name, array in group.arrays() if array.nchunks_initialized < array.nchunks]
 
 
-def open_results(directory: str | Path, load: bool = True) -> xr.Dataset:
-    """Results of a run directory, in memory; with `load` = False they are read when they are used.
+def open_results(directory: str | Path, most_in_memory: float = math.inf) -> xr.Dataset:
+    """Results of a run directory, in memory; larger ones than `most_in_memory` bytes are read whenever they are used.
 
     Raises:
         UserError: not a run directory, foreign, or truncated.
@@ -32,8 +33,8 @@ def open_results(directory: str | Path, load: bool = True) -> xr.Dataset:
         hint = command("collect", directory) if known else "this is no run directory"
         raise UserError(f"{directory} has no results.zarr: {hint}")
     try:
-        dataset = xr.open_zarr(store, consolidated=False, chunks=None)
-        if load:
+        dataset = xr.open_dataset(store, engine="zarr", consolidated=False, chunks=None, cache=False)
+        if dataset.nbytes <= most_in_memory:
             dataset.load()
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile) as error:
         raise UserError(

@@ -12,6 +12,7 @@ import xarray as xr
 from experiments.errors import UserError
 from experiments.figures import filter_error, house_style, risk
 from experiments.figures.series import panels
+from experiments.reporting import report
 from experiments.reporting.report import write_report
 from experiments.reporting.summary import summary_csv
 from experiments.results.opening import open_results
@@ -53,6 +54,18 @@ def test_the_report_is_rebuilt_from_results_alone_and_loads_nothing(run_director
         assert (run_directory / "figures" / f"{name}.svg").read_bytes().startswith(b"<?xml")
         assert (run_directory / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert f'<figure id="{name}">' in html
+
+
+def test_a_report_of_results_too_large_for_memory_is_the_same_and_finds_damage(run_directory, monkeypatch):
+    whole = write_report(run_directory)[0].read_text()
+    summary = (run_directory / "summary.csv").read_bytes()
+    monkeypatch.setattr(report, "_MOST_IN_MEMORY", 1000)
+    assert write_report(run_directory)[0].read_text() == whole
+    assert (run_directory / "summary.csv").read_bytes() == summary
+    chunk = next(file for file in (run_directory / "results.zarr" / "final_time" / "c").rglob("*") if file.is_file())
+    chunk.write_bytes(b"nonsense")
+    with pytest.raises(UserError, match=r"final_time is damaged"):
+        write_report(run_directory)
 
 
 def test_two_reports_of_the_same_results_are_equal_and_all_references_in_them_resolve(run_directory):
