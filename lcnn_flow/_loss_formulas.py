@@ -95,8 +95,8 @@ _NEWTON = {32: (jnp.int32, 0x5F3759DF, 3), 64: (jnp.int64, 0x5FE6EB50C7B537A9, 4
 def _inverse_root(x: Array) -> Array:
     """1/sqrt(x) of normal numbers x > 0, to an ulp: Newton's method from the guess that halves the exponent.
 
-    On CPUs without AVX-512 XLA takes roots one by one, and turns every division by a root into such a one: this is
-    four times as fast there, and no slower elsewhere.
+    XLA turns every division by a root into a root of its own kind, which on CPUs without AVX-512 it takes one number at
+    a time; this is made of products and sums, which all CPUs do side by side.
     """
     bits = jnp.finfo(x.dtype).bits
     if bits not in _NEWTON:

@@ -3,7 +3,7 @@
 Householder's reflections bring a matrix to tridiagonal form, every one a few kernels over all matrices; bisection
 then asks where T - x I ceases to be positive definite, which the signs of its pivots tell (Sturm):
 p_1 = d_1 - x, p_i = d_i - x - e_{i-1}^2 / p_{i-1}. The error is that of rounding the entries of the matrix, as with
-LAPACK (Golub and Van Loan, Matrix Computations, sections 8.3 and 8.4), which is far slower for one matrix at a time.
+LAPACK, which would take the matrices in turn (Golub and Van Loan, Matrix Computations, sections 8.3 and 8.4).
 """
 
 import jax
