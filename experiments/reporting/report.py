@@ -16,7 +16,7 @@ from experiments.reporting.summary import summary_csv
 from experiments.reporting.tables import Table, hypotheses_table, limit_table, orbit_table, rate_table, verdict_table
 from experiments.results.manifest import manifest_of
 from experiments.results.opening import open_results
-from experiments.results.slabs import read, slabs
+from experiments.results.slabs import chunked_slabs, read
 from experiments.results.variables import NOT_COMPUTED
 from experiments.running.store import RunDirectory
 from lcnn_flow import Verdict
@@ -25,6 +25,8 @@ __all__ = ["claims_of", "write_report"]
 
 _MOST_IN_MEMORY = 2**28
 """Bytes of results; of larger ones, a variable at a time is."""
+_MOST_AT_ONCE = 2**21
+"""Numbers of a variable that are read at once to see that they are whole."""
 _MARKS = {"agrees": "✓", "disagrees": "✗", "undecided": "?"}
 
 
@@ -58,7 +60,7 @@ def _read_through(dataset: xr.Dataset) -> None:
     """
     for name in dataset.data_vars:
         variable = dataset[name]
-        for part in slabs(variable.shape, _MOST_IN_MEMORY // (8 * 16)):
+        for part in chunked_slabs(variable.shape, variable.encoding["chunks"], _MOST_AT_ONCE):
             read(variable, dict(zip(map(str, variable.dims), part, strict=True)))
 
 
