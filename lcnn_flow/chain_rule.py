@@ -6,6 +6,7 @@ Hess pi has blocks for pairs of different layers only. Derived; 1-D, 2-D, channe
 axes (n, ...).
 """
 
+import itertools
 import math
 from collections.abc import Callable
 from functools import partial
@@ -17,7 +18,7 @@ from jaxtyping import Array, Float
 
 from lcnn_flow.architecture import Architecture
 from lcnn_flow.network import Params, filters_to_end, unravel
-from lcnn_flow.side_by_side import slice_of, total, unit
+from lcnn_flow.side_by_side import outer_products, slice_of, total, unit
 
 __all__ = ["filter_columns", "filter_rows", "gradient", "gradient_and_hessian"]
 
@@ -45,7 +46,7 @@ def gradient_and_hessian(
     columns = cut(partial(filter_columns, arch))(vector)
     bending = cut(partial(_bending, arch))(slope, vector)
     hessian = cut(_add_product)(bending, columns, cut(bend)(columns))
-    return cut(partial(_pull_back, arch))(vector, slope), hessian
+    return cut(_transposed)(columns, slope), hessian
 
 
 def _cut(vector: Array) -> Callable[..., Any]:
@@ -65,20 +66,53 @@ def _pull_back(arch: Architecture, vector: Float[Array, "n ..."], slope: Float[A
 def _add_product(start: Float[Array, "n n ..."], columns: Float[Array, "c q n ..."], bent: Array) -> Array:
     """start + columns^T bent."""
     columns, bent = (x.reshape(-1, *x.shape[2:]) for x in (columns, bent))
-    return total(columns.shape[0], lambda k: slice_of(columns, k)[:, None] * slice_of(bent, k)[None], start)
+    return outer_products(columns, bent, start)
+
+
+def _transposed(columns: Float[Array, "c q n ..."], slope: Float[Array, "c q ..."]) -> Float[Array, "n ..."]:
+    """J^T slope, where J is at hand."""
+    columns, slope = columns.reshape(-1, *columns.shape[2:]), slope.reshape(-1, *slope.shape[2:])
+    return total(slope.shape[0], lambda k: slice_of(columns, k) * slice_of(slope, k)[None])
 
 
 def filter_columns(arch: Architecture, vector: Float[Array, "n ..."]) -> Float[Array, "c q n ..."]:
     """J, the derivative of `filter_rows`."""
-    params = unravel(arch, vector)
-    columns = []
-    for layer in range(arch.depth):
+    cut = _cut(vector)
+    others = cut(partial(_without_one_layer, arch))(vector)
+    return cut(partial(_shifted, arch))(others)
 
-        def replaced(unit: Array, layer: int = layer) -> Array:
-            return filter_rows(arch, (*params[:layer], unit, *params[layer + 1 :]))
 
-        columns.append(_for_every_tap(replaced, params[layer], arch.layer_shapes[layer]))
-    return jnp.moveaxis(jnp.concatenate(columns), 0, 2)
+def _without_one_layer(arch: Architecture, vector: Float[Array, "n ..."]) -> tuple[Array, ...]:
+    """For every layer the end-to-end filters with a single tap in its place, one for every pair of channels."""
+    params, spatial = unravel(arch, vector), (1,) * arch.dimension
+    found = []
+    for layer, filters in enumerate(params):
+
+        def replaced(tap: Array, layer: int = layer) -> Array:
+            return filters_to_end(arch, (*params[:layer], tap, *params[layer + 1 :]))
+
+        pairs = () if arch.channels is None else arch.layer_shapes[layer][:2]
+        found.append(_for_every_entry(replaced, filters, (*pairs, *spatial)))
+    return tuple(found)
+
+
+def _shifted(arch: Architecture, others: tuple[Array, ...]) -> Float[Array, "c q n ..."]:
+    """What every tap adds to the end-to-end filter: the other layers, moved to where the tap sits."""
+    channels, columns = (1, 1) if arch.channels is None else arch.end_to_end_filter_shape[:2], []
+    for layer, filters in enumerate(others):
+        filters = filters.reshape(-1, *channels, *filters.shape[1 if arch.channels is None else 3 :])
+        spacing, taps = arch.cumulative_strides[layer], arch.kernel_sizes[layer]
+        free = tuple(s * (k - 1) for s, k in zip(spacing, taps, strict=True))
+        moved = []
+        for tap in itertools.product(*map(range, taps)):
+            low = tuple(s * t for s, t in zip(spacing, tap, strict=True))
+            pad = [(0, 0)] * 3 + [(a, n - a) for a, n in zip(low, free, strict=True)]
+            pad += [(0, 0)] * (filters.ndim - len(pad))
+            column = jnp.pad(filters, pad)
+            moved.append(column.reshape(*column.shape[:2], -1, *column.shape[3 + arch.dimension :]))
+        moved = jnp.moveaxis(jnp.stack(moved, axis=3), 0, 2)  # c, q, pairs of channels, taps
+        columns.append(moved.reshape(*moved.shape[:2], -1, *moved.shape[4:]))
+    return jnp.concatenate(columns, axis=2)
 
 
 def _bending(arch: Architecture, slope: Array, vector: Array) -> Array:
@@ -93,15 +127,16 @@ def _bending(arch: Architecture, slope: Array, vector: Array) -> Array:
             below, above = params[:layer], params[layer + 1 :]
             return jax.vjp(lambda *w: filter_rows(arch, (*w, unit, *above)), *below)[1](slope)
 
-        below = _for_every_tap(pulled, params[layer], arch.layer_shapes[layer])
+        below = _for_every_entry(pulled, params[layer], arch.layer_shapes[layer])
         for other, block in enumerate(below):
             blocks[layer][other] = block = block.reshape(sizes[layer], sizes[other], *trailing)
             blocks[other][layer] = jnp.swapaxes(block, 0, 1)
     return jnp.concatenate([jnp.concatenate(row, axis=1) for row in blocks])
 
 
-def _for_every_tap(function: Callable[[Array], Any], filters: Array, shape: tuple[int, ...]) -> Any:
-    """`function` of every unit vector of a layer, along a new leading axis."""
+def _for_every_entry(function: Callable[[Array], Any], like: Array, shape: tuple[int, ...]) -> Any:
+    """`function` of every unit vector of this shape, with the trailing axes of `like`, along a new leading axis."""
     size = math.prod(shape)
-    units = jnp.eye(size, dtype=filters.dtype).reshape(size, *shape, *(1 for _ in filters.shape[len(shape) :]))
-    return jax.vmap(function)(jnp.broadcast_to(units, (size, *filters.shape)))
+    trailing = like.shape[len(shape) :]
+    units = jnp.eye(size, dtype=like.dtype).reshape(size, *shape, *(1 for _ in trailing))
+    return jax.vmap(function)(jnp.broadcast_to(units, (size, *shape, *trailing)))

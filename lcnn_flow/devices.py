@@ -1,10 +1,11 @@
-"""One program over many blocks, all devices at once: a thread and a program of its own for every device.
+"""One program over many blocks, all devices at once: each device receives whole blocks.
 
-Each device receives whole blocks. The program is the same that a single device would run, so that bits do not depend
-on how many devices there are: a program partitioned over several is compiled differently from one for a single device.
+The program is the same that a single device would run, so that bits do not depend on how many devices there are: a
+program partitioned over several is compiled differently from one for a single device. While one call runs, what the
+next one needs is made ready, and what the one before it has found is read.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any
@@ -21,43 +22,70 @@ __all__ = ["run_blocks"]
 def run_blocks(
     program: Callable[..., Any],
     risk: EmpiricalRisk,
-    conditions: np.ndarray,
-    arrays: Any,
+    calls: Iterable[tuple[np.ndarray, Any]],
     settings: Any,
     devices: Sequence[Any],
-) -> Any:
-    """program(risk, arrays, settings) for every block along the leading axis of `arrays`.
+) -> Iterator[Any]:
+    """program(risk, arrays, settings) for every block along the leading axis of `arrays`, call by call.
 
     Args:
         program: hashable and equal to itself in a later call, or it compiles anew; it sees one block, no leading axis.
         risk: one risk, or a batch of risks.
-        conditions: the risk of every block, (blocks,).
-        arrays: a pytree of numpy arrays (blocks, ...), blocks a multiple of the number of devices; several blocks on
-            one device run side by side.
+        calls: of every call the risk of every block, (blocks,), and a pytree of numpy arrays (blocks, ...). All calls
+            have the same shapes, blocks a multiple of the number of devices; several blocks on one device run side
+            by side.
         settings: what else the program needs, the same for all.
         devices: where to run.
 
-    Returns:
-        The results as numpy arrays, with leading axis blocks.
+    Yields:
+        The results of every call as numpy arrays, with leading axis blocks.
     """
     batched = risk.batched()
     many = tuple(jax.tree.leaves(batched))
     numbers, rest = eqx.partition(settings, eqx.is_array)
-    shares = np.array_split(np.arange(len(conditions)), len(devices))
+    own, same = eqx.partition(risk, batched)
+    shared = [jax.device_put((same, numbers), device) for device in devices]
 
-    def given(share: np.ndarray, device: Any) -> tuple:
-        chosen = conditions[share]
-        mine = jax.tree.map(lambda leaf, own: leaf[chosen] if own else leaf, risk, batched)
-        return jax.device_put((mine, jax.tree.map(lambda x: x[share], arrays), numbers), device)
+    def given(conditions: np.ndarray, arrays: Any) -> list[tuple]:
+        """What every device works on."""
+        inputs, shares = [], np.array_split(np.arange(len(conditions)), len(devices))
+        for share, device, (same, numbers) in zip(shares, devices, shared, strict=True):
+            parts = jax.tree.map(lambda leaf, mine=conditions[share]: leaf[mine], own)
+            parts = jax.device_put((parts, jax.tree.map(lambda x, share=share: x[share], arrays)), device)
+            inputs.append((eqx.combine(same, parts[0]), parts[1], numbers))
+        return inputs
 
-    def run(share: np.ndarray, device: Any) -> Any:
-        return jax.tree.map(np.asarray, _on_one_device(program, rest, many, *given(share, device)))
+    running: list[Any] = []
+    for conditions, arrays in calls:
+        inputs = given(conditions, arrays)
+        jax.block_until_ready(running)  # a device would work on both at once
+        found, running = running, _launch((program, rest, many), inputs)
+        if found:
+            yield _read(found)
+    if running:
+        yield _read(running)
 
-    if len(devices) == 1:
-        return run(shares[0], devices[0])
-    _on_one_device.trace(program, rest, many, *given(shares[0], devices[0]))  # once, not in every thread
-    parts = list(_threads(len(devices)).map(run, shares, devices))
-    return jax.tree.map(lambda *x: np.concatenate(x), *parts)
+
+_launched: set[Any] = set()
+"""Programs that have been launched on several devices, with the shapes of what they were given."""
+
+
+def _launch(static: tuple, inputs: list[tuple]) -> list[Any]:
+    """Starts the program on every device, without waiting for results; compiles for all devices at the same time."""
+    call = partial(_on_one_device, *static)
+    leaves, structure = jax.tree.flatten(inputs)
+    program = (static, structure, tuple((x.shape, x.dtype, x.device) for x in leaves))
+    if len(inputs) == 1 or program in _launched:
+        return [call(*given) for given in inputs]
+    _on_one_device.trace(*static, *inputs[0])  # once, not in every thread
+    results = list(_threads(len(inputs)).map(lambda given: call(*given), inputs))
+    _launched.add(program)
+    return results
+
+
+def _read(found: list[Any]) -> Any:
+    parts = jax.tree.map(np.asarray, found)
+    return parts[0] if len(parts) == 1 else jax.tree.map(lambda *x: np.concatenate(x), *parts)
 
 
 @cache

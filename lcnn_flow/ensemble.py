@@ -46,6 +46,17 @@ class _Block(NamedTuple):
     count: int
 
 
+class _Call(NamedTuple):
+    """Blocks that run at the same time, one or several a device."""
+
+    conditions: np.ndarray
+    """Of every block."""
+    rows: np.ndarray
+    """(blocks, seeds)."""
+    wanted: np.ndarray
+    """False where seeds or blocks only fill up."""
+
+
 class _Work(NamedTuple):
     """What all blocks of one ensemble share."""
 
@@ -151,14 +162,16 @@ def _cut(total: int, seeds: int, size: int) -> list[_Block]:
     return blocks
 
 
-def _calls(work: _Work, blocks: list[_Block], together: int = 1):
-    """What one call works on: conditions and rows of its blocks, padded to `together` a device, and which are meant."""
+def _calls(work: _Work, blocks: list[_Block], together: int = 1) -> list[_Call]:
+    """Blocks padded to `together` a device."""
     size = together * max(1, min(len(work.devices), -(-len(blocks) // together)))
+    calls = []
     for first in range(0, len(blocks), size):
         chunk = blocks[first : first + size]
         full = chunk + [chunk[0]._replace(count=0)] * (size - len(chunk))
         wanted = np.asarray([np.arange(len(b.rows)) < b.count for b in full])
-        yield np.asarray([b.condition for b in full]), np.stack([b.rows for b in full]), wanted
+        calls.append(_Call(np.asarray([b.condition for b in full]), np.stack([b.rows for b in full]), wanted))
+    return calls
 
 
 def _in_lanes(work: _Work, blocks: list[_Block], width: int) -> Flow:
@@ -167,11 +180,11 @@ def _in_lanes(work: _Work, blocks: list[_Block], width: int) -> Flow:
     few = _LEFTOVERS if tells_regular(work.risk, work.settings) else _LOCKSTEP
     flows, reached, leftovers = None, None, []
     together = 1 if work.risk.num_conditions is None else max(1, _LOCKSTEP // len(blocks[0].rows))
-    for conditions, rows, wanted in _calls(work, blocks, together):
-        arrays = (tuple(w[rows] for w in work.params), wanted)
-        devices = work.devices[: len(rows) // together]
-        found = run_blocks(LaneBlock(width), work.risk, conditions, arrays, work.settings, devices)
-        flow, decided, states = found
+    calls = _calls(work, blocks, together)
+    devices = work.devices[: len(calls[0].rows) // together]
+    given = ((call.conditions, (tuple(w[call.rows] for w in work.params), call.wanted)) for call in calls)
+    results = run_blocks(LaneBlock(width), work.risk, given, work.settings, devices)
+    for (conditions, rows, wanted), (flow, decided, states) in zip(calls, results, strict=True):
         flows = _store(flows, flow, rows, wanted, total)
         reached = _store(reached, states, rows, wanted, total)
         work.tell(int(np.sum(decided & wanted)))
@@ -185,13 +198,19 @@ def _in_lanes(work: _Work, blocks: list[_Block], width: int) -> Flow:
 
 def _search(work: _Work, blocks: list[_Block], reached: Reached | None, flows: Flow | None) -> Any:
     """The flows of `blocks` by `gradient_flow`, from where they were left or from the start, put into `flows`."""
+    if not blocks:
+        return flows
     work = work._replace(devices=_searching(work, sum(block.count for block in blocks)))
-    for conditions, rows, wanted in _calls(work, blocks):
-        arrays = (tuple(w[rows] for w in work.params), jax.tree.map(lambda x, rows=rows: x[rows], reached))
-        devices = work.devices[: len(rows)]
-        flow = run_blocks(SearchBlock(), work.risk, conditions, arrays, work.settings, devices)
-        flows = _store(flows, flow, rows, wanted, len(work.params[0]))
-        work.tell(int(np.sum(wanted)))
+    calls = _calls(work, blocks)
+
+    def arrays(rows: np.ndarray) -> tuple:
+        return tuple(w[rows] for w in work.params), jax.tree.map(lambda x: x[rows], reached)
+
+    given = ((call.conditions, arrays(call.rows)) for call in calls)
+    devices = work.devices[: len(calls[0].rows)]
+    for call, flow in zip(calls, run_blocks(SearchBlock(), work.risk, given, work.settings, devices), strict=True):
+        flows = _store(flows, flow, call.rows, call.wanted, len(work.params[0]))
+        work.tell(int(np.sum(call.wanted)))
     return flows
 
 

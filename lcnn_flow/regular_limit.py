@@ -21,7 +21,7 @@ from lcnn_flow.invariants import conserved, layer_units
 from lcnn_flow.network import spread
 from lcnn_flow.polish import LARGEST_MOVE, MOST_ITERATIONS, judge_step
 from lcnn_flow.risk import EmpiricalRisk
-from lcnn_flow.side_by_side import matrix_vector, slice_of, total, unit
+from lcnn_flow.side_by_side import matrix_vector, outer_products, slice_of, total, unit
 from lcnn_flow.solvers.factors import factor
 from lcnn_flow.tridiagonal import smallest_eigenvalue
 
@@ -62,7 +62,7 @@ def regular_limit(
         slopes, pull = unit(_pull)(signs, state.vector * units, stiffness)
         offset = conserved(arch, state.vector) - invariants
         residual = unit(_residual)(units, risk.gradient(state.vector), offset, pull)
-        factors = factor(unit(_confined)(hessian, slopes, pull))
+        factors = factor(unit(outer_products)(slopes, pull, hessian))  # Hess Phi
         inverse = factors.inverse
         step = -matrix_vector(inverse, residual)
         length = safe_norm(step)
@@ -114,31 +114,18 @@ def _residual(units: Array, gradient: Array, offset: Float[Array, "d lanes"], pu
     return total(len(pull), lambda k: slice_of(offset, k)[None] * slice_of(pull, k), units * gradient)
 
 
-def _confined(hessian: Array, slopes: Array, pull: Array) -> Float[Array, "n n lanes"]:
-    """Hess Phi on the leaf."""
-    return total(len(pull), lambda k: slice_of(slopes, k)[:, None] * slice_of(pull, k)[None], hessian)
-
-
 def _smallest_across(hessian: Float[Array, "n n lanes"], directions: Float[Array, "d n lanes"]) -> Array:
     """Smallest eigenvalue orthogonal to the directions, along which the Hessian vanishes: they are lifted out."""
     if len(directions) > 0:
-        gram = factor(unit(_gram)(directions)).inverse
-        dual = unit(_combine)(gram, directions)
-        hessian = unit(_lift)(hessian, dual, directions, unit(_size)(hessian))
+        across = jnp.swapaxes(directions, 0, 1)
+        gram = factor(unit(outer_products)(across, across)).inverse
+        dual = unit(outer_products)(gram, directions)
+        hessian = unit(_lifted)(hessian, dual, directions, unit(_size)(hessian))
     return smallest_eigenvalue(hessian)
 
 
-def _gram(directions: Float[Array, "d n lanes"]) -> Float[Array, "d d lanes"]:
-    return total(directions.shape[1], lambda k: slice_of(directions, k, 1)[:, None] * slice_of(directions, k, 1)[None])
-
-
-def _combine(gram: Float[Array, "d d lanes"], directions: Float[Array, "d n lanes"]) -> Float[Array, "d n lanes"]:
-    return total(len(gram), lambda k: slice_of(gram, k, 1)[:, None] * slice_of(directions, k)[None])
-
-
-def _lift(hessian: Array, dual: Array, directions: Array, size: Array) -> Array:
-    along = total(len(dual), lambda k: slice_of(dual, k)[:, None] * slice_of(directions, k)[None])
-    return hessian + 2 * size[None, None] * along
+def _lifted(hessian: Array, dual: Array, directions: Array, size: Array) -> Array:
+    return hessian + 2 * size[None, None] * outer_products(dual, directions)
 
 
 def _signs(risk: EmpiricalRisk) -> Float[Array, "d n"]:

@@ -18,7 +18,7 @@ from jax import lax
 from jax.experimental.xla_metadata import set_xla_metadata
 from jaxtyping import Array, Float
 
-__all__ = ["matrix_vector", "slice_of", "total", "unit"]
+__all__ = ["matrix_vector", "outer_products", "slice_of", "total", "unit"]
 
 _UNROLLED = 16
 """Terms of a sum that one kernel adds; past that a loop keeps programs small."""
@@ -59,3 +59,10 @@ def slice_of(array: Array, k: Any, axis: int = 0) -> Array:
 def matrix_vector(matrix: Float[Array, "n m flows"], vector: Float[Array, "m flows"]) -> Float[Array, "n flows"]:
     """The product of every flow's matrix with its vector."""
     return total(vector.shape[0], lambda k: slice_of(matrix, k, 1) * slice_of(vector, k)[None])
+
+
+def outer_products(
+    left: Float[Array, "k n flows"], right: Float[Array, "k m flows"], start: Array | None = None
+) -> Float[Array, "n m flows"]:
+    """start + sum_k left_k right_k^T, one kernel."""
+    return total(len(left), lambda k: slice_of(left, k)[:, None] * slice_of(right, k)[None], start)
