@@ -1,5 +1,6 @@
 """From a TOML file, overrides and axes to a checked `Sweep`; every fault is reported at once."""
 
+import json
 import math
 import os
 import tomllib
@@ -104,14 +105,35 @@ def _assignment(option: str, text: str) -> tuple[str, Any]:
     key = key.strip()
     if not equals or not key or not all(key.split(".")):
         raise UserError(f"{option} {text}: write {option} section.key=value, for example {option} flow.rtol=1e-8")
-    try:
-        (parsed,) = tomllib.loads(f"value = {value}").values()
-    except (ValueError, RecursionError):
-        if not value.strip().replace("_", "").replace("-", "").replace(".", "").replace("/", "").isalnum():
-            shown = value.strip() or "nothing after the ="
-            raise UserError(f"{option} {text}: {shown} is no TOML value; quote strings") from None
-        parsed = value.strip()
+    parsed = _parsed(value)
+    if parsed is None:
+        shown = value.strip() or "nothing after the ="
+        raise UserError(f"{option} {text}: {shown} is no TOML value; {_remedy(option, key, value.strip())}")
     return key, parsed
+
+
+def _parsed(text: str) -> Any:
+    """A value of TOML; a plain word needs no quotes. None if it is neither."""
+    try:
+        (parsed,) = tomllib.loads(f"value = {text}").values()
+    except (ValueError, RecursionError):
+        word = text.strip()
+        for sign in "_-./":
+            word = word.replace(sign, "")
+        return text.strip() if word.isalnum() else None
+    return parsed
+
+
+def _remedy(option: str, key: str, text: str) -> str:
+    """How a list without brackets, or of words without quotes, is written."""
+    entries = [entry.strip() for entry in text.removeprefix("[").removesuffix("]").split(",")]
+    values = [_parsed(entry) for entry in entries]
+    if len(entries) == 1 or any(not isinstance(value, str | int | float) for value in values):
+        return "quote strings"
+    words = [
+        json.dumps(v, ensure_ascii=False) if isinstance(v, str) else e for v, e in zip(values, entries, strict=True)
+    ]
+    return f"write {option} '{key}=[{', '.join(words)}]'"
 
 
 def _check(source: str, raw: Mapping[str, Any], written: Sequence[WrittenAxis], folder: Path) -> Sweep:

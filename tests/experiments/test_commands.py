@@ -41,6 +41,20 @@ def test_mistakes_of_the_user_end_with_exit_code_2_and_a_message(arguments, conf
     assert captured.out == ""
 
 
+@pytest.mark.parametrize(
+    ("written", "remedy"),
+    [
+        ("data.noise=0.1,0.2", "write --axis 'data.noise=[0.1, 0.2]'"),
+        ("loss.kind=square,log_cosh", """write --axis 'loss.kind=["square", "log_cosh"]'"""),
+        ("loss.kind=[square, log_cosh]", """write --axis 'loss.kind=["square", "log_cosh"]'"""),
+        ("loss.kind=!", "quote strings"),
+    ],
+)
+def test_a_list_that_is_no_toml_is_answered_by_one_that_is(written, remedy, configuration, capsys):
+    assert main(["validate", configuration, "--axis", written]) == 2
+    assert capsys.readouterr().err.endswith(f"{remedy}\n")
+
+
 def test_a_mistake_ends_the_process_with_exit_code_2_and_no_traceback():
     done = subprocess.run(
         [sys.executable, "-m", "experiments", "run", "nowhere.toml"], cwd=ROOT, capture_output=True, text=True
