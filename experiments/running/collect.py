@@ -50,6 +50,8 @@ class _Survey:
     """Wall time of every cell."""
     samples: dict[int, list[tuple[Batch, tuple[np.ndarray, ...], np.ndarray]]] = field(default_factory=dict)
     """Of cells in several batches: from each the first limit of every orbit, and how many flows ended there."""
+    loaded: dict[Batch, dict[int, "Arrays"]] = field(default_factory=dict)
+    """The first batches, by cell, as many as a slab may take: they need not be read again."""
 
 
 def collect(
@@ -138,7 +140,7 @@ def _stored_state(store: Path) -> dict[str, str]:
 
 
 def _survey(sweep: Sweep, directory: RunDirectory, present: list[Batch], tell: Callable[[str], None]) -> _Survey:
-    found, seeds = _Survey(), sweep.configuration.seeds
+    found, seeds, room = _Survey(), sweep.configuration.seeds, _SLAB_BYTES
     for number, batch in enumerate(present, start=1):
         tell(f"checking batch {number}/{len(present)}")
         arrays = directory.load(batch)
@@ -146,7 +148,11 @@ def _survey(sweep: Sweep, directory: RunDirectory, present: list[Batch], tell: C
             found.damaged.append(batch)
             continue
         found.finished.append(batch)
-        for cell, stored in _by_cell(arrays).items():
+        by_cell = _by_cell(arrays)
+        room -= sum(array.nbytes for array in arrays.values())
+        if room >= 0:
+            found.loaded[batch] = by_cell
+        for cell, stored in by_cell.items():
             for name, array in stored.items():
                 shape = shape_in_cell(name, array, seeds)
                 known = found.shapes.setdefault(name, shape)
@@ -245,7 +251,10 @@ def _write_slabs(
             for batch in of_cell.get(cell, [])
             if batch.start < seeds.stop and batch.stop > seeds.start
         }
-        loaded = {batch: loaded.get(batch) or _by_cell(directory.load(batch) or {}) for batch in needed}
+        loaded = {
+            batch: loaded.get(batch) or survey.loaded.pop(batch, None) or _by_cell(directory.load(batch) or {})
+            for batch in needed
+        }
         slab = _Slab(box, survey.shapes)
         for index, cell in zip(cells, numbers, strict=True):
             for batch in (batch for batch in of_cell.get(cell, []) if batch in loaded):
