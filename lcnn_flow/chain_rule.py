@@ -1,9 +1,9 @@
 """Gradient and Hessian of L = l o pi in the raveled filters, from those of l in the end-to-end filter v = pi(w).
 
 grad L = J^T grad l(v) and Hess L = J^T l''(v) J + sum_i (grad l)_i Hess pi_i, J = dv/dw. pi is linear in every
-layer, so that its derivatives need no differences: a column of J is pi with one layer replaced by a unit vector, and
-Hess pi has blocks for pairs of different layers only. Derived; 1-D, 2-D, channels; raveled filters may carry trailing
-axes (n, ...).
+layer, so that its derivatives need no differences: a column of J is pi with a single tap in place of a layer, so that
+the columns of a layer are shifts of what the others make, and Hess pi has blocks for pairs of different layers only.
+Derived; 1-D, 2-D, channels; raveled filters may carry trailing axes (n, ...).
 """
 
 import itertools
