@@ -108,7 +108,7 @@ def _stored() -> dict:
         "scipy LSODA, numpy": _row([4e-3, 4e-3, 9e-3], 32, 5e-7, 6e-6, 0.75),
     }
     found = {"rows": rows, "correctness": correctness}
-    huber = {"pseudo-Huber(delta = 1)": {"seconds": [8e-4, 8e-4, 9e-4], "sound": 0.5}}
+    huber = {"pseudo-Huber(delta = 1)": {"seconds": [8e-4, 8e-4, 9e-4], "sound": 0.5, "operations": 8e6}}
     curve = {"problem": "SMALL", "quantity": "limit", "method": "Rodas4", "rtol": 1e-3}
     timed = {"first": 7.5, "later": [0.5, 0.25, 0.75]}
     gemm = {
@@ -137,6 +137,16 @@ def _stored() -> dict:
         },
         "scaling": {"points": [scaling], "devices": {"1": [8e-5, 9e-5], "2": [4e-5, 3e-5]}},
         "gemm": {"rows": 640, "k_v": 20, "seeds": 16} | gemm,
+        "sweeps": {
+            "flows": 1000,
+            "real": 40,
+            "bytes": 600_000,
+            "pack": [1e-3],
+            "batch": [0.05, 0.1, 0.2],
+            "in_a_run": [0.0505, 0.102, 0.3],
+            "collect": 0.02,
+            "runs": [{"batches": 10_000, "seconds": 2e-3, "disk": 1.5e-3, "grown_kib": 512}],
+        },
         "compile": {"seeds": 64, "losses": {"square": {"empty": timed, "filled": {"first": 2.5, "later": [0.5]}}}},
     }
     about = {
@@ -169,8 +179,8 @@ def test_every_number_of_every_table_comes_from_what_is_stored():
         *peers_table,
         "| SMALL | 1000 | 993 | 5 | 2 |",
         "| ILL | 1000 | 993 | 5 | 2 |",
-        "| square | 300 us | 200 us to 400 us | 1 | - |",
-        "| pseudo-Huber(delta = 1) | 800 us | 800 us to 900 us | 3.0 | 50.0% |",
+        "| square | 300 us | 200 us to 400 us | 1 | - | - |",
+        "| pseudo-Huber(delta = 1) | 800 us | 800 us to 900 us | 3.0 | 10 GFLOP/s | 50.0% |",
         "| SMALL | limit | Rodas4 | 0.001 | 3.0 ms | 4e-05 | 2e-04 | 1 of 8 |",
         "| SMALL | limit | Tsit5 | 0.001 | 50 ms | - | - | 8 of 8 |",
         "| 1 | 85 us | 80 us to 90 us |",
@@ -178,8 +188,20 @@ def test_every_number_of_every_table_comes_from_what_is_stored():
         "| seeds | 4,096 | 4,096 | 60 us | 50 us to 70 us | 44 | 100.0% |",
         "| product | 100 ms | 20 | 100% |",
         "| gradient | 380 ms | 3.0 | 15% |",
+        "| 10,000 | 2.0 ms | 2.00% | 1.5 ms | 0.5 MiB |",
         "| square | 7.0 s | 2.0 s | 500 ms |",
     ]
+
+
+def test_the_overhead_of_a_run_is_the_median_ratio_within_a_turn():
+    assert "100 ms (50 ms to 200 ms)" in report.markdown(_stored(), cli.PARTS)
+    assert ", +2.0%: it is packed, 1.0 ms," in report.markdown(_stored(), cli.PARTS)
+
+
+def test_a_step_multiplies_matrices_for_six_gradients_and_one_hessian():
+    rows, q = 64 * 10, 7  # 64 samples of 16 - 7 + 1 outputs
+    product, pairs = 2 * rows * q, 2 * rows * 28
+    assert peers._operations(problems.named("SMALL")) == 6 * 2 * product + pairs
 
 
 def test_figures_and_tables_are_drawn_again_from_the_stored_numbers(tmp_path):
