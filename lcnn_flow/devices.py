@@ -71,11 +71,15 @@ _launched: set[Any] = set()
 
 
 def _launch(static: tuple, inputs: list[tuple]) -> list[Any]:
-    """Starts the program on every device, without waiting for results; compiles for all devices at the same time."""
+    """Starts the program on every device; compiles for all of them at the same time.
+
+    Where a launch waits for its results, or compiles, every device has a thread of its own.
+    """
     call = partial(_on_one_device, *static)
     leaves, structure = jax.tree.flatten(inputs)
     program = (static, structure, tuple((x.shape, x.dtype, x.device) for x in leaves))
-    if len(inputs) == 1 or program in _launched:
+    returns_at_once = program in _launched and jax.config.read("jax_cpu_enable_async_dispatch")
+    if len(inputs) == 1 or returns_at_once:
         return [call(*given) for given in inputs]
     _on_one_device.trace(*static, *inputs[0])  # once, not in every thread
     results = list(_threads(len(inputs)).map(lambda given: call(*given), inputs))
