@@ -47,6 +47,16 @@ class _Iteration(NamedTuple):
     count: Array
 
 
+class _Linearized(NamedTuple):
+    hessian: Array
+    pull: Array
+    inverse: Array
+    """M^{-1}, in units of each layer's norm."""
+    weakest: Array
+    """1 / trace(M^{-1}), a lower bound of the eigenvalues of M."""
+    nonsingular: Array
+
+
 def regular_limit(
     risk: EmpiricalRisk, vector: Float[Array, "n lanes"], invariants: Float[Array, "d lanes"]
 ) -> RegularLimit:
@@ -56,20 +66,25 @@ def regular_limit(
     scale = safe_norm(units * spread(arch, risk.layer_scales(vector)))
     signs = _signs(risk)[:, :, None].astype(vector.dtype)
 
-    def newton(state: _Iteration) -> _Iteration:
-        hessian = unit(_in_units)(gradient_and_hessian(arch, form, state.vector)[1], units)
-        stiffness = unit(_size)(hessian)
-        slopes, pull = unit(_pull)(signs, state.vector * units, stiffness)
-        offset = conserved(arch, state.vector) - invariants
-        residual = unit(_residual)(units, risk.gradient(state.vector), offset, pull)
-        factors = factor(unit(outer_products)(slopes, pull, hessian))  # Hess Phi
+    def linearized(vector: Array) -> _Linearized:
+        hessian = gradient_and_hessian(arch, form, vector)[1]
+        scaled = unit(_in_units)(hessian, units)
+        stiffness = unit(_size)(scaled)
+        slopes, pull = unit(_pull)(signs, vector * units, stiffness)
+        factors = factor(unit(outer_products)(slopes, pull, scaled))  # Hess Phi
         inverse = factors.inverse
-        step = -matrix_vector(inverse, residual)
-        length = safe_norm(step)
         weakest = 1 / jnp.trace(inverse)
-        fine, settled = judge_step(length, state.last, state.count, scale, weakest)
         nonsingular = factors.definite & (weakest > arch.depth * eps ** (2 / 3) * stiffness)
-        usable = fine & nonsingular & state.going
+        return _Linearized(hessian, pull, inverse, weakest, nonsingular)
+
+    def newton(state: _Iteration) -> _Iteration:
+        here = linearized(state.vector)
+        offset = conserved(arch, state.vector) - invariants
+        residual = unit(_residual)(units, risk.gradient(state.vector), offset, here.pull)
+        step = -matrix_vector(here.inverse, residual)
+        length = safe_norm(step)
+        fine, settled = judge_step(length, state.last, state.count, scale, here.weakest)
+        usable = fine & here.nonsingular & state.going
         return _Iteration(
             jnp.where(usable[None], state.vector + units * step, state.vector),
             length,
@@ -82,12 +97,12 @@ def regular_limit(
     first = _Iteration(vector, jnp.full(vector.shape[1:], jnp.inf, vector.dtype), yes, ~yes, jnp.asarray(0))
     last = lax.while_loop(lambda s: jnp.any(s.going) & (s.count < MOST_ITERATIONS), newton, first)
     move = last.vector - vector
-    hessian = gradient_and_hessian(arch, form, last.vector)[1]
+    there = linearized(last.vector)  # what is singular in the limit need not be so one step before
     return RegularLimit(
         last.vector,
-        last.settled & (safe_norm(move / units) <= LARGEST_MOVE),
+        last.settled & there.nonsingular & (safe_norm(move / units) <= LARGEST_MOVE),
         safe_norm(move),
-        _smallest_across(hessian, signs * last.vector[None]),
+        _smallest_across(there.hessian, signs * last.vector[None]),
     )
 
 

@@ -209,6 +209,19 @@ def test_a_runaway_lane_bails_out_alone_and_is_told_diverged():
     np.testing.assert_array_equal(all_numbers(flows)[others], all_numbers(reference)[others])
 
 
+def test_limits_that_fit_fewer_samples_than_there_are_parameters_are_never_said_to_be_isolated():
+    arch = lf.Architecture(5, (3, 2), (2, 1))
+    numbers = np.random.default_rng(0)
+    data = lf.Dataset(numbers.normal(size=(3, 5)), numbers.normal(size=(3, 1)))
+    start = tuple(jnp.asarray(numbers.normal(size=(64, k))) for k in (3, 2))
+    flows = lf.gradient_flow_ensemble(lf.EmpiricalRisk(arch, lf.losses.PseudoHuber(1.0), data), start)
+    fits = flows.risk < 1e-12  # there the Hessian J^T P^T P J has rank 3 at most, and 4 directions lie in a leaf
+    assert np.sum(fits) > 50
+    assert np.all(flows.verdict[fits] == lf.Verdict.CONVERGED)
+    assert not np.any(flows.limit_is_isolated[fits] | flows.sound[fits])
+    assert np.all(np.abs(flows.smallest_curvature[fits]) < 1e-10)
+
+
 def test_seeds_with_equal_filters_stay_equal_bit_for_bit():
     params = tuple(w.at[1].set(jnp.asarray([0.7, -0.2])) for w in starts(24))
     flows = lf.gradient_flow_ensemble(RISK, params, block_size=24)
