@@ -125,7 +125,7 @@ def energy_identity(dataset: xr.Dataset) -> Claim:
     if "risk" not in dataset:
         return _without_trajectory(dataset, statement, expected)
     start = dataset["risk"].isel(time=0)
-    gap = abs(start - dataset["risk"] - dataset["energy"]).max("time") / start
+    gap = abs(dataset["energy_defect"]).max("time") / start
     return _at_most(dataset, statement, expected, gap, tolerance, "largest difference {value}")
 
 

@@ -2,6 +2,7 @@
 
 from lcnn_flow import critical, data, initializers, losses, solvers, theory, verdict
 from lcnn_flow.architecture import Architecture
+from lcnn_flow.compilation_cache import enable_compilation_cache
 from lcnn_flow.critical import Certificate, CriticalPoint, certify, classify
 from lcnn_flow.data import Dataset
 from lcnn_flow.describe import describe
@@ -36,6 +37,7 @@ __all__ = [
     "critical",
     "data",
     "describe",
+    "enable_compilation_cache",
     "end_to_end_filter",
     "gradient_flow",
     "gradient_flow_ensemble",

@@ -16,13 +16,15 @@ from lcnn_flow.chain_rule import filter_rows
 from lcnn_flow.curvature import growth_rate
 from lcnn_flow.exchange import equal_filters
 from lcnn_flow.flow import Flow, end_of_time, run_flow
-from lcnn_flow.flow_field import gradient_tolerance, safe_norm, start_scales
+from lcnn_flow.flow_field import gradient_tolerance, start_scales
 from lcnn_flow.flow_search import Span
 from lcnn_flow.flow_settings import FlowSettings
 from lcnn_flow.invariants import conserved
 from lcnn_flow.lane_step import LaneStart
 from lcnn_flow.lanes import LanesEnd, integrate_lanes
 from lcnn_flow.network import Params, unravel
+from lcnn_flow.norms import safe_norm
+from lcnn_flow.recording import Record
 from lcnn_flow.regular_limit import regular_limit
 from lcnn_flow.risk import EmpiricalRisk
 from lcnn_flow.solvers import AbstractRosenbrock, dense_stage_solver
@@ -34,7 +36,8 @@ __all__ = ["LaneBlock", "Reached", "SearchBlock", "fits_lanes", "solved_by_us", 
 class Reached(NamedTuple):
     """Where the lanes of a block left its flows, seeds first."""
 
-    state: Float[Array, "seeds n+2"]
+    vector: Float[Array, "seeds n"]
+    record: Record
     time: Float[Array, " seeds"]
     steps: Int[Array, " seeds"]
 
@@ -82,11 +85,11 @@ class LaneBlock:
         runs = wanted & ~symmetric  # filters that start equal must stay so bit for bit: `flow_search` sees to that
         order, count = jnp.argsort(~runs, stable=True), jnp.sum(runs)
         end = integrate_lanes(risk, start, order, count, width, settings)
-        state = jnp.concatenate([end.vector, end.path_length[None], end.energy[None]])
-        reached = Reached(state.T, end.time, end.steps)
+        record = Record(end.path_length, end.dissipation, end.passage, None)
+        reached = Reached(end.vector.T, record, end.time, end.steps)
         if not tells_regular(risk, settings):
             unknown = jnp.zeros_like(end.time)
-            return _as_flow(risk, end, end.vector, *(unknown,) * 7), jnp.zeros_like(wanted), reached
+            return _as_flow(risk, end, end.vector, *(unknown,) * 8), jnp.zeros_like(wanted), reached
         passed, limit, *numbers = _chunkwise(lambda a, b: _find(risk, a, b, settings), width, start, end)
         return _as_flow(risk, end, limit, *numbers), passed & runs, reached
 
@@ -101,11 +104,11 @@ class SearchBlock:
         if reached is None:
             return jax.vmap(lambda w: run_flow(risk, w, settings))(params)
 
-        def one(w: Params, state: Array, time: Array, steps: Array) -> Flow:
+        def one(w: Params, left: Reached) -> Flow:
             no = jnp.asarray(False)
-            return run_flow(risk, w, settings, Span(state, time, steps, no, no))
+            return run_flow(risk, w, settings, Span(*left, no, no))
 
-        return jax.vmap(one)(params, *reached)
+        return jax.vmap(one)(params, reached)
 
 
 def _lane_start(risk: EmpiricalRisk, vectors: Float[Array, "n lanes"], settings: FlowSettings) -> LaneStart:
@@ -128,15 +131,16 @@ def _find(risk: EmpiricalRisk, start: LaneStart, end: LanesEnd, settings: FlowSe
     slope = risk.gradient(w)
     norm = safe_norm(slope)
     tolerance = gradient_tolerance(risk, w, start.least_scale, settings)
-    value = risk.patch_form().value(filter_rows(arch, unravel(arch, w)))
+    form = risk.patch_form()
+    begin, value = (form.value(filter_rows(arch, unravel(arch, x))) for x in (start.vector, w))
     drift = jnp.max(jnp.abs(conserved(arch, w) - leaf), axis=0, initial=0.0)
     passed = limit.passed & (norm <= tolerance) & jnp.isfinite(value) & (safe_norm(w) <= start.norm_bound)
     rate = growth_rate(w, slope, end.time)
-    numbers = (value, norm, tolerance, drift, limit.distance, limit.smallest_curvature, rate)
+    numbers = (begin - value, value, norm, tolerance, drift, limit.distance, limit.smallest_curvature, rate)
     return passed, limit.vector, *numbers
 
 
-def _as_flow(risk, end, limit, value, norm, tolerance, drift, distance, smallest, rate) -> Flow:
+def _as_flow(risk, end, limit, energy, value, norm, tolerance, drift, distance, smallest, rate) -> Flow:
     """CONVERGED flows, seeds first."""
     arch = risk.arch
     yes, none = jnp.ones(value.shape, bool), jnp.zeros(value.shape, jnp.int32)
@@ -151,7 +155,8 @@ def _as_flow(risk, end, limit, value, norm, tolerance, drift, distance, smallest
         time=end.time,
         steps=end.steps,
         path_length=end.path_length,
-        energy=end.energy,
+        energy=energy,
+        energy_defect=energy - end.dissipation,
         invariant_drift=drift,
         polish_distance=distance,
         hessian_index=none,

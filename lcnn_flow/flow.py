@@ -14,12 +14,14 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from lcnn_flow.exchange import equal_filters
-from lcnn_flow.flow_field import EXTRA_STATES, FieldArguments, StartScales, safe_norm, start_scales
+from lcnn_flow.flow_field import FieldArguments, StartScales, start_scales
 from lcnn_flow.flow_search import Span, find_limit, integrate
 from lcnn_flow.flow_settings import FlowSettings, flow_settings
 from lcnn_flow.invariants import conserved
 from lcnn_flow.network import Params, end_to_end_filter, ravel, spread, unravel
+from lcnn_flow.norms import safe_norm
 from lcnn_flow.polish import implicit_derivative
+from lcnn_flow.recording import Saved, blank_record
 from lcnn_flow.risk import EmpiricalRisk
 from lcnn_flow.verdict import WITH_LIMIT
 
@@ -42,9 +44,11 @@ class Trajectory(NamedTuple):
     balancedness: Float[Array, "T d"]
     """Conserved quantities: h_l, with channels the upper triangles of all Q_l in a row."""
     path_length: Float[Array, " T"]
-    """Integral of |grad L|, in units of filters."""
+    """Integral of |grad L|, in units of filters, by `quadrature` on the dense output."""
     energy: Float[Array, " T"]
-    """Integral of |grad L|^2, in units of risk: equals risk(0) - risk(t)."""
+    """risk(0) - risk(t), in units of risk."""
+    energy_defect: Float[Array, " T"]
+    """`energy` less the integral of |grad L|^2 by `quadrature`: 0 for an exact flow, so what is left is error."""
     valid_until: Float[Array, ""]
     """Last time reached: the last of `time`, or where the flow diverged, ran out of steps or broke."""
 
@@ -69,9 +73,12 @@ class Flow(NamedTuple):
     steps: Int[Array, ""]
     """Steps tried, all rounds together."""
     path_length: Float[Array, ""]
-    """Integral of |grad L| up to `final`."""
+    """Integral of |grad L| up to `final`, by `quadrature` on the dense output: good to 1e-3 of itself where `times`
+    were given, without them as good as the steps to the limit happen to be."""
     energy: Float[Array, ""]
-    """Integral of |grad L|^2 up to `final`."""
+    """risk(0) less the risk at `final`."""
+    energy_defect: Float[Array, ""]
+    """`energy` less the integral of |grad L|^2 by `quadrature`: the error of the integration, in units of risk."""
     invariant_drift: Float[Array, ""]
     """Largest change of a conserved quantity from start to `final`, in units of a squared filter."""
     polish_distance: Float[Array, ""]
@@ -174,15 +181,15 @@ def run_flow(risk: EmpiricalRisk, params: Params, settings: FlowSettings, reache
         norm_bound=scales.norm_bound,
         equal=equal_filters(risk.arch, initial),
     )
-    atol = jnp.concatenate([spread(risk.arch, scales.atol), jnp.ones((EXTRA_STATES,), start.dtype)])
-    zero = jnp.zeros((), start.dtype)
-    y0 = jnp.concatenate([start, jnp.zeros((EXTRA_STATES,), start.dtype)])
-    no = jnp.asarray(False)
-    span, intact, trajectory = Span(y0, zero, jnp.asarray(0, jnp.int32), no, no), ~no, None
+    atol = spread(risk.arch, scales.atol)
+    zero, no = jnp.zeros((), start.dtype), jnp.asarray(False)
+    span = Span(start, blank_record(start, zero, None), zero, jnp.asarray(0, jnp.int32), no, no)
+    intact, trajectory = ~no, None
     if (times := settings.times) is not None:
         never = args._replace(gradient_atol=zero - 1, gradient_rtol=zero)
-        span, saved = integrate(never, y0, zero, times[-1], settings, settings.rtol, atol, times)
-        trajectory = _trajectory(risk, times, saved, span.time)
+        span, record = integrate(never, span, times[-1], settings, settings.rtol, atol, times)
+        assert record.saved is not None
+        trajectory = _trajectory(risk, start, record.saved, span.time)
         intact = span.time >= times[-1]
     max_time = end_of_time(scales, settings)
     search = lax.stop_gradient((args, start, span, intact, max_time, atol))
@@ -193,7 +200,8 @@ def run_flow(risk: EmpiricalRisk, params: Params, settings: FlowSettings, reache
         unsound = jnp.nan if settings.unsound_derivative == "nan" else 0.0
         factor = jnp.where(end.sound, 1.0, unsound).astype(start.dtype)
         limit = implicit_derivative(limit, start, risk, factor)
-    vector = end.y[:-EXTRA_STATES]
+    vector, record = end.vector, end.record
+    energy = held.risk(unravel(risk.arch, initial)) - held.risk(unravel(risk.arch, vector))
     has_limit = jnp.isin(end.verdict, jnp.asarray(WITH_LIMIT))
     drift = jnp.abs(conserved(risk.arch, vector) - conserved(risk.arch, initial))
     return Flow(
@@ -205,8 +213,9 @@ def run_flow(risk: EmpiricalRisk, params: Params, settings: FlowSettings, reache
         gradient_tolerance=end.tolerance,
         time=end.time,
         steps=end.steps,
-        path_length=end.y[-2],
-        energy=end.y[-1],
+        path_length=record.path_length,
+        energy=energy,
+        energy_defect=energy - record.dissipation,
         invariant_drift=jnp.max(drift, initial=0.0),
         polish_distance=end.polish_distance,
         hessian_index=end.curvature.index,
@@ -229,19 +238,32 @@ def end_of_time(scales: StartScales, settings: FlowSettings) -> Float[Array, "..
     return jnp.broadcast_to(settings.max_time, scales.time_unit.shape)
 
 
-def _trajectory(risk: EmpiricalRisk, times: Array, saved: Array, reached: Array) -> Trajectory:
-    """Everything that is recorded along a flow, from its saved states (T, n+2)."""
-    valid = times <= reached
-    states = jnp.where(valid[:, None], saved, jnp.nan)
+def _trajectory(risk: EmpiricalRisk, start: Array, saved: Saved, reached: Array) -> Trajectory:
+    """Everything that is recorded along a flow."""
+    valid = saved.times <= reached
 
-    def record(y: Array):
-        vector = y[:-EXTRA_STATES]
+    def only_valid(x: Array) -> Array:
+        return jnp.where(valid.reshape(-1, *(1 for _ in x.shape[1:])), x, jnp.nan)
+
+    def measured(vector: Array) -> tuple:
         params = unravel(risk.arch, vector)
         squares = jnp.stack([jnp.sum(w**2) for w in params])
-        slope = safe_norm(risk.gradient(vector))
         v = end_to_end_filter(risk.arch, params)
-        return params, risk(params), slope, v, squares, conserved(risk.arch, vector), y[-2], y[-1]
+        return params, risk(params), safe_norm(risk.gradient(vector)), v, squares, conserved(risk.arch, vector)
 
-    params, value, slope, v, squares, balance, length, energy = lax.map(record, states)
-    slope = jnp.where(valid, slope, jnp.nan)
-    return Trajectory(times, params, value, slope, v, squares, balance, length, energy, reached)
+    params, value, norm, v, squares, balance = lax.map(measured, only_valid(saved.states))
+    path_length, dissipation = only_valid(saved.lengths).T
+    energy = risk(unravel(risk.arch, start)) - value
+    return Trajectory(
+        time=saved.times,
+        params=params,
+        risk=value,
+        gradient_norm=only_valid(norm),
+        end_to_end_filter=v,
+        squared_norms=squares,
+        balancedness=balance,
+        path_length=path_length,
+        energy=energy,
+        energy_defect=energy - dissipation,
+        valid_until=reached,
+    )

@@ -1,39 +1,37 @@
 """The vector field of gradient flow, its stopping conditions, and how its stages are solved.
 
-State y = (w, s, e): dw/dt = -grad L, ds/dt = |grad L| (path length), de/dt = |grad L|^2 (energy, the risk lost).
-The functions live at module level and take the risk in `args`, so that a second flow of the same shape compiles
-nothing.
+The filters are integrated as a `Recorded`: what the solver records beside them has the derivative 0. The functions live
+at module level and take the risk in `args`, so that a second flow of the same shape compiles nothing.
 """
 
 import math
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from lcnn_flow.exchange import keep_equal
 from lcnn_flow.flow_settings import FlowSettings
 from lcnn_flow.network import layer_norms
+from lcnn_flow.norms import safe_norm
+from lcnn_flow.recording import Recorded
 from lcnn_flow.risk import EmpiricalRisk
 from lcnn_flow.solvers import inverse_positive_definite
 
 __all__ = [
-    "EXTRA_STATES",
     "FieldArguments",
     "StartScales",
     "gradient_scale",
     "gradient_tolerance",
     "keep_symmetry",
-    "parameter_rms",
-    "safe_norm",
+    "recorded_field",
+    "root_mean_square",
     "start_scales",
     "stops",
     "symmetric_stage_solver",
     "vector_field",
 ]
-
-EXTRA_STATES = 2
 
 _NORM_SPAN = 1e6
 
@@ -64,11 +62,15 @@ class FieldArguments(NamedTuple):
     """`exchange.equal_filters` of the initial filters."""
 
 
-def vector_field(t: Any, y: Float[Array, " n+2"], args: FieldArguments) -> Float[Array, " n+2"]:
-    """Right-hand side of the flow at y = (w, path length, energy)."""
+def vector_field(t: Any, vector: Float[Array, " n"], args: FieldArguments) -> Float[Array, " n"]:
+    """Right-hand side of the flow, -grad L."""
     del t
-    gradient = args.risk.gradient(y[:-EXTRA_STATES])
-    return jnp.concatenate([-gradient, jnp.stack([safe_norm(gradient), jnp.sum(gradient**2)])])
+    return -args.risk.gradient(vector)
+
+
+def recorded_field(t: Any, y: Recorded, args: FieldArguments) -> Recorded:
+    """The same for filters and their record, which is written by the solver."""
+    return Recorded(vector_field(t, y.vector, args), jax.tree.map(jnp.zeros_like, y.record))
 
 
 def start_scales(risk: EmpiricalRisk, vector: Float[Array, "n ..."], settings: FlowSettings) -> StartScales:
@@ -113,50 +115,29 @@ def gradient_tolerance(
     return settings.gradient_atol + settings.gradient_rtol * scale
 
 
-def stops(t: Any, y: Float[Array, " n+2"], args: FieldArguments, **kwargs: Any) -> Bool[Array, ""]:
+def stops(t: Any, y: Recorded, args: FieldArguments, **kwargs: Any) -> Bool[Array, ""]:
     """Event: the gradient is below tolerance, the filters have left the norm bound, or are not finite."""
     del t, kwargs
-    vector = y[:-EXTRA_STATES]
-    small = safe_norm(args.risk.gradient(vector)) <= gradient_tolerance(args.risk, vector, args.least_scale, args)
-    return small | ~(safe_norm(vector) <= args.norm_bound)
+    small = safe_norm(args.risk.gradient(y.vector)) <= gradient_tolerance(args.risk, y.vector, args.least_scale, args)
+    return small | ~(safe_norm(y.vector) <= args.norm_bound)
 
 
-def symmetric_stage_solver(terms: Any, t: Any, y: Array, args: FieldArguments, control: Any, gamma: float):
-    """Stage solver for `vector_field`: one symmetric inverse of I/gamma + h Hess L, the extra states eliminated.
+def symmetric_stage_solver(terms: Any, t: Any, y: Float[Array, " n"], args: FieldArguments, control: Any, gamma: float):
+    """Stage solver for `vector_field`: one symmetric inverse of I/gamma + h Hess L.
 
     The matrix is unfit for a step where it is not positive definite.
     """
     del terms, t
-    w = y[:-EXTRA_STATES]
-    gradient, hessian = args.risk.gradient(w), args.risk.hessian(w)
-    matrix = jnp.eye(w.size, dtype=w.dtype) / gamma + control * hessian
+    matrix = jnp.eye(y.size, dtype=y.dtype) / gamma + control * args.risk.hessian(y)
     inverse, fit = inverse_positive_definite(matrix)
-    turn = jnp.matmul(hessian, gradient, precision=lax.Precision.HIGHEST)
-    norm = safe_norm(gradient)
-    slopes = jnp.stack([turn / jnp.where(norm > 0, norm, 1), 2 * turn])
-
-    def solve(rhs: Array) -> Array:
-        u = jnp.matmul(inverse, rhs[:-EXTRA_STATES], precision=lax.Precision.HIGHEST)
-        drive = control * jnp.matmul(slopes, u, precision=lax.Precision.HIGHEST)
-        return jnp.concatenate([u, gamma * (rhs[-EXTRA_STATES:] + drive)])
-
-    return solve, fit
+    return lambda rhs: jnp.matmul(inverse, rhs, precision=jax.lax.Precision.HIGHEST), fit
 
 
-def keep_symmetry(y: Float[Array, " n+2"], args: FieldArguments) -> Float[Array, " n+2"]:
+def keep_symmetry(y: Float[Array, " n"], args: FieldArguments) -> Float[Array, " n"]:
     """Keeps filters that started equal or opposite so, bit for bit."""
-    w = keep_equal(args.risk.arch, y[:-EXTRA_STATES], args.equal)
-    return jnp.concatenate([w, y[-EXTRA_STATES:]])
+    return keep_equal(args.risk.arch, y, args.equal)
 
 
-def parameter_rms(y: Float[Array, " n+2"]) -> Float[Array, ""]:
-    """Root mean square over the filters alone: step sizes are not chosen by the extra states."""
-    w = y[:-EXTRA_STATES]
-    return safe_norm(w) / jnp.sqrt(w.size)
-
-
-def safe_norm(vector: Float[Array, "n ..."]) -> Float[Array, "..."]:
-    """Euclidean norm with derivative 0 at 0."""
-    square = jnp.sum(vector**2, axis=0)
-    zero = square == 0
-    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, square)))
+def root_mean_square(vector: Float[Array, " n"]) -> Float[Array, ""]:
+    """The norm of scaled errors that step sizes are chosen by."""
+    return safe_norm(vector) / jnp.sqrt(vector.size)

@@ -17,13 +17,12 @@ from jaxtyping import Array, Bool, Float, Int
 
 from lcnn_flow.curvature import Curvature, curvature, growth_rate, satisfies_local_pl
 from lcnn_flow.flow_field import (
-    EXTRA_STATES,
     FieldArguments,
     gradient_scale,
     gradient_tolerance,
     keep_symmetry,
-    parameter_rms,
-    safe_norm,
+    recorded_field,
+    root_mean_square,
     start_scales,
     stops,
     symmetric_stage_solver,
@@ -32,7 +31,9 @@ from lcnn_flow.flow_field import (
 from lcnn_flow.flow_settings import FlowSettings
 from lcnn_flow.invariants import conserved
 from lcnn_flow.network import unravel
+from lcnn_flow.norms import safe_norm
 from lcnn_flow.polish import polish
+from lcnn_flow.recording import Record, Recorded, RecordingSolver, blank_record
 from lcnn_flow.solvers import AbstractRosenbrock, dense_stage_solver
 from lcnn_flow.verdict import Verdict
 
@@ -50,7 +51,9 @@ _WATCHES = 5
 class Span(NamedTuple):
     """One integration."""
 
-    y: Float[Array, " n+2"]
+    vector: Float[Array, " n"]
+    record: Record
+    """Without saved states."""
     time: Float[Array, ""]
     steps: Int[Array, ""]
     out_of_steps: Bool[Array, ""]
@@ -61,7 +64,8 @@ class Span(NamedTuple):
 class End(NamedTuple):
     """Where a flow ended and what the tests found there."""
 
-    y: Float[Array, " n+2"]
+    vector: Float[Array, " n"]
+    record: Record
     time: Float[Array, ""]
     steps: Int[Array, ""]
     gradient_norm: Float[Array, ""]
@@ -86,47 +90,50 @@ class _Search(NamedTuple):
 
 
 class _Controller(diffrax.PIDController):
-    """PID controller with a first step of its own: diffrax checks one that it is given by a host callback."""
+    """PID controller of the filters alone, with a first step of its own: diffrax checks one by a host callback."""
 
     first: Any = None
 
     def init(self, terms, t0, t1, y0, dt0, func, args, error_order):
         del dt0
-        return super().init(terms, t0, t1, y0, jnp.minimum(self.first, t1 - t0), func, args, error_order)
+        return super().init(terms, t0, t1, y0.vector, jnp.minimum(self.first, t1 - t0), func, args, error_order)
+
+    def adapt_step_size(self, t0, t1, y0, y1_candidate, args, y_error, error_order, controller_state):
+        error = None if y_error is None else y_error.vector
+        return super().adapt_step_size(
+            t0, t1, y0.vector, y1_candidate.vector, args, error, error_order, controller_state
+        )
 
 
 def integrate(
     args: FieldArguments,
-    y0: Float[Array, " n+2"],
-    t0: Float[Array, ""],
+    begin: Span,
     t1: Float[Array, ""],
     settings: FlowSettings,
     rtol: Float[Array, ""],
-    atol: Float[Array, " n+2"],
+    atol: Float[Array, " n"],
     times: Float[Array, " T"] | None = None,
-) -> tuple[Span, Any]:
-    """Integrates from t0 until t1 or an event of `stops`, whichever is first; t1 = t0 takes no step.
+) -> tuple[Span, Record]:
+    """Integrates from the end of `begin` until t1 or an event of `stops`, whichever is first; t1 = its time: no step.
 
-    Returns the end and, where `times` are given, the states at them, (T, n+2); not finite where not reached.
+    Returns the end, and the record with the states at `times`, not finite where not reached.
     """
     solver = settings.solver
     if isinstance(solver, AbstractRosenbrock) and solver.stage_solver is dense_stage_solver:
         solver = dataclasses.replace(solver, stage_solver=symmetric_stage_solver, after_step=keep_symmetry)
-    held, vector = lax.stop_gradient((args.risk, y0[:-EXTRA_STATES]))
+    held, vector = lax.stop_gradient((args.risk, begin.vector))
     first = start_scales(held, vector, settings).first_step
-    controller = _Controller(rtol=rtol, atol=atol, norm=parameter_rms, dtmin=1e-12 * first, first=first)
-    subs = [diffrax.SubSaveAt(t1=True)]
-    if times is not None:
-        subs.append(diffrax.SubSaveAt(ts=times))
+    controller = _Controller(rtol=rtol, atol=atol, norm=root_mean_square, dtmin=1e-12 * first, first=first)
+    record = begin.record if times is None else blank_record(begin.vector, begin.time, times)
     solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(vector_field),
-        solver,
-        t0,
+        diffrax.ODETerm(recorded_field),
+        RecordingSolver(solver, diffrax.ODETerm(vector_field)),
+        begin.time,
         t1,
         None,
-        y0,
+        Recorded(begin.vector, record),
         args,
-        saveat=diffrax.SaveAt(subs=subs),
+        saveat=diffrax.SaveAt(t1=True),
         stepsize_controller=controller,
         adjoint=settings.adjoint,
         event=diffrax.Event(stops),
@@ -135,10 +142,17 @@ def integrate(
     )
     stuck = (solution.result != diffrax.RESULTS.successful) & (solution.result != diffrax.RESULTS.event_occurred)
     out_of_steps = solution.result == diffrax.RESULTS.max_steps_reached
+    end: Recorded = jax.tree.map(lambda x: x[0], solution.ys)
     ends: Any = solution.ts
-    states: Any = solution.ys
-    span = Span(states[0][0], ends[0][0], solution.stats["num_steps"], out_of_steps, stuck & ~out_of_steps)
-    return span, None if times is None else states[1]
+    span = Span(
+        end.vector,
+        end.record._replace(saved=None),
+        ends[0],
+        solution.stats["num_steps"],
+        out_of_steps,
+        stuck & ~out_of_steps,
+    )
+    return span, end.record
 
 
 def find_limit(
@@ -147,7 +161,7 @@ def find_limit(
     earlier: Span,
     intact: Bool[Array, ""],
     max_time: Float[Array, ""],
-    atol: Float[Array, " n+2"],
+    atol: Float[Array, " n"],
     settings: FlowSettings,
     reached: Span | None = None,
 ) -> End:
@@ -164,29 +178,27 @@ def find_limit(
         reached: the end of the loose round, or how far it came, where another integrated it.
     """
     leaf = conserved(args.risk.arch, start)
-    rtol, y0, t0 = settings.rtol, earlier.y, earlier.time
+    rtol = settings.rtol
     settings = dataclasses.replace(settings, adjoint=diffrax.ForwardMode())
 
     def one_round(search: _Search) -> _Search:
         watching = search.watches > 0
         again = (search.round == 1) & ~watching
-        y = jnp.where(again, y0, search.end.y)
-        time = jnp.where(again, t0, search.end.time)
-        stop = jnp.where(watching, jnp.minimum(10 * time, max_time), max_time)
-        factor = 10.0 ** (-search.round.astype(time.dtype))
+        begin = _where(again, earlier, _span_of(search.end))
+        stop = jnp.where(watching, jnp.minimum(10 * begin.time, max_time), max_time)
+        factor = 10.0 ** (-search.round.astype(begin.time.dtype))
         tight = args._replace(
             gradient_atol=jnp.where(watching, -1.0, args.gradient_atol * factor),
             gradient_rtol=jnp.where(watching, 0.0, args.gradient_rtol * factor),
         )
-        already = stops(time, y, tight) | ~intact
+        already = stops(begin.time, Recorded(begin.vector, begin.record), tight) | ~intact
         goes = search.undecided & ~already
         tighter = jnp.where(watching, _TIGHTEST, jnp.where(search.round == 0, 1.0, _TIGHTER))
         local = jnp.minimum(rtol, jnp.maximum(rtol * tighter, _FINEST_RTOL))
         span, _ = integrate(
             tight,
-            y,
-            time,
-            jnp.where(goes, stop, time),
+            begin,
+            jnp.where(goes, stop, begin.time),
             settings,
             local,
             atol * local / rtol,
@@ -197,11 +209,9 @@ def find_limit(
         return search._replace(end=end)
 
     def keep_decided(search: _Search) -> _Search:
-        new = one_round(search)
-        return jax.tree.map(lambda a, b: jnp.where(search.undecided, a, b), new, search)
+        return _where(search.undecided, one_round(search), search)
 
-    reached = earlier if reached is None else reached
-    blank = _blank_search(reached.y, reached.time, reached.steps)
+    blank = _blank_search(earlier if reached is None else reached)
     return lax.while_loop(lambda search: search.undecided, keep_decided, blank).end
 
 
@@ -216,7 +226,7 @@ def _judge(
     polished: bool,
 ) -> tuple[End, _Search]:
     """Tests of the end of one round, and what follows from them."""
-    risk, vector = args.risk, span.y[:-EXTRA_STATES]
+    risk, vector = args.risk, span.vector
     gradient = risk.gradient(vector)
     norm, tolerance = safe_norm(gradient), gradient_tolerance(risk, vector, args.least_scale, args)
     watching, ended = search.watches > 0, span.time >= max_time
@@ -270,7 +280,8 @@ def _judge(
         verdict = jnp.where(holds, jnp.asarray(int(code), jnp.int32), verdict)
     isolated &= verdict == Verdict.CONVERGED
     end = End(
-        y=span.y,
+        vector=span.vector,
+        record=span.record,
         time=span.time,
         steps=span.steps,
         gradient_norm=norm,
@@ -294,21 +305,31 @@ def _judge(
 
 def _growth_since(earlier: End, span: Span) -> Array:
     """log(|w|/|w_0|) / log(t/t_0): the exponent of growth from one end to the next."""
-    norm, before = safe_norm(span.y[:-EXTRA_STATES]), safe_norm(earlier.y[:-EXTRA_STATES])
+    norm, before = safe_norm(span.vector), safe_norm(earlier.vector)
     moved = (span.time > earlier.time) & (earlier.time > 0) & (norm > 0) & (before > 0)
     ratio = jnp.log(jnp.where(moved, norm / before, 1)) / jnp.log(jnp.where(moved, span.time / earlier.time, 2))
     return jnp.where(moved, ratio, 0)
 
 
-def _blank_search(y: Array, time: Array, steps: Array) -> _Search:
-    real, whole, no = jnp.zeros_like(time), jnp.asarray(0, jnp.int32), jnp.asarray(False)
+def _where(condition: Array, one: Any, other: Any) -> Any:
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), one, other)
+
+
+def _span_of(end: End) -> Span:
+    no = jnp.asarray(False)
+    return Span(end.vector, end.record, end.time, jnp.zeros_like(end.steps), no, no)
+
+
+def _blank_search(begin: Span) -> _Search:
+    real, whole, no = jnp.zeros_like(begin.time), jnp.asarray(0, jnp.int32), jnp.asarray(False)
     end = End(
-        y=y,
-        time=time,
-        steps=steps,
+        vector=begin.vector,
+        record=begin.record,
+        time=begin.time,
+        steps=begin.steps,
         gradient_norm=real,
         tolerance=real,
-        limit=y[:-EXTRA_STATES],
+        limit=begin.vector,
         polish_distance=real,
         curvature=Curvature(whole, whole, real),
         isolated=no,

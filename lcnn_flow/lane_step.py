@@ -9,18 +9,22 @@ from functools import partial
 from typing import Any, NamedTuple, cast
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from lcnn_flow.chain_rule import gradient, gradient_and_hessian
-from lcnn_flow.flow_field import gradient_tolerance, safe_norm
+from lcnn_flow.flow_field import gradient_tolerance
 from lcnn_flow.flow_settings import FlowSettings
 from lcnn_flow.network import spread
+from lcnn_flow.norms import safe_norm
+from lcnn_flow.quadrature import NODES, WEIGHTS
+from lcnn_flow.recording import Passage, follow_passage
 from lcnn_flow.risk import EmpiricalRisk
-from lcnn_flow.side_by_side import matrix_vector, total, unit
+from lcnn_flow.side_by_side import total, unit
 from lcnn_flow.solvers.factors import factor
-from lcnn_flow.solvers.rosenbrock import AbstractRosenbrock, mix, rosenbrock_stages
+from lcnn_flow.solvers.rosenbrock import AbstractRosenbrock, RosenbrockTableau, mix, rosenbrock_stages
 
-__all__ = ["LaneStart", "Lanes", "one_step"]
+__all__ = ["LaneStart", "Lanes", "one_step", "speed_weights"]
 
 _SAFETY, _SLOWEST, _FASTEST = 0.9, 0.2, 10.0
 _SMALLEST_STEP = 1e-12
@@ -46,7 +50,8 @@ class Lanes(NamedTuple):
     ended: Bool[Array, " lanes"]
     vector: Float[Array, "n lanes"]
     lengths: Float[Array, "2 lanes"]
-    """Path length and energy so far."""
+    """Path length and dissipation so far, see `quadrature`."""
+    passage: Passage
     time: Float[Array, " lanes"]
     step: Float[Array, " lanes"]
     steps: Int[Array, " lanes"]
@@ -70,12 +75,13 @@ def one_step(risk: EmpiricalRisk, form: Any, lanes: Lanes, settings: FlowSetting
     if settings.relative:
         tolerance = unit(partial(gradient_tolerance, risk, settings=settings))(w, lanes.start.least_scale)
     trial = unit(partial(_begin, settings))(lanes, slope, tolerance)
-    factors, bends = unit(partial(_linearize, settings))(hessian, slope, trial)
-    y, new, error = unit(partial(_try, risk.arch, form, settings))(lanes, slope, trial, factors, bends)
+    factors = unit(partial(_linearize, settings))(hessian, trial)
+    new, error, lengths = unit(partial(_try, risk.arch, form, settings))(lanes, slope, trial, factors)
     vector, lengths, time, step, steps = unit(partial(_judge, risk.arch, settings))(
-        lanes, trial, factors.definite, y, new, error
+        lanes, trial, factors.definite, new, error, lengths
     )
-    return Lanes(lanes.seed, trial.ended, vector, lengths, time, step, steps, lanes.start)
+    passage = unit(follow_passage)(lanes.passage, trial.norm)
+    return Lanes(lanes.seed, trial.ended, vector, lengths, passage, time, step, steps, lanes.start)
 
 
 def _begin(settings: FlowSettings, lanes: Lanes, slope: Array, tolerance: Array) -> _Trial:
@@ -86,54 +92,63 @@ def _begin(settings: FlowSettings, lanes: Lanes, slope: Array, tolerance: Array)
     return _Trial(ended, norm, jnp.minimum(lanes.step, start.max_time - lanes.time))
 
 
-def _linearize(settings: FlowSettings, hessian: Array, slope: Array, trial: _Trial) -> tuple[Any, Array]:
-    """What solves the stages: factors of I/gamma + h Hess L, and the couplings of path length and energy."""
-    gamma = cast(AbstractRosenbrock, settings.solver).tableau.gamma
+def _linearize(settings: FlowSettings, hessian: Array, trial: _Trial) -> Any:
+    """Factors of I/gamma + h Hess L, which solve the stages."""
+    gamma = _tableau(settings).gamma
 
     def matrix(hessian: Array, h: Array) -> Array:
         return jnp.eye(len(hessian), dtype=hessian.dtype)[:, :, None] / gamma + h[None, None] * hessian
 
-    def couple(turn: Array, trial: _Trial) -> Array:
-        norm = jnp.where(trial.norm > 0, trial.norm, 1)
-        return trial.h[None, None] * jnp.stack([turn / norm[None], 2 * turn])
-
-    factors = unit(factor)(unit(matrix)(hessian, trial.h))
-    return factors, unit(couple)(matrix_vector(hessian, slope), trial)
+    return unit(factor)(unit(matrix)(hessian, trial.h))
 
 
-def _try(arch: Any, form: Any, settings: FlowSettings, lanes: Lanes, slope: Array, trial: _Trial, factors, bends):
-    """Where the step begins and ends, and its error estimate."""
-    tableau, n = cast(AbstractRosenbrock, settings.solver).tableau, len(slope)
-
-    def couple(rhs: Array, u: Array) -> Array:
-        along = total(n, lambda k: bends[:, k] * u[k][None])
-        return jnp.concatenate([u, tableau.gamma * (rhs[n:] + along)])
-
-    def solve(rhs: Array) -> Array:
-        return unit(couple)(rhs, unit(factors.solve)(rhs[:n]))
+def _try(arch: Any, form: Any, settings: FlowSettings, lanes: Lanes, slope: Array, trial: _Trial, factors):
+    """Where the step ends, its error estimate, and the path length and dissipation of its dense output."""
+    tableau, n = _tableau(settings), len(slope)
 
     def field(g: Array) -> Array:
-        square = total(n, lambda k: g[k] ** 2)
-        return trial.h[None] * jnp.concatenate([-g, jnp.sqrt(square)[None], square[None]])
+        return trial.h[None] * -g
 
     def increment(alpha: Array, point: Array, gamma_sum: Array) -> Array:
         del alpha, gamma_sum  # the flow is autonomous
-        return unit(field)(unit(partial(gradient, arch, form))(point[:n]))
+        return unit(field)(unit(partial(gradient, arch, form))(point))
 
     def finish(y: Array, stages: Array) -> tuple[Array, Array]:
-        return y + mix(tableau.b, stages), mix(tableau.e, stages[:, :n])
+        return y + mix(tableau.b, stages), mix(tableau.e, stages)
 
-    y = unit(lambda *x: jnp.concatenate(x))(lanes.vector, lanes.lengths)
-    stages = rosenbrock_stages(tableau, y, increment, solve, known=unit(field)(slope))
-    return y, *unit(finish)(y, stages)
+    def squared_speeds(stages: Array) -> Array:
+        curve = jnp.stack([mix(row, stages) for row in speed_weights(tableau)])
+        return total(n, lambda k: curve[:, k] ** 2)
+
+    def measure(squares: Array) -> Array:
+        weights = WEIGHTS.tolist()
+        path = total(len(weights), lambda k: weights[k] * jnp.sqrt(squares[k]))
+        return jnp.stack([path, total(len(weights), lambda k: weights[k] * squares[k]) / trial.h])
+
+    stages = rosenbrock_stages(tableau, lanes.vector, increment, unit(factors.solve), known=unit(field)(slope))
+    return *unit(finish)(lanes.vector, stages), unit(measure)(unit(squared_speeds)(stages))
 
 
-def _judge(arch: Any, settings: FlowSettings, lanes: Lanes, trial: _Trial, definite, y, new, error) -> tuple:
+def speed_weights(tableau: RosenbrockTableau) -> np.ndarray:
+    """(nodes, s): the derivative of the dense output in theta at the nodes of `quadrature`, from the stages."""
+    first, bends = tableau.b, list(tableau.dense)
+    value, derivative = np.zeros((len(NODES), len(first))), np.zeros((len(NODES), len(first)))
+    theta = NODES[:, None]
+    for bend in reversed(bends):  # d_1 + theta (d_2 + ...)
+        value, derivative = bend + theta * value, value + theta * derivative
+    return first + (1 - 2 * theta) * value + theta * (1 - theta) * derivative
+
+
+def _tableau(settings: FlowSettings) -> RosenbrockTableau:
+    return cast(AbstractRosenbrock, settings.solver).tableau
+
+
+def _judge(arch: Any, settings: FlowSettings, lanes: Lanes, trial: _Trial, definite, new, error, lengths) -> tuple:
     """Takes the step or shortens it."""
     order, n = cast(int, cast(AbstractRosenbrock, settings.solver).error_order(None)), len(lanes.vector)
 
     def measure(atol: Array, y: Array, new: Array, error: Array) -> Array:
-        scale = spread(arch, atol) + settings.rtol * jnp.maximum(jnp.abs(y[:n]), jnp.abs(new[:n]))
+        scale = spread(arch, atol) + settings.rtol * jnp.maximum(jnp.abs(y), jnp.abs(new))
         return (error / scale) ** 2
 
     def control(squares: Array, definite: Array, trial: _Trial, lanes: Lanes) -> tuple[Array, ...]:
@@ -144,15 +159,15 @@ def _judge(arch: Any, settings: FlowSettings, lanes: Lanes, trial: _Trial, defin
         factor = jnp.clip(factor, jnp.where(kept, 1.0, _SLOWEST), jnp.where(kept, _FASTEST, _SAFETY))
         return kept & ~trial.ended, factor
 
-    def move(moves: Array, factor: Array, trial: _Trial, lanes: Lanes, new: Array) -> tuple[Array, ...]:
+    def move(moves: Array, factor: Array, trial: _Trial, lanes: Lanes, new: Array, lengths: Array) -> tuple[Array, ...]:
         return (
-            jnp.where(moves[None], new[:n], lanes.vector),
-            jnp.where(moves[None], new[n:], lanes.lengths),
+            jnp.where(moves[None], new, lanes.vector),
+            jnp.where(moves[None], lanes.lengths + lengths, lanes.lengths),
             jnp.where(moves, lanes.time + trial.h, lanes.time),
             jnp.where(trial.ended, lanes.step, trial.h * factor),
             lanes.steps + ~trial.ended,
         )
 
-    squares = unit(measure)(lanes.start.atol, y, new, error)
+    squares = unit(measure)(lanes.start.atol, lanes.vector, new, error)
     moves, factor = unit(control)(squares, definite, trial, lanes)
-    return unit(move)(moves, factor, trial, lanes, new)
+    return unit(move)(moves, factor, trial, lanes, new, lengths)

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from lcnn_flow.flow_settings import FlowSettings
 from lcnn_flow.lane_step import Lanes, LaneStart, one_step
+from lcnn_flow.recording import Passage, no_passage
 from lcnn_flow.risk import EmpiricalRisk
 from lcnn_flow.side_by_side import unit
 
@@ -26,7 +27,8 @@ class LanesEnd(NamedTuple):
 
     vector: Float[Array, "n seeds"]
     path_length: Float[Array, " seeds"]
-    energy: Float[Array, " seeds"]
+    dissipation: Float[Array, " seeds"]
+    passage: Passage
     time: Float[Array, " seeds"]
     steps: Int[Array, " seeds"]
 
@@ -34,7 +36,8 @@ class LanesEnd(NamedTuple):
 class _Queue(NamedTuple):
     lanes: Lanes
     next: Int[Array, ""]
-    numbers: Float[Array, "n+3 seeds"]
+    numbers: Float[Array, "n+6 seeds"]
+    """What is left of the flows that have ended: filters, lengths, passage, time."""
     steps: Int[Array, " seeds"]
 
 
@@ -64,12 +67,13 @@ def integrate_lanes(
         ended=jnp.ones((width,), bool),
         vector=jnp.zeros((n, width), start.vector.dtype),
         lengths=jnp.zeros((2, width), start.vector.dtype),
+        passage=no_passage(jnp.zeros((width,), start.vector.dtype)),
         time=jnp.zeros((width,), start.vector.dtype),
         step=jnp.ones((width,), start.vector.dtype),
         steps=jnp.zeros((width,), jnp.int32),
         start=_take(start, jnp.zeros_like(first)),
     )
-    numbers = jnp.concatenate([start.vector, jnp.zeros((3, seeds), start.vector.dtype)])
+    numbers = jnp.concatenate([start.vector, jnp.zeros((6, seeds), start.vector.dtype)])
     queue = _Queue(blank, jnp.asarray(0), numbers, jnp.zeros((seeds,), jnp.int32))
 
     def advance(queue: _Queue) -> _Queue:
@@ -81,7 +85,9 @@ def integrate_lanes(
         return (queue.next < count) | jnp.any(queue.lanes.seed < seeds)
 
     last = lax.while_loop(going, advance, queue)
-    return LanesEnd(last.numbers[:n], last.numbers[n], last.numbers[n + 1], last.numbers[n + 2], last.steps)
+    path_length, dissipation, largest, smallest, rebound, time = last.numbers[n:]
+    passage = Passage(largest, smallest, rebound)
+    return LanesEnd(last.numbers[:n], path_length, dissipation, passage, time, last.steps)
 
 
 def _take(start: LaneStart, seeds: Array) -> LaneStart:
@@ -91,7 +97,7 @@ def _take(start: LaneStart, seeds: Array) -> LaneStart:
 def _refill(queue: _Queue, start: LaneStart, order: Array, count: Array) -> _Queue:
     """Writes out the lanes that have ended and gives each the next seed in order."""
     lanes, seeds = queue.lanes, queue.steps.size
-    states = jnp.concatenate([lanes.vector, lanes.lengths, lanes.time[None]])
+    states = jnp.concatenate([lanes.vector, lanes.lengths, jnp.stack([*lanes.passage, lanes.time])])
     where = jnp.where(lanes.ended, lanes.seed, seeds)
     numbers = queue.numbers.at[:, where].set(states, mode="drop")
     steps = queue.steps.at[where].set(lanes.steps, mode="drop")
@@ -108,6 +114,7 @@ def _refill(queue: _Queue, start: LaneStart, order: Array, count: Array) -> _Que
         ended=lanes.ended & ~fresh,
         vector=renew(given.vector, lanes.vector),
         lengths=renew(jnp.zeros_like(lanes.lengths), lanes.lengths),
+        passage=Passage(*map(renew, no_passage(jnp.zeros_like(lanes.time)), lanes.passage)),
         time=renew(jnp.zeros_like(lanes.time), lanes.time),
         step=renew(given.first_step, lanes.step),
         steps=renew(jnp.zeros_like(lanes.steps), lanes.steps),

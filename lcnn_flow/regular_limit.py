@@ -16,9 +16,9 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from lcnn_flow.chain_rule import gradient_and_hessian
-from lcnn_flow.flow_field import safe_norm
 from lcnn_flow.invariants import conserved, layer_units
 from lcnn_flow.network import spread
+from lcnn_flow.norms import safe_norm
 from lcnn_flow.polish import LARGEST_MOVE, MOST_ITERATIONS, judge_step
 from lcnn_flow.risk import EmpiricalRisk
 from lcnn_flow.side_by_side import matrix_vector, outer_products, slice_of, total, unit

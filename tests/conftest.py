@@ -1,17 +1,32 @@
 """Strict settings for every test: float64, no silent rank promotion, warnings as errors (pyproject.toml)."""
 
 import os
+from pathlib import Path
+
+import pytest
 
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # several workers may share one GPU
 
+os.environ["XDG_CACHE_HOME"] = str(Path(__file__).parent.parent / ".jax_cache")  # of the processes that tests start too
+
 import hypothesis
 import jax
+
+import lcnn_flow as lf
 
 hypothesis.settings.register_profile("busy", deadline=None)  # what compiles, or a busy machine, is no failure
 hypothesis.settings.load_profile("busy")
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+lf.enable_compilation_cache()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forgotten_programs():
+    """A worker keeps the compiled programs of one module at a time in memory; the others stay on disk."""
+    yield
+    jax.clear_caches()
 
 
 def pytest_report_header() -> str:

@@ -18,6 +18,7 @@ from lcnn_flow.block import LaneBlock
 from lcnn_flow.chain_rule import filter_rows, gradient_and_hessian
 from lcnn_flow.flow_settings import flow_settings
 from lcnn_flow.network import unravel
+from lcnn_flow.recording import no_passage
 from lcnn_flow.solvers import inverse_positive_definite
 from lcnn_flow.solvers.factors import factor
 from tests.problems import random_problem
@@ -151,6 +152,7 @@ def lane_state(vector: jax.Array, step: float) -> lane_step.Lanes:
         ended=jnp.zeros((count,), bool),
         vector=vector,
         lengths=jnp.zeros((2, count)),
+        passage=no_passage(0 * ones),
         time=0 * ones,
         step=step * ones,
         steps=jnp.zeros((count,), jnp.int32),

@@ -10,7 +10,9 @@ from typing import Any
 
 import jax
 
-__all__ = ["cache_directory", "configure", "environment"]
+import lcnn_flow as lf
+
+__all__ = ["configure", "environment"]
 
 _PACKAGES = ("lcnn_flow", "jax", "jaxlib", "diffrax", "equinox", "numpy", "xarray", "zarr")
 
@@ -24,21 +26,11 @@ def configure(precision: str, cache: bool = True, host_only: bool = False) -> No
         jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_enable_x64", precision == "float64")
     jax.config.update("jax_default_matmul_precision", "highest")
-    folder = cache_directory() if cache else None
-    if folder is not None:
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-
-
-def cache_directory() -> Path | None:
-    """The user's cache folder for compiled programs; None where it cannot be written."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    folder = Path(base) / "lcnn_flow" / "jax"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return None
-    return folder if os.access(folder, os.W_OK) else None
+    if cache:
+        try:
+            lf.enable_compilation_cache()
+        except lf.LcnnFlowError as error:
+            print(f"compiled programs are not kept: {error}", file=sys.stderr)
 
 
 def environment() -> dict[str, Any]:

@@ -33,7 +33,7 @@ def test_claims_agree_with_flows_that_obey_the_theory(tmp_path):
     ("claim", "changes"),
     [
         ("risk_decreases", {"risk": spoiled((3, 40), 2.0)}),
-        ("energy_identity", {"energy": spoiled((3, 40), 2.0)}),
+        ("energy_identity", {"energy_defect": spoiled((3, 40), 2.0)}),
         ("path_length_finite", {"final_path_length": spoiled(3, np.inf)}),
         ("path_length_finite", {"verdict": spoiled(3, Verdict.DIVERGED)}),
         ("filters_bounded", {"verdict": spoiled(3, Verdict.DIVERGED)}),
@@ -71,7 +71,8 @@ def test_growth_that_has_not_settled_decides_nothing(tmp_path, claim, changes):
 
 @pytest.mark.parametrize("claim", ["risk_decreases", "energy_identity", "balancedness_conserved", "filters_bounded"])
 def test_a_trajectory_that_breaks_off_decides_nothing(tmp_path, claim):
-    cut = {name: spoiled((3, slice(30, None)), np.nan) for name in ("risk", "energy", "balancedness", "squared_norms")}
+    recorded = ("risk", "energy_defect", "balancedness", "squared_norms")
+    cut = {name: spoiled((3, slice(30, None)), np.nan) for name in recorded}
     assert conclusions(fakes.results(tmp_path, **cut))[claim] == "undecided"
 
 
