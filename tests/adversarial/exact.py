@@ -105,8 +105,10 @@ class _Exact:
         self.y = [arb(float(x)) for x in problem.targets]
         self.monomials, self.outputs = shape.monomials.tolist(), shape.outputs.tolist()
         self.norms = [arb(float(x)) for x in layer_units(problem, limit, start)]
-        self.units = [self.norms[l] for l, where in enumerate(shape.layers) for _ in range(where.stop - where.start)]
-        self.balanced = len(shape.layers) > 1 and problem.shape.windows.shape[1] == problem.patches.shape[1]
+        self.units = [
+            norm for norm, where in zip(self.norms, shape.layers, strict=True) for _ in range(where.stop - where.start)
+        ]
+        self.balanced = len(shape.layers) > 1  # with channels h is the trace of a conserved matrix
         self.balance = self.balances([arb(float(x)) for x in start])
 
     def balances(self, w) -> list:
@@ -128,10 +130,10 @@ class _Exact:
             for j in term:
                 product *= w[j]
             v[out] += product
-            for l, j in enumerate(term):
+            for here, j in enumerate(term):
                 rest = x[j]
                 for m, k in enumerate(term):
-                    if m != l:
+                    if m != here:
                         rest *= w[k]
                 jacobian[out][j] += rest
         predictions = self.P * arb_mat([[a] for a in v])
@@ -194,7 +196,7 @@ class _Exact:
         return negative, below - negative - self._symmetries(w), lowest
 
     def _symmetries(self, w) -> int:
-        """Independent symmetry directions: with channels their number is not counted."""
+        """Independent symmetry directions; with channels there are more."""
         if not self.balanced:
             return 0
         rows = np.array([[float(a) for a in self.symmetry(w, row, arb(1))] for row in range(len(self.norms) - 1)])

@@ -1,5 +1,6 @@
 """One flow judged: whether what the library said of it is true."""
 
+import time
 from functools import cached_property
 from typing import NamedTuple
 
@@ -55,21 +56,29 @@ class Case:
         self.start = condition.starts[start]
         self.tolerances = Tolerances.of(family)
         self.single_channel = family.channels is None
+        self.reference_seconds = 0.0
         self._points: list[tuple[np.ndarray, CriticalPoint]] = []
 
     @cached_property
     def reference(self) -> ReferenceFlow:
-        return reference_flow(self.problem, self.start)
+        """The first run."""
+        return self._timed(1e-11, "LSODA")
 
     @cached_property
     def again(self) -> ReferenceFlow:
         """A second run, by another method at another tolerance, before the library is called wrong."""
-        return reference_flow(self.problem, self.start, 1e-13 if self.reference.steps > 3000 else 1e-12, "Radau")
+        return self._timed(1e-12, "Radau")
 
-    def judge(self, verdict: int, limit: np.ndarray) -> Judgement:
-        """The library's verdict and limit."""
+    def _timed(self, rtol: float, method: str) -> ReferenceFlow:
+        begun = time.perf_counter()
+        found = reference_flow(self.problem, self.start, rtol, method)
+        self.reference_seconds += time.perf_counter() - begun
+        return found
+
+    def judge(self, verdict: int, limit: np.ndarray, isolated: bool) -> Judgement:
+        """The library's verdict, its limit, and whether it calls it isolated."""
         if verdict == lf.Verdict.CONVERGED:
-            return self._converged(limit)
+            return self._converged(limit, isolated)
         if verdict == lf.Verdict.AT_SADDLE:
             return self._at_saddle(limit)
         if verdict == lf.Verdict.DIVERGED:
@@ -85,7 +94,7 @@ class Case:
         self._points.append((limit, point))
         return point
 
-    def _converged(self, limit: np.ndarray) -> Judgement:
+    def _converged(self, limit: np.ndarray, isolated: bool) -> Judgement:
         if not np.all(np.isfinite(limit)):
             return _false("CONVERGED to a limit that is not finite", "")
         point, within = self._point(limit), self.tolerances
@@ -94,11 +103,14 @@ class Case:
             if point.status == "none" or point.distance > within.critical:
                 return _false("CONVERGED at no critical point", str(point.distance))
             return Judgement("converged", True, False, "", "")
+        if isolated and point.status == "found" and point.index == 0 < point.nullity:
+            return _false("CONVERGED to an isolated limit that is none", f"distance {point.distance:.1e}")
         known = self.reference
         gap = relative_gap(self.problem, limit, known.vector)
         agrees = known.isolated and gap <= within.filter
         if not agrees and not hard and (point.status == "none" or point.distance > within.critical):
-            return _false("CONVERGED at no critical point", f"distance {point.distance:.1e}, reference {known.status}")
+            beside = "beside a degenerate critical point" if point.distance < 1e-3 else "at no critical point"
+            return _false(f"CONVERGED {beside}", f"distance {point.distance:.1e}, reference {known.status}")
         if point.status == "found" and point.index > 0 and point.distance <= within.critical:
             seen = f"lowest eigenvalue {point.most_negative:.0e} of the largest"
             return _false("CONVERGED at a saddle", seen)

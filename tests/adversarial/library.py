@@ -25,6 +25,7 @@ class Outcome(NamedTuple):
     verdict: np.ndarray
     limit: np.ndarray
     final: np.ndarray
+    isolated: np.ndarray
 
 
 def library_outcomes(family: Family, conditions: list[Condition], engine: str) -> Outcome:
@@ -47,7 +48,9 @@ def library_outcomes(family: Family, conditions: list[Condition], engine: str) -
         flows = jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), flows)
     else:
         flows = _one_by_one(risks, params)
-    return Outcome(np.asarray(flows.verdict), _vectors(flows.limit), _vectors(flows.final))
+    return Outcome(
+        np.asarray(flows.verdict), _vectors(flows.limit), _vectors(flows.final), np.asarray(flows.limit_is_isolated)
+    )
 
 
 def _one_by_one(risks: lf.EmpiricalRisk, params: tuple) -> lf.Flow:

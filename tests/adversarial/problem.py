@@ -42,9 +42,9 @@ def make_shape(family: Family) -> Shape:
     strides = [np.broadcast_to(s, dims) for s in family.strides]
     channels = family.channels or (1,) * (len(kernels) + 1)
     spacing, per_layer, first, layers, keys = np.ones(dims, int), [], 0, [], []
-    for l, (kernel, stride) in enumerate(zip(kernels, strides, strict=True)):
+    for layer, (kernel, stride) in enumerate(zip(kernels, strides, strict=True)):
         entries = []
-        numbers = itertools.product(range(channels[l + 1]), range(channels[l]), *map(range, kernel))
+        numbers = itertools.product(range(channels[layer + 1]), range(channels[layer]), *map(range, kernel))
         for number, (out, into, *tap) in enumerate(numbers):
             entries.append((first + number, out, into, spacing * np.array(tap)))
         layers.append(slice(first, first + len(entries)))
@@ -68,7 +68,7 @@ def make_shape(family: Family) -> Shape:
             for base in bases
         ]
     )
-    groups = [tuple(l for l, key in enumerate(keys) if key == one) for one in dict.fromkeys(keys)]
+    groups = [tuple(layer for layer, key in enumerate(keys) if key == one) for one in dict.fromkeys(keys)]
     alike = tuple(g for g in groups if len(g) > 1 and family.channels is None)
     monomials = np.array([t[0] for t in terms])
     return Shape(tuple(layers), monomials, outputs, windows, channels[-1], first, alike)
@@ -152,7 +152,7 @@ class Problem:
         r = np.linalg.norm(self.predictions(v)) + np.linalg.norm(self.targets)
         force = slope(self.loss, np.array([r]), self.numbers)[0] * np.linalg.norm(self.sizes) / self.samples
         norms = np.array([np.linalg.norm(w[where]) for where in self.shape.layers])
-        return np.array([math.prod(np.delete(norms, l)) for l in range(len(norms))]) * force
+        return np.array([math.prod(np.delete(norms, layer)) for layer in range(len(norms))]) * force
 
 
 def _others(values):

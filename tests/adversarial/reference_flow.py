@@ -17,7 +17,7 @@ __all__ = ["ReferenceFlow", "nearest_approach", "reference_flow", "relative_gap"
 
 _LONGEST = 1e24
 """In units of time of the start."""
-_MAX_STEPS = 20_000
+_MAX_STEPS = 10_000
 _LOOK = 1e-6
 """Gradient relative to its terms from which on the end is looked at, whenever time has grown fourfold."""
 _RESTS = 5
@@ -126,15 +126,15 @@ def _copies(problem: Problem, start: np.ndarray) -> tuple[np.ndarray, bool]:
     """E with w = E u, u one filter for all that are equal or opposite; whether there are such filters."""
     shape, columns, done = problem.shape, [], set()
     symmetric = False
-    for l, where in enumerate(shape.layers):
-        if l in done:
+    for layer, where in enumerate(shape.layers):
+        if layer in done:
             continue
         block = np.zeros((shape.size, where.stop - where.start))
         block[where] = np.eye(block.shape[1])
-        group = next((g for g in shape.exchangeable if l in g), ())
+        group = next((g for g in shape.exchangeable if layer in g), ())
         for other in group:
             there = shape.layers[other]
-            if other > l and other not in done and np.any(start[where]):
+            if other > layer and other not in done and np.any(start[where]):
                 for sign in (1, -1):
                     if np.array_equal(start[there], sign * start[where]):
                         block[there] = sign * np.eye(block.shape[1])

@@ -109,7 +109,8 @@ def run_family(
             for engine in engines:
                 row = place * len(names) + start
                 verdict = int(outcomes[engine].verdict[row])
-                judgement = case.judge(verdict, outcomes[engine].limit[row])
+                judgement = case.judge(verdict, outcomes[engine].limit[row], bool(outcomes[engine].isolated[row]))
                 kind = drawn_condition.kind
                 table.findings.append(Finding(number, index, start, seed, kind, name, engine, verdict, judgement))
-            table.seconds["reference and judge"] += time.perf_counter() - begun
+            table.seconds["reference"] += case.reference_seconds
+            table.seconds["exact tests of limits"] += time.perf_counter() - begun - case.reference_seconds
