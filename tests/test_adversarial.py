@@ -162,7 +162,7 @@ def test_exact_search_counts_curvatures_and_leaves_kernels_alone():
 
 
 def test_reference_keeps_symmetric_flows_at_their_saddle():
-    problem = from_arrays((2, 2), (1, 1), np.eye(3), [[1.0], [0.0], [1.0]])
+    problem = from_arrays((2, 2), (1, 1), np.eye(3), [[1.0], [3.0], [1.0]])
     start = np.array([1.0, 0.3, 1.0, 0.3])
     assert reference_flow(problem, start).status == "saddle"
     assert reference_flow(problem, start + np.array([1e-6, 0, 0, 0])).status == "minimum"
