@@ -8,8 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .families import Family
+from .families import Family, architecture
 from .problem import Problem, Shape
+from .reference_flow import ReferenceFlow, parameter_gap, reference_flow
+
+_BISECTION_RTOL = 1e-7
+_QUICK = 800
+"""Steps of two flows."""
 
 __all__ = ["DATA_KINDS", "START_KINDS", "Condition", "condition"]
 
@@ -37,8 +42,7 @@ def condition(family: Family, shape: Shape, seed: int, number: int, index: int) 
     inputs, targets = inputs.astype(dtype), targets.reshape(draw.target_shape).astype(dtype)
     numbers = tuple(float(dtype.type(x)) for x in numbers)
     problem = Problem(shape, inputs, targets, family.loss, numbers)
-    fit = problem.filter_size() or 1.0
-    starts = np.stack([make(rng, shape, fit) for make in START_KINDS.values()]).astype(dtype)
+    starts = np.stack([make(rng, problem) for make in START_KINDS.values()]).astype(dtype)
     return Condition(kind, inputs, targets, numbers, starts.astype(float), problem)
 
 
@@ -95,8 +99,6 @@ def _output_shape(family: Family) -> tuple[int, ...]:
 
 
 def _sides(family: Family) -> tuple[int, ...]:
-    from .families import architecture
-
     return architecture(family).input_shape
 
 
@@ -194,64 +196,89 @@ DATA_KINDS: dict[str, Callable] = {
 }
 
 
-def _gaussian(rng, shape: Shape, fit: float):
+def _fit(problem: Problem) -> float:
+    """Size of a filter whose layers' product fits the targets; 1 for zero targets."""
+    return (problem.filter_size() or 1.0) ** (1 / len(problem.shape.layers))
+
+
+def _gaussian(rng, problem: Problem):
     """Entries that fit the size of the data."""
-    return rng.normal(size=shape.size) * fit ** (1 / len(shape.layers))
+    return rng.normal(size=problem.shape.size) * _fit(problem)
 
 
-def _plain(rng, shape: Shape, fit: float):
-    return rng.normal(size=shape.size) * 0.7
+def _near_separatrix(rng, problem: Problem):
+    """Two Gaussian starts with different limits, and a point between them 1e-1 to 1e-4 beside where the limit changes.
+
+    Where both have one limit, or where it takes long to see: the first of them.
+    """
+    here = rng.normal(size=problem.shape.size) * 0.7
+    other = rng.spawn(1)[0]
+    there, offset = other.normal(size=here.size) * _fit(problem), 10 ** -other.uniform(1, 4)
+    first, last = (reference_flow(problem, w, _BISECTION_RTOL) for w in (here, there))
+    slow = first.steps + last.steps > _QUICK
+    if slow or not (first.isolated and last.isolated) or _same(problem, first, last):
+        return here
+    low, high = 0.0, 1.0
+    while high - low > offset:
+        middle = (low + high) / 2
+        end = reference_flow(problem, here + middle * (there - here), _BISECTION_RTOL)
+        low, high = (middle, high) if _same(problem, first, end) else (low, middle)
+    return here + low * (there - here)
 
 
-def _unbalanced(rng, shape: Shape, fit: float):
+def _same(problem: Problem, one: ReferenceFlow, two: ReferenceFlow) -> bool:
+    return parameter_gap(problem, one.vector, two.vector) < 1e-3
+
+
+def _unbalanced(rng, problem: Problem):
     """One layer up to 1e4 times larger than the others."""
-    w = _gaussian(rng, shape, fit)
-    w[shape.layers[rng.integers(len(shape.layers))]] *= 10 ** rng.uniform(0, 4)
+    w, layers = _gaussian(rng, problem), problem.shape.layers
+    w[layers[rng.integers(len(layers))]] *= 10 ** rng.uniform(0, 4)
     return w
 
 
-def _off_scale(rng, shape: Shape, fit: float):
+def _off_scale(rng, problem: Problem):
     """All filters 1e-4 to 1e2 times the size that fits."""
-    return _gaussian(rng, shape, fit) * 10 ** rng.uniform(-4, 2)
+    return _gaussian(rng, problem) * 10 ** rng.uniform(-4, 2)
 
 
-def _symmetric(rng, shape: Shape, fit: float):
+def _symmetric(rng, problem: Problem):
     """Exchangeable layers equal, or opposite."""
-    w = _gaussian(rng, shape, fit)
+    w, layers = _gaussian(rng, problem), problem.shape.layers
     sign = rng.choice([1.0, 1.0, -1.0])
-    for group in shape.exchangeable:
+    for group in problem.shape.exchangeable:
         for other in group[1:]:
-            w[shape.layers[other]] = sign * w[shape.layers[group[0]]]
+            w[layers[other]] = sign * w[layers[group[0]]]
     return w
 
 
-def _nearly_symmetric(rng, shape: Shape, fit: float):
+def _nearly_symmetric(rng, problem: Problem):
     """Exchangeable layers equal up to 1e-3 to 1e-13."""
-    w = _gaussian(rng, shape, fit)
-    for group in shape.exchangeable:
+    w, layers = _gaussian(rng, problem), problem.shape.layers
+    for group in problem.shape.exchangeable:
         for other in group[1:]:
-            offset = 10 ** -rng.uniform(3, 13) * rng.normal(size=w[shape.layers[other]].size)
-            w[shape.layers[other]] = w[shape.layers[group[0]]] * (1 + offset)
+            offset = 10 ** -rng.uniform(3, 13) * rng.normal(size=w[layers[other]].size)
+            w[layers[other]] = w[layers[group[0]]] * (1 + offset)
     return w
 
 
-def _zero_filter(rng, shape: Shape, fit: float):
+def _zero_filter(rng, problem: Problem):
     """One filter is zero, or the first two."""
-    w = _gaussian(rng, shape, fit)
-    w[shape.layers[0]] = 0
-    if rng.uniform() < 0.3 and len(shape.layers) > 1:
-        w[shape.layers[1]] = 0
+    w, layers = _gaussian(rng, problem), problem.shape.layers
+    w[layers[0]] = 0
+    if rng.uniform() < 0.3 and len(layers) > 1:
+        w[layers[1]] = 0
     return w
 
 
-def _sparse(rng, shape: Shape, fit: float):
+def _sparse(rng, problem: Problem):
     """Small whole numbers, many of them 0, in units of what fits."""
-    return rng.integers(-1, 3, size=shape.size) * 2.0 ** np.round(np.log2(fit) / len(shape.layers))
+    return rng.integers(-1, 3, size=problem.shape.size) * 2.0 ** np.round(np.log2(_fit(problem)))
 
 
 START_KINDS: dict[str, Callable] = {
     "gaussian": _gaussian,
-    "plain": _plain,
+    "near_separatrix": _near_separatrix,
     "unbalanced": _unbalanced,
     "off_scale": _off_scale,
     "symmetric": _symmetric,

@@ -11,7 +11,7 @@ import lcnn_flow as lf
 from .cases import Condition
 from .exact import CriticalPoint, critical_point
 from .families import Family
-from .reference_flow import ReferenceFlow, nearest_approach, reference_flow, relative_gap
+from .reference_flow import ReferenceFlow, nearest_approach, parameter_gap, reference_flow, relative_gap
 
 __all__ = ["Case", "Judgement", "Tolerances"]
 
@@ -107,6 +107,8 @@ class Case:
             return _false("CONVERGED to an isolated limit that is none", f"distance {point.distance:.1e}")
         known = self.reference
         gap = relative_gap(self.problem, limit, known.vector)
+        if known.isolated:  # equal end-to-end filters may still be different factorisations
+            gap = max(gap, parameter_gap(self.problem, limit, known.vector))
         agrees = known.isolated and gap <= within.filter
         if not agrees and not hard and (point.status == "none" or point.distance > within.critical):
             beside = "beside a degenerate critical point" if point.distance < 1e-3 else "at no critical point"
@@ -157,8 +159,9 @@ class Case:
 
     def _confirmed(self) -> bool:
         """Both runs of the reference end alike."""
-        same = relative_gap(self.problem, self.again.vector, self.reference.vector) <= self.tolerances.filter
-        return same and self.again.status == self.reference.status
+        ends = self.again.vector, self.reference.vector
+        gap = parameter_gap(self.problem, *ends) if self.reference.isolated else relative_gap(self.problem, *ends)
+        return gap <= self.tolerances.filter and self.again.status == self.reference.status
 
 
 def _false(reason: str, detail: str) -> Judgement:

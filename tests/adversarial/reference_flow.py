@@ -13,7 +13,7 @@ from scipy.integrate import LSODA, Radau
 from .exact import CriticalPoint, critical_point, layer_units
 from .problem import Problem
 
-__all__ = ["ReferenceFlow", "nearest_approach", "reference_flow", "relative_gap"]
+__all__ = ["ReferenceFlow", "nearest_approach", "parameter_gap", "reference_flow", "relative_gap"]
 
 _LONGEST = 1e24
 """In units of time of the start."""
@@ -152,10 +152,17 @@ def relative_gap(problem: Problem, one: np.ndarray, two: np.ndarray) -> float:
     return float(np.linalg.norm(a - b) / size) if size > 0 else float(np.linalg.norm(a - b))
 
 
+def parameter_gap(problem: Problem, one: np.ndarray, two: np.ndarray) -> float:
+    """Distance of two points of one leaf, in units of each layer of the second."""
+    return float(np.linalg.norm((one - two) / _units(problem, two)))
+
+
 def nearest_approach(problem: Problem, path: np.ndarray, point: np.ndarray) -> float:
     """Smallest distance of the path from a point, in units of each layer."""
-    norms = layer_units(problem, point, path[0])
-    units = np.concatenate(
-        [np.full(where.stop - where.start, x) for where, x in zip(problem.shape.layers, norms, strict=True)]
-    )
-    return float(np.min(np.linalg.norm((path - point) / units, axis=1)))
+    return float(np.min(np.linalg.norm((path - point) / _units(problem, point), axis=1)))
+
+
+def _units(problem: Problem, point: np.ndarray) -> np.ndarray:
+    norms = layer_units(problem, point, point)
+    layers = problem.shape.layers
+    return np.concatenate([np.full(where.stop - where.start, x) for where, x in zip(layers, norms, strict=True)])
