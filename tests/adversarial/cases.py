@@ -120,6 +120,15 @@ def _conditioned(draw: _Draw):
     return draw.shaped(inputs), draw.planted(inputs, noise), draw.numbers
 
 
+def _weak_targets(draw: _Draw):
+    """All but one singular value of the inputs are 1, the targets lie along the weak one: filters grow for long."""
+    left, _, right = np.linalg.svd(draw.white(), full_matrices=False)
+    sizes = np.ones(left.shape[1])
+    sizes[-1] = 10 ** -draw.rng.uniform(4, 9 if draw.family.dtype == "float64" else 5)
+    targets = draw.rng.choice([0.0, 0.1]) * draw.noise().reshape(draw.family.samples, -1) + left[:, -1:]
+    return draw.shaped((left * sizes) @ right), targets, draw.numbers
+
+
 def _near_constant(draw: _Draw):
     """Inputs 1 + e cos(i^2): all samples are nearly the same."""
     smallness = 10 ** -draw.rng.uniform(0, 8 if draw.family.dtype == "float64" else 3)
@@ -193,6 +202,7 @@ DATA_KINDS: dict[str, Callable] = {
     "scaled": _scaled,
     "orthogonal_targets": _orthogonal_targets,
     "interpolated": _interpolated,
+    "weak_targets": _weak_targets,
 }
 
 

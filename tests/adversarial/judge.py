@@ -111,7 +111,7 @@ class Case:
             gap = max(gap, parameter_gap(self.problem, limit, known.vector))
         agrees = known.isolated and gap <= within.filter
         if not agrees and not hard and (point.status == "none" or point.distance > within.critical):
-            beside = "beside a degenerate critical point" if point.distance < 1e-3 else "at no critical point"
+            beside = "beside a critical point" if point.distance < 1e-3 else "at no critical point"
             return _false(f"CONVERGED {beside}", f"distance {point.distance:.1e}, reference {known.status}")
         if point.status == "found" and point.index > 0 and point.distance <= within.critical:
             seen = f"lowest eigenvalue {point.most_negative:.0e} of the largest"
