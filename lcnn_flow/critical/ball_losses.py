@@ -1,22 +1,28 @@
-"""Enclosures of rho' and rho'' in ball arithmetic: for a ball of residuals, a ball that contains every value.
+"""Enclosures of the derivatives of rho in ball arithmetic: for a ball of residuals, a ball that contains every value.
 
-The formulas are those of `lcnn_flow.losses`; numbers of a loss are taken as the exact values of their floats.
+The formulas are those of `lcnn_flow.losses` and their derivatives; numbers of a loss are taken as the exact values of
+their floats.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from flint import arb
 
 from lcnn_flow.critical.balls import square
 
-__all__ = ["BALL_LOSSES", "slope_and_bend"]
+__all__ = ["BALL_LOSSES", "Derivatives", "loss_derivatives", "slope_and_bend"]
 
 _FAR = 50
 """Beyond a|r| = 50 hyperbolic functions are written in e^{-a|r|}, so that nothing overflows."""
 
+Derivatives = tuple[arb, arb, arb, arb]
+"""The first to fourth derivative of rho; not finite where one does not exist everywhere on the ball."""
 
-def slope_and_bend(loss: str, numbers: Mapping[str, float], r: arb) -> tuple[arb, arb]:
-    """(rho'(r), rho''(r)); not finite where rho'' is unbounded on the ball (l_p with p < 2 at 0).
+
+def loss_derivatives(loss: str, numbers: Mapping[str, float], r: arb) -> Derivatives:
+    """The first four derivatives of rho on a ball of residuals.
+
+    For l_p, other than even p, those of order p and above do not exist at 0: they are not finite on balls that hold 0.
 
     Raises:
         KeyError: no such loss; `BALL_LOSSES` has them all.
@@ -24,52 +30,80 @@ def slope_and_bend(loss: str, numbers: Mapping[str, float], r: arb) -> tuple[arb
     return BALL_LOSSES[loss]({name: arb(value) for name, value in numbers.items()}, r)
 
 
-def _square(_: Mapping[str, arb], r: arb) -> tuple[arb, arb]:
-    return r, arb(1)
+def slope_and_bend(loss: str, numbers: Mapping[str, float], r: arb) -> tuple[arb, arb]:
+    """(rho'(r), rho''(r)); not finite where rho'' is unbounded on the ball (l_p with p < 2 at 0)."""
+    return loss_derivatives(loss, numbers, r)[:2]
 
 
-def _lp(numbers: Mapping[str, arb], r: arb) -> tuple[arb, arb]:
+def _square(_: Mapping[str, arb], r: arb) -> Derivatives:
+    return r, arb(1), arb(0), arb(0)
+
+
+def _lp(numbers: Mapping[str, arb], r: arb) -> Derivatives:
     p = numbers["p"]
     if p == 2:
-        return r, arb(1)
+        return _square(numbers, r)
+    third = (p - 1) * (p - 2)
+    first, second = _power(p, 1, r), (p - 1) * _power(p, 2, r)
+    return first, second, third * _power(p, 3, r), third * (p - 3) * _power(p, 4, r)
+
+
+def _power(p: arb, order: int, r: arb) -> arb:
+    """|r|^(p - order), times the sign of r for odd orders; not finite where r may be 0 and order >= p, p != 4."""
+    exponent, odd = p - order, order % 2 == 1
     if r > 0 or r < 0:
-        size = abs(r)
-        power = size ** (p - 2)
-        return power * r, (p - 1) * power
-    largest = r.abs_upper()
-    slope = (largest ** (p - 1)) if largest > 0 else arb(0)
-    if p < 2:
-        return arb(0, slope.abs_upper()), arb.nan()
-    bend = (p - 1) * largest ** (p - 2) if largest > 0 else arb(0)
-    return arb(0, slope.abs_upper()), arb(0).union(bend)
+        power = abs(r) ** exponent
+        return -power if odd and r < 0 else power
+    if exponent > 0:
+        largest = r.abs_upper()
+        most = largest**exponent if largest > 0 else arb(0)
+        return arb(0, most.abs_upper()) if odd else arb(0).union(most)
+    return arb(1) if exponent == 0 and not odd else arb.nan()
 
 
-def _pseudo_huber(numbers: Mapping[str, arb], r: arb) -> tuple[arb, arb]:
-    ratio = r / numbers["delta"]
+def _pseudo_huber(numbers: Mapping[str, arb], r: arb) -> Derivatives:
+    delta = numbers["delta"]
+    ratio = r / delta
     inverse = (1 + square(ratio)).rsqrt()
-    return r * inverse, inverse**3
+    third = -3 * ratio * inverse**5 / delta
+    slope = _increasing(lambda x: x * (1 + square(x / delta)).rsqrt(), r)
+    return slope, inverse**3, third, (12 * square(ratio) - 3) * inverse**7 / delta**2
 
 
-def _generalized_huber(numbers: Mapping[str, arb], r: arb) -> tuple[arb, arb]:
+def _generalized_huber(numbers: Mapping[str, arb], r: arb) -> Derivatives:
     a, b = numbers["a"], numbers["b"]
     x = a * r
     if x.abs_upper() < _FAR:
         # D = 2 cosh x + b as (2 + b) + 4 sinh^2(x/2): no cancellation for b near -2
-        half = square((x / 2).sinh())
-        d = (2 + b) + 4 * half
-        cosh = 1 + 2 * half
-        return 2 * x.sinh() / d, a * (4 + 2 * b * cosh) / d**2
-    t = (-abs(x)).exp()
-    d = 1 + b * t + t**2
-    size = (1 - t**2) / d
-    slope = size if r > 0 else -size if r < 0 else arb(0, size.abs_upper())
-    return slope, a * t * (4 * t + b * (1 + t**2)) / d**2
+        sinh = _increasing(arb.sinh, x)
+        half = square(_increasing(arb.sinh, x / 2))
+        inverse = 1 / ((2 + b) + 4 * half)
+        slope = 2 * sinh * inverse
+        bend = a * (4 + 2 * b * (1 + 2 * half)) * inverse**2
+    else:
+        t = (-abs(x)).exp()
+        d = 1 + b * t + t**2
+        size, inverse = (1 - t**2) / d, t / d
+        slope = size if r > 0 else -size if r < 0 else arb(0, size.abs_upper())
+        bend = a * t * (4 * t + b * (1 + t**2)) / d**2
+    # in terms of 1/D and rho' = S/D, S = 2 sinh x: D' = a S, S' = a (D - b), S^2 = (D - b)^2 - 4
+    c = (2 - b) * (2 + b)
+    third = -(a**2) * slope * inverse * (b + 2 * c * inverse)
+    fall, rise = (1 - b * inverse) * (b + 2 * c * inverse), square(slope) * (2 * b + 6 * c * inverse)
+    return slope, bend, third, a**3 * inverse * (rise - fall)
 
 
-def _log_cosh(numbers: Mapping[str, arb], r: arb) -> tuple[arb, arb]:
-    x = numbers["a"] * r
-    slope = x.tanh()
-    return slope, numbers["a"] * x.sech() ** 2
+def _log_cosh(numbers: Mapping[str, arb], r: arb) -> Derivatives:
+    a = numbers["a"]
+    x = a * r
+    slope = _increasing(arb.tanh, x)
+    bend = square(x.abs_lower().sech().union(x.abs_upper().sech()))
+    return slope, a * bend, -2 * a**2 * slope * bend, a**3 * bend * (4 * square(slope) - 2 * bend)
+
+
+def _increasing(function: Callable[[arb], arb], x: arb) -> arb:
+    """Values of an increasing function on a ball, from those at its ends: nothing is lost however wide it is."""
+    return function(x.lower()).union(function(x.upper()))
 
 
 BALL_LOSSES = {
@@ -79,4 +113,4 @@ BALL_LOSSES = {
     "generalized_huber": _generalized_huber,
     "log_cosh": _log_cosh,
 }
-"""Enclosure of (rho', rho'') by the name of the loss."""
+"""Enclosure of the derivatives of rho by the name of the loss."""
