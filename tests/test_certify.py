@@ -1,5 +1,6 @@
 """Certificates: points of computer algebra pass, what is no regular point is refused, and enclosures enclose."""
 
+import itertools
 import time
 
 import jax
@@ -11,11 +12,13 @@ from flint import arb, ctx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import as_params, filter_problem, random_data, random_params, random_problem, truth, truth_problem
+from scipy import optimize
 
 import lcnn_flow as lf
-from lcnn_flow.critical.ball_losses import BALL_LOSSES, slope_and_bend
+from lcnn_flow.critical.ball_losses import BALL_LOSSES, loss_derivatives, slope_and_bend
 from lcnn_flow.critical.ball_risk import BallRisk, plain_risk
-from lcnn_flow.critical.balls import above, below, signature
+from lcnn_flow.critical.balls import above, below, exact_matrix, product_norm, signature, spectral_norm
+from lcnn_flow.critical.cubic_form import cubic_norm
 from lcnn_flow.network import ravel, unravel
 
 CASES = [case for case in truth("critical_points") if case["critical_points"]]
@@ -36,8 +39,8 @@ def test_every_regular_point_of_the_computer_algebra_is_certified_with_its_index
         assert (found.status, found.reason) == ("certified", "")
         assert found.hessian_index == point["hessian_index"]
         assert found.existence_radius < 1e-14
-        assert found.uniqueness_radius > 1e-5
-        assert (found.trapping_radius > 1e-5) == (point["kind"] == "min")
+        assert found.uniqueness_radius > 0.1
+        assert (found.trapping_radius > 0.1) == (point["kind"] == "min")
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
@@ -136,8 +139,8 @@ def test_gradient_and_hessian_in_balls_contain_those_of_floats(arch, loss):
     np.testing.assert_allclose(hessian, np.outer(units, units) * np.asarray(bends), rtol=1e-9, atol=1e-11)
 
 
-def textbook_slope_and_bend(loss: str, numbers: dict, r: mpmath.mpf) -> tuple:
-    """rho' and rho'' by 60-digit differentiation of the textbook formula of rho."""
+def textbook_derivatives(loss: str, numbers: dict, r: mpmath.mpf) -> list:
+    """The first four derivatives by 60-digit differentiation of the textbook formula of rho."""
     n = {name: mpmath.mpf(value) for name, value in numbers.items()}
     rho = {
         "square": lambda x: x**2 / 2,
@@ -146,20 +149,24 @@ def textbook_slope_and_bend(loss: str, numbers: dict, r: mpmath.mpf) -> tuple:
         "generalized_huber": lambda x: mpmath.log((2 * mpmath.cosh(n["a"] * x) + n["b"]) / (2 + n["b"])) / n["a"],
         "log_cosh": lambda x: mpmath.log(mpmath.cosh(n["a"] * x)) / n["a"],
     }[loss]
-    return mpmath.diff(rho, r), mpmath.diff(rho, r, 2)
+    return [mpmath.diff(rho, r, order) for order in range(1, 5)]
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=str)
 @given(centre=st.floats(-40, 40), radius=st.floats(0, 2), at=st.floats(-1, 1))
 @settings(deadline=None, max_examples=25)
-def test_balls_of_slopes_and_bends_contain_the_values_inside(loss, centre, radius, at):
+def test_balls_of_derivatives_contain_the_values_inside(loss, centre, radius, at):
     numbers = {name: float(getattr(loss, name)) for name in loss.parameters}
     r = centre + at * radius
     with ctx.workprec(128), mpmath.workdps(60):
-        slope, bend = slope_and_bend(loss.name, numbers, arb(centre) + arb(0, radius * (1 + 1e-9) + 1e-9))
-        expected = textbook_slope_and_bend(loss.name, numbers, mpmath.mpf(r))
-        for ball, value in zip((slope, bend), expected, strict=True):
+        balls = loss_derivatives(loss.name, numbers, arb(centre) + arb(0, radius * (1 + 1e-9) + 1e-9))
+        expected = textbook_derivatives(loss.name, numbers, mpmath.mpf(r))
+        for ball, value in zip(balls, expected, strict=True):
             slack = 1e-15 * max(1.0, abs(float(value)))
+            if not ball.is_finite():  # the third derivative of l_3 jumps at 0
+                assert loss.name == "lp"
+                assert abs(centre) <= radius * (1 + 1e-9) + 1e-9
+                continue
             assert below(ball) - slack <= float(value) <= above(ball) + slack
 
 
@@ -219,20 +226,110 @@ def test_the_spurious_minimum_of_an_attainable_target_is_certified_and_met_by_a_
     assert len(groups.counts) == 3  # the spurious minimum, and the global one with its filters in either order
 
 
-def test_flows_from_inside_the_trapping_ball_end_at_the_certified_point():
-    case = next(case for case in CASES if case["name"] == "k22_s1_gen_d2")
-    risk = truth_problem(case["name"])
+def copies(point: dict) -> list[np.ndarray]:
+    """The balanced critical points of one orbit: those with the signs of filters changed in pairs."""
+    filters = [np.asarray(w) for w in point["filters"]]
+    signs = itertools.product([1, -1], repeat=len(filters))
+    return [np.concatenate([s * w for s, w in zip(sign, filters, strict=True)]) for sign in signs if np.prod(sign) == 1]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
+def test_no_other_balanced_critical_point_of_the_computer_algebra_lies_within_the_uniqueness_radius(case):
+    risk, everywhere = truth_problem(case["name"]), [x for p in case["critical_points"] for x in copies(p)]
+    for point in case["critical_points"]:
+        exact = copies(point)[0]
+        nearest = sorted(np.linalg.norm(x - exact) for x in everywhere)[1]
+        radius = lf.certify(risk, as_params(point["filters"])).uniqueness_radius
+        assert nearest / 50 < radius < nearest
+
+
+def on_the_leaf(arch: lf.Architecture, exact: np.ndarray, radius: float, seeds: int) -> np.ndarray:
+    """Balanced filters at this distance from balanced ones: alternately rescaled to equal norms and to the distance."""
+    x = np.random.default_rng(0).normal(size=(seeds, exact.size))
+    for _ in range(300):
+        d = x - exact
+        x = exact + radius * d / np.linalg.norm(d, axis=1, keepdims=True)
+        parts = np.split(x, np.cumsum(arch.kernel_sizes)[:-1], axis=1)
+        norms = np.stack([np.linalg.norm(w, axis=1) for w in parts])
+        common = np.exp(np.mean(np.log(norms), axis=0))
+        x = np.concatenate([w * (common / n)[:, None] for w, n in zip(parts, norms, strict=True)], axis=1)
+    return x
+
+
+@pytest.mark.parametrize("name", ["k222_s11_iso_d1", "l4_k22_s1_d6"])
+def test_flows_from_the_edge_of_the_trapping_ball_end_at_the_certified_point(name):
+    case = next(case for case in CASES if case["name"] == name)
+    risk = truth_problem(name)
     point = next(p for p in case["critical_points"] if p["kind"] == "min")
-    exact = ravel(as_params(point["filters"]))
-    found = lf.certify(risk, as_params(point["filters"]))
-    for seed in range(4):
-        a, b = 0.3 * found.trapping_radius * np.random.default_rng(seed).uniform(-1, 1, size=(2, 2))
-        first, second = as_params(point["filters"])
-        start = (first + a, second + b)
-        start = (start[0], start[1] * jnp.linalg.norm(start[0]) / jnp.linalg.norm(start[1]))  # balanced, as the point
-        assert jnp.linalg.norm(ravel(start) - exact) < found.trapping_radius
-        limit = lf.gradient_flow(risk, start).limit
-        np.testing.assert_allclose(ravel(limit), exact, atol=1e-12)
+    exact = copies(point)[0]
+    radius = lf.certify(risk, as_params(point["filters"])).trapping_radius
+    starts = on_the_leaf(risk.arch, exact, 0.99 * radius, seeds=32)
+    distances = np.linalg.norm(starts - exact, axis=1)
+    assert np.all(distances < radius)
+    assert np.all(distances > 0.9 * radius)
+    flows = lf.gradient_flow_ensemble(risk, jax.vmap(lambda x: unravel(risk.arch, x))(jnp.asarray(starts)))
+    limits = jax.vmap(ravel)(flows.limit)
+    np.testing.assert_allclose(limits, np.broadcast_to(exact, limits.shape), atol=1e-12)
+
+
+@pytest.mark.parametrize("loss", [*LOSSES, lf.losses.Lp(1.5)], ids=str)
+def test_gradients_in_the_trapping_ball_point_away_from_the_minimum_under_every_loss(loss):
+    # a minimum by construction: outputs of planted filters less residuals with rho' orthogonal to the tangent space,
+    # small enough for the Hessian to stay positive across the symmetries
+    arch, rng = lf.Architecture(6, (2, 2, 2)), np.random.default_rng(1)
+    filters = [w / np.linalg.norm(w) for w in rng.normal(size=(3, 2))]  # balanced
+    exact, inputs = np.concatenate(filters), rng.normal(size=(12, 6))
+    parts = [jnp.asarray(w) for w in filters]
+    outputs = lf.apply(arch, tuple(parts), inputs)
+    tangents = np.asarray(jax.jacfwd(lambda x: lf.apply(arch, unravel(arch, x), inputs).ravel())(jnp.asarray(exact)))
+    across = np.linalg.svd(tangents.T)[2][np.linalg.matrix_rank(tangents) :]
+    slopes = 0.1 * across.T @ rng.normal(size=len(across))  # rho'(r), to which the tangents are orthogonal
+    residuals = np.array(
+        [optimize.brentq(lambda r, s=s: float(loss.derivative(r)) - s, -30, 30, xtol=1e-15) for s in slopes]
+    )
+    targets = np.asarray(outputs) - residuals.reshape(outputs.shape)
+    risk = lf.EmpiricalRisk(arch, loss, lf.Dataset(inputs, targets))
+    found = lf.certify(risk, tuple(parts), balancedness=[0.0, 0.0])
+    assert (found.status, found.hessian_index) == ("certified", 0)
+    for share in (0.3, 0.99):
+        starts = on_the_leaf(arch, exact, share * found.trapping_radius, seeds=500)
+        rates = []  # of the end-to-end filter, along the ray from the minimum
+        ends = []
+        for x in starts:
+            a, b, c = np.split(x, 3)
+            da, db, dc = np.split(x - exact, 3)
+            ends.append(np.convolve(np.convolve(a, b), c))
+            rates.append(np.convolve(np.convolve(da, b) + np.convolve(a, db), c) + np.convolve(np.convolve(a, b), dc))
+        windows = np.lib.stride_tricks.sliding_window_view(inputs, 4, axis=1).reshape(-1, 4)
+        slopes = np.asarray(loss.derivative(jnp.asarray(np.array(ends) @ windows.T - targets.ravel())))
+        assert np.all(np.sum(slopes * (np.array(rates) @ windows.T), axis=1) > 0)
+
+
+def test_norms_in_balls_are_not_below_those_of_numpy_and_close_to_them():
+    rng = np.random.default_rng(0)
+    low = rng.normal(size=(6, 3))
+    first, second = low @ low.T, rng.normal(size=(6, 6))
+    second = second @ np.diag([1, 1, 1e-3, 1e-6, 0, 0]) @ second.T
+    second = (second + second.T) / 2
+    with ctx.workprec(128):
+        norm = float(spectral_norm(exact_matrix(second)))
+        both = float(product_norm(exact_matrix(first), exact_matrix(second)))
+    largest = np.max(np.linalg.eigvals(first @ second).real)
+    assert 1 - 1e-14 <= norm / np.linalg.norm(second, 2) <= 1 + 1e-9
+    assert 1 - 1e-14 <= both / largest <= 1 + 1e-6
+
+
+def test_the_bound_of_a_cubic_form_holds_on_all_vectors_and_is_met_where_one_variable_counts():
+    rng = np.random.default_rng(0)
+    table, lengths = rng.normal(size=(4, 4, 4)), np.array([1.0, 0.1, 3.0, 1e-3])
+    with ctx.workprec(128):
+        bound = float(cubic_norm([exact_matrix(m) for m in table], [arb(float(x)) for x in lengths]))
+        single = float(cubic_norm([exact_matrix(np.array([[2.0]]))], [arb(0.5)]))
+    vectors = rng.normal(size=(20000, 4)) * 10.0 ** rng.uniform(-3, 1, size=(20000, 4))
+    values = np.abs(np.einsum("abk,ra,rb,rk->r", table, vectors, vectors, vectors))
+    sizes = np.sum(vectors**2, axis=1) * np.linalg.norm(vectors / lengths, axis=1)
+    assert np.max(values / sizes) <= bound
+    assert single == pytest.approx(1.0)  # 2 e^3 = e^2 x with x = e / 0.5
 
 
 @pytest.mark.parametrize(

@@ -9,21 +9,21 @@ any strides, so v[t] is the sum of prod_l w_l[a_l] over all taps with offsets su
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from flint import arb, arb_mat
 
 from lcnn_flow.architecture import Architecture
-from lcnn_flow.critical.ball_losses import BALL_LOSSES, slope_and_bend
+from lcnn_flow.critical.ball_losses import BALL_LOSSES, Derivatives, loss_derivatives, slope_and_bend
 from lcnn_flow.errors import RiskError
 from lcnn_flow.network import patches
 from lcnn_flow.risk import EmpiricalRisk
 
-__all__ = ["BallRisk", "PlainRisk", "plain_risk"]
+__all__ = ["BallRisk", "PlainRisk", "Polynomial", "plain_risk", "product"]
 
-_Polynomial = dict[int, arb]
+Polynomial = dict[int, arb]
 """Coefficients by flat offset."""
 
 
@@ -120,48 +120,84 @@ class BallRisk:
 
     def gradient(self, vector: list[arb]) -> arb_mat:
         """Enclosure of grad L, (n, 1)."""
-        _, slope, jacobian, _ = self._first_order(vector, second=False)
+        _, slope, jacobian, _ = self.first_order(vector, second=False)
         return jacobian.transpose() * slope
 
     def hessian(self, vector: list[arb]) -> list[list[arb]]:
         """Enclosure of Hess L, (n, n), symmetric."""
-        filters, slope, jacobian, curvature = self._first_order(vector, second=True)
-        inner = (jacobian.transpose() * (curvature * jacobian)).tolist()
-        for (layer, below), (other, above) in itertools.combinations(enumerate(filters), 2):
-            others = self._product([w for i, w in enumerate(filters) if i not in (layer, other)])
-            first, second = self.ends[layer] - self.sizes[layer], self.ends[other] - self.sizes[other]
-            for (i, a), (j, b) in itertools.product(enumerate(below, first), enumerate(above, second)):
-                inner[i][j] += sum((x * slope[t + a + b, 0] for t, x in others.items()), arb(0))
-                inner[j][i] = inner[i][j]
-        return inner
+        filters, slope, jacobian, curvature = self.first_order(vector, second=True)
+        return (jacobian.transpose() * (curvature * jacobian) + self.filter_hessian(filters, slope)).tolist()
 
-    def _first_order(self, vector: list[arb], second: bool) -> tuple[list[_Polynomial], arb_mat, arb_mat, arb_mat]:
-        """Filters by offset, g = grad l(v), J, and with `second` l''(v)."""
-        filters = [
+    def filters(self, vector: list[arb]) -> list[Polynomial]:
+        """The filters by offset."""
+        return [
             dict(zip(offsets, w, strict=True))
             for offsets, w in zip(self.risk.offsets, self.layers(vector), strict=True)
         ]
-        v, jacobian = self._product(filters), []
+
+    def filter_hessian(self, filters: Sequence[Polynomial], column: arb_mat, fixed: Collection[int] = ()) -> arb_mat:
+        """sum_t column_t Hess v_t, (n, n), in the layers other than the `fixed` ones; 0 in the rows of those."""
+        size = self.ends[-1]
+        result = arb_mat(size, size)
+        free = [layer for layer in range(len(filters)) if layer not in fixed]
+        for layer, other in itertools.combinations(free, 2):
+            others = product(w for i, w in enumerate(filters) if i not in (layer, other))
+            first, second = self.ends[layer] - self.sizes[layer], self.ends[other] - self.sizes[other]
+            below, above = self.risk.offsets[layer], self.risk.offsets[other]
+            for (i, a), (j, b) in itertools.product(enumerate(below, first), enumerate(above, second)):
+                result[i, j] = sum((x * column[t + a + b, 0] for t, x in others.items()), arb(0))
+                result[j, i] = result[i, j]
+        return result
+
+    def filter_jacobian(self, filters: Sequence[Polynomial], fixed: Collection[int] = ()) -> arb_mat:
+        """dv/dw, (taps, n), in the layers other than the `fixed` ones, which count as 1; 0 in the columns of those."""
+        rows = []
         for layer, offsets in enumerate(self.risk.offsets):
-            others = self._product(filters[:layer] + filters[layer + 1 :])
-            jacobian += [[others.get(t - a, arb(0)) for t in range(self.risk.taps)] for a in offsets]
-        column = arb_mat([[v.get(t, arb(0))] for t in range(self.risk.taps)])
+            others = product(w for i, w in enumerate(filters) if i != layer and i not in fixed)
+            shifts = [] if layer in fixed else offsets
+            rows += [[others.get(t - a, arb(0)) for t in range(self.risk.taps)] for a in shifts]
+            rows += [[arb(0)] * self.risk.taps] * (len(offsets) - len(shifts))
+        return arb_mat(rows).transpose()
+
+    def end_to_end(self, filters: Sequence[Polynomial]) -> arb_mat:
+        """v, (taps, 1)."""
+        v = product(filters)
+        return arb_mat([[v.get(t, arb(0))] for t in range(self.risk.taps)])
+
+    def rows(self, filters: Sequence[Polynomial]) -> tuple[arb_mat, list[arb], list[arb]]:
+        """P, the residuals P v - y and the weights, which sum to 1 over the samples, of the rows that count."""
+        return self._patches, (self._patches * self.end_to_end(filters) - self._targets).entries(), self._weights
+
+    @property
+    def is_quadratic(self) -> bool:
+        """Whether rows of the data no longer count."""
+        return self._quadratic is not None
+
+    def loss_derivatives(self, residual: arb) -> Derivatives:
+        """The derivatives of rho on a ball of residuals."""
+        return loss_derivatives(self.risk.loss, self.risk.numbers, residual)
+
+    def first_order(self, vector: list[arb], second: bool) -> tuple[list[Polynomial], arb_mat, arb_mat, arb_mat]:
+        """Filters by offset, g = grad l(v), J, and with `second` l''(v)."""
+        filters = self.filters(vector)
+        jacobian = self.filter_jacobian(filters)
         if self._quadratic is not None:
             gram, moment = self._quadratic
-            return filters, gram * column - moment, arb_mat(jacobian).transpose(), gram
-        residuals = (self._patches * column - self._targets).entries()
+            return filters, gram * self.end_to_end(filters) - moment, jacobian, gram
+        P, residuals, weights = self.rows(filters)
         both = [slope_and_bend(self.risk.loss, self.risk.numbers, r) for r in residuals]
-        slope = self._turned * arb_mat([[w * pair[0]] for w, pair in zip(self._weights, both, strict=True)])
-        bends = [w * pair[1] for w, pair in zip(self._weights, both, strict=True)] if second else []
-        rows = [[w * x for x in row] for w, row in zip(bends, self._patches.tolist(), strict=True)] if second else []
-        return filters, slope, arb_mat(jacobian).transpose(), self._turned * arb_mat(rows) if second else slope
+        slope = self._turned * arb_mat([[w * pair[0]] for w, pair in zip(weights, both, strict=True)])
+        bends = [w * pair[1] for w, pair in zip(weights, both, strict=True)] if second else []
+        table = [[w * x for x in row] for w, row in zip(bends, P.tolist(), strict=True)] if second else []
+        return filters, slope, jacobian, self._turned * arb_mat(table) if second else slope
 
-    def _product(self, filters: list[_Polynomial]) -> _Polynomial:
-        """Product of the polynomials; 1 for none."""
-        result: _Polynomial = {0: arb(1)}
-        for factor in filters:
-            terms: _Polynomial = {}
-            for (s, x), (t, y) in itertools.product(result.items(), factor.items()):
-                terms[s + t] = terms[s + t] + x * y if s + t in terms else x * y
-            result = terms
-        return result
+
+def product(filters: Iterable[Polynomial]) -> Polynomial:
+    """Product of the polynomials; 1 for none."""
+    result: Polynomial = {0: arb(1)}
+    for factor in filters:
+        terms: Polynomial = {}
+        for (s, x), (t, y) in itertools.product(result.items(), factor.items()):
+            terms[s + t] = terms[s + t] + x * y if s + t in terms else x * y
+        result = terms
+    return result

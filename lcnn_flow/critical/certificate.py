@@ -4,10 +4,9 @@ For the square system F of `leaf_system` and any matrix Y, Krawczyk's operator o
 
     K(X) = x - Y F(x) + (I - Y F'(X)) (X - x),
 
-maps X into its interior only if X holds a zero of F. On a convex set where T^T F' T is strictly diagonally dominant
-for some T, F is injective. On {h = c} the flow of L is that of Phi; where moreover F' is positive definite, on a ball
-around a certified minimum, the distance to it decreases, so a trajectory that enters stays and converges to it.
-Krawczyk's test is that of R. Krawczyk, Computing 4 (1969); the rest is derived.
+maps X into its interior only if X holds a zero of F, and then only one. The index is that of F'(X), by Gershgorin's
+discs. The distance to other critical points of the same balancedness, and the ball from which flows converge to a
+minimum, are bounded in `basin`. Krawczyk's test is that of R. Krawczyk, Computing 4 (1969); the rest is derived.
 """
 
 import math
@@ -19,6 +18,7 @@ from flint import arb, arb_mat, ctx
 
 from lcnn_flow.critical.ball_risk import PlainRisk, plain_risk
 from lcnn_flow.critical.balls import above, below, exact_matrix, middle, row_sum_norm, signature
+from lcnn_flow.critical.basin import Basin
 from lcnn_flow.critical.leaf_system import LeafSystem
 from lcnn_flow.errors import ArchitectureError
 from lcnn_flow.network import Params
@@ -32,7 +32,7 @@ _FLAT = 1e-10
 _FAR = 1e-2
 """Newton step, in units of each layer's norm, that explains a failure by distance from any critical point."""
 _STEPS = 6
-_WIDEST, _NARROWEST, _BISECTIONS = 0.5, 2.0**-60, 4
+_WIDEST, _NARROWEST, _BISECTIONS = 4.0, 2.0**-60, 6
 
 
 @dataclass(frozen=True)
@@ -144,16 +144,16 @@ def _krawczyk(system: LeafSystem) -> Certificate:
         return Certificate("inconclusive", "two filters may vanish within the radius of existence")
     moved, reach = system.distance(centre), system.diameter(above(arb(error) / (1 - contraction)))
     existence = above(moved + reach)
-    widest = system.length(_widest(lambda r: signature(system.derivative(system.cube(centre, r)), axes) is not None))
-    regular = widest - moved if reach < widest else arb(0)  # without the point in it a regular cube shows nothing
+    basin = Basin(system, system.box(centre, above(arb(error) / (1 - contraction))), axes)
+    alone = max(0.0, below(system.length(_widest(basin.holds)) - existence))  # seen from the given filters
     return Certificate(
         "certified",
         "",
         tuple(float(c.mid()) for c in system.balance),
         existence,
-        max(0.0, below(regular)),
+        alone,
         index,
-        max(0.0, below(regular - 2 * arb(existence))) if index == 0 else math.nan,
+        alone if index == 0 else math.nan,
     )
 
 

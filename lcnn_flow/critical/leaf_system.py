@@ -17,7 +17,7 @@ import numpy as np
 from flint import arb, arb_mat
 
 from lcnn_flow.critical.ball_risk import BallRisk, PlainRisk
-from lcnn_flow.critical.balls import magnitude, row_sum_norm, square
+from lcnn_flow.critical.balls import diagonal, largest, magnitude, row_sum_norm, square
 
 __all__ = ["LeafSystem"]
 
@@ -34,36 +34,36 @@ class LeafSystem:
     def __init__(self, risk: PlainRisk, filters: Sequence[np.ndarray], balancedness: Sequence[float] | None) -> None:
         sizes = [float(np.max(np.abs(w))) for w in filters]
         self._units = [math.frexp(size or max(sizes) or 1.0)[1] for size in sizes]
-        self._balls = BallRisk(risk, self._units)
+        self.balls = BallRisk(risk, self._units)
         layers = zip(filters, self._units, strict=True)
         self.given = [arb(float(x)) * arb(2) ** -e for w, e in layers for x in np.ravel(w)]
         """The given filters, exactly."""
         self.balance = self._balancedness(self.given)
         if balancedness is not None:
             self.balance = [arb(float(c)) for c in balancedness]
-        hessian = _largest(arb_mat(self._balls.hessian(self.given)))
+        hessian = largest(arb_mat(self.balls.hessian(self.given)))
         slopes = [max(magnitude(x) for x in self._slope(self.given, layer)) for layer in range(len(self.balance))]
         # mu_l: the pull to the leaf about as stiff as the risk; and all of F in a unit that makes F' of order 1
         self._factors = [arb(2) ** (hessian - 2 * slope) for slope in slopes]
-        self._scale = arb(2) ** -hessian
+        self.scale = arb(2) ** -hessian
 
     def value(self, vector: list[arb]) -> arb_mat:
         """F, (n, 1)."""
-        total = self._balls.gradient(vector)
+        total = self.balls.gradient(vector)
         for layer, offset in enumerate(self._offsets(vector)):
             total += arb_mat([[self._factors[layer] * offset * x] for x in self._slope(vector, layer)])
-        return self._scale * total
+        return self.scale * total
 
     def derivative(self, vector: list[arb]) -> arb_mat:
         """F', (n, n)."""
-        total = arb_mat(self._balls.hessian(vector))
+        total = arb_mat(self.balls.hessian(vector))
         ones = [arb(1)] * len(vector)
         for layer, offset in enumerate(self._offsets(vector)):
             column = arb_mat([[x] for x in self._slope(vector, layer)])
             total += self._factors[layer] * (column * column.transpose())
             for i, sign in enumerate(self._slope(ones, layer)):
                 total[i, i] += self._factors[layer] * offset * sign
-        return self._scale * total
+        return self.scale * total
 
     def newton(self, centre: list[arb], inverse: arb_mat) -> tuple[list[arb], float]:
         """One step x - Y F(x) from an exact point to an exact point, and an upper bound of its maximum norm."""
@@ -72,18 +72,23 @@ class LeafSystem:
 
     def filters_vanishing(self, vector: list[arb]) -> int:
         """Number of filters that may be zero somewhere in the ball."""
-        return sum(not any(x > 0 or x < 0 for x in layer) for layer in self._balls.layers(vector))
+        return sum(not any(x > 0 or x < 0 for x in layer) for layer in self.balls.layers(vector))
 
     def box(self, centre: list[arb], radius: float) -> list[arb]:
         """The box of half width `radius`, in the units 2^e of each layer."""
         return [x + arb(0, radius) for x in centre]
 
-    def cube(self, centre: list[arb], radius: float) -> list[arb]:
-        """The cube of half width `self.length(radius)` in units of filters, which holds the ball of that radius."""
-        least = min(self._units)
-        sizes = zip(self._units, self._balls.sizes, strict=True)
-        radii = [arb(radius) * arb(2) ** (least - e) for e, size in sizes for _ in range(size)]
-        return [x + arb(0, r) for x, r in zip(centre, radii, strict=True)]
+    def lengths(self) -> list[arb]:
+        """The smallest of the units 2^e in that of each layer."""
+        return [arb(2) ** (min(self._units) - e) for e in self._units]
+
+    def pulls(self, vector: list[arb]) -> list[tuple[arb_mat, arb_mat]]:
+        """(mu_l xi_l, (n, 1), and E_l, (n, n)) in the units of F, for every l."""
+        ones, result = [arb(1)] * len(vector), []
+        for layer, factor in enumerate(self._factors):
+            column = arb_mat([[self.scale * factor * x] for x in self._slope(vector, layer)])
+            result.append((column, diagonal(self._slope(ones, layer))))
+        return result
 
     def length(self, radius: float) -> arb:
         """`radius`, in the smallest of the units 2^e, in units of filters; exact."""
@@ -91,17 +96,17 @@ class LeafSystem:
 
     def diameter(self, radius: float) -> arb:
         """Euclidean distance from the centre of `box(radius)` to its corners, in units of filters."""
-        sizes = zip(self._units, self._balls.sizes, strict=True)
+        sizes = zip(self._units, self.balls.sizes, strict=True)
         return arb(radius) * sum((size * arb(4) ** e for e, size in sizes), arb(0)).sqrt()
 
     def distance(self, vector: list[arb]) -> arb:
         """Euclidean distance from the given filters, in units of filters."""
-        layers = zip(self._balls.layers(vector), self._balls.layers(self.given), self._units, strict=True)
+        layers = zip(self.balls.layers(vector), self.balls.layers(self.given), self._units, strict=True)
         squares = (square(x - y) * arb(4) ** e for a, b, e in layers for x, y in zip(a, b, strict=True))
         return sum(squares, arb(0)).sqrt()
 
     def _balancedness(self, vector: list[arb]) -> list[arb]:
-        layers = zip(self._balls.layers(vector), self._units, strict=True)
+        layers = zip(self.balls.layers(vector), self._units, strict=True)
         squares = [sum((square(x) for x in layer), arb(0)) * arb(4) ** e for layer, e in layers]
         return [(a - b) / 2 for a, b in itertools.pairwise(squares)]
 
@@ -112,12 +117,7 @@ class LeafSystem:
     def _slope(self, vector: list[arb], layer: int) -> list[arb]:
         """xi_l: the derivative of h_l in the units 2^e."""
         parts = []
-        for m, w in enumerate(self._balls.layers(vector)):
+        for m, w in enumerate(self.balls.layers(vector)):
             sign = {layer: 1, layer + 1: -1}.get(m, 0)
             parts += [sign * x * arb(4) ** self._units[m] for x in w]
         return parts
-
-
-def _largest(matrix: arb_mat) -> int:
-    """Magnitude of the largest entry."""
-    return max((magnitude(x) for x in matrix.entries() if x.mid() != 0), default=0)
