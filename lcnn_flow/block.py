@@ -17,8 +17,9 @@ from lcnn_flow.curvature import growth_rate
 from lcnn_flow.exchange import equal_filters
 from lcnn_flow.flow import Flow, end_of_time, run_flow
 from lcnn_flow.flow_field import gradient_tolerance, start_scales
-from lcnn_flow.flow_search import Span
+from lcnn_flow.flow_search import CLEAR_OF_SADDLES
 from lcnn_flow.flow_settings import FlowSettings
+from lcnn_flow.integration import Span
 from lcnn_flow.invariants import conserved
 from lcnn_flow.lane_step import LaneStart
 from lcnn_flow.lanes import LanesEnd, integrate_lanes
@@ -115,6 +116,7 @@ def _lane_start(risk: EmpiricalRisk, vectors: Float[Array, "n lanes"], settings:
     scales = start_scales(risk, vectors, settings)
     return LaneStart(
         vector=vectors,
+        rtol=scales.rtol,
         atol=scales.atol,
         least_scale=scales.least_scale,
         norm_bound=scales.norm_bound,
@@ -134,7 +136,8 @@ def _find(risk: EmpiricalRisk, start: LaneStart, end: LanesEnd, settings: FlowSe
     form = risk.patch_form()
     begin, value = (form.value(filter_rows(arch, unravel(arch, x))) for x in (start.vector, w))
     drift = jnp.max(jnp.abs(conserved(arch, w) - leaf), axis=0, initial=0.0)
-    passed = limit.passed & (norm <= tolerance) & jnp.isfinite(value) & (safe_norm(w) <= start.norm_bound)
+    clear = start.rtol * end.passage.rebound <= CLEAR_OF_SADDLES
+    passed = limit.passed & clear & (norm <= tolerance) & jnp.isfinite(value) & (safe_norm(w) <= start.norm_bound)
     rate = growth_rate(w, slope, end.time)
     numbers = (begin - value, value, norm, tolerance, drift, limit.distance, limit.smallest_curvature, rate)
     return passed, limit.vector, *numbers
@@ -147,6 +150,7 @@ def _as_flow(risk, end, limit, energy, value, norm, tolerance, drift, distance, 
     many = jax.vmap(lambda v: unravel(arch, v), in_axes=1)
     return Flow(
         verdict=jnp.full(value.shape, int(Verdict.CONVERGED), jnp.int32),
+        reason=none,
         final=many(end.vector),
         limit=many(limit),
         risk=value,

@@ -15,9 +15,10 @@ from jaxtyping import Array, Bool, Float, Int
 
 from lcnn_flow.chain_rule import filter_rows
 from lcnn_flow.invariants import layer_units, symmetry_basis
-from lcnn_flow.lapack import eigh, eigvalsh
-from lcnn_flow.network import layer_norms, unravel
+from lcnn_flow.lapack import eigh, singular_values
+from lcnn_flow.network import layer_norms, spread, unravel
 from lcnn_flow.risk import EmpiricalRisk
+from lcnn_flow.rounding import SAFETY, across_nudges
 
 __all__ = ["Curvature", "curvature", "growth_rate", "satisfies_local_pl", "spectrum"]
 
@@ -36,7 +37,7 @@ class Curvature(NamedTuple):
     """Smallest eigenvalue."""
 
 
-def curvature(risk: EmpiricalRisk, vector: Float[Array, " n"], zero: Any = None, rough: Any = False) -> Curvature:
+def curvature(risk: EmpiricalRisk, vector: Float[Array, " n"], exact: Any = True, zero: Any = 0.0) -> Curvature:
     """Signature of the Hessian at the raveled filters, modulo the symmetry directions.
 
     Index and nullity are read off in units of each layer's norm, D H D with D = diag(|w_l|): by Sylvester's law
@@ -45,32 +46,39 @@ def curvature(risk: EmpiricalRisk, vector: Float[Array, " n"], zero: Any = None,
     Args:
         risk: the empirical risk.
         vector: raveled filters, at or near a critical point.
-        zero: eigenvalues up to `zero` times the largest absolute one count as 0; eps^(2/3) by default, 4e-11 in
-            float64, which is right for points known to rounding.
-        rough: whether the point is known less well. Eigenvalues are then compared with the largest that there would be
-            if nothing cancelled in the residuals too: near interpolation, what is left of them bends the Hessian.
+        exact: whether the point is known to rounding. Eigenvalues then count as 0 up to their own rounding.
+        zero: otherwise eigenvalues up to `zero` times the largest absolute one that there would be if nothing cancelled
+            in the residuals count as 0: near interpolation, what is left of them bends the Hessian.
     """
-    threshold = jnp.finfo(vector.dtype).eps ** (2 / 3) if zero is None else zero
-    hessian = risk.hessian(vector)
     sizes = layer_units(risk, vector)
-    scaled, present = _across(risk, vector, hessian * jnp.outer(sizes, sizes), sizes)
+
+    def scaled_hessian(risk: EmpiricalRisk, vector: Array) -> Array:
+        return risk.hessian(vector) * jnp.outer(sizes, sizes)
+
+    hessian, changes = across_nudges(scaled_hessian, risk, vector, sizes)
+    scaled, axes, present = _across(risk, vector, hessian, sizes)
+    bends = jax.vmap(lambda change: jnp.sum(axes * _times(change, axes), axis=0))(changes)
     lengths = jnp.where(present, jnp.abs(scaled), 0)
+    largest = jnp.max(lengths)
+    rounding = jnp.maximum(
+        SAFETY * jnp.mean(jnp.abs(bends), axis=0), 4 * vector.size * jnp.finfo(vector.dtype).eps * largest
+    )
     uncancelled = risk.steepness(vector) * jnp.prod(layer_norms(risk.arch, vector)) ** 2
-    largest = jnp.maximum(jnp.max(lengths), jnp.where(rough, uncancelled, 0))
-    null = present & (lengths <= threshold * largest)
+    rough = jnp.maximum(rounding, zero * jnp.maximum(largest, uncancelled))
+    null = present & (lengths <= jnp.where(exact, rounding, rough))
     index = jnp.sum(present & ~null & (scaled < 0))
-    smallest = _across(risk, vector, hessian, jnp.ones_like(sizes))[0][0]
+    smallest = _across(risk, vector, hessian / jnp.outer(sizes, sizes), jnp.ones_like(sizes))[0][0]
     return Curvature(index.astype(jnp.int32), jnp.sum(null).astype(jnp.int32), smallest)
 
 
 def spectrum(risk: EmpiricalRisk, vector: Float[Array, " n"]) -> Float[Array, " n"]:
     """Hessian eigenvalues across the symmetry directions, ascending; NaN in the last places, one a direction."""
-    eigenvalues, present = _across(risk, vector, risk.hessian(vector), jnp.ones_like(vector))
+    eigenvalues, _, present = _across(risk, vector, risk.hessian(vector), jnp.ones_like(vector))
     return jnp.where(present, eigenvalues, jnp.nan)
 
 
-def _across(risk: EmpiricalRisk, vector: Array, hessian: Array, sizes: Array) -> tuple[Array, Array]:
-    """Eigenvalues across the symmetry directions in units `sizes`, ascending, and a mask of those that are."""
+def _across(risk: EmpiricalRisk, vector: Array, hessian: Array, sizes: Array) -> tuple[Array, Array, Array]:
+    """Eigenvalues across the symmetry directions in units `sizes`, ascending, their axes, a mask of those that are."""
     basis, counts = symmetry_basis(risk.arch, vector, sizes)
     bend = jnp.linalg.norm(jnp.matmul(hessian, basis, precision=lax.Precision.HIGHEST), axis=0)
     counts = jnp.where(bend <= _FLAT * jnp.linalg.norm(hessian), counts, 0)
@@ -80,43 +88,69 @@ def _across(risk: EmpiricalRisk, vector: Array, hessian: Array, sizes: Array) ->
     projected = jnp.matmul(jnp.matmul(across, hessian), across, precision=lax.Precision.HIGHEST)
     projected = (projected + projected.T) / 2
     lift = jnp.linalg.norm(projected)  # bounds every eigenvalue, so the symmetry directions come last
-    return eigvalsh(projected + 2 * lift * along), jnp.arange(vector.size) < vector.size - jnp.sum(counts)
+    eigenvalues, axes = eigh(projected + 2 * lift * along)
+    return eigenvalues, axes, jnp.arange(vector.size) < vector.size - jnp.sum(counts)
 
 
-def satisfies_local_pl(risk: EmpiricalRisk, vector: Float[Array, " n"], zero: Any = None) -> Bool[Array, ""]:
+def satisfies_local_pl(
+    risk: EmpiricalRisk, vector: Float[Array, " n"], exact: Any = True, zero: Any = 0.0
+) -> Bool[Array, ""]:
     """Whether the local Polyak-Lojasiewicz test passes at a critical point: rank(P J) = rank(P), rho'' > 0 enough.
 
     It then is a global minimum over all end-to-end filters (grad l(v) = 0 for a convex loss), and the flow converges
     to it exponentially. The curvature l''(v) of every output channel must be positive definite on the row space of P:
     positive semidefinite, and of the rank of P, so that residuals with rho'' = 0 do not hide directions of P. J^T must
-    be injective there. False for `form="layers"`, which keeps no patch matrix.
+    be injective there. Where a single filter vanishes and grad l(0) = 0, the risk is constant on {w_l = 0}, and J_l
+    need be injective only: the flow converges exponentially to that set. False for `form="layers"`, which keeps no
+    patch matrix.
 
     Args:
         risk: the empirical risk.
         vector: raveled filters, at or near a critical point.
-        zero: eigenvalues up to `zero` times the largest count as 0, for l''(v) the largest that there would be if
-            nothing cancelled in the residuals; eps^(2/3) by default, right for points known to rounding.
+        exact: whether the point is known to rounding.
+        zero: otherwise eigenvalues up to `zero` times the largest that there would be if nothing cancelled in the
+            residuals count as 0.
     """
     form = risk.filter_risk
     if form is None:
         return jnp.asarray(False)
-    fine = jnp.finfo(vector.dtype).eps ** (2 / 3)
-    zero = fine if zero is None else zero
-    V = filter_rows(risk.arch, unravel(risk.arch, vector))
+    V, eps = filter_rows(risk.arch, unravel(risk.arch, vector)), jnp.finfo(vector.dtype).eps
     eigenvalues, axes = jax.vmap(eigh)(form.hessian(V))
-    floor = zero * jnp.maximum(jnp.max(jnp.abs(eigenvalues)), form.steepness(V))
+    rounding = SAFETY * V.shape[1] * eps
+    floor = jnp.maximum(jnp.where(exact, rounding, zero), rounding) * jnp.maximum(
+        jnp.max(jnp.abs(eigenvalues)), form.steepness(V)
+    )
     seen, convex = eigenvalues > floor, jnp.all(eigenvalues > -floor)
-    data = eigvalsh(form.moments)
-    whole = jnp.all(jnp.sum(seen, axis=1) == jnp.sum(data > fine * jnp.max(jnp.abs(data))))
-    jacobian = risk.filter_jacobian(vector) * layer_units(risk, vector)[None, :]
-    jacobian = jacobian.reshape(len(V), -1, vector.size)
-    moves = jnp.einsum("cqp,cqn->cpn", axes, jacobian, precision=lax.Precision.HIGHEST).reshape(-1, vector.size)
-    seen = seen.reshape(-1)
-    moves = jnp.where(seen[:, None], moves, 0)
-    gram = jnp.matmul(moves, moves.T, precision=lax.Precision.HIGHEST)
-    size = jnp.max(jnp.abs(gram))
-    weakest = jnp.min(eigvalsh(gram + jnp.diag(jnp.where(seen, 0, 2 * gram.shape[0] * size))))
-    return convex & whole & jnp.any(seen) & (weakest > zero * size)
+    whole = convex & jnp.any(seen) & jnp.all(jnp.sum(seen, axis=1) == form.rank)
+    units = layer_units(risk, vector)
+    jacobian = (risk.filter_jacobian(vector) * units[None, :]).reshape(len(V), -1, vector.size)
+    roots = jnp.sqrt(jnp.where(seen, eigenvalues, 0))
+    moves = jnp.einsum("cq,cpq,cpn->cqn", roots, axes, jacobian, precision=lax.Precision.HIGHEST)
+    moves = moves.reshape(-1, vector.size)
+    finest = jnp.where(exact, SAFETY * vector.size * eps, jnp.maximum(zero, SAFETY * vector.size * eps))
+    injective = whole & (_rank(moves, finest) == jnp.sum(seen))
+    return injective | (whole & _rests_on_a_zero_filter(risk, form, vector, jacobian, moves, finest))
+
+
+def _rests_on_a_zero_filter(
+    risk: EmpiricalRisk, form: Any, vector: Array, jacobian: Array, moves: Array, finest: Array
+) -> Bool[Array, ""]:
+    """Whether one filter alone vanishes, grad l(0) is zero to rounding, and P J_l is injective."""
+    if risk.arch.channels is not None:
+        return jnp.asarray(False)
+    norms, units = layer_norms(risk.arch, vector), layer_units(risk, vector)
+    gone = norms <= jnp.sqrt(jnp.finfo(vector.dtype).eps) * jnp.max(units)
+    origin = jnp.zeros(jacobian.shape[:2], vector.dtype)
+    level = SAFETY * jnp.finfo(vector.dtype).eps * form.patch_size * form.slope(origin)
+    best = jnp.linalg.norm(form.gradient(origin)) <= level
+    layer = spread(risk.arch, gone.astype(vector.dtype))
+    own = _rank(moves * layer[None], finest) == jnp.sum(layer > 0)
+    return (jnp.sum(gone) == 1) & best & own
+
+
+def _rank(matrix: Array, finest: Array) -> Array:
+    values = singular_values(matrix)
+    return jnp.sum(values > finest * jnp.max(values))
 
 
 def growth_rate(vector: Float[Array, "n ..."], gradient: Float[Array, "n ..."], time: Float[Array, "..."]) -> Array:
@@ -126,3 +160,7 @@ def growth_rate(vector: Float[Array, "n ..."], gradient: Float[Array, "n ..."], 
     """
     square = jnp.sum(vector**2, axis=0)
     return jnp.where(square > 0, -time * jnp.sum(vector * gradient, axis=0) / jnp.where(square > 0, square, 1), 0)
+
+
+def _times(matrix: Array, other: Array) -> Array:
+    return jnp.matmul(matrix, other, precision=lax.Precision.HIGHEST)

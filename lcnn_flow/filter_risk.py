@@ -15,9 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from lcnn_flow._pytree import pytree
+from lcnn_flow.rank import smallest_singular_value, values_above_rounding
 from lcnn_flow.symmetric import Curvature, product_with, symmetric
 
 __all__ = ["PatchForm", "QuadraticForm"]
@@ -25,7 +26,7 @@ __all__ = ["PatchForm", "QuadraticForm"]
 _HIGHEST = lax.Precision.HIGHEST
 
 
-@pytree(leaves=("loss", "patches", "targets", "weights", "patch_size"))
+@pytree(leaves=("loss", "patches", "targets", "weights", "patch_size", "triangle"))
 class PatchForm:
     """l(V) = sum_i w_i sum_c rho(P V^T - Y), for any loss.
 
@@ -41,7 +42,9 @@ class PatchForm:
         self.patches = patches
         self.targets = targets
         self.weights = weights
-        self.patch_size = jnp.sqrt(jnp.sum(weights * jnp.sum(lax.stop_gradient(patches) ** 2, axis=1)))
+        held = jnp.sqrt(lax.stop_gradient(weights))[:, None] * lax.stop_gradient(patches)
+        self.patch_size = jnp.linalg.norm(held)
+        self.triangle = jnp.linalg.qr(held, mode="r")
 
     @property
     def target_size(self) -> Float[Array, ""]:
@@ -49,9 +52,14 @@ class PatchForm:
         return jnp.sqrt(jnp.sum(self.weights[:, None] * self.targets**2))
 
     @property
-    def moments(self) -> Float[Array, "q q"]:
-        """P^T diag(w) P."""
-        return jnp.matmul(self.patches.T, self.weights[:, None] * self.patches, precision=_HIGHEST)
+    def rank(self) -> Int[Array, ""]:
+        """Numerical rank of diag(sqrt(w)) P."""
+        return jnp.sum(values_above_rounding(self.triangle, self.patches.shape[0])[1])
+
+    @property
+    def smallest_singular_value(self) -> Float[Array, ""]:
+        """Of diag(sqrt(w)) P; 0 without full column rank."""
+        return smallest_singular_value(self.triangle, self.patches.shape[0])
 
     def residuals(self, V: Float[Array, "c q ..."]) -> Float[Array, "rows c ..."]:
         """P V^T - Y."""
@@ -76,6 +84,10 @@ class PatchForm:
     def slope(self, V: Float[Array, "c q ..."]) -> Float[Array, "..."]:
         """Root mean square of rho' at |P V^T| + |Y|: the slope without cancellation in the residuals."""
         return jnp.sqrt(self._mean(self.loss.derivative(self._size(V)) ** 2))
+
+    def size(self, V: Float[Array, "c q ..."]) -> Float[Array, "..."]:
+        """Root mean square of |P V^T| + |Y|: the residuals if nothing cancelled."""
+        return jnp.sqrt(self._mean(self._size(V) ** 2))
 
     def steepness(self, V: Float[Array, "c q ..."]) -> Float[Array, "..."]:
         """Largest trace over output channels of the second derivative, rho'' taken at |P V^T| + |Y|."""
@@ -111,7 +123,7 @@ class PatchForm:
         return jnp.abs(self._predictions(V)) + jnp.abs(_trailing(self.targets, V))
 
 
-@pytree(leaves=("factor", "image", "rest", "gram", "moment", "energy", "patch_size"))
+@pytree(leaves=("factor", "image", "rest", "gram", "moment", "energy", "patch_size", "rows"))
 class QuadraticForm:
     """l(V) = (|R V^T - C|^2 + s^2)/2 for the square loss, from QR of sqrt(w) [P, Y].
 
@@ -136,6 +148,7 @@ class QuadraticForm:
         self.moment = jnp.matmul(targets.T, weighted, precision=_HIGHEST)
         self.energy = jnp.sum(weights[:, None] * targets**2)
         self.patch_size = jnp.sqrt(jnp.trace(lax.stop_gradient(self.gram)))
+        self.rows = jnp.asarray(patches.shape[0], patches.dtype)
 
     @property
     def target_size(self) -> Float[Array, ""]:
@@ -143,9 +156,14 @@ class QuadraticForm:
         return jnp.sqrt(self.energy)
 
     @property
-    def moments(self) -> Float[Array, "q q"]:
-        """P^T diag(w) P."""
-        return self.gram
+    def rank(self) -> Int[Array, ""]:
+        """Numerical rank of diag(sqrt(w)) P, from its triangular factor: P^T P would lose half of the digits."""
+        return jnp.sum(values_above_rounding(self.factor, self.rows)[1])
+
+    @property
+    def smallest_singular_value(self) -> Float[Array, ""]:
+        """Of diag(sqrt(w)) P; 0 without full column rank."""
+        return smallest_singular_value(self.factor, self.rows)
 
     def value(self, V: Float[Array, "c q ..."]) -> Float[Array, "..."]:
         """l(V)."""

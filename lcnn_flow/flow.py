@@ -15,14 +15,16 @@ from jaxtyping import Array, Bool, Float, Int
 
 from lcnn_flow.exchange import equal_filters
 from lcnn_flow.flow_field import FieldArguments, StartScales, start_scales
-from lcnn_flow.flow_search import Span, find_limit, integrate
+from lcnn_flow.flow_search import find_limit
 from lcnn_flow.flow_settings import FlowSettings, flow_settings
+from lcnn_flow.integration import Span, integrate
 from lcnn_flow.invariants import conserved
 from lcnn_flow.network import Params, end_to_end_filter, ravel, spread, unravel
 from lcnn_flow.norms import safe_norm
 from lcnn_flow.polish import implicit_derivative
 from lcnn_flow.recording import Saved, blank_record
 from lcnn_flow.risk import EmpiricalRisk
+from lcnn_flow.theory.bounds import largest_norm
 from lcnn_flow.verdict import WITH_LIMIT
 
 __all__ = ["Flow", "Trajectory", "end_of_time", "gradient_flow", "run_flow"]
@@ -58,6 +60,8 @@ class Flow(NamedTuple):
 
     verdict: Int[Array, ""]
     """Code of `Verdict`."""
+    reason: Int[Array, ""]
+    """Code of `verdict.Reason`: why, where the verdict leaves it open; `summary` has the words."""
     final: Params
     """Last integrated state."""
     limit: Params
@@ -84,9 +88,9 @@ class Flow(NamedTuple):
     polish_distance: Float[Array, ""]
     """|limit - final|, 0 where nothing was polished."""
     hessian_index: Int[Array, ""]
-    """Number of negative Hessian eigenvalues across the symmetry directions, at the limit."""
+    """Number of negative Hessian eigenvalues across the symmetry directions, at the limit; -1 if not known."""
     nullity: Int[Array, ""]
-    """Number of zero Hessian eigenvalues across the symmetry directions, at the limit."""
+    """Number of zero Hessian eigenvalues across the symmetry directions, at the limit; -1 if not known."""
     smallest_curvature: Float[Array, ""]
     """Smallest Hessian eigenvalue across the symmetry directions, at the limit."""
     growth_rate: Float[Array, ""]
@@ -109,7 +113,7 @@ def gradient_flow(
     gradient_rtol: float | None = None,
     gradient_atol: float = 0.0,
     max_time: float | None = None,
-    max_steps: int = 4096,
+    max_steps: int | None = None,
     norm_bound: float | None = None,
     solver: diffrax.AbstractSolver | None = None,
     polish: bool = True,
@@ -133,13 +137,15 @@ def gradient_flow(
         times: increasing times, for example `log_times(1e-3, 1e6, 200)`: the trajectory is wanted too. Integration
             always reaches the last of them, then goes on to the limit. None: only the limit is wanted.
         rtol, atol: local error tolerances for the filters; rtol is 1e-3 without `times` and 1e-6 with them (1e-4 in
-            float32), atol, in units of filters, is rtol times a tenth of the rms initial entry of the layer.
+            float32), and tighter where the loss bends on a scale that is small against the residuals; atol, in units of
+            filters, is rtol times a tenth of the rms initial entry of the layer.
         gradient_rtol: 1e-8 in float64, 1e-4 in float32.
         gradient_atol: in units of risk/filter.
         max_time: 1e16 times the largest |w_l|/|grad_l L| (by scale) at the start.
-        max_steps: steps in each round of integration.
+        max_steps: steps in each round of integration; 4,096, for rtol below 1e-6 more, in proportion to rtol^(-1/4).
         norm_bound: largest |w| before the flow counts as DIVERGED; 1e6 times the larger of |w(0)| and the filter
-            size that fits the targets.
+            size that fits the targets. Without it a flow that theory bounds (P of full column rank, coercive loss,
+            single channel) never counts as DIVERGED.
         solver: any diffrax solver; `Rodas4()` by default. Rosenbrock methods are given the exact symmetric Hessian.
         polish: Newton's method on the invariant leaf.
         adjoint: diffrax adjoint for the trajectory; `diffrax.ForwardMode()` for forward-mode differentiation.
@@ -173,12 +179,19 @@ def run_flow(risk: EmpiricalRisk, params: Params, settings: FlowSettings, reache
     start = ravel(params)
     held, initial = lax.stop_gradient((risk, start))
     scales = start_scales(held, initial, settings)
+    norm_bound, bounded = scales.norm_bound, jnp.asarray(False)
+    if settings.norm_bound is None:
+        largest = 1.001 * largest_norm(held, unravel(risk.arch, initial))  # what rounding adds is less
+        bounded = jnp.isfinite(largest)
+        norm_bound = jnp.where(bounded, jnp.maximum(norm_bound, largest), norm_bound)
     args = FieldArguments(
         risk=risk,
         gradient_atol=settings.gradient_atol,
         gradient_rtol=settings.gradient_rtol,
         least_scale=scales.least_scale,
-        norm_bound=scales.norm_bound,
+        norm_bound=norm_bound,
+        bounded=bounded,
+        rtol=scales.rtol,
         equal=equal_filters(risk.arch, initial),
     )
     atol = spread(risk.arch, scales.atol)
@@ -187,7 +200,7 @@ def run_flow(risk: EmpiricalRisk, params: Params, settings: FlowSettings, reache
     intact, trajectory = ~no, None
     if (times := settings.times) is not None:
         never = args._replace(gradient_atol=zero - 1, gradient_rtol=zero)
-        span, record = integrate(never, span, times[-1], settings, settings.rtol, atol, times)
+        span, record = integrate(never, span, times[-1], settings, scales.rtol, atol, times)
         assert record.saved is not None
         trajectory = _trajectory(risk, start, record.saved, span.time)
         intact = span.time >= times[-1]
@@ -206,6 +219,7 @@ def run_flow(risk: EmpiricalRisk, params: Params, settings: FlowSettings, reache
     drift = jnp.abs(conserved(risk.arch, vector) - conserved(risk.arch, initial))
     return Flow(
         verdict=end.verdict,
+        reason=end.reason,
         final=unravel(risk.arch, vector),
         limit=unravel(risk.arch, jnp.where(has_limit, limit, jnp.nan)),
         risk=held.risk(unravel(risk.arch, vector)),

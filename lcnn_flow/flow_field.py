@@ -34,6 +34,9 @@ __all__ = [
 ]
 
 _NORM_SPAN = 1e6
+_WELL = 0.1
+"""Local errors in the residuals, in units of the width of the well of the loss, that a default rtol allows."""
+_FINEST_RTOL = 1e-9
 
 
 class StartScales(NamedTuple):
@@ -46,6 +49,8 @@ class StartScales(NamedTuple):
     least_scale: Float[Array, "..."]
     """1e-4 of `gradient_scale`: where the flow tends to 0, so does the scale."""
     norm_bound: Float[Array, "..."]
+    rtol: Float[Array, "..."]
+    """That of the settings, or tighter where the loss bends on a scale that is small against the residuals."""
     atol: Float[Array, "N ..."]
     """A layer."""
 
@@ -58,6 +63,10 @@ class FieldArguments(NamedTuple):
     gradient_rtol: Float[Array, ""]
     least_scale: Float[Array, ""]
     norm_bound: Float[Array, ""]
+    bounded: Bool[Array, ""]
+    """`norm_bound` is no less than what theory allows, so that no growth is a divergence."""
+    rtol: Float[Array, ""]
+    """Of the loose round."""
     equal: Float[Array, "N N"]
     """`exchange.equal_filters` of the initial filters."""
 
@@ -81,6 +90,9 @@ def start_scales(risk: EmpiricalRisk, vector: Float[Array, "n ..."], settings: F
     times = norms / jnp.where(moving, scales, 1)
     longest = jnp.max(jnp.where(moving, times, 0), axis=0)
     shortest = jnp.min(jnp.where(moving, times, jnp.inf), axis=0)
+    rtol = jnp.broadcast_to(settings.rtol, longest.shape)
+    if settings.adapts_rtol:
+        rtol = jnp.minimum(rtol, jnp.maximum(_WELL / risk.contrast(vector), _FINEST_RTOL))
     bound, atol = settings.norm_bound, settings.atol
     if bound is None:
         bound = _NORM_SPAN * jnp.maximum(safe_norm(norms), risk.filter_scale())
@@ -88,12 +100,13 @@ def start_scales(risk: EmpiricalRisk, vector: Float[Array, "n ..."], settings: F
         counts = jnp.asarray([math.prod(shape) for shape in arch.layer_shapes], vector.dtype)
         rms = norms / jnp.sqrt(counts.reshape(counts.shape + (1,) * (vector.ndim - 1)))
         largest = jnp.max(rms, axis=0)
-        atol = settings.rtol * 0.1 * jnp.where(rms > 0, rms, jnp.where(largest > 0, largest, 1)[None])
+        atol = 0.1 * rtol[None] * jnp.where(rms > 0, rms, jnp.where(largest > 0, largest, 1)[None])
     return StartScales(
         time_unit=jnp.where(longest > 0, longest, 1),
         first_step=0.01 * jnp.where(jnp.isfinite(shortest), shortest, 1),
         least_scale=1e-4 * gradient_scale(risk, vector),
         norm_bound=jnp.broadcast_to(bound, longest.shape),
+        rtol=rtol,
         atol=jnp.broadcast_to(atol, norms.shape),
     )
 

@@ -1,9 +1,10 @@
-"""Rounds of integration, each followed by the tests of the end point, until a verdict can be given.
+"""Rounds of integration, each followed by the tests of `judgement`, until a verdict can be given.
 
-Round 0 runs to the gradient tolerance. Where the tests do not pass, round 1 starts again with a thousandth of rtol
-and runs to a tenth of the tolerance; rounds 2 and 3 go on to a hundredth and a thousandth. A flow whose filters
-still grow like a power of time is watched for some more decades of time, at a tighter tolerance still: it diverges
-if the exponent is the same in two decades that follow each other.
+Round 0 runs to the gradient tolerance. Where the tests do not pass, round 1 starts again with a thousandth of rtol and
+runs to a tenth of the tolerance; the rounds after it go on to smaller and smaller parts of it. A flow that has passed
+close to a saddle is integrated again until the local error is small against the distance at which it passed. A flow
+whose filters still grow like a power of time, and that no a-priori bound holds, is watched for some more decades of
+time, at a tighter tolerance still: it diverges if the exponent is the same in two decades that follow each other.
 """
 
 import dataclasses
@@ -15,50 +16,33 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from lcnn_flow.curvature import Curvature, curvature, growth_rate, satisfies_local_pl
-from lcnn_flow.flow_field import (
-    FieldArguments,
-    gradient_scale,
-    gradient_tolerance,
-    keep_symmetry,
-    recorded_field,
-    root_mean_square,
-    start_scales,
-    stops,
-    symmetric_stage_solver,
-    vector_field,
-)
+from lcnn_flow.curvature import Curvature, growth_rate
+from lcnn_flow.flow_field import FieldArguments, gradient_tolerance, stops
 from lcnn_flow.flow_settings import FlowSettings
+from lcnn_flow.integration import Span, integrate
 from lcnn_flow.invariants import conserved
-from lcnn_flow.network import unravel
+from lcnn_flow.judgement import Judgement, judge
 from lcnn_flow.norms import safe_norm
-from lcnn_flow.polish import polish
-from lcnn_flow.recording import Record, Recorded, RecordingSolver, blank_record
-from lcnn_flow.solvers import AbstractRosenbrock, dense_stage_solver
-from lcnn_flow.verdict import Verdict
+from lcnn_flow.recording import Record, Recorded
+from lcnn_flow.verdict import Reason, Verdict
 
-__all__ = ["End", "Span", "find_limit", "integrate"]
+__all__ = ["CLEAR_OF_SADDLES", "End", "find_limit"]
 
-_LAST_ROUND = 3
+_PARTS = (1.0, 1e-1, 1e-2, 1e-3, 1e-5, 1e-7, 1e-9)
+"""Of the gradient tolerance, round by round."""
+_THOUSANDTH = 3
+"""The round from which on a verdict may rest on the flow not having gone on."""
 _TIGHTER = 1e-3
+"""Of rtol, level by level."""
+_LEVELS = 2
 _TIGHTEST = 1e-5
+"""Of rtol, for flows whose growth is watched."""
 _FINEST_RTOL = 1e-9
+CLEAR_OF_SADDLES = 0.03
+"""rtol times the rebound of the gradient after a passage (`recording`): up to this the side is not in doubt."""
 _GROWTH = 0.01
 _GROWTH_CHANGE = 0.05
 _WATCHES = 5
-
-
-class Span(NamedTuple):
-    """One integration."""
-
-    vector: Float[Array, " n"]
-    record: Record
-    """Without saved states."""
-    time: Float[Array, ""]
-    steps: Int[Array, ""]
-    out_of_steps: Bool[Array, ""]
-    stuck: Bool[Array, ""]
-    """No step of any size was accepted."""
 
 
 class End(NamedTuple):
@@ -77,11 +61,16 @@ class End(NamedTuple):
     sound: Bool[Array, ""]
     growth_rate: Float[Array, ""]
     verdict: Int[Array, ""]
+    reason: Int[Array, ""]
 
 
 class _Search(NamedTuple):
     end: End
     round: Int[Array, ""]
+    level: Int[Array, ""]
+    """How often rtol has been tightened."""
+    restart: Bool[Array, ""]
+    """The next round starts again."""
     watches: Int[Array, ""]
     """The decade of time over which growth is watched next, from 1 on; 0 before, -1 once it was found not to last."""
     watched_rate: Float[Array, ""]
@@ -89,70 +78,12 @@ class _Search(NamedTuple):
     undecided: Bool[Array, ""]
 
 
-class _Controller(diffrax.PIDController):
-    """PID controller of the filters alone, with a first step of its own: diffrax checks one by a host callback."""
-
-    first: Any = None
-
-    def init(self, terms, t0, t1, y0, dt0, func, args, error_order):
-        del dt0
-        return super().init(terms, t0, t1, y0.vector, jnp.minimum(self.first, t1 - t0), func, args, error_order)
-
-    def adapt_step_size(self, t0, t1, y0, y1_candidate, args, y_error, error_order, controller_state):
-        error = None if y_error is None else y_error.vector
-        return super().adapt_step_size(
-            t0, t1, y0.vector, y1_candidate.vector, args, error, error_order, controller_state
-        )
-
-
-def integrate(
-    args: FieldArguments,
-    begin: Span,
-    t1: Float[Array, ""],
-    settings: FlowSettings,
-    rtol: Float[Array, ""],
-    atol: Float[Array, " n"],
-    times: Float[Array, " T"] | None = None,
-) -> tuple[Span, Record]:
-    """Integrates from the end of `begin` until t1 or an event of `stops`, whichever is first; t1 = its time: no step.
-
-    Returns the end, and the record with the states at `times`, not finite where not reached.
-    """
-    solver = settings.solver
-    if isinstance(solver, AbstractRosenbrock) and solver.stage_solver is dense_stage_solver:
-        solver = dataclasses.replace(solver, stage_solver=symmetric_stage_solver, after_step=keep_symmetry)
-    held, vector = lax.stop_gradient((args.risk, begin.vector))
-    first = start_scales(held, vector, settings).first_step
-    controller = _Controller(rtol=rtol, atol=atol, norm=root_mean_square, dtmin=1e-12 * first, first=first)
-    record = begin.record if times is None else blank_record(begin.vector, begin.time, times)
-    solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(recorded_field),
-        RecordingSolver(solver, diffrax.ODETerm(vector_field)),
-        begin.time,
-        t1,
-        None,
-        Recorded(begin.vector, record),
-        args,
-        saveat=diffrax.SaveAt(t1=True),
-        stepsize_controller=controller,
-        adjoint=settings.adjoint,
-        event=diffrax.Event(stops),
-        max_steps=settings.max_steps,
-        throw=False,
-    )
-    stuck = (solution.result != diffrax.RESULTS.successful) & (solution.result != diffrax.RESULTS.event_occurred)
-    out_of_steps = solution.result == diffrax.RESULTS.max_steps_reached
-    end: Recorded = jax.tree.map(lambda x: x[0], solution.ys)
-    ends: Any = solution.ts
-    span = Span(
-        end.vector,
-        end.record._replace(saved=None),
-        ends[0],
-        solution.stats["num_steps"],
-        out_of_steps,
-        stuck & ~out_of_steps,
-    )
-    return span, end.record
+class _Growth(NamedTuple):
+    rate: Float[Array, ""]
+    reported: Float[Array, ""]
+    grows: Bool[Array, ""]
+    fades: Bool[Array, ""]
+    steady: Bool[Array, ""]
 
 
 def find_limit(
@@ -178,35 +109,33 @@ def find_limit(
         reached: the end of the loose round, or how far it came, where another integrated it.
     """
     leaf = conserved(args.risk.arch, start)
-    rtol = settings.rtol
+    parts = jnp.asarray(_PARTS, start.dtype)
+    sane = jnp.isfinite(safe_norm(args.risk.gradient(start)))
     settings = dataclasses.replace(settings, adjoint=diffrax.ForwardMode())
 
     def one_round(search: _Search) -> _Search:
         watching = search.watches > 0
-        again = (search.round == 1) & ~watching
-        begin = _where(again, earlier, _span_of(search.end))
+        begin = _where(search.restart, earlier, _span_of(search.end))
         stop = jnp.where(watching, jnp.minimum(10 * begin.time, max_time), max_time)
-        factor = 10.0 ** (-search.round.astype(begin.time.dtype))
+        part = parts[search.round]
         tight = args._replace(
-            gradient_atol=jnp.where(watching, -1.0, args.gradient_atol * factor),
-            gradient_rtol=jnp.where(watching, 0.0, args.gradient_rtol * factor),
+            gradient_atol=jnp.where(watching, -1.0, args.gradient_atol * part),
+            gradient_rtol=jnp.where(watching, 0.0, args.gradient_rtol * part),
         )
         already = stops(begin.time, Recorded(begin.vector, begin.record), tight) | ~intact
         goes = search.undecided & ~already
-        tighter = jnp.where(watching, _TIGHTEST, jnp.where(search.round == 0, 1.0, _TIGHTER))
-        local = jnp.minimum(rtol, jnp.maximum(rtol * tighter, _FINEST_RTOL))
-        span, _ = integrate(
-            tight,
-            begin,
-            jnp.where(goes, stop, begin.time),
-            settings,
-            local,
-            atol * local / rtol,
-        )
+        tighter = jnp.where(watching, _TIGHTEST, _TIGHTER ** search.level.astype(start.dtype))
+        local = jnp.minimum(args.rtol, jnp.maximum(args.rtol * tighter, _FINEST_RTOL))
+        until = jnp.where(goes, stop, begin.time)
+        span, _ = integrate(tight, begin, until, settings, local, atol * local / args.rtol)
         span = span._replace(stuck=span.stuck | earlier.stuck)
-        end, search = _judge(args, tight, span, search, leaf, intact, max_time, settings.polish)
-        end = end._replace(steps=search.end.steps + jnp.where(goes, span.steps, 0))
-        return search._replace(end=end)
+        here = judge(args, span.vector, leaf)
+        search = _decide(args, tight, span, here, search, local, intact & sane, max_time)
+        steps = search.end.steps + jnp.where(goes, span.steps, 0)
+        reason = jnp.where(sane, search.end.reason, int(Reason.START_NOT_FINITE))
+        sound = search.end.isolated & settings.polish
+        limit = here.limit if settings.polish else span.vector
+        return search._replace(end=search.end._replace(steps=steps, reason=reason, sound=sound, limit=limit))
 
     def keep_decided(search: _Search) -> _Search:
         return _where(search.undecided, one_round(search), search)
@@ -215,92 +144,106 @@ def find_limit(
     return lax.while_loop(lambda search: search.undecided, keep_decided, blank).end
 
 
-def _judge(
+def _decide(
     args: FieldArguments,
     tight: FieldArguments,
     span: Span,
+    here: Judgement,
     search: _Search,
-    leaf: Array,
+    rtol: Array,
     intact: Array,
     max_time: Array,
-    polished: bool,
-) -> tuple[End, _Search]:
-    """Tests of the end of one round, and what follows from them."""
-    risk, vector = args.risk, span.vector
-    gradient = risk.gradient(vector)
-    norm, tolerance = safe_norm(gradient), gradient_tolerance(risk, vector, args.least_scale, args)
+) -> _Search:
+    """The verdict after one round, or what is to be done next. Step counts are left as they were."""
     watching, ended = search.watches > 0, span.time >= max_time
-    instant = growth_rate(vector, gradient, span.time)
-    rate = jnp.where(watching, _growth_since(search.end, span), instant)
-    no = jnp.asarray(False)
-    exact, nonsingular, limit, distance = no, ~no, vector, jnp.zeros_like(norm)
-    if polished:
-        result = polish(risk, vector, leaf)
-        exact, nonsingular = result.converged, result.nonsingular
-        limit = jnp.where(exact, result.vector, vector)
-        distance = jnp.where(exact, result.distance, 0)
-    fine = jnp.finfo(vector.dtype).eps ** (2 / 3)
-    scale = jnp.maximum(args.least_scale, gradient_scale(risk, vector))
-    coarse = jnp.sqrt(norm / jnp.where(scale > 0, scale, 1))
-    zero = jnp.where(exact, fine, jnp.maximum(fine, coarse))
-    bend = curvature(risk, limit, zero, ~exact)
-    positive = (bend.index == 0) & (bend.nullity == 0)
-    converged = (exact if polished else ~no) & (positive | ((bend.index == 0) & satisfies_local_pl(risk, limit, zero)))
-    isolated = converged & positive & nonsingular & (risk.arch.channels is None)
-
-    below = norm <= gradient_tolerance(risk, vector, args.least_scale, tight)
-    below |= watching & (norm <= tolerance)
-    finite = jnp.isfinite(norm) & jnp.isfinite(risk(unravel(risk.arch, vector)))
-    escaped = finite & ~(safe_norm(vector) <= args.norm_bound)
-
-    fades = (rate < -_GROWTH) & (rate > -1)  # filters that shrink like a power of time: no Hessian is left at 0
-    grows = rate > _GROWTH
-    change = jnp.abs(rate - search.watched_rate)
-    close = jnp.abs(instant - rate) <= _GROWTH_CHANGE * jnp.abs(rate)  # else the gradient is error of the integration
-    steady = (search.watches > 1) & grows & (change <= _GROWTH_CHANGE * jnp.abs(search.watched_rate))
-    begins = below & grows & (search.watches == 0) & (search.round > 0) & ~converged & (bend.index == 0)
-    lasts = grows & (search.watches < _WATCHES)
+    growth = _growth(span, here, search, watching)
+    bend, norm = here.curvature, here.norm
+    below = norm <= gradient_tolerance(args.risk, span.vector, args.least_scale, tight)
+    below |= watching & (norm <= here.tolerance)
+    escaped = here.finite & ~(safe_norm(span.vector) <= args.norm_bound)
+    begins = below & growth.grows & (search.watches == 0) & (search.round > 0) & ~here.converged & (bend.index == 0)
+    begins &= ~args.bounded
+    lasts = growth.grows & (search.watches < _WATCHES)
     watches = jnp.where(watching, jnp.where(lasts, search.watches + 1, -1), jnp.where(begins, 1, search.watches))
-    diverged = escaped | steady
 
-    again = (search.round == 0) & ~watching & intact  # a failure of the loose round is not the flow's
-    last = (search.round >= _LAST_ROUND) & ~begins & ~watching
+    loose = (search.round == 0) & ~watching & intact  # a failure of the loose round is not the flow's
+    clear = rtol * span.record.passage.rebound <= CLEAR_OF_SADDLES
+    finer = (search.level < _LEVELS) & (rtol > _FINEST_RTOL)
+    passes = below & here.converged
+    rests = below & here.exact & (bend.index > 0) & here.stays & (search.round >= _THOUSANDTH)
+    again = (passes | rests) & ~clear & finer
+    # far enough: there is nothing more to learn from a smaller gradient, or none to be had
+    deep = norm <= 1e-3 * here.tolerance
+    hindered = (ended | span.out_of_steps | span.stuck) & ~loose & ~watching & deep
+    last = (below & (search.round >= len(_PARTS) - 1)) | (below & ended) | hindered
+    singular = here.exact & (bend.index == 0) & below & (search.round >= _THOUSANDTH)
+    last = (last | singular) & ~begins & ~watching
+    tail = (bend.index == 0) | growth.fades
+    undecided = int(Verdict.UNDECIDED)
     cases = (
-        ((~finite | (span.stuck & ~(below & intact))) & ~again, Verdict.NOT_FINITE),
-        (diverged, Verdict.DIVERGED),
-        (~intact, Verdict.STEP_LIMIT),
-        (span.out_of_steps & ~below & ~again, Verdict.STEP_LIMIT),
-        (below & converged, Verdict.CONVERGED),
-        (ended & ~below & ~again, Verdict.TIME_LIMIT),
-        (below & (last | ended) & (bend.index > 0) & ~fades, Verdict.AT_SADDLE),
-        (below & (last | ended), Verdict.DEGENERATE),
+        ((~here.finite | (span.stuck & ~(below & intact) & ~hindered)) & ~loose, Verdict.NOT_FINITE, Reason.NO_STEP),
+        (escaped & ~args.bounded, Verdict.DIVERGED, Reason.BEYOND_NORM_BOUND),
+        (escaped & ~loose, undecided, Reason.BEYOND_A_PRIORI_BOUND),
+        (growth.steady, Verdict.DIVERGED, Reason.GROWS_LIKE_A_POWER),
+        (~intact, Verdict.STEP_LIMIT, Reason.NONE),
+        ((passes | rests) & ~clear & ~finer, undecided, Reason.PASSED_A_SADDLE),
+        (passes & clear, Verdict.CONVERGED, Reason.NONE),
+        (rests & clear, Verdict.AT_SADDLE, Reason.NONE),
+        (last & tail, Verdict.DEGENERATE, Reason.NONE),
+        (last & here.exact, undecided, Reason.MAY_LEAVE_THE_SADDLE),
+        (last, undecided, Reason.LIMIT_NOT_RESOLVED),
+        (
+            span.out_of_steps & ~below & ~loose & (norm <= here.tolerance),
+            undecided,
+            Reason.OUT_OF_STEPS_BELOW_TOLERANCE,
+        ),
+        (span.out_of_steps & ~below & ~loose, Verdict.STEP_LIMIT, Reason.NONE),
+        (ended & ~below & ~loose, Verdict.TIME_LIMIT, Reason.NONE),
     )
-    verdict = jnp.asarray(-1, jnp.int32)
-    for holds, code in reversed(cases):
+    verdict, reason = jnp.asarray(-1, jnp.int32), jnp.asarray(0, jnp.int32)
+    for holds, code, why in reversed(cases):
         verdict = jnp.where(holds, jnp.asarray(int(code), jnp.int32), verdict)
-    isolated &= verdict == Verdict.CONVERGED
-    end = End(
+        reason = jnp.where(holds, jnp.asarray(int(why), jnp.int32), reason)
+    open_ = verdict == undecided
+    known = Curvature(jnp.where(open_, -1, bend.index), jnp.where(open_, -1, bend.nullity), bend.smallest)
+    end = search.end._replace(
         vector=span.vector,
         record=span.record,
         time=span.time,
-        steps=span.steps,
         gradient_norm=norm,
-        tolerance=tolerance,
-        limit=limit,
-        polish_distance=distance,
-        curvature=bend,
-        isolated=isolated,
-        sound=isolated & polished,
-        growth_rate=jnp.where(close, instant, rate),
+        tolerance=here.tolerance,
+        polish_distance=here.distance,
+        curvature=known,
+        isolated=here.isolated & (verdict == Verdict.CONVERGED),
+        growth_rate=growth.reported,
         verdict=verdict,
+        reason=reason,
     )
-    follow = search._replace(
-        round=search.round + jnp.where(watching | begins, 0, 1),
+    return _Search(
+        end=end,
+        round=jnp.where(again, 1, search.round + jnp.where(watching | begins, 0, 1)),
+        level=search.level + jnp.where(again | (search.round == 0), 1, 0),
+        restart=again | ((search.round == 0) & ~watching),
         watches=watches,
-        watched_rate=jnp.where(watching, rate, search.watched_rate),
+        watched_rate=jnp.where(watching, growth.rate, search.watched_rate),
         undecided=verdict < 0,
     )
-    return end, follow
+
+
+def _growth(span: Span, here: Judgement, search: _Search, watching: Array) -> _Growth:
+    """Whether the filters grow, or shrink, like a power of time."""
+    instant = growth_rate(span.vector, here.gradient, span.time)
+    rate = jnp.where(watching, _growth_since(search.end, span), instant)
+    grows = rate > _GROWTH
+    change = jnp.abs(rate - search.watched_rate)
+    close = jnp.abs(instant - rate) <= _GROWTH_CHANGE * jnp.abs(rate)  # else the gradient is error of the integration
+    return _Growth(
+        rate=rate,
+        reported=jnp.where(close, instant, rate),
+        grows=grows,
+        fades=(rate < -_GROWTH) & (rate > -1),  # no Hessian is left at 0
+        steady=(search.watches > 1) & grows & (change <= _GROWTH_CHANGE * jnp.abs(search.watched_rate)),
+    )
 
 
 def _growth_since(earlier: End, span: Span) -> Array:
@@ -336,5 +279,6 @@ def _blank_search(begin: Span) -> _Search:
         sound=no,
         growth_rate=real,
         verdict=whole,
+        reason=whole,
     )
-    return _Search(end, whole, whole, real, ~no)
+    return _Search(end, whole, whole, no, whole, real, ~no)

@@ -1,5 +1,6 @@
 """Options of a flow: defaults, and the checks that can be made before anything is compiled."""
 
+import math
 from typing import Any
 
 import diffrax
@@ -14,6 +15,10 @@ from lcnn_flow.network import Params
 from lcnn_flow.solvers import Rodas4
 
 __all__ = ["FlowSettings", "flow_settings", "log_times"]
+
+
+_MAX_STEPS = 4096
+_ORDINARY_RTOL = 1e-6
 
 
 class FlowSettings(eqx.Module):
@@ -31,6 +36,8 @@ class FlowSettings(eqx.Module):
     max_steps: int = eqx.field(static=True)
     polish: bool = eqx.field(static=True)
     unsound_derivative: str = eqx.field(static=True)
+    adapts_rtol: bool = eqx.field(static=True)
+    """rtol is the default, which is tightened where the loss bends sharply."""
     relative: bool = eqx.field(static=True)
     """Whether gradient_rtol may be above 0: if not, the scale of the gradient is not needed to stop."""
 
@@ -57,7 +64,7 @@ def flow_settings(
     gradient_rtol: float | None = None,
     gradient_atol: float = 0.0,
     max_time: float | None = None,
-    max_steps: int = 4096,
+    max_steps: int | None = None,
     norm_bound: float | None = None,
     solver: diffrax.AbstractSolver | None = None,
     polish: bool = True,
@@ -72,12 +79,14 @@ def flow_settings(
     dtype = jnp.result_type(*params)
     if not jnp.issubdtype(dtype, jnp.floating):
         raise FlowError(f"params have dtype {dtype}: pass floating-point filters")
-    double = jnp.finfo(dtype).bits >= 64
+    double, adapts = jnp.finfo(dtype).bits >= 64, rtol is None
     if rtol is None:
         rtol = 1e-3 if times is None else (1e-6 if double else 1e-4)
     if gradient_rtol is None:
         gradient_rtol = 1e-8 if double else 1e-4
     _check_numbers(dtype, rtol, atol, gradient_rtol, gradient_atol, max_time, norm_bound)
+    if max_steps is None:
+        max_steps = _default_max_steps(rtol)
     if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 1:
         raise FlowError(f"max_steps = {max_steps!r}: write an integer of at least 1")
     if unsound_derivative not in ("nan", "zero"):
@@ -99,8 +108,16 @@ def flow_settings(
         max_steps=max_steps,
         polish=bool(polish),
         unsound_derivative=unsound_derivative,
+        adapts_rtol=adapts,
         relative=not (is_concrete(gradient_rtol) and gradient_rtol == 0),
     )
+
+
+def _default_max_steps(rtol: Any) -> int:
+    """4,096, and for a tighter rtol than 1e-6 more: methods of order 4 take steps in proportion to rtol^(-1/4)."""
+    if not is_concrete(rtol) or not 0 < float(rtol) < _ORDINARY_RTOL:
+        return _MAX_STEPS
+    return _MAX_STEPS * 2 ** math.ceil(math.log2(_ORDINARY_RTOL / float(rtol)) / 4)
 
 
 def _check_times(times: Any, max_time: Any, dtype: Any) -> Array | None:

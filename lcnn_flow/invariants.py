@@ -87,15 +87,18 @@ def symmetry_basis(
 def layer_units(risk: EmpiricalRisk, vector: Float[Array, "n ..."]) -> Float[Array, "n ..."]:
     """|w_l| for every entry of layer l: the units in which thresholds do not see how norms are shared out.
 
-    Where the end-to-end filter all but vanishes (the product of norms is below sqrt(eps) times that of filters that
-    fit the targets), layers smaller than sqrt(eps) times the largest get the unit of the largest: a filter that is
-    zero has no unit of its own. The unit is 1 if all are zero.
+    A filter that tends to zero has no unit of its own. Where the end-to-end filter all but vanishes (the product of
+    norms is below sqrt(eps) times that of filters that fit the targets, or the targets are zero), layers smaller than
+    sqrt(eps) times the largest, or than filters that fit the targets, get the larger of these two as their unit. The
+    unit is 1 if there is none.
     """
     norms = layer_norms(risk.arch, vector)
-    tiny, largest = jnp.sqrt(jnp.finfo(vector.dtype).eps), jnp.max(norms, axis=0)[None]
-    fits = risk.filter_scale() ** risk.arch.depth
-    vanishing = (jnp.prod(norms, axis=0)[None] <= tiny * fits) & (norms <= tiny * largest)
-    fallback = jnp.where(largest > 0, largest, 1)
+    tiny, fitting = jnp.sqrt(jnp.finfo(vector.dtype).eps), risk.filter_scale()
+    reference = jnp.maximum(jnp.max(norms, axis=0), fitting)[None]
+    fits = fitting**risk.arch.depth
+    gone = (jnp.prod(norms, axis=0)[None] <= tiny * fits) | (fits == 0)
+    vanishing = gone & (norms <= tiny * reference)
+    fallback = jnp.where(reference > 0, reference, 1)
     return spread(risk.arch, jnp.where(vanishing | (norms == 0), fallback, norms))
 
 

@@ -34,6 +34,7 @@ class LaneStart(NamedTuple):
     """What every flow begins with, seeds last."""
 
     vector: Float[Array, "n seeds"]
+    rtol: Float[Array, " seeds"]
     atol: Float[Array, "N seeds"]
     """A layer."""
     least_scale: Float[Array, " seeds"]
@@ -147,8 +148,8 @@ def _judge(arch: Any, settings: FlowSettings, lanes: Lanes, trial: _Trial, defin
     """Takes the step or shortens it."""
     order, n = cast(int, cast(AbstractRosenbrock, settings.solver).error_order(None)), len(lanes.vector)
 
-    def measure(atol: Array, y: Array, new: Array, error: Array) -> Array:
-        scale = spread(arch, atol) + settings.rtol * jnp.maximum(jnp.abs(y), jnp.abs(new))
+    def measure(start: LaneStart, y: Array, new: Array, error: Array) -> Array:
+        scale = spread(arch, start.atol) + start.rtol[None] * jnp.maximum(jnp.abs(y), jnp.abs(new))
         return (error / scale) ** 2
 
     def control(squares: Array, definite: Array, trial: _Trial, lanes: Lanes) -> tuple[Array, ...]:
@@ -168,6 +169,6 @@ def _judge(arch: Any, settings: FlowSettings, lanes: Lanes, trial: _Trial, defin
             lanes.steps + ~trial.ended,
         )
 
-    squares = unit(measure)(lanes.start.atol, lanes.vector, new, error)
+    squares = unit(measure)(lanes.start, lanes.vector, new, error)
     moves, factor = unit(control)(squares, definite, trial, lanes)
     return unit(move)(moves, factor, trial, lanes, new, lengths)

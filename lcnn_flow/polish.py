@@ -19,8 +19,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from lcnn_flow.invariants import conserved, layer_units
 from lcnn_flow.lapack import eigh
-from lcnn_flow.network import spread
 from lcnn_flow.risk import EmpiricalRisk
+from lcnn_flow.rounding import SAFETY, across_nudges
 
 __all__ = [
     "LARGEST_MOVE",
@@ -34,6 +34,7 @@ __all__ = [
 MOST_ITERATIONS = 12
 LARGEST_MOVE = 0.1
 _CONTRACTION = 0.25
+_KNOWN = 0.45
 
 
 class Polished(NamedTuple):
@@ -42,11 +43,31 @@ class Polished(NamedTuple):
     vector: Float[Array, " n"]
     """Raveled filters after the iteration; meaningful only where `converged`."""
     converged: Bool[Array, ""]
-    """The steps contract as those of a regular zero, down to rounding, and the move is small."""
+    """The gradient is at its rounding in every direction, the place is known well, and the move is small."""
     nonsingular: Bool[Array, ""]
-    """The matrix of the last step is non-singular to eps^(2/3)."""
+    """All eigenvalues of the matrix of the last step are above their rounding."""
+    stays: Bool[Array, ""]
+    """At the start the gradient is at its rounding along the unstable directions: the flow is not leaving."""
     distance: Float[Array, ""]
     """Euclidean distance from the start."""
+    relative_distance: Float[Array, ""]
+    """The same in units of each layer's norm."""
+
+
+class _Linearized(NamedTuple):
+    """The leaf equation in the eigenvectors of its matrix."""
+
+    gradient: Array
+    changes: Array
+    """Of the gradient under nudges, (nudges, n)."""
+    axes: Array
+    eigenvalues: Array
+    used: Array
+    """Eigenvalues above their rounding."""
+
+    def along(self, gradient: Array, changes: Array) -> tuple[Array, Array]:
+        """A gradient along the axes, and what of it counts as zero."""
+        return _times(self.axes.T, gradient), SAFETY * jnp.mean(jnp.abs(_times(changes, self.axes)), axis=0)
 
 
 class _Iteration(NamedTuple):
@@ -54,41 +75,78 @@ class _Iteration(NamedTuple):
     last: Array
     going: Array
     settled: Array
-    nonsingular: Array
+    here: _Linearized
+    """At the vector before the last step."""
+    first_gradient: Array
+    first_changes: Array
     count: Array
 
 
 def polish(risk: EmpiricalRisk, start: Float[Array, " n"], invariants: Float[Array, " d"]) -> Polished:
     """Newton's method for grad Phi = 0 from the raveled filters `start`, on the leaf c(w) = `invariants`.
 
-    Lengths are measured in units of each layer's norm. The iteration counts as converged when the second step is no
-    longer than the first, every later one at most a quarter of the one before until it reaches the rounding floor,
-    and the whole move is at most a tenth. At a degenerate critical point the steps never shrink by more than a half
-    each, so it does not count as converged there.
+    Lengths are measured in units of each layer's norm. Steps are taken along the eigenvectors whose eigenvalues are
+    above their rounding (`rounding`); the gradient must come down to its rounding along all of them, also along those
+    that no step is taken in. The second step may be no longer than the first, every later one at most a quarter of the
+    one before, and the whole move at most a tenth. At a degenerate critical point the steps never shrink by more than a
+    half each, so it does not count as converged there; nor does a point whose place the rounding of the gradient leaves
+    open to more than eps^0.45 (9e-8 in float64).
     """
     units = layer_units(risk, start)
+    eps = jnp.finfo(start.dtype).eps
+
+    def linearized(vector: Array) -> _Linearized:
+        def equation(risk: EmpiricalRisk, vector: Array) -> Array:
+            gradient, matrix, _ = _leaf_equation(risk, vector, invariants, units)
+            return jnp.concatenate([gradient[None], matrix])
+
+        value, changes = across_nudges(equation, risk, vector, units)
+        eigenvalues, axes = eigh(value[1:])
+        bends = jax.vmap(lambda change: jnp.sum(axes * _times(change, axes), axis=0))(changes[:, 1:])
+        noise = SAFETY * jnp.mean(jnp.abs(bends), axis=0)
+        largest = jnp.max(jnp.abs(eigenvalues))
+        used = jnp.abs(eigenvalues) > jnp.maximum(noise, 4 * start.size * eps * largest)
+        return _Linearized(value[0], changes[:, 0], axes, eigenvalues, used)
 
     def newton(state: _Iteration) -> _Iteration:
-        gradient, matrix, _ = _leaf_equation(risk, state.vector, invariants, units)
-        step, weakest, nonsingular = _solve(matrix, gradient)
-        length = jnp.linalg.norm(step)
-        scale = jnp.linalg.norm(units * spread(risk.arch, risk.layer_scales(state.vector)))
-        usable, settled = judge_step(length, state.last, state.count, scale, weakest)
+        here = linearized(state.vector)
+        components, zero = here.along(here.gradient, here.changes)
+        inverse = jnp.where(here.used, 1 / jnp.where(here.used, here.eigenvalues, 1), 0)
+        step = -_times(here.axes, inverse * components)
+        length, open_to = jnp.linalg.norm(step), jnp.linalg.norm(inverse * zero)
+        rest = jnp.abs(components) <= zero
+        small = jnp.all(rest | (here.used & (length <= 8 * eps)))
+        settled = small & (open_to <= eps**_KNOWN)
+        contracting = length <= state.last * jnp.where(state.count == 1, 1.0, _CONTRACTION)
+        usable = jnp.isfinite(length) & (contracting | settled)
         return _Iteration(
             jnp.where(usable, state.vector + units * step, state.vector),
             length,
             usable & ~settled & (state.count + 1 < MOST_ITERATIONS),
             usable & settled,
-            nonsingular,
+            here,
+            jnp.where(state.count == 0, here.gradient, state.first_gradient),
+            jnp.where(state.count == 0, here.changes, state.first_changes),
             state.count + 1,
         )
 
     yes = jnp.asarray(True)
-    first = _Iteration(start, jnp.asarray(jnp.inf, start.dtype), yes, ~yes, ~yes, jnp.asarray(0))
-    last = lax.while_loop(lambda state: state.going, newton, first)
-    move = last.vector - start
-    near = jnp.linalg.norm(move / units) <= LARGEST_MOVE
-    return Polished(last.vector, last.settled & near, last.nonsingular, jnp.linalg.norm(move))
+    blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(linearized, start))
+    far = jnp.asarray(jnp.inf, start.dtype)
+    begin = _Iteration(start, far, yes, ~yes, blank, blank.gradient, blank.changes, jnp.asarray(0))
+    last = lax.while_loop(lambda state: state.going, newton, begin)
+    move, there = last.vector - start, last.here
+    relative = jnp.linalg.norm(move / units)
+    components, zero = there.along(last.first_gradient, last.first_changes)
+    leaving = there.used & (there.eigenvalues < 0) & (jnp.abs(components) > zero)
+    return Polished(
+        vector=last.vector,
+        converged=last.settled & (relative <= LARGEST_MOVE),
+        nonsingular=jnp.all(there.used),
+        stays=~jnp.any(leaving),
+        distance=jnp.linalg.norm(move),
+        relative_distance=relative,
+    )
 
 
 def judge_step(
@@ -140,7 +198,7 @@ def _implicit_derivative_jvp(primals: tuple, tangents: tuple):
         return units * minimised.gradient(limit) - leaf
 
     _, change = jax.jvp(equation, (start, risk), (start_dot, risk_dot))
-    return limit, factor * units * _solve(matrix, change)[0]
+    return limit, factor * units * _solve(matrix, change)
 
 
 def _leaf_equation(risk: EmpiricalRisk, vector: Array, invariants: Array, units: Array) -> tuple[Array, Array, Array]:
@@ -158,13 +216,14 @@ def _leaf_equation(risk: EmpiricalRisk, vector: Array, invariants: Array, units:
     return gradient, hessian + jnp.matmul(slopes.T, pull, precision=lax.Precision.HIGHEST), pull
 
 
-def _solve(matrix: Array, gradient: Array) -> tuple[Array, Array, Array]:
-    """Newton step of least norm, the smallest absolute eigenvalue in use, whether the matrix is non-singular."""
+def _solve(matrix: Array, gradient: Array) -> Array:
+    """Newton step of least norm: along eigenvectors whose eigenvalues are above the rounding of the largest."""
     eigenvalues, axes = eigh(matrix)
     sizes = jnp.abs(eigenvalues)
-    used = sizes > jnp.finfo(matrix.dtype).eps ** (2 / 3) * jnp.max(sizes)
+    used = sizes > 4 * len(sizes) * jnp.finfo(matrix.dtype).eps * jnp.max(sizes)
     inverse = jnp.where(used, 1 / jnp.where(used, eigenvalues, 1), 0)
-    components = jnp.matmul(axes.T, gradient, precision=lax.Precision.HIGHEST)
-    step = -jnp.matmul(axes, inverse * components, precision=lax.Precision.HIGHEST)
-    weakest = jnp.min(jnp.where(used, sizes, jnp.max(sizes)))
-    return step, weakest, jnp.all(used)
+    return -_times(axes, inverse * _times(axes.T, gradient))
+
+
+def _times(matrix: Array, other: Array) -> Array:
+    return jnp.matmul(matrix, other, precision=lax.Precision.HIGHEST)

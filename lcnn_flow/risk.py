@@ -80,6 +80,13 @@ class EmpiricalRisk:
         return rows, math.prod(self.arch.end_to_end_kernel_size) * channels[0], channels[1]
 
     @property
+    def table_width(self) -> int:
+        """Columns q of the patch matrix."""
+        return math.prod(self.arch.end_to_end_kernel_size) * (
+            1 if self.arch.channels is None else self.arch.channels[0]
+        )
+
+    @property
     def gradient_cost(self) -> int:
         """Multiply-adds of one gradient, see `cost`."""
         return gradient_cost(*self._cost_arguments())
@@ -145,6 +152,22 @@ class EmpiricalRisk:
         size = jnp.where(form.patch_size > 0, form.patch_size, 1)
         return (form.target_size / size) ** (1 / self.arch.depth)
 
+    def contrast(self, vector: Float[Array, "n ..."]) -> Float[Array, "..."]:
+        """Size of the residuals in units of the width of the well of the loss, at least 1; dimensionless.
+
+        |P v| + |y| over rho'/rho''(0), root mean squares: 1 for the square loss, large where the loss is flat but for
+        a narrow well. 1 for l_p, which is the same on all scales.
+        """
+        one = jnp.ones(vector.shape[1:], vector.dtype)
+        form = self.patch_form()
+        if isinstance(self.loss, Square | Lp) or isinstance(form, QuadraticForm):
+            return one
+        V = filter_rows(self.arch, unravel(self.arch, vector))
+        slope = form.slope(V)
+        found = form.size(V) * self.loss.second_derivative(jnp.zeros((), vector.dtype))
+        found = found / jnp.where(slope > 0, slope, jnp.inf)
+        return jnp.maximum(jnp.where(jnp.isfinite(found), found, 1), one)
+
     @property
     def num_conditions(self) -> int | None:
         """Length of the leading axis that leaves carry in a batch of risks; None for a single risk.
@@ -188,8 +211,8 @@ class EmpiricalRisk:
 
 
 _FILTER_RISK_RANKS = {
-    **{"patches": 2, "targets": 2, "weights": 1, "patch_size": 0},
-    **{"factor": 2, "image": 2, "rest": 0, "gram": 2, "moment": 2, "energy": 0},
+    **{"patches": 2, "targets": 2, "weights": 1, "patch_size": 0, "triangle": 2},
+    **{"factor": 2, "image": 2, "rest": 0, "gram": 2, "moment": 2, "energy": 0, "rows": 0},
 }
 
 

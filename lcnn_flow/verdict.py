@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["EXPLANATIONS", "WITH_LIMIT", "Verdict", "summary"]
+__all__ = ["EXPLANATIONS", "REASONS", "WITH_LIMIT", "Reason", "Verdict", "summary"]
 
 
 class Verdict(IntEnum):
@@ -19,39 +19,76 @@ class Verdict(IntEnum):
     TIME_LIMIT = 4
     STEP_LIMIT = 5
     NOT_FINITE = 6
+    UNDECIDED = 7
 
 
 WITH_LIMIT = (Verdict.CONVERGED, Verdict.AT_SADDLE, Verdict.DEGENERATE)
 """Verdicts of flows that have a limit."""
 
 EXPLANATIONS = {
-    Verdict.CONVERGED: "gradient below tolerance, and positive curvature across the symmetries, "
+    Verdict.CONVERGED: "gradient at its rounding in every direction, and positive curvature across the symmetries, "
     "or a passed local Polyak-Lojasiewicz test",
-    Verdict.AT_SADDLE: "gradient below a thousandth of the tolerance, and negative curvature",
+    Verdict.AT_SADDLE: "gradient at its rounding in every direction, negative curvature, and no sign of leaving",
     Verdict.DEGENERATE: "gradient below a thousandth of the tolerance, but neither test of convergence "
     "passes (power-law tail)",
     Verdict.DIVERGED: "the filters left the norm bound, or grow like a power of time",
-    Verdict.TIME_LIMIT: "max_time reached with the gradient above tolerance: raise max_time",
+    Verdict.TIME_LIMIT: "max_time reached before the tests of the end could be made: raise max_time",
     Verdict.STEP_LIMIT: "max_steps reached with the gradient above tolerance: raise max_steps or loosen rtol",
     Verdict.NOT_FINITE: "risk or gradient not finite, or no step of any size possible",
+    Verdict.UNDECIDED: "gradient below tolerance, but a test could not tell what the end is",
+}
+
+
+class Reason(IntEnum):
+    """Why, where the verdict alone leaves it open. The codes are frozen: they are stored in files."""
+
+    NONE = 0
+    START_NOT_FINITE = 1
+    NO_STEP = 2
+    BEYOND_NORM_BOUND = 3
+    GROWS_LIKE_A_POWER = 4
+    OUT_OF_STEPS_BELOW_TOLERANCE = 5
+    LIMIT_NOT_RESOLVED = 6
+    MAY_LEAVE_THE_SADDLE = 7
+    PASSED_A_SADDLE = 8
+    BEYOND_A_PRIORI_BOUND = 9
+
+
+REASONS = {
+    Reason.START_NOT_FINITE: "the initial filters, or the risk or gradient there, are not finite: look for NaN in the "
+    "filters and for numbers whose squares overflow",
+    Reason.NO_STEP: "no step of any size was accepted: risk or gradient overflow nearby, or rtol is too small",
+    Reason.BEYOND_NORM_BOUND: "the filters left the norm bound",
+    Reason.GROWS_LIKE_A_POWER: "the filters grow like a power of time, with a steady exponent, and no bound is known",
+    Reason.OUT_OF_STEPS_BELOW_TOLERANCE: "gradient below tolerance, but max_steps were used up before the tests of the "
+    "end could tell more: raise max_steps",
+    Reason.LIMIT_NOT_RESOLVED: "gradient below tolerance, negative curvature nearby, and no critical point that "
+    "Newton's method comes to rest at",
+    Reason.MAY_LEAVE_THE_SADDLE: "near a saddle, with a gradient along its unstable directions that is above rounding",
+    Reason.PASSED_A_SADDLE: "the flow passed so close to a saddle that the tightest integration cannot tell on which "
+    "side: lower rtol",
+    Reason.BEYOND_A_PRIORI_BOUND: "the filters are larger than the data allow, so the integration is wrong: lower rtol",
 }
 
 
 class Summary:
     """Counts of verdicts of one flow or a batch of flows; prints as a table."""
 
-    def __init__(self, verdicts: Any, steps: Any, isolated: Any) -> None:
-        codes = np.asarray(verdicts).ravel()
+    def __init__(self, verdicts: Any, reasons: Any, steps: Any, isolated: Any) -> None:
+        codes, why = np.asarray(verdicts).ravel(), np.asarray(reasons).ravel()
         self.total = int(codes.size)
-        self.counts = {verdict: n for verdict in Verdict if (n := Counter(codes.tolist())[int(verdict)])}
+        counted = Counter(codes.tolist())
+        self.counts = {verdict: counted[int(verdict)] for verdict in Verdict if counted[int(verdict)]}
+        self.reasons = Counter((Verdict(v), Reason(r)) for v, r in zip(codes.tolist(), why.tolist(), strict=True))
         self.steps = int(np.sum(np.asarray(steps)))
         converged = codes == Verdict.CONVERGED
         self.not_isolated = int(np.sum(converged & ~np.asarray(isolated).ravel()))
 
     def __repr__(self) -> str:
         lines = [f"{self.total} flow{'s' * (self.total != 1)}, {self.steps} steps"]
-        for verdict, count in self.counts.items():
-            lines.append(f"  {count:6d}  {verdict.name:11s} {EXPLANATIONS[verdict]}")
+        for (verdict, reason), count in sorted(self.reasons.items()):
+            text = EXPLANATIONS[verdict] if reason == Reason.NONE else REASONS[reason]
+            lines.append(f"  {count:6d}  {verdict.name:11s} {text}")
         if self.not_isolated:
             lines.append(f"  {self.not_isolated:6d}  of the converged have a limit that is not isolated")
         return "\n".join(lines)
@@ -59,4 +96,4 @@ class Summary:
 
 def summary(flow: Any) -> Summary:
     """Counts and explains the verdicts of a flow, or of a batch of flows; host side."""
-    return Summary(flow.verdict, flow.steps, flow.limit_is_isolated)
+    return Summary(flow.verdict, flow.reason, flow.steps, flow.limit_is_isolated)

@@ -207,4 +207,5 @@ def test_verdict_codes_are_frozen():
         "TIME_LIMIT": 4,
         "STEP_LIMIT": 5,
         "NOT_FINITE": 6,
+        "UNDECIDED": 7,
     }

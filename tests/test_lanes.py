@@ -146,7 +146,9 @@ RISK = random_problem(SMALL, lf.losses.Square(), samples=9)
 def lane_state(vector: jax.Array, step: float) -> lane_step.Lanes:
     count = vector.shape[1]
     ones = jnp.ones((count,))
-    start = lane_step.LaneStart(vector, 1e-4 * jnp.ones((2, count)), 0 * ones, 1e6 * ones, 1e9 * ones, 1e-2 * ones)
+    start = lane_step.LaneStart(
+        vector, 1e-3 * ones, 1e-4 * jnp.ones((2, count)), 0 * ones, 1e6 * ones, 1e9 * ones, 1e-2 * ones
+    )
     return lane_step.Lanes(
         seed=jnp.arange(count),
         ended=jnp.zeros((count,), bool),

@@ -51,8 +51,8 @@ def test_with_times_the_integral_of_the_squared_gradient_is_the_energy_to_1e_min
 
 
 def test_a_wrong_integration_has_an_energy_defect():
-    flow = lf.gradient_flow_ensemble(RISK, starts((10.0,)), rtol=0.3)
-    assert abs(flow.energy_defect[0]) > 1e-3 * flow.energy[0]
+    flow = lf.gradient_flow_ensemble(RISK, starts((1.0,)), rtol=1e3, atol=1e3)
+    assert abs(flow.energy_defect[0]) > 1e-2 * flow.energy[0]
 
 
 def test_with_times_path_lengths_are_those_of_another_integrator_to_1e_minus_3(with_times):

@@ -32,6 +32,8 @@ __all__ = ["CriticalPoint", "Kind", "classify"]
 
 _BLOCK = 256
 """Points whose Hessians are in memory at once."""
+_NEAR = 1e-4
+"""How far, in units of each layer's norm, a critical point may be for the point to count as it."""
 
 
 class Kind(IntEnum):
@@ -54,8 +56,9 @@ class CriticalPoint:
 
     kind: Any
     """"minimum": positive definite across the symmetries, or a passed local Polyak-Lojasiewicz test (then nullity
-    may be positive: a manifold of minima). "strict_saddle": a negative eigenvalue. "degenerate": neither.
-    "not_critical": the gradient is too large."""
+    may be positive: a manifold of minima). "strict_saddle": a negative eigenvalue. "degenerate": neither, or the
+    gradient is small, but an eigenvalue too small for it to tell whether a critical point is near. "not_critical":
+    the gradient is too large, or Newton's method finds no critical point there."""
     risk: Any
     """L, in units of the loss."""
     gradient_norm: Any
@@ -93,9 +96,10 @@ def classify(risk: EmpiricalRisk, params: Params) -> CriticalPoint:
 
     All thresholds are relative, so that units of data and of one layer against another change nothing:
     a point counts as critical where in every layer the gradient is below eps^0.45 (9e-8 in float64) of its size without
-    cancellation; eigenvalues, in units of each layer's norm, count as zero below eps^(2/3) (4e-11) of the largest, or,
-    where Newton's method does not contract to a regular point, below the root of the relative gradient; singular values
-    of dv/dw count as zero below eps^(1/2).
+    cancellation, and where Newton's method on the leaf comes to rest within 1e-4, with the gradient at its rounding in
+    every direction (`polish`). Eigenvalues, in units of each layer's norm, then count as zero up to their own rounding.
+    Where Newton's method does not come to rest, they are compared with the root of the relative gradient, and the point
+    is "degenerate" or "not_critical". Singular values of dv/dw count as zero below eps^(1/2).
 
     Sizes are meant to be ordinary: products of the squares of filters and data should stay within 1e-150 to 1e150.
     Points that are not finite are "not_critical".
@@ -146,14 +150,14 @@ def _measure(risk: EmpiricalRisk, vectors: Float[Array, "b n"]) -> dict[str, Arr
         relative = jnp.max(jnp.where(parts == 0, 0, parts / jnp.where(scales == 0, 1, scales)))  # NaN stays NaN
         relative = jnp.where(jnp.all(jnp.isfinite(scales)), relative, jnp.nan)
         result = polish(risk, vector, conserved(risk.arch, vector))
-        regular = result.converged
-        point = jnp.where(regular, result.vector, vector)
-        fine = jnp.finfo(vector.dtype).eps ** (2 / 3)
-        zero = jnp.where(regular, fine, jnp.maximum(fine, jnp.sqrt(relative)))
-        bend = curvature(risk, point, zero, ~regular)
+        exact = result.converged & (result.relative_distance <= _NEAR)
+        point, zero = jnp.where(exact, result.vector, vector), jnp.sqrt(relative)
+        bend = curvature(risk, point, exact, zero)
         flat = (bend.index == 0) & (bend.nullity > 0)
+        degenerate = jnp.where(exact, flat & ~satisfies_local_pl(risk, point, exact, zero), bend.nullity > 0)
+        small = relative <= jnp.finfo(relative.dtype).eps ** 0.45
         return {
-            "kind": _kind(relative, bend.index, flat & ~satisfies_local_pl(risk, point, zero)),
+            "kind": _kind(small & (exact | degenerate), bend.index, degenerate),
             "risk": risk(params),
             "gradient_norm": jnp.linalg.norm(gradient),
             "relative_gradient": relative,
@@ -177,7 +181,6 @@ def _jacobian_rank(risk: EmpiricalRisk, vector: Array) -> Int[Array, ""]:
     return jnp.sum(values > jnp.sqrt(jnp.finfo(vector.dtype).eps) * jnp.max(values)).astype(jnp.int32)
 
 
-def _kind(relative: Array, index: Array, degenerate: Array) -> Int[Array, ""]:
-    critical = relative <= jnp.finfo(relative.dtype).eps ** 0.45
-    kind = jnp.where(index > 0, Kind.STRICT_SADDLE, jnp.where(degenerate, Kind.DEGENERATE, Kind.MINIMUM))
+def _kind(critical: Array, index: Array, degenerate: Array) -> Int[Array, ""]:
+    kind = jnp.where(degenerate, Kind.DEGENERATE, jnp.where(index > 0, Kind.STRICT_SADDLE, Kind.MINIMUM))
     return jnp.where(critical, kind, Kind.NOT_CRITICAL).astype(jnp.int32)

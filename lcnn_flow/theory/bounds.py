@@ -15,12 +15,14 @@ from jaxtyping import Array, Float
 
 from lcnn_flow._pytree import as_float_array
 from lcnn_flow.architecture import Architecture
+from lcnn_flow.chain_rule import filter_rows
 from lcnn_flow.errors import RiskError
+from lcnn_flow.filter_risk import QuadraticForm
 from lcnn_flow.losses import GeneralizedHuber, LogCosh, Loss, Lp, PseudoHuber, Square
 from lcnn_flow.network import Params, layer_norms, ravel
 from lcnn_flow.risk import EmpiricalRisk, to_patches
 
-__all__ = ["mahler_constant", "norm_bound", "residual_bound"]
+__all__ = ["largest_norm", "mahler_constant", "norm_bound", "residual_bound"]
 
 _BISECTIONS = 80
 
@@ -54,13 +56,32 @@ def norm_bound(risk: EmpiricalRisk, params: Params, smallest: Any = None) -> Flo
             "norm_bound needs a single channel: with channels, filters may grow along channels that cancel in the "
             "end-to-end filter, so that it bounds no product of norms; write Architecture(..., channels=None)"
         )
-    form = to_patches(arch, risk.loss, risk.data)
-    weights = form.weights
-    residuals = residual_bound(risk.loss, risk(params), weights)
-    stretch = _smallest_singular_value(jnp.sqrt(weights)[:, None] * form.patches)
-    if smallest is not None:
+    form = risk.patch_form()
+    weights = to_patches(arch, risk.loss, risk.data).weights if smallest is not None else None
+    stretch = form.smallest_singular_value
+    if weights is not None:
         least_root = jnp.sqrt(jnp.min(jnp.where(weights > 0, weights, jnp.inf)))
         stretch = jnp.maximum(stretch, least_root * jnp.asarray(smallest, stretch.dtype))
+    return _bound_from(risk, params, form, stretch)
+
+
+def largest_norm(risk: EmpiricalRisk, params: Params) -> Float[Array, ""]:
+    """Bound on |w(t)| of all filters together for all t >= 0; infinite where `norm_bound` has none to give."""
+    known = risk.arch.channels is None and risk.loss.theory.coercive is True
+    if not known or not hasattr(risk.loss, "largest_residual"):
+        return jnp.asarray(jnp.inf, params[0].dtype)
+    form = risk.patch_form()
+    return jnp.linalg.norm(_bound_from(risk, params, form, form.smallest_singular_value))
+
+
+def _bound_from(risk: EmpiricalRisk, params: Params, form: Any, stretch: Array) -> Float[Array, " N"]:
+    """`norm_bound` from a lower bound of |D P v|/|v|, 0 for none."""
+    arch = risk.arch
+    value = form.value(filter_rows(arch, params))
+    if isinstance(form, QuadraticForm):
+        residuals = jnp.sqrt(2 * value)
+    else:
+        residuals = residual_bound(risk.loss, value, form.weights)
     known = stretch > 0
     radius = (form.target_size + residuals) / jnp.where(known, stretch, 1)
     squares = layer_norms(arch, ravel(params)) ** 2
@@ -98,15 +119,6 @@ def residual_bound(loss: Loss, value: Array, weights: Array) -> Array:
     if isinstance(loss, GeneralizedHuber):
         return jnp.where(jnp.asarray(loss.b) <= 4, corner, together)
     return corner if isinstance(loss, Square | Lp | PseudoHuber | LogCosh) else together
-
-
-def _smallest_singular_value(matrix: Array) -> Array:
-    """Of the columns' span: 0 with fewer rows than columns, or at most max(shape) * eps times the largest."""
-    if matrix.shape[0] < matrix.shape[1]:
-        return jnp.zeros((), matrix.dtype)
-    values = jnp.linalg.svd(matrix, compute_uv=False)
-    threshold = max(matrix.shape) * jnp.finfo(matrix.dtype).eps * values[0]
-    return jnp.where(values[-1] > threshold, values[-1], 0)
 
 
 def _balanced_root(excess: Float[Array, " N"], product: Array) -> Array:

@@ -6,14 +6,18 @@ Lojasiewicz's (1963); the method is derived. theta = 1/2 means exponential conve
 L - L* ~ t^{-1/(2 theta - 1)}.
 """
 
+from __future__ import annotations
+
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from lcnn_flow.errors import FlowError
-from lcnn_flow.flow import Trajectory
+
+if TYPE_CHECKING:
+    from lcnn_flow.flow import Trajectory
 
 __all__ = ["LojasiewiczFit", "lojasiewicz_exponent"]
 

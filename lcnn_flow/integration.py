@@ -1,0 +1,105 @@
+"""One integration by diffrax, from where another ended to a time or an event."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import diffrax
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from lcnn_flow.flow_field import (
+    FieldArguments,
+    keep_symmetry,
+    recorded_field,
+    root_mean_square,
+    start_scales,
+    stops,
+    symmetric_stage_solver,
+    vector_field,
+)
+from lcnn_flow.flow_settings import FlowSettings
+from lcnn_flow.recording import Record, Recorded, RecordingSolver, blank_record
+from lcnn_flow.solvers import AbstractRosenbrock, dense_stage_solver
+
+__all__ = ["Span", "integrate"]
+
+
+class Span(NamedTuple):
+    """One integration."""
+
+    vector: Float[Array, " n"]
+    record: Record
+    """Without saved states."""
+    time: Float[Array, ""]
+    steps: Int[Array, ""]
+    out_of_steps: Bool[Array, ""]
+    stuck: Bool[Array, ""]
+    """No step of any size was accepted."""
+
+
+class _Controller(diffrax.PIDController):
+    """PID controller of the filters alone, with a first step of its own: diffrax checks one by a host callback."""
+
+    first: Any = None
+
+    def init(self, terms, t0, t1, y0, dt0, func, args, error_order):
+        del dt0
+        return super().init(terms, t0, t1, y0.vector, jnp.minimum(self.first, t1 - t0), func, args, error_order)
+
+    def adapt_step_size(self, t0, t1, y0, y1_candidate, args, y_error, error_order, controller_state):
+        error = None if y_error is None else y_error.vector
+        return super().adapt_step_size(
+            t0, t1, y0.vector, y1_candidate.vector, args, error, error_order, controller_state
+        )
+
+
+def integrate(
+    args: FieldArguments,
+    begin: Span,
+    t1: Float[Array, ""],
+    settings: FlowSettings,
+    rtol: Float[Array, ""],
+    atol: Float[Array, " n"],
+    times: Float[Array, " T"] | None = None,
+) -> tuple[Span, Record]:
+    """Integrates from the end of `begin` until t1 or an event of `stops`, whichever is first; t1 = its time: no step.
+
+    Returns the end, and the record with the states at `times`, not finite where not reached.
+    """
+    solver = settings.solver
+    if isinstance(solver, AbstractRosenbrock) and solver.stage_solver is dense_stage_solver:
+        solver = dataclasses.replace(solver, stage_solver=symmetric_stage_solver, after_step=keep_symmetry)
+    held, vector = lax.stop_gradient((args.risk, begin.vector))
+    first = start_scales(held, vector, settings).first_step
+    controller = _Controller(rtol=rtol, atol=atol, norm=root_mean_square, dtmin=1e-12 * first, first=first)
+    record = begin.record if times is None else blank_record(begin.vector, begin.time, times)
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(recorded_field),
+        RecordingSolver(solver, diffrax.ODETerm(vector_field)),
+        begin.time,
+        t1,
+        None,
+        Recorded(begin.vector, record),
+        args,
+        saveat=diffrax.SaveAt(t1=True),
+        stepsize_controller=controller,
+        adjoint=settings.adjoint,
+        event=diffrax.Event(stops),
+        max_steps=settings.max_steps,
+        throw=False,
+    )
+    stuck = (solution.result != diffrax.RESULTS.successful) & (solution.result != diffrax.RESULTS.event_occurred)
+    out_of_steps = solution.result == diffrax.RESULTS.max_steps_reached
+    end: Recorded = jax.tree.map(lambda x: x[0], solution.ys)
+    ends: Any = solution.ts
+    span = Span(
+        end.vector,
+        end.record._replace(saved=None),
+        ends[0],
+        solution.stats["num_steps"],
+        out_of_steps,
+        stuck & ~out_of_steps,
+    )
+    return span, end.record
