@@ -54,23 +54,35 @@ def test_weights_enter_by_their_share():
     np.testing.assert_allclose(norm_bound(alone, as_params([[1.0], [1.0]])), np.sqrt([radius, radius]), rtol=1e-14)
 
 
-def test_bound_is_infinite_without_full_column_rank_unless_the_attainable_minimum_is_given():
-    arch = lf.Architecture(3, (2, 2))
-    rows = np.linalg.svd(np.array([[1.0, 0.0, 1.0]]))[2][1:]  # kernel (1, 0, 1): min |P v|/|v| is sqrt(1/2)
+def test_bound_is_infinite_without_full_column_rank_unless_a_bound_over_attainable_filters_is_proved():
+    arch = lf.Architecture(4, (2, 2), (2, 1))  # attainable: 2 x 2 matrices of rank one
+    rows = np.linalg.svd(np.array([[1.0, 0.0, 0.0, 1.0]]))[2][1:]  # kernel: the identity; min |P v|/|v| is sqrt(1/2)
     start = random_params(0, arch)
-    for scale, weights in ((1.0, None), (1.0, [1.0, 3.0]), (1e6, None)):
-        risk = lf.EmpiricalRisk(arch, losses.Square(), lf.Dataset(scale * rows, scale * np.ones((2, 1)), weights))
+    for scale, weights in ((1.0, None), (1.0, [1.0, 3.0, 1.0]), (1e6, None)):
+        risk = lf.EmpiricalRisk(arch, losses.Square(), lf.Dataset(scale * rows, scale * np.ones((3, 1)), weights))
         assert np.all(np.isinf(norm_bound(risk, start)))
         assert np.all(np.isinf(norm_bound(risk, start, smallest=0.0)))
-        smallest = hypotheses(risk).attainable_smallest
+        smallest = hypotheses(risk).attainable_at_least
         np.testing.assert_allclose(smallest, scale * np.sqrt(0.5), rtol=1e-9)
-        share = 0.5 if weights is None else 0.25
+        share = 1 / 3 if weights is None else 0.2
         residual = np.sqrt(2 * risk(start)) + scale  # |D y| = scale
         product = mahler_constant(arch) * residual / (np.sqrt(share) * smallest)
         bound = np.asarray(norm_bound(risk, start, smallest))
         np.testing.assert_allclose(np.prod(bound), product, rtol=1e-12)
         squares = np.asarray(layer_norms(arch, ravel(start))) ** 2
         np.testing.assert_allclose(bound[0] ** 2 - bound[1] ** 2, squares[0] - squares[1], rtol=1e-9)
+
+
+def test_a_search_that_found_no_filter_in_the_kernel_gives_no_bound():
+    # whether the kernel, of dimension 5, meets the filters of two layers with strides is not decided by any proof here
+    arch = lf.Architecture(17, (5, 4), (4, 1))
+    kernel = np.random.default_rng(4).normal(size=(17, 5))
+    rows = np.linalg.svd(kernel.T)[2][5:]
+    risk = lf.EmpiricalRisk(arch, losses.Square(), lf.Dataset(rows, np.ones((12, 1))))
+    found = hypotheses(risk)
+    assert found.injective_on_attainable is None
+    assert found.attainable_smallest > 1e-3
+    assert np.all(np.isinf(norm_bound(risk, random_params(0, arch), found.attainable_at_least)))
 
 
 def test_rank_is_decided_relative_to_the_largest_singular_value():

@@ -37,8 +37,10 @@ def norm_bound(risk: EmpiricalRisk, params: Params, smallest: Any = None) -> Flo
         risk: the empirical risk of a single-channel network, 1-D or 2-D, with one of the named losses.
         params: initial filters.
         smallest: a lower bound of |P v|/|v| over the attainable filters v, rows of weight zero left out, for
-            data whose P has not full column rank: `hypotheses(risk).attainable_smallest`. The bound is as good
-            as that number. None: the smallest singular value of D P decides.
+            data whose P has not full column rank: `hypotheses(risk).attainable_at_least`, which is proved and 0
+            where nothing is, or a claim of the caller, on which the bound then rests. The smallest value that a
+            search found (`attainable_smallest`) is an upper bound and of no use here. None: the smallest
+            singular value of D P decides.
 
     Returns:
         (N,), in units of filters; +inf where D P has not full column rank (its smallest singular value is at most

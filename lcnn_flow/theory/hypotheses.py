@@ -10,16 +10,20 @@ Lojasiewicz inequality of an analytic or definable loss then gives convergence t
 Terstiege, arXiv 2601.08547, for the claim; derived, for the ladder).
 """
 
+import math
 from dataclasses import dataclass
 
 import jax.numpy as jnp
 import numpy as np
 
+from lcnn_flow.architecture import Architecture
 from lcnn_flow.errors import RiskError
 from lcnn_flow.losses import Loss, LossTheory, Lp
 from lcnn_flow.network import patches
 from lcnn_flow.risk import EmpiricalRisk
-from lcnn_flow.theory._attainable import STARTS, attainable_minimum
+from lcnn_flow.theory._attainable import ROUNDING, ROUNDS, STARTS, attainable_minimum, attainable_zero
+from lcnn_flow.theory._exclusion import excluded_angle
+from lcnn_flow.theory.bounds import mahler_constant
 
 __all__ = ["Hypotheses", "hypotheses"]
 
@@ -41,14 +45,16 @@ class Hypotheses:
     """Largest singular value of P."""
     attainable_smallest: float | None
     """Smallest |P v| found over attainable filters with |v| = 1: an upper bound of the minimum. None with channels."""
+    attainable_at_least: float | None
+    """Lower bound of |P v| over attainable filters with |v| = 1, where one is proved, else 0. None with channels."""
     starts: int
-    """Number of random starts of the search for `attainable_smallest`."""
+    """Number of starts of the search for an attainable filter in ker P."""
     full_rank_inputs: bool
     """(A) X X^T has full rank."""
     full_rank_patches: bool
     """(B) P has full column rank."""
     injective_on_attainable: bool | None
-    """(C) ker P meets the attainable filters only in 0."""
+    """(C) ker P meets the attainable filters only in 0. True: proved; False: a filter was found; None: neither."""
     loss_name: str
     """The loss, with its numbers."""
     loss: LossTheory
@@ -94,8 +100,10 @@ class Hypotheses:
         found = f"smallest |P v|/|v| found {self.attainable_smallest:.3g}"
         if self.full_rank_patches:
             return f"{found}; follows from (B)"
+        if self.injective_on_attainable is None:
+            return f"{found}; a zero was not found from {self.starts} starts, not excluded"
         if self.injective_on_attainable:
-            return f"{found}; none was found in the kernel from {self.starts} random starts"
+            return f"{found}; proved to be at least {self.attainable_at_least:.3g}"
         return f"{found}: zero to rounding"
 
 
@@ -107,11 +115,12 @@ def hypotheses(risk: EmpiricalRisk) -> Hypotheses:
 
     The samples count without their weights, except that samples of weight zero do not count at all: positive
     weights change the singular values but not which conditions hold. (A) and (B) are decided by singular values;
-    (A) implies (B), whatever the thresholds say. (C) follows from (B); otherwise |P v|/|v| is minimised over the
-    attainable filters from random starts with a fixed key, and (C) fails if the smallest value found is at most
-    10 sqrt(eps) times the largest singular value of P (1.5e-7 in float64). A value found is attained, so "no" is
-    sure to rounding, while "yes" means that no attainable filter in the kernel was found. With channels only (B)
-    decides (C).
+    (A) implies (B), whatever the thresholds say. (C) follows from (B). Otherwise it fails if a search, with fixed
+    starts, finds an attainable v that P sends to 0 to rounding: |(P v)_i| at most 10 k_v eps |P_i| . |w_1| * ... *
+    |w_N| for every row P_i, in which rows within rounding of the largest singular value count as 0. It holds if
+    balls without attainable filters cover the unit sphere of ker P, which is tried for dimensions up to 3. If
+    neither succeeds, (C) is not decided: a search that found nothing is no proof. With channels only (B) decides
+    (C).
 
     Raises:
         RiskError: a batch of risks.
@@ -128,11 +137,12 @@ def hypotheses(risk: EmpiricalRisk) -> Hypotheses:
     patches_smallest, patches_largest, full_patches = _rank(rows, eps)
     full_patches = full_patches or full_inputs
     single = arch.channels is None
-    attainable = None
+    found = at_least = None
     injective = True if full_patches else None
-    if single:
-        attainable = max(attainable_minimum(arch, rows), patches_smallest)
-        injective = full_patches or attainable > 10 * eps**0.5 * patches_largest
+    if single and full_patches:
+        found, at_least = max(attainable_minimum(arch, rows), patches_smallest), patches_smallest
+    elif single:
+        found, at_least, injective = _on_attainable(arch, rows, patches_largest, eps)
     theory = risk.loss.theory
     definable = True if theory.analytic or isinstance(risk.loss, Lp) else None
     return Hypotheses(
@@ -140,8 +150,9 @@ def hypotheses(risk: EmpiricalRisk) -> Hypotheses:
         inputs_largest=inputs_largest,
         patches_smallest=patches_smallest,
         patches_largest=patches_largest,
-        attainable_smallest=attainable,
-        starts=STARTS,
+        attainable_smallest=found,
+        attainable_at_least=at_least,
+        starts=ROUNDS * STARTS,
         full_rank_inputs=full_inputs,
         full_rank_patches=full_patches,
         injective_on_attainable=injective,
@@ -150,6 +161,34 @@ def hypotheses(risk: EmpiricalRisk) -> Hypotheses:
         definable=definable,
         single_channel=single,
     )
+
+
+def _on_attainable(
+    arch: Architecture, rows: np.ndarray, largest: float, eps: float
+) -> tuple[float, float, bool | None]:
+    """(smallest |P v|/|v| found, proved lower bound or 0, whether (C) holds) for P without full column rank."""
+    rows = rows.astype(float)
+    relative = max(rows.shape) * eps
+    sizes = np.linalg.norm(rows, axis=1)
+    kept = sizes > relative * largest
+    scaled = rows[kept] / sizes[kept, None]  # the same kernel
+    values, right = np.linalg.svd(np.linalg.qr(scaled, mode="r"), full_matrices=True)[1:]
+    rank = int(np.sum(values > relative * np.max(values, initial=0)))
+    kernel = right[rank:].T
+    found = attainable_minimum(arch, rows)
+    zero = attainable_zero(arch, scaled, kernel, eps)
+    if zero is not None:
+        return min(found, float(np.linalg.norm(rows @ zero))), 0.0, False
+    if rank == rows.shape[1]:  # the columns are dependent only to rounding of the largest rows
+        return found, 0.0, None
+    # sine of the angle up to which a filter counts as zero, and by which the computed kernel may be off
+    cancellation = mahler_constant(arch) * math.sqrt(math.prod(math.prod(k) for k in arch.kernel_sizes))
+    rounding = (ROUNDING * rows.shape[1] * cancellation + max(rows.shape)) * eps
+    blur = rounding * math.sqrt(len(scaled)) / values[rank - 1]
+    angle = excluded_angle(arch, kernel, needed=2 * blur)
+    stretch = np.linalg.svd(rows @ right[:rank].T, compute_uv=False)[-1]
+    at_least = float(stretch * (angle - blur) - relative * largest)
+    return (found, at_least, True) if at_least > 0 else (found, 0.0, None)
 
 
 def _loss_name(loss: Loss) -> str:
