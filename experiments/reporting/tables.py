@@ -88,8 +88,8 @@ def hypotheses_table(dataset: xr.Dataset) -> Table:
     note = (
         "In brackets: smallest over largest singular value of the inputs X and of the patch matrix P; for (C) "
         "the smallest |P v|/|v| that was found over attainable filters v, over the largest singular value of P. "
-        "(A) implies (B), (B) implies (C). A “no” is sure to rounding; where (B) fails, a “yes” at (C) means "
-        "that none was found."
+        "(A) implies (B), (B) implies (C). “Yes” and “no” are sure to rounding; “not decided” at (C) means that no "
+        "attainable filter was found in the kernel of P and that none was proved to be absent."
     )
     return _by_cell(dataset, header, cells, note, collapse=True)
 
