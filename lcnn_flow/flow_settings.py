@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from lcnn_flow._pytree import is_concrete
 from lcnn_flow.errors import FlowError
 from lcnn_flow.network import Params
+from lcnn_flow.precision import warn_where_narrowed
 from lcnn_flow.solvers import Rodas4
 
 __all__ = ["FlowSettings", "flow_settings", "log_times"]
@@ -76,6 +77,8 @@ def flow_settings(
     Raises:
         FlowError: contradictory options, or a tolerance below what the precision resolves.
     """
+    for w in params:
+        warn_where_narrowed(w)
     dtype = jnp.result_type(*params)
     if not jnp.issubdtype(dtype, jnp.floating):
         raise FlowError(f"params have dtype {dtype}: pass floating-point filters")

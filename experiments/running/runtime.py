@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ def configure(precision: str, cache: bool = True, host_only: bool = False) -> No
     if host_only:
         jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_enable_x64", precision == "float64")
+    if precision == "float32":  # chosen in the configuration
+        warnings.filterwarnings("ignore", message="float64 data become float32")
     jax.config.update("jax_default_matmul_precision", "highest")
     if cache:
         try:

@@ -155,9 +155,11 @@ def _measure(risk: EmpiricalRisk, vectors: Float[Array, "b n"]) -> dict[str, Arr
         bend = curvature(risk, point, exact, zero)
         flat = (bend.index == 0) & (bend.nullity > 0)
         degenerate = jnp.where(exact, flat & ~satisfies_local_pl(risk, point, exact, zero), bend.nullity > 0)
-        small = relative <= jnp.finfo(relative.dtype).eps ** 0.45
+        eps = jnp.finfo(relative.dtype).eps
+        small = relative <= eps**0.45
+        at_rest = exact & (result.relative_distance <= jnp.sqrt(eps))  # where all vanishes, nothing is relatively small
         return {
-            "kind": _kind(small & (exact | degenerate), bend.index, degenerate),
+            "kind": _kind(at_rest | (small & (exact | degenerate)), bend.index, degenerate),
             "risk": risk(params),
             "gradient_norm": jnp.linalg.norm(gradient),
             "relative_gradient": relative,

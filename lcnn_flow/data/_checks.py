@@ -10,6 +10,7 @@ from jax.core import Tracer
 
 from lcnn_flow._pytree import as_float_array, is_concrete
 from lcnn_flow.errors import DataError
+from lcnn_flow.precision import warn_where_narrowed
 
 __all__ = ["check_finite", "count", "number", "real_array"]
 
@@ -20,6 +21,7 @@ def real_array(name: str, value: Any) -> jax.Array:
     Raises:
         DataError: it is not an array of real numbers.
     """
+    warn_where_narrowed(value)
     if not isinstance(value, jax.Array):
         try:
             array = np.asarray(value)
