@@ -21,6 +21,7 @@ _FILLS = {
     Verdict.TIME_LIMIT: ("#cccccc", "--"),
     Verdict.STEP_LIMIT: ("#cccccc", "++"),
     Verdict.NOT_FINITE: ("#ffffff", "xx"),
+    Verdict.UNDECIDED: ("#ffffff", "//"),
 }
 _CONDITIONS = {"A": "full_rank_inputs", "B": "full_rank_patches", "C": "injective_on_attainable"}
 _WIDTHS = (1.1, 2.4)

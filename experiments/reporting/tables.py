@@ -59,10 +59,10 @@ def verdict_table(dataset: xr.Dataset) -> Table:
         table.append(tuple(line))
     note = (
         "Each row is a cell of the sweep; all cells start from the same initial filters and, unless the data "
-        "are an axis, learn from the same data. CONVERGED: gradient below its tolerance, and curvature that "
-        "shows a minimum up to the symmetries of the network. AT_SADDLE, DEGENERATE: critical to the tolerance, "
-        "but not shown to be a minimum. DIVERGED: the filters grow without bound. TIME_LIMIT, STEP_LIMIT, "
-        "NOT_FINITE: nothing is known about the limit."
+        "are an axis, learn from the same data. CONVERGED: gradient at its rounding in every direction, and curvature "
+        "that shows a minimum up to the symmetries of the network. AT_SADDLE: critical, with negative curvature. "
+        "DEGENERATE: critical to a thousandth of the tolerance, but not shown to be a minimum. DIVERGED: the filters "
+        "grow without bound. TIME_LIMIT, STEP_LIMIT, NOT_FINITE, UNDECIDED: nothing is known about the limit."
     )
     return Table(tuple(header), tuple(table), len(axes), note)
 

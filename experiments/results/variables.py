@@ -40,6 +40,7 @@ _CODES = {
 _Described = dict[str, tuple[tuple[str, ...], str, str]]
 
 FLOW: dict[str, tuple[str, str, str]] = {
+    "reason": ("reason", "why the verdict was given, a code of lcnn_flow.verdict.Reason", "1"),
     "final_risk": ("risk", "risk at the end of the flow", "risk"),
     "final_gradient_norm": ("gradient_norm", "norm of the gradient at the end of the flow", "risk / filter"),
     "gradient_tolerance": (

@@ -81,6 +81,7 @@ def cell_arrays(times: np.ndarray, seeds: int = 12, layers: int = 3, taps: int =
     balance = np.full((seeds, times.size, layers - 1), 0.05)
     stored = {
         "verdict": np.zeros(seeds, np.int32),
+        "reason": np.zeros(seeds, np.int32),
         "final_risk": risk[:, -1],
         "final_gradient_norm": np.full(seeds, 1e-9),
         "gradient_tolerance": np.full(seeds, 1e-8),
