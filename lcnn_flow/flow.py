@@ -65,7 +65,8 @@ class Flow(NamedTuple):
     final: Params
     """Last integrated state."""
     limit: Params
-    """Critical point that the flow tends to; NaN unless CONVERGED, AT_SADDLE or DEGENERATE (there: `final`)."""
+    """Critical point that the flow tends to; NaN unless CONVERGED, AT_SADDLE or DEGENERATE (there: `final`). Exact to
+    rounding where it is isolated; on a manifold of minimisers its place is as good as the integration, rtol 1e-6."""
     risk: Float[Array, ""]
     """Risk at `final`."""
     gradient_norm: Float[Array, ""]

@@ -2,9 +2,10 @@
 
 Round 0 runs to the gradient tolerance. Where the tests do not pass, round 1 starts again with a thousandth of rtol and
 runs to a tenth of the tolerance; the rounds after it go on to smaller and smaller parts of it. A flow that has passed
-close to a saddle is integrated again until the local error is small against the distance at which it passed. A flow
-whose filters still grow like a power of time, and that no a-priori bound holds, is watched for some more decades of
-time, at a tighter tolerance still: it diverges if the exponent is the same in two decades that follow each other.
+close to a saddle is integrated again until the local error is small against the distance at which it passed. One that
+ends on a manifold of minimisers, where nothing but the integration decides at which point, is integrated again at 1e-6.
+A flow whose filters still grow like a power of time, and that no a-priori bound holds, is watched for some more decades
+of time, at a tighter tolerance still: it diverges if the exponent is the same in two decades that follow each other.
 """
 
 import dataclasses
@@ -40,6 +41,10 @@ _TIGHTEST = 1e-5
 _FINEST_RTOL = 1e-9
 CLEAR_OF_SADDLES = 0.03
 """rtol times the rebound of the gradient after a passage (`recording`): up to this the side is not in doubt."""
+_MANIFOLD_RTOL = 1e-6
+"""Up to this rtol, which point of a manifold of minimisers a flow reaches is left to the integration."""
+_ABOVE_ROUNDING = 2.0
+"""A gradient this many times its rounding is as small as it gets."""
 _GROWTH = 0.01
 _GROWTH_CHANGE = 0.05
 _WATCHES = 5
@@ -73,6 +78,8 @@ class _Search(NamedTuple):
     """The next round starts again."""
     watches: Int[Array, ""]
     """The decade of time over which growth is watched next, from 1 on; 0 before, -1 once it was found not to last."""
+    floor: Float[Array, ""]
+    """Gradient norm that rounding allows to reach, at the last end."""
     watched_rate: Float[Array, ""]
     """Exponent of growth over the decade before."""
     undecided: Bool[Array, ""]
@@ -119,7 +126,7 @@ def find_limit(
         stop = jnp.where(watching, jnp.minimum(10 * begin.time, max_time), max_time)
         part = parts[search.round]
         tight = args._replace(
-            gradient_atol=jnp.where(watching, -1.0, args.gradient_atol * part),
+            gradient_atol=jnp.where(watching, -1.0, jnp.maximum(args.gradient_atol * part, search.floor)),
             gradient_rtol=jnp.where(watching, 0.0, args.gradient_rtol * part),
         )
         already = stops(begin.time, Recorded(begin.vector, begin.record), tight) | ~intact
@@ -168,17 +175,22 @@ def _decide(
 
     loose = (search.round == 0) & ~watching & intact  # a failure of the loose round is not the flow's
     clear = rtol * span.record.passage.rebound <= CLEAR_OF_SADDLES
+    sharp = here.isolated | (rtol <= _MANIFOLD_RTOL) | _only_gauge(args)
     finer = (search.level < _LEVELS) & (rtol > _FINEST_RTOL)
     passes = below & here.converged
-    rests = below & here.exact & (bend.index > 0) & here.stays & (search.round >= _THOUSANDTH)
-    again = (passes | rests) & ~clear & finer
+    bottom = (search.round > 0) & (norm <= _ABOVE_ROUNDING * here.rounding)
+    bottom |= search.round >= len(_PARTS) - 1
+    far = bottom | (search.round >= _THOUSANDTH)
+    rests = below & here.exact & (bend.index > 0) & here.stays & far
+    again = ((passes | rests) & ~clear & finer) | (passes & ~sharp & finer)
+    passes &= ~again
     # far enough: there is nothing more to learn from a smaller gradient, or none to be had
     deep = norm <= 1e-3 * here.tolerance
     hindered = (ended | span.out_of_steps | span.stuck) & ~loose & ~watching & deep
-    last = (below & (search.round >= len(_PARTS) - 1)) | (below & ended) | hindered
-    singular = here.exact & (bend.index == 0) & below & (search.round >= _THOUSANDTH)
-    last = (last | singular) & ~begins & ~watching
-    tail = (bend.index == 0) | growth.fades
+    last = (below & (bottom | ended)) | hindered
+    singular = here.exact & (bend.index == 0) & below & far
+    last = (last | singular) & ~begins & ~watching & ~again
+    tail = ((bend.index == 0) & (here.exact | here.nearby)) | growth.fades | growth.grows
     undecided = int(Verdict.UNDECIDED)
     cases = (
         ((~here.finite | (span.stuck & ~(below & intact) & ~hindered)) & ~loose, Verdict.NOT_FINITE, Reason.NO_STEP),
@@ -225,9 +237,17 @@ def _decide(
         level=search.level + jnp.where(again | (search.round == 0), 1, 0),
         restart=again | ((search.round == 0) & ~watching),
         watches=watches,
+        floor=_ABOVE_ROUNDING * here.rounding,
         watched_rate=jnp.where(watching, growth.rate, search.watched_rate),
         undecided=verdict < 0,
     )
+
+
+def _only_gauge(args: FieldArguments) -> Array:
+    """Limits are not isolated because of the gauge group alone: the end-to-end filter is."""
+    if args.risk.arch.channels is None:
+        return jnp.asarray(False)
+    return args.risk.patch_form().smallest_singular_value > 0
 
 
 def _growth(span: Span, here: Judgement, search: _Search, watching: Array) -> _Growth:
@@ -281,4 +301,4 @@ def _blank_search(begin: Span) -> _Search:
         verdict=whole,
         reason=whole,
     )
-    return _Search(end, whole, whole, no, whole, real, ~no)
+    return _Search(end, whole, whole, no, whole, real, real, ~no)

@@ -26,12 +26,16 @@ class Judgement(NamedTuple):
     norm: Float[Array, ""]
     """Of the gradient."""
     tolerance: Float[Array, ""]
+    rounding: Float[Array, ""]
+    """Of the gradient at the vector."""
     finite: Bool[Array, ""]
     exact: Bool[Array, ""]
     """`limit` is a critical point, known to rounding."""
     limit: Float[Array, " n"]
     """Where Newton's method came to rest; the vector itself if it did not."""
     distance: Float[Array, ""]
+    nearby: Bool[Array, ""]
+    """A critical point is near, be it degenerate."""
     stays: Bool[Array, ""]
     """The gradient at the vector is at its rounding along the unstable directions of the limit."""
     curvature: Curvature
@@ -57,10 +61,12 @@ def judge(args: FieldArguments, vector: Float[Array, " n"], leaf: Float[Array, "
         gradient=gradient,
         norm=norm,
         tolerance=gradient_tolerance(risk, vector, args.least_scale, args),
+        rounding=found.rounding,
         finite=jnp.isfinite(norm) & jnp.isfinite(risk(unravel(risk.arch, vector))),
         exact=exact,
         limit=limit,
         distance=jnp.where(exact, found.distance, 0),
+        nearby=found.nearby,
         stays=found.stays,
         curvature=bend,
         converged=converged,

@@ -130,7 +130,10 @@ class Lp(Loss):
     """l_p loss rho(r) = |r|^p / p for p > 1; p is static.
 
     Finite only while |r|^p / p is representable. For 1 < p < 2 the second derivative (p-1) |r|^{p-2} is
-    infinite at r = 0, and a derivative of rho' formed there by autodiff is infinite or NaN.
+    infinite at r = 0, and a derivative of rho' formed there by autodiff is infinite or NaN. Flows then bring residuals
+    to 0 in finite time and slide along r_i = 0, where their equation is as stiff as the rounding of r_i allows: the
+    closer p is to 1, the more of them end as STEP_LIMIT. Pseudo-Huber with a small delta is the smooth loss to use
+    instead; its flows go on to the limit.
 
     Raises:
         LossError: p is not a plain number above 1.

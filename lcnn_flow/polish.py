@@ -35,6 +35,8 @@ MOST_ITERATIONS = 12
 LARGEST_MOVE = 0.1
 _CONTRACTION = 0.25
 _KNOWN = 0.45
+_SHORT = 1e-2
+"""Newton steps, in units of each layer's norm, from places near a critical point."""
 
 
 class Polished(NamedTuple):
@@ -48,6 +50,11 @@ class Polished(NamedTuple):
     """All eigenvalues of the matrix of the last step are above their rounding."""
     stays: Bool[Array, ""]
     """At the start the gradient is at its rounding along the unstable directions: the flow is not leaving."""
+    nearby: Bool[Array, ""]
+    """The first step was short, and the gradient at its rounding where no step could be taken: a critical point is
+    near, be it degenerate."""
+    rounding: Float[Array, ""]
+    """Norm of what nudges change in the gradient at the start: none much smaller can be reached."""
     distance: Float[Array, ""]
     """Euclidean distance from the start."""
     relative_distance: Float[Array, ""]
@@ -77,6 +84,7 @@ class _Iteration(NamedTuple):
     settled: Array
     here: _Linearized
     """At the vector before the last step."""
+    nearby: Array
     first_gradient: Array
     first_changes: Array
     count: Array
@@ -125,6 +133,7 @@ def polish(risk: EmpiricalRisk, start: Float[Array, " n"], invariants: Float[Arr
             usable & ~settled & (state.count + 1 < MOST_ITERATIONS),
             usable & settled,
             here,
+            jnp.where(state.count == 0, (length <= _SHORT) & jnp.all(rest | here.used), state.nearby),
             jnp.where(state.count == 0, here.gradient, state.first_gradient),
             jnp.where(state.count == 0, here.changes, state.first_changes),
             state.count + 1,
@@ -133,7 +142,7 @@ def polish(risk: EmpiricalRisk, start: Float[Array, " n"], invariants: Float[Arr
     yes = jnp.asarray(True)
     blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(linearized, start))
     far = jnp.asarray(jnp.inf, start.dtype)
-    begin = _Iteration(start, far, yes, ~yes, blank, blank.gradient, blank.changes, jnp.asarray(0))
+    begin = _Iteration(start, far, yes, ~yes, blank, ~yes, blank.gradient, blank.changes, jnp.asarray(0))
     last = lax.while_loop(lambda state: state.going, newton, begin)
     move, there = last.vector - start, last.here
     relative = jnp.linalg.norm(move / units)
@@ -144,6 +153,8 @@ def polish(risk: EmpiricalRisk, start: Float[Array, " n"], invariants: Float[Arr
         converged=last.settled & (relative <= LARGEST_MOVE),
         nonsingular=jnp.all(there.used),
         stays=~jnp.any(leaving),
+        nearby=last.nearby,
+        rounding=jnp.linalg.norm(jnp.mean(jnp.abs(last.first_changes), axis=0) / units),
         distance=jnp.linalg.norm(move),
         relative_distance=relative,
     )

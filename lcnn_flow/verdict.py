@@ -62,8 +62,8 @@ REASONS = {
     Reason.GROWS_LIKE_A_POWER: "the filters grow like a power of time, with a steady exponent, and no bound is known",
     Reason.OUT_OF_STEPS_BELOW_TOLERANCE: "gradient below tolerance, but max_steps were used up before the tests of the "
     "end could tell more: raise max_steps",
-    Reason.LIMIT_NOT_RESOLVED: "gradient below tolerance, negative curvature nearby, and no critical point that "
-    "Newton's method comes to rest at",
+    Reason.LIMIT_NOT_RESOLVED: "gradient below tolerance, but no critical point near that Newton's method comes to "
+    "rest at: the data are too ill-conditioned for the precision, or the flow is still on its way",
     Reason.MAY_LEAVE_THE_SADDLE: "near a saddle, with a gradient along its unstable directions that is above rounding",
     Reason.PASSED_A_SADDLE: "the flow passed so close to a saddle that the tightest integration cannot tell on which "
     "side: lower rtol",
