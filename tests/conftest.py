@@ -1,5 +1,6 @@
 """Strict settings for every test: float64, no silent rank promotion, warnings as errors (pyproject.toml)."""
 
+import ctypes
 import os
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # several workers may share one GPU
 
+os.environ.setdefault("JAX_NUM_CPU_DEVICES", "1")  # of the processes that tests start too: they share its programs
 os.environ["XDG_CACHE_HOME"] = str(Path(__file__).parent.parent / ".jax_cache")  # of the processes that tests start too
 
 import hypothesis
@@ -27,6 +29,8 @@ def forgotten_programs():
     """A worker keeps the compiled programs of one module at a time in memory; the others stay on disk."""
     yield
     jax.clear_caches()
+    if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
+        trim(0)  # glibc keeps what is freed, more than a GB after some modules
 
 
 def pytest_report_header() -> str:
