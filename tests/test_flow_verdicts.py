@@ -110,19 +110,23 @@ def test_a_small_gradient_near_a_saddle_is_left_behind():
     assert case(flow.limit) < 1e-25
 
 
-def test_limits_of_time_and_steps_are_named():
+def limited(start=START, max_time=1e9, norm_bound=1e9):
+    """A flow of at most 5 steps a round, and with limits of time and norm: one program for all tests of limits."""
     risk = filter_problem((2, 2), (1, 3, 1))
-    assert lf.gradient_flow(risk, START, max_time=0.5).verdict == lf.Verdict.TIME_LIMIT
-    flow = lf.gradient_flow(risk, START, max_steps=5)
+    return lf.gradient_flow(risk, start, max_time=max_time, max_steps=5, norm_bound=norm_bound)
+
+
+def test_limits_of_time_and_steps_are_named():
+    assert limited(max_time=0.05).verdict == lf.Verdict.TIME_LIMIT
+    flow = limited()
     assert flow.verdict == lf.Verdict.STEP_LIMIT
     assert np.all(np.isnan(ravel(flow.limit)))
     assert np.all(np.isfinite(ravel(flow.final)))
 
 
 def test_norm_bound_and_missing_numbers_are_named():
-    risk = filter_problem((2, 2), (1, 3, 1))
-    assert lf.gradient_flow(risk, START, norm_bound=2.1).verdict == lf.Verdict.DIVERGED
-    broken = lf.gradient_flow(risk, (jnp.array([jnp.nan, 1.0]), START[1]))
+    assert limited(norm_bound=2.1).verdict == lf.Verdict.DIVERGED
+    broken = lf.gradient_flow(filter_problem((2, 2), (1, 3, 1)), (jnp.array([jnp.nan, 1.0]), START[1]))
     assert broken.verdict == lf.Verdict.NOT_FINITE
 
 
@@ -190,8 +194,8 @@ def test_explicit_solvers_stop_at_a_loose_gradient_tolerance():
 
 def test_summary_counts_and_explains():
     risk = filter_problem((2, 2), (1, 3, 1))
-    batch = tuple(jnp.stack([w, 0 * w]) for w in START)
-    text = repr(lf.summary(jax.vmap(lambda p: lf.gradient_flow(risk, p))(batch)))
+    flows = [lf.gradient_flow(risk, tuple(size * w for w in START)) for size in (1, 0)]
+    text = repr(lf.summary(jax.tree.map(lambda *x: jnp.stack(x), *flows)))
     assert "2 flows" in text
     assert "1  CONVERGED" in text
     assert "1  AT_SADDLE" in text
