@@ -253,16 +253,19 @@ import jax
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_num_cpu_devices", 2)
 import numpy as np, lcnn_flow as lf
-from tests.test_lanes import RISK, SMALL, all_numbers, starts
+from tests.test_lanes import all_numbers
 assert jax.local_device_count() == 2
-seen = []
-both = lf.gradient_flow_ensemble(RISK, starts(20), block_size=8, progress=lambda done, total: seen.append(done))
-one = lf.gradient_flow_ensemble(RISK, starts(20), block_size=8, devices=jax.local_devices()[1:])
+seen, arch = [], lf.Architecture(1, (1, 1))  # compiles fast
+numbers = np.random.default_rng(0)
+starts, inputs = tuple(numbers.uniform(0.5, 1.5, (2, 20, 1))), numbers.normal(size=(9, 1))
+risk = lf.EmpiricalRisk(arch, lf.losses.Square(), lf.Dataset(inputs, inputs + 0.1 * numbers.normal(size=(9, 1))))
+both = lf.gradient_flow_ensemble(risk, starts, block_size=8, progress=lambda done, total: seen.append(done))
+one = lf.gradient_flow_ensemble(risk, starts, block_size=8, devices=jax.local_devices()[1:])
 np.testing.assert_array_equal(all_numbers(both), all_numbers(one))
 np.testing.assert_array_equal(both.verdict, lf.Verdict.CONVERGED)
 deltas = jax.numpy.linspace(0.5, 2.0, 16)
-risks = jax.vmap(lambda delta: lf.EmpiricalRisk(SMALL, lf.losses.PseudoHuber(delta), RISK.data))(deltas)
-several = lf.gradient_flow_ensemble(risks, tuple(np.stack([w[:8]] * 16) for w in starts(8)))
+risks = jax.vmap(lambda delta: lf.EmpiricalRisk(arch, lf.losses.PseudoHuber(delta), risk.data))(deltas)
+several = lf.gradient_flow_ensemble(risks, tuple(np.stack([w[:8]] * 16) for w in starts))
 np.testing.assert_array_equal(several.verdict, lf.Verdict.CONVERGED)
 print(seen)
 """

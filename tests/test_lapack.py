@@ -96,10 +96,11 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_num_cpu_devices", 2)
 import numpy as np, lcnn_flow as lf
 from lcnn_flow import ensemble, memory
-from tests.test_lapack import ARCH, _starts, random_problem
+from tests.test_lapack import _starts, random_problem
 memory.device_bytes = lambda device: 0  # of no concern: nothing runs in lanes
 ensemble._REPAYS_A_DEVICE = 1  # so small a problem would stay on one
-risk, starts, done = random_problem(ARCH, lf.losses.Square()), _starts(ARCH, 11), []
+arch = lf.Architecture(1, (1, 1))  # compiles fast
+risk, starts, done = random_problem(arch, lf.losses.Square()), _starts(arch, 11), []
 def flows(devices):
     told = lambda n, total: done.append(n)
     return lf.gradient_flow_ensemble(risk, starts, block_size=4, times=[0.1, 1.0], devices=devices, progress=told)
