@@ -1,6 +1,7 @@
 """Two runs agree or not, flow by flow, and what differs is named with both values."""
 
 import json
+import shutil
 
 import fakes
 import numpy as np
@@ -20,14 +21,26 @@ def base(tmp_path_factory):
     return fakes.results(tmp_path_factory.mktemp("base"), fakes.CONFIGURATION + AXES)
 
 
+@pytest.fixture(scope="module")
+def stored_base(tmp_path_factory, base):
+    """A directory with the base, to be copied: that is much faster than to store it again."""
+    directory = tmp_path_factory.mktemp("stored")
+    fakes.write_results(directory, base)
+    return directory
+
+
 @pytest.fixture
-def compared(tmp_path, base):
+def compared(tmp_path, base, stored_base):
     """Compares the base with another Dataset, or two others."""
 
     def stored(dataset, name):
         directory = tmp_path / name
-        directory.mkdir(exist_ok=True)
-        dataset.to_zarr(directory / "results.zarr", mode="w", consolidated=False)
+        shutil.rmtree(directory, ignore_errors=True)
+        if dataset is base:
+            shutil.copytree(stored_base, directory)
+        else:
+            directory.mkdir()
+            dataset.to_zarr(directory / "results.zarr", consolidated=False)
         return directory
 
     def run(second, first=base, **options):
