@@ -40,7 +40,7 @@ def conserved(arch: Architecture, vector: Float[Array, "n ..."]) -> Float[Array,
     Trailing axes for a single channel only.
     """
     if arch.channels is None:
-        squares = squared_norms(arch, vector)
+        squares = lax.optimization_barrier(squared_norms(arch, vector))  # a fused multiply-subtract of equals is not 0
         return (squares[:-1] - squares[1:]) / 2
     triangles = [q[jnp.triu_indices(q.shape[0])] for q in _matrices(unravel(arch, vector))]
     return jnp.concatenate(triangles) if triangles else jnp.zeros((0,), vector.dtype)

@@ -104,8 +104,10 @@ def polish(risk: EmpiricalRisk, start: Float[Array, " n"], invariants: Float[Arr
     eps = jnp.finfo(start.dtype).eps
 
     def linearized(vector: Array) -> _Linearized:
+        slopes = _slopes(risk, vector, units)  # held under nudges: those of filters that all but vanish would turn
+
         def equation(risk: EmpiricalRisk, vector: Array) -> Array:
-            gradient, matrix, _ = _leaf_equation(risk, vector, invariants, units)
+            gradient, matrix, _ = _leaf_equation(risk, vector, invariants, units, slopes)
             return jnp.concatenate([gradient[None], matrix])
 
         value, changes = across_nudges(equation, risk, vector, units)
@@ -202,7 +204,7 @@ def _implicit_derivative_jvp(primals: tuple, tangents: tuple):
     limit, start, risk, factor = primals
     _, start_dot, risk_dot, _ = tangents
     units = layer_units(risk, limit)
-    _, matrix, pull = _leaf_equation(risk, limit, conserved(risk.arch, start), units)
+    _, matrix, pull = _leaf_equation(risk, limit, conserved(risk.arch, start), units, _slopes(risk, limit, units))
 
     def equation(initial: Array, minimised: EmpiricalRisk) -> Array:
         leaf = jnp.matmul(conserved(risk.arch, initial), pull, precision=lax.Precision.HIGHEST)
@@ -212,13 +214,19 @@ def _implicit_derivative_jvp(primals: tuple, tangents: tuple):
     return limit, factor * units * _solve(matrix, change)
 
 
-def _leaf_equation(risk: EmpiricalRisk, vector: Array, invariants: Array, units: Array) -> tuple[Array, Array, Array]:
-    """grad Phi and Hess Phi in units of each layer's norm, and the pull to the leaf a unit of offset, mu_l grad c_l.
+def _slopes(risk: EmpiricalRisk, vector: Array, units: Array) -> Array:
+    """Gradients of the conserved quantities in units of each layer's norm, (d, n)."""
+    return jax.jacfwd(lambda x: conserved(risk.arch, x))(vector) * units[None, :]
+
+
+def _leaf_equation(
+    risk: EmpiricalRisk, vector: Array, invariants: Array, units: Array, slopes: Array
+) -> tuple[Array, Array, Array]:
+    """grad Phi and Hess Phi in units of each layer's norm, and the pull to the leaf per unit of offset, mu_l grad c_l.
 
     mu_l makes the pull as stiff as the risk, whatever the units of both. Hess Phi is taken on the leaf, where the
     offsets vanish; off it Newton's method is that of Gauss, with the same order.
     """
-    slopes = jax.jacfwd(lambda x: conserved(risk.arch, x))(vector) * units[None, :]
     hessian = risk.hessian(vector) * jnp.outer(units, units)
     squares = jnp.sum(slopes**2, axis=1, keepdims=True)
     pull = slopes * jnp.where(squares > 0, jnp.linalg.norm(hessian) / jnp.where(squares > 0, squares, 1), 0)
