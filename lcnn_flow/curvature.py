@@ -18,7 +18,7 @@ from lcnn_flow.invariants import layer_units, symmetry_basis
 from lcnn_flow.lapack import eigh, singular_values
 from lcnn_flow.network import layer_norms, spread, unravel
 from lcnn_flow.risk import EmpiricalRisk
-from lcnn_flow.rounding import SAFETY, across_nudges
+from lcnn_flow.rounding import SAFETY, across_nudges, eigenvalue_rounding
 
 __all__ = ["Curvature", "curvature", "growth_rate", "satisfies_local_pl", "spectrum"]
 
@@ -57,12 +57,9 @@ def curvature(risk: EmpiricalRisk, vector: Float[Array, " n"], exact: Any = True
 
     hessian, changes = across_nudges(scaled_hessian, risk, vector, sizes)
     scaled, axes, present = _across(risk, vector, hessian, sizes)
-    bends = jax.vmap(lambda change: jnp.sum(axes * _times(change, axes), axis=0))(changes)
     lengths = jnp.where(present, jnp.abs(scaled), 0)
     largest = jnp.max(lengths)
-    rounding = jnp.maximum(
-        SAFETY * jnp.mean(jnp.abs(bends), axis=0), 4 * vector.size * jnp.finfo(vector.dtype).eps * largest
-    )
+    rounding = eigenvalue_rounding(axes, changes, largest)
     uncancelled = risk.steepness(vector) * jnp.prod(layer_norms(risk.arch, vector)) ** 2
     rough = jnp.maximum(rounding, zero * jnp.maximum(largest, uncancelled))
     null = present & (lengths <= jnp.where(exact, rounding, rough))
@@ -116,10 +113,11 @@ def satisfies_local_pl(
         return jnp.asarray(False)
     V, eps = filter_rows(risk.arch, unravel(risk.arch, vector)), jnp.finfo(vector.dtype).eps
     eigenvalues, axes = jax.vmap(eigh)(form.hessian(V))
-    rounding = SAFETY * V.shape[1] * eps
-    floor = jnp.maximum(jnp.where(exact, rounding, zero), rounding) * jnp.maximum(
-        jnp.max(jnp.abs(eigenvalues)), form.steepness(V)
-    )
+
+    def smallest(size: int) -> Array:
+        return jnp.maximum(jnp.where(exact, 0, zero), SAFETY * size * eps)
+
+    floor = smallest(V.shape[1]) * jnp.maximum(jnp.max(jnp.abs(eigenvalues)), form.steepness(V))
     seen, convex = eigenvalues > floor, jnp.all(eigenvalues > -floor)
     whole = convex & jnp.any(seen) & jnp.all(jnp.sum(seen, axis=1) == form.rank)
     units = layer_units(risk, vector)
@@ -127,7 +125,7 @@ def satisfies_local_pl(
     roots = jnp.sqrt(jnp.where(seen, eigenvalues, 0))
     moves = jnp.einsum("cq,cpq,cpn->cqn", roots, axes, jacobian, precision=lax.Precision.HIGHEST)
     moves = moves.reshape(-1, vector.size)
-    finest = jnp.where(exact, SAFETY * vector.size * eps, jnp.maximum(zero, SAFETY * vector.size * eps))
+    finest = smallest(vector.size)
     injective = whole & (_rank(moves, finest) == jnp.sum(seen))
     return injective | (whole & _rests_on_a_zero_filter(risk, form, vector, jacobian, moves, finest))
 
@@ -160,7 +158,3 @@ def growth_rate(vector: Float[Array, "n ..."], gradient: Float[Array, "n ..."], 
     """
     square = jnp.sum(vector**2, axis=0)
     return jnp.where(square > 0, -time * jnp.sum(vector * gradient, axis=0) / jnp.where(square > 0, square, 1), 0)
-
-
-def _times(matrix: Array, other: Array) -> Array:
-    return jnp.matmul(matrix, other, precision=lax.Precision.HIGHEST)

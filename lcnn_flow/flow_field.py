@@ -20,6 +20,7 @@ from lcnn_flow.risk import EmpiricalRisk
 from lcnn_flow.solvers import inverse_positive_definite
 
 __all__ = [
+    "FINEST_RTOL",
     "FieldArguments",
     "StartScales",
     "gradient_scale",
@@ -36,7 +37,7 @@ __all__ = [
 _NORM_SPAN = 1e6
 _WELL = 0.1
 """Local errors in the residuals, in units of the width of the well of the loss, that a default rtol allows."""
-_FINEST_RTOL = 1e-9
+FINEST_RTOL = 1e-9
 
 
 class StartScales(NamedTuple):
@@ -92,7 +93,7 @@ def start_scales(risk: EmpiricalRisk, vector: Float[Array, "n ..."], settings: F
     shortest = jnp.min(jnp.where(moving, times, jnp.inf), axis=0)
     rtol = jnp.broadcast_to(settings.rtol, longest.shape)
     if settings.adapts_rtol:
-        rtol = jnp.minimum(rtol, jnp.maximum(_WELL / risk.contrast(vector), _FINEST_RTOL))
+        rtol = jnp.minimum(rtol, jnp.maximum(_WELL / risk.contrast(vector), FINEST_RTOL))
     bound, atol = settings.norm_bound, settings.atol
     if bound is None:
         bound = _NORM_SPAN * jnp.maximum(safe_norm(norms), risk.filter_scale())

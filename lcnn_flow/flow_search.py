@@ -18,7 +18,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from lcnn_flow.curvature import Curvature, growth_rate
-from lcnn_flow.flow_field import FieldArguments, gradient_tolerance, stops
+from lcnn_flow.flow_field import FINEST_RTOL, FieldArguments, gradient_tolerance, stops
 from lcnn_flow.flow_settings import FlowSettings
 from lcnn_flow.integration import Span, integrate
 from lcnn_flow.invariants import conserved
@@ -38,7 +38,6 @@ _TIGHTER = 1e-3
 _LEVELS = 2
 _TIGHTEST = 1e-5
 """Of rtol, for flows whose growth is watched."""
-_FINEST_RTOL = 1e-9
 CLEAR_OF_SADDLES = 0.03
 """rtol times the rebound of the gradient after a passage (`recording`): up to this the side is not in doubt."""
 _MANIFOLD_RTOL = 1e-6
@@ -132,7 +131,7 @@ def find_limit(
         already = stops(begin.time, Recorded(begin.vector, begin.record), tight) | ~intact
         goes = search.undecided & ~already
         tighter = jnp.where(watching, _TIGHTEST, _TIGHTER ** search.level.astype(start.dtype))
-        local = jnp.minimum(args.rtol, jnp.maximum(args.rtol * tighter, _FINEST_RTOL))
+        local = jnp.minimum(args.rtol, jnp.maximum(args.rtol * tighter, FINEST_RTOL))
         until = jnp.where(goes, stop, begin.time)
         span, _ = integrate(tight, begin, until, settings, local, atol * local / args.rtol)
         span = span._replace(stuck=span.stuck | earlier.stuck)
@@ -141,8 +140,9 @@ def find_limit(
         steps = search.end.steps + jnp.where(goes, span.steps, 0)
         reason = jnp.where(sane, search.end.reason, int(Reason.START_NOT_FINITE))
         sound = search.end.isolated & settings.polish
-        limit = here.limit if settings.polish else span.vector
-        return search._replace(end=search.end._replace(steps=steps, reason=reason, sound=sound, limit=limit))
+        limit, distance = (here.limit, here.distance) if settings.polish else (span.vector, 0 * here.distance)
+        end = search.end._replace(steps=steps, reason=reason, sound=sound, limit=limit, polish_distance=distance)
+        return search._replace(end=end)
 
     def keep_decided(search: _Search) -> _Search:
         return _where(search.undecided, one_round(search), search)
@@ -176,7 +176,7 @@ def _decide(
     loose = (search.round == 0) & ~watching & intact  # a failure of the loose round is not the flow's
     clear = rtol * span.record.passage.rebound <= CLEAR_OF_SADDLES
     sharp = here.isolated | (rtol <= _MANIFOLD_RTOL) | _only_gauge(args)
-    finer = (search.level < _LEVELS) & (rtol > _FINEST_RTOL)
+    finer = (search.level < _LEVELS) & (rtol > FINEST_RTOL)
     passes = below & here.converged
     bottom = (search.round > 0) & (norm <= _ABOVE_ROUNDING * here.rounding)
     bottom |= search.round >= len(_PARTS) - 1
@@ -224,7 +224,6 @@ def _decide(
         time=span.time,
         gradient_norm=norm,
         tolerance=here.tolerance,
-        polish_distance=here.distance,
         curvature=known,
         isolated=here.isolated & (verdict == Verdict.CONVERGED),
         growth_rate=growth.reported,

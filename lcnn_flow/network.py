@@ -32,6 +32,7 @@ __all__ = [
     "ravel",
     "spread",
     "squared_norms",
+    "tap_offsets",
     "unravel",
 ]
 
@@ -107,6 +108,19 @@ def patches(arch: Architecture, inputs: Float[Array, "m ..."]) -> Float[Array, "
     outputs, taps = [2 + 2 * i for i in range(dim)], [3 + 2 * i for i in range(dim)]
     x = jnp.transpose(x, (0, *outputs, 1, *taps))
     return x.reshape(inputs.shape[0], math.prod(d_n), -1)
+
+
+def tap_offsets(arch: Architecture) -> tuple[tuple[int, ...], ...]:
+    """Where the taps of every layer lie in the raveled end-to-end filter, single channel: offsets add up."""
+    shape = arch.end_to_end_kernel_size
+    places = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+    return tuple(
+        tuple(
+            sum(tap * stride * place for tap, stride, place in zip(index, strides, places, strict=True))
+            for index in itertools.product(*map(range, sizes))
+        )
+        for sizes, strides in zip(arch.kernel_sizes, arch.cumulative_strides, strict=True)
+    )
 
 
 def ravel(params: Params) -> Float[Array, " n"]:

@@ -15,25 +15,25 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from lcnn_flow.invariants import conserved, layer_units
 from lcnn_flow.lapack import eigh
 from lcnn_flow.risk import EmpiricalRisk
-from lcnn_flow.rounding import SAFETY, across_nudges
+from lcnn_flow.rounding import SAFETY, across_nudges, eigenvalue_rounding
 
 __all__ = [
+    "CONTRACTION",
     "LARGEST_MOVE",
     "MOST_ITERATIONS",
     "Polished",
     "implicit_derivative",
-    "judge_step",
     "polish",
 ]
 
 MOST_ITERATIONS = 12
 LARGEST_MOVE = 0.1
-_CONTRACTION = 0.25
+CONTRACTION = 0.25
 _KNOWN = 0.45
 _SHORT = 1e-2
 """Newton steps, in units of each layer's norm, from places near a critical point."""
@@ -112,10 +112,8 @@ def polish(risk: EmpiricalRisk, start: Float[Array, " n"], invariants: Float[Arr
 
         value, changes = across_nudges(equation, risk, vector, units)
         eigenvalues, axes = eigh(value[1:])
-        bends = jax.vmap(lambda change: jnp.sum(axes * _times(change, axes), axis=0))(changes[:, 1:])
-        noise = SAFETY * jnp.mean(jnp.abs(bends), axis=0)
-        largest = jnp.max(jnp.abs(eigenvalues))
-        used = jnp.abs(eigenvalues) > jnp.maximum(noise, 4 * start.size * eps * largest)
+        sizes = jnp.abs(eigenvalues)
+        used = sizes > eigenvalue_rounding(axes, changes[:, 1:], jnp.max(sizes))
         return _Linearized(value[0], changes[:, 0], axes, eigenvalues, used)
 
     def newton(state: _Iteration) -> _Iteration:
@@ -127,7 +125,7 @@ def polish(risk: EmpiricalRisk, start: Float[Array, " n"], invariants: Float[Arr
         rest = jnp.abs(components) <= zero
         small = jnp.all(rest | (here.used & (length <= 8 * eps)))
         settled = small & (open_to <= eps**_KNOWN)
-        contracting = length <= state.last * jnp.where(state.count == 1, 1.0, _CONTRACTION)
+        contracting = length <= state.last * jnp.where(state.count == 1, 1.0, CONTRACTION)
         usable = jnp.isfinite(length) & (contracting | settled)
         return _Iteration(
             jnp.where(usable, state.vector + units * step, state.vector),
@@ -160,29 +158,6 @@ def polish(risk: EmpiricalRisk, start: Float[Array, " n"], invariants: Float[Arr
         distance=jnp.linalg.norm(move),
         relative_distance=relative,
     )
-
-
-def judge_step(
-    length: Float[Array, "..."],
-    last: Float[Array, "..."],
-    count: Int[Array, ""],
-    scale: Float[Array, "..."],
-    weakest: Float[Array, "..."],
-) -> tuple[Bool[Array, "..."], Bool[Array, "..."]]:
-    """Whether a Newton step is that of a regular zero, and whether it is nothing but rounding of the gradient.
-
-    Args:
-        length: of the step; all lengths in units of the norms.
-        last: of the step before, infinite before the first.
-        count: steps before this one.
-        scale: size of the terms that the gradient is made of.
-        weakest: smallest eigenvalue of the matrix, in the same units.
-    """
-    eps = jnp.finfo(scale.dtype).eps
-    floor = jnp.minimum(eps * (8 + 32 * scale / weakest), jnp.sqrt(eps))  # at a degenerate point it has no bound
-    settled = length <= floor
-    contracting = length <= last * jnp.where(count == 1, 1.0, _CONTRACTION)
-    return jnp.isfinite(length) & (contracting | settled), settled
 
 
 @jax.custom_jvp

@@ -10,15 +10,19 @@ from jaxtyping import Array, Bool, Float
 
 from lcnn_flow.lapack import singular_values
 
-__all__ = ["smallest_singular_value", "values_above_rounding"]
+__all__ = ["above_rounding", "smallest_singular_value", "values_above_rounding"]
+
+
+def above_rounding(values: Any, longest: Any) -> Any:
+    """Which singular values count, largest first, of a matrix whose longer side is `longest`; JAX or numpy."""
+    return values > longest * jnp.finfo(values.dtype).eps * values[0]
 
 
 def values_above_rounding(triangle: Float[Array, "k q"], rows: Any) -> tuple[Float[Array, " k"], Bool[Array, " k"]]:
     """Singular values of a matrix with so many rows, from the triangular factor of its QR decomposition or from itself,
     largest first, and which of them count; as many as the rank."""
     values = singular_values(triangle)
-    longest = jnp.maximum(rows, triangle.shape[1])
-    return values, values > longest * jnp.finfo(values.dtype).eps * jnp.max(values, initial=0.0)
+    return values, above_rounding(values, jnp.maximum(rows, triangle.shape[1]))
 
 
 def smallest_singular_value(triangle: Float[Array, "k q"], rows: Any) -> Float[Array, ""]:

@@ -13,13 +13,13 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from lcnn_flow.chain_rule import gradient_and_hessian
 from lcnn_flow.invariants import conserved, layer_units
 from lcnn_flow.network import spread
 from lcnn_flow.norms import safe_norm
-from lcnn_flow.polish import LARGEST_MOVE, MOST_ITERATIONS, judge_step
+from lcnn_flow.polish import CONTRACTION, LARGEST_MOVE, MOST_ITERATIONS
 from lcnn_flow.risk import EmpiricalRisk
 from lcnn_flow.side_by_side import matrix_vector, outer_products, slice_of, total, unit
 from lcnn_flow.solvers.factors import factor
@@ -83,7 +83,7 @@ def regular_limit(
         residual = unit(_residual)(units, risk.gradient(state.vector), offset, here.pull)
         step = -matrix_vector(here.inverse, residual)
         length = safe_norm(step)
-        fine, settled = judge_step(length, state.last, state.count, scale, here.weakest)
+        fine, settled = _judge_step(length, state.last, state.count, scale, here.weakest)
         usable = fine & here.nonsingular & state.going
         return _Iteration(
             jnp.where(usable[None], state.vector + units * step, state.vector),
@@ -104,6 +104,29 @@ def regular_limit(
         safe_norm(move),
         _smallest_across(there.hessian, signs * last.vector[None]),
     )
+
+
+def _judge_step(
+    length: Float[Array, "..."],
+    last: Float[Array, "..."],
+    count: Int[Array, ""],
+    scale: Float[Array, "..."],
+    weakest: Float[Array, "..."],
+) -> tuple[Bool[Array, "..."], Bool[Array, "..."]]:
+    """Whether a Newton step is that of a regular zero, and whether it is nothing but rounding of the gradient.
+
+    Args:
+        length: of the step; all lengths in units of the norms.
+        last: of the step before, infinite before the first.
+        count: steps before this one.
+        scale: size of the terms that the gradient is made of.
+        weakest: smallest eigenvalue of the matrix, in the same units.
+    """
+    eps = jnp.finfo(scale.dtype).eps
+    floor = jnp.minimum(eps * (8 + 32 * scale / weakest), jnp.sqrt(eps))  # at a degenerate point it has no bound
+    settled = length <= floor
+    contracting = length <= last * jnp.where(count == 1, 1.0, CONTRACTION)
+    return jnp.isfinite(length) & (contracting | settled), settled
 
 
 def _in_units(hessian: Float[Array, "n n lanes"], units: Float[Array, "n lanes"]) -> Float[Array, "n n lanes"]:

@@ -8,6 +8,7 @@ assumed about scales, cancellation or the conditioning of the data.
 from typing import Any, NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
@@ -15,7 +16,7 @@ from jaxtyping import Array, Float
 from lcnn_flow.filter_risk import QuadraticForm
 from lcnn_flow.risk import EmpiricalRisk
 
-__all__ = ["SAFETY", "Nudged", "across_nudges", "nudge"]
+__all__ = ["SAFETY", "Nudged", "across_nudges", "eigenvalue_rounding", "nudge"]
 
 _NUDGES = 3
 SAFETY = 16.0
@@ -35,6 +36,21 @@ def across_nudges(function: Any, risk: EmpiricalRisk, vector: Float[Array, " n"]
     """function(risk, vector), an array, and its changes; one program for all nudges."""
     values = lax.map(lambda k: function(*nudge(risk, vector, units, k)), jnp.arange(_NUDGES + 1))
     return Nudged(values[0], values[1:] - values[:1])
+
+
+def eigenvalue_rounding(
+    axes: Float[Array, "n n"], changes: Float[Array, "nudges n n"], largest: Float[Array, ""]
+) -> Float[Array, " n"]:
+    """Up to what size eigenvalues count as 0: their changes under nudges of the matrix, and its decomposition.
+
+    Args:
+        axes: eigenvectors, one per column.
+        changes: of the matrix.
+        largest: absolute eigenvalue.
+    """
+    bends = jax.vmap(lambda x: jnp.sum(axes * jnp.matmul(x, axes, precision=lax.Precision.HIGHEST), axis=0))(changes)
+    decomposition = 4 * len(axes) * jnp.finfo(axes.dtype).eps * largest
+    return jnp.maximum(SAFETY * jnp.mean(jnp.abs(bends), axis=0), decomposition)
 
 
 def nudge(

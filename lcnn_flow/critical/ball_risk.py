@@ -8,17 +8,15 @@ any strides, so v[t] is the sum of prod_l w_l[a_l] over all taps with offsets su
 """
 
 import itertools
-import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from flint import arb, arb_mat
 
-from lcnn_flow.architecture import Architecture
 from lcnn_flow.critical.ball_losses import BALL_LOSSES, Derivatives, loss_derivatives, slope_and_bend
 from lcnn_flow.errors import RiskError
-from lcnn_flow.network import patches
+from lcnn_flow.network import patches, tap_offsets
 from lcnn_flow.risk import EmpiricalRisk
 
 __all__ = ["BallRisk", "PlainRisk", "Polynomial", "plain_risk", "product"]
@@ -64,7 +62,7 @@ def plain_risk(risk: EmpiricalRisk) -> PlainRisk:
     samples, outputs, taps = windows.shape
     weights = np.ones(samples) if risk.data.weights is None else np.asarray(risk.data.weights, float)
     return PlainRisk(
-        offsets=_offsets(arch),
+        offsets=tap_offsets(arch),
         taps=taps,
         loss=risk.loss.name,
         numbers={name: float(getattr(risk.loss, name)) for name in risk.loss.parameters},
@@ -72,18 +70,6 @@ def plain_risk(risk: EmpiricalRisk) -> PlainRisk:
         targets=np.asarray(risk.data.targets, float).reshape(-1),
         weights=np.repeat(weights, outputs),
         outputs=outputs,
-    )
-
-
-def _offsets(arch: Architecture) -> tuple[tuple[int, ...], ...]:
-    shape = arch.end_to_end_kernel_size
-    places = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
-    return tuple(
-        tuple(
-            sum(tap * stride * place for tap, stride, place in zip(index, strides, places, strict=True))
-            for index in itertools.product(*map(range, sizes))
-        )
-        for sizes, strides in zip(arch.kernel_sizes, arch.cumulative_strides, strict=True)
     )
 
 

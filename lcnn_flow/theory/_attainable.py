@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lcnn_flow.architecture import Architecture
+from lcnn_flow.network import tap_offsets
 
 __all__ = ["ROUNDING", "ROUNDS", "STARTS", "attainable_minimum", "attainable_zero", "real_roots_needed", "rounding_of"]
 
@@ -97,14 +98,10 @@ def real_roots_needed(arch: Architecture) -> int | None:
 
 
 def _layers(arch: Architecture) -> _Layers:
-    shape = arch.end_to_end_kernel_size
-    offsets, parts, start = [], [], 0
-    for kernel, spacing in zip(arch.kernel_sizes, arch.cumulative_strides, strict=True):
-        taps = np.indices(kernel).reshape(len(kernel), -1) * np.array(spacing)[:, None]
-        offsets.append(np.ravel_multi_index(tuple(taps), shape))
-        parts.append(slice(start, start + offsets[-1].size))
-        start += offsets[-1].size
-    return _Layers(math.prod(shape), tuple(offsets), tuple(parts))
+    offsets = tuple(np.asarray(taps) for taps in tap_offsets(arch))
+    ends = np.cumsum([taps.size for taps in offsets]).tolist()
+    parts = tuple(slice(end - taps.size, end) for end, taps in zip(ends, offsets, strict=True))
+    return _Layers(math.prod(arch.end_to_end_kernel_size), offsets, parts)
 
 
 def _product(layers: _Layers, filters: np.ndarray, without: int = -1) -> np.ndarray:

@@ -59,9 +59,9 @@ def norm_bound(risk: EmpiricalRisk, params: Params, smallest: Any = None) -> Flo
             "end-to-end filter, so that it bounds no product of norms; write Architecture(..., channels=None)"
         )
     form = risk.patch_form()
-    weights = to_patches(arch, risk.loss, risk.data).weights if smallest is not None else None
     stretch = form.smallest_singular_value
-    if weights is not None:
+    if smallest is not None:
+        weights = to_patches(arch, risk.loss, risk.data).weights
         least_root = jnp.sqrt(jnp.min(jnp.where(weights > 0, weights, jnp.inf)))
         stretch = jnp.maximum(stretch, least_root * jnp.asarray(smallest, stretch.dtype))
     return _bound_from(risk, params, form, stretch)

@@ -20,6 +20,7 @@ from lcnn_flow.architecture import Architecture
 from lcnn_flow.errors import RiskError
 from lcnn_flow.losses import Loss, LossTheory, Lp
 from lcnn_flow.network import patches
+from lcnn_flow.rank import above_rounding
 from lcnn_flow.risk import EmpiricalRisk
 from lcnn_flow.theory._attainable import ROUNDING, ROUNDS, STARTS, attainable_minimum, attainable_zero
 from lcnn_flow.theory._exclusion import excluded_angle
@@ -133,8 +134,8 @@ def hypotheses(risk: EmpiricalRisk) -> Hypotheses:
     windows = np.asarray(patches(arch, inputs))
     rows = windows.reshape(-1, windows.shape[-1])
     eps = float(np.finfo(rows.dtype).eps)
-    inputs_smallest, inputs_largest, full_inputs = _rank(np.asarray(inputs).reshape(len(inputs), -1), eps)
-    patches_smallest, patches_largest, full_patches = _rank(rows, eps)
+    inputs_smallest, inputs_largest, full_inputs = _rank(np.asarray(inputs).reshape(len(inputs), -1))
+    patches_smallest, patches_largest, full_patches = _rank(rows)
     full_patches = full_patches or full_inputs
     single = arch.channels is None
     found = at_least = None
@@ -198,9 +199,9 @@ def _loss_name(loss: Loss) -> str:
     return f"{type(loss).__name__}({', '.join(shown)})"
 
 
-def _rank(matrix: np.ndarray, eps: float) -> tuple[float, float, bool]:
+def _rank(matrix: np.ndarray) -> tuple[float, float, bool]:
     """(smallest, largest) singular value for the columns, and whether they are independent to rounding."""
     values = np.linalg.svd(matrix, compute_uv=False)
     smallest = float(values[-1]) if matrix.shape[0] >= matrix.shape[1] else 0.0
     largest = float(values[0])
-    return smallest, largest, smallest > max(matrix.shape) * eps * largest
+    return smallest, largest, matrix.shape[0] >= matrix.shape[1] and bool(above_rounding(values, max(matrix.shape))[-1])
