@@ -190,6 +190,8 @@ def _decide(
     last = (below & (bottom | ended)) | hindered
     singular = here.exact & (bend.index == 0) & below & far
     last = (last | singular) & ~begins & ~watching & ~again
+    # the event saw the gradient below the tolerance of the last round, and here it is above it by its last digit
+    exhausted = (search.round >= len(_PARTS) - 1) & ~watching & ~begins & ~again
     tail = ((bend.index == 0) & (here.exact | here.nearby)) | growth.fades | growth.grows
     undecided = int(Verdict.UNDECIDED)
     cases = (
@@ -211,6 +213,7 @@ def _decide(
         ),
         (span.out_of_steps & ~below & ~loose, Verdict.STEP_LIMIT, Reason.NONE),
         (ended & ~below & ~loose, Verdict.TIME_LIMIT, Reason.NONE),
+        (exhausted, undecided, Reason.LIMIT_NOT_RESOLVED),
     )
     verdict, reason = jnp.asarray(-1, jnp.int32), jnp.asarray(0, jnp.int32)
     for holds, code, why in reversed(cases):

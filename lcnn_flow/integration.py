@@ -66,6 +66,8 @@ def integrate(
 ) -> tuple[Span, Record]:
     """Integrates from the end of `begin` until t1 or an event of `stops`, whichever is first; t1 = its time: no step.
 
+    The solver's clock starts at 0: late in a flow its first step is less than the last digit of the time.
+
     Returns the end, and the record with the states at `times`, not finite where not reached.
     """
     solver = settings.solver
@@ -78,8 +80,8 @@ def integrate(
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(recorded_field),
         RecordingSolver(solver, diffrax.ODETerm(vector_field)),
-        begin.time,
-        t1,
+        jnp.zeros_like(begin.time),
+        t1 - begin.time,
         None,
         Recorded(begin.vector, record),
         args,
@@ -97,7 +99,7 @@ def integrate(
     span = Span(
         end.vector,
         end.record._replace(saved=None),
-        ends[0],
+        begin.time + ends[0],
         solution.stats["num_steps"],
         out_of_steps,
         stuck & ~out_of_steps,

@@ -200,6 +200,17 @@ def test_a_step_limit_below_tolerance_is_not_said_to_be_above_it():
     assert "gradient below tolerance, but max_steps" in repr(lf.summary(flow))
 
 
+@pytest.mark.parametrize("size", [1e-2, 1e-3])
+def test_a_flow_that_goes_on_at_a_late_time_still_takes_steps(size):
+    # the layers share the root of (1 + x)^2; a step of the fast layer is less than the last digit of the time
+    flow = lf.gradient_flow(
+        filter_problem((2, 2), (1, 2, 1)), as_params([[size, 1.02 * size], [0.9 / size, 0.97 / size]])
+    )
+    assert flow.verdict == lf.Verdict.DEGENERATE
+    assert flow.time > 1e10
+    assert flow.steps < 500
+
+
 def test_a_start_that_is_not_finite_says_so():
     flow = lf.gradient_flow(filter_problem((2, 2), (1, 3, 1)), as_params([[np.nan, 1.0], [0.7, 1.2]]))
     assert (flow.verdict, flow.reason) == (lf.Verdict.NOT_FINITE, Reason.START_NOT_FINITE)
