@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 
 __all__ = ["as_float_array", "is_concrete", "pytree"]
@@ -51,5 +52,7 @@ def is_concrete(*arrays: Any) -> bool:
 
 def as_float_array(x: Any) -> jax.Array:
     """`x` as an array of the widest floating type that is switched on, or of its own floating type."""
+    if isinstance(x, np.ndarray) and x.dtype.kind in "biu":  # by numpy: JAX would compile a program for every shape
+        x = x.astype(jnp.result_type(float))
     array = jnp.asarray(x)
     return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(jnp.result_type(float))

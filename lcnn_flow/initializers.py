@@ -1,11 +1,12 @@
 """Starting points of the flow: each factory returns `initialize(key, arch) -> params`.
 
-A pure function of the key with `arch` static: `jax.vmap(lambda key: initialize(key, arch))(keys)` draws many
-starts at once. Filters have the default floating type; numbers such as `std` may be traced.
+A pure function of the key with `arch` static, one small program: `jax.vmap(lambda key: initialize(key, arch))(keys)`
+draws many starts at once. Filters have the default floating type; numbers such as `std` may be traced.
 """
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -32,14 +33,7 @@ def gaussian(std: float | Float[Array, ""] = 0.5) -> Initializer:
     """
     _check_nonnegative("gaussian", "std", std)
 
-    def initialize(key: Any, arch: Architecture) -> Params:
-        keys = jax.random.split(key, arch.depth)
-        return tuple(
-            jnp.asarray(std, jnp.result_type(float)) * jax.random.normal(k, shape)
-            for k, shape in zip(keys, arch.layer_shapes, strict=True)
-        )
-
-    return initialize
+    return lambda key, arch: _gaussian(arch, key, std)
 
 
 def balanced(std: float | Float[Array, ""] = 0.5) -> Initializer:
@@ -54,11 +48,7 @@ def balanced(std: float | Float[Array, ""] = 0.5) -> Initializer:
     """
     _check_nonnegative("balanced", "std", std)
 
-    def initialize(key: Any, arch: Architecture) -> Params:
-        norm = jnp.asarray(std, jnp.result_type(float)) * math.sqrt(arch.num_parameters / arch.depth)
-        return tuple(norm * _direction(w) for w in gaussian(1.0)(key, arch))
-
-    return initialize
+    return lambda key, arch: _balanced(arch, key, std)
 
 
 def orthogonal(gain: float | Float[Array, ""] = 1.0) -> Initializer:
@@ -73,13 +63,7 @@ def orthogonal(gain: float | Float[Array, ""] = 1.0) -> Initializer:
     """
     _check_nonnegative("orthogonal", "gain", gain)
 
-    def initialize(key: Any, arch: Architecture) -> Params:
-        return tuple(
-            jnp.asarray(gain, w.dtype) * (_direction(w) if arch.channels is None else _semi_orthogonal(w))
-            for w in gaussian(1.0)(key, arch)
-        )
-
-    return initialize
+    return lambda key, arch: _orthogonal(arch, key, gain)
 
 
 def scaled(norms: Sequence[float] | Float[Array, " depth"], base: Initializer | None = None) -> Initializer:
@@ -102,7 +86,7 @@ def scaled(norms: Sequence[float] | Float[Array, " depth"], base: Initializer | 
                 f"scaled: norms has shape {lengths.shape} for {arch.depth} layers: write one norm a layer, "
                 f"for example {(1.0,) * arch.depth}"
             )
-        return tuple(lengths[layer].astype(w.dtype) * _direction(w) for layer, w in enumerate(draw(key, arch)))
+        return _of_length(draw(key, arch), lengths)
 
     return initialize
 
@@ -124,6 +108,31 @@ def constant(params: Sequence[Any]) -> Initializer:
         return filters
 
     return initialize
+
+
+@partial(jax.jit, static_argnums=0)
+def _gaussian(arch: Architecture, key: Any, std: Any) -> Params:
+    keys = jax.random.split(key, arch.depth)
+    drawn = [jax.random.normal(k, shape) for k, shape in zip(keys, arch.layer_shapes, strict=True)]
+    return tuple(jnp.asarray(std, w.dtype) * w for w in drawn)
+
+
+@partial(jax.jit, static_argnums=0)
+def _balanced(arch: Architecture, key: Any, std: Any) -> Params:
+    norm = jnp.asarray(std, jnp.result_type(float)) * math.sqrt(arch.num_parameters / arch.depth)
+    return tuple(norm * _direction(w) for w in _gaussian(arch, key, 1.0))
+
+
+@partial(jax.jit, static_argnums=0)
+def _orthogonal(arch: Architecture, key: Any, gain: Any) -> Params:
+    single = arch.channels is None
+    drawn = _gaussian(arch, key, 1.0)
+    return tuple(jnp.asarray(gain, w.dtype) * (_direction(w) if single else _semi_orthogonal(w)) for w in drawn)
+
+
+@jax.jit
+def _of_length(params: Params, lengths: Array) -> Params:
+    return tuple(lengths[layer].astype(w.dtype) * _direction(w) for layer, w in enumerate(params))
 
 
 def _check_nonnegative(factory: str, name: str, value: Any) -> None:

@@ -11,7 +11,7 @@ is computed from them has the same trailing axes.
 
 import itertools
 import math
-from functools import reduce
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
@@ -81,7 +81,7 @@ def end_to_end_filter(arch: Architecture, params: Params) -> Float[Array, "..."]
         ArchitectureError: shapes of params do not fit `arch`.
     """
     arch.check_params(params)
-    return filters_to_end(arch, params)
+    return _composed(arch, params)
 
 
 def filters_to_end(arch: Architecture, params: Params) -> Float[Array, "..."]:
@@ -93,6 +93,10 @@ def filters_to_end(arch: Architecture, params: Params) -> Float[Array, "..."]:
     return v
 
 
+_composed = jax.jit(filters_to_end, static_argnums=0)
+
+
+@partial(jax.jit, static_argnums=0)
 def patches(arch: Architecture, inputs: Float[Array, "m ..."]) -> Float[Array, "m outputs q"]:
     """Windows of the inputs that the end-to-end filter sees: (m, *sample_shape) -> (m, prod d_N, q).
 

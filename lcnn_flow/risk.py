@@ -5,6 +5,7 @@ grad L = J^T grad l(v) and Hess L = J^T l''(v) J + sum_i (grad l)_i Hess pi_i, J
 """
 
 import math
+from functools import partial
 from typing import Any, Literal, get_args
 
 import equinox as eqx
@@ -67,9 +68,7 @@ class EmpiricalRisk:
         self.form = form = self._choose() if form == "auto" else form
         self.filter_risk: PatchForm | QuadraticForm | None = None
         if form != "layers":
-            table = to_patches(arch, loss, data)
-            reduced = form == "reduced"
-            self.filter_risk = QuadraticForm(table.patches, table.targets, table.weights) if reduced else table
+            self.filter_risk = _of_the_filter(arch, form == "reduced", loss, (data.inputs, data.targets, data.weights))
 
     @property
     def table_shape(self) -> tuple[int, int, int]:
@@ -239,6 +238,13 @@ def _sample_weights(data: Dataset) -> Array:
     if data.weights is None:
         return jnp.full((count,), 1 / count, data.inputs.dtype)
     return data.weights / jnp.sum(data.weights)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _of_the_filter(arch: Architecture, reduced: bool, loss: Any, arrays: tuple) -> PatchForm | QuadraticForm:
+    """The form of inputs, targets and weights, by one program: its operations one by one would be twenty."""
+    table = to_patches(arch, loss, Dataset(*arrays))
+    return QuadraticForm(table.patches, table.targets, table.weights) if reduced else table
 
 
 def to_patches(arch: Architecture, loss: Any, data: Dataset) -> PatchForm:

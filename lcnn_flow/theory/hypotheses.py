@@ -13,7 +13,6 @@ Terstiege, arXiv 2601.08547, for the claim; derived, for the ladder).
 import math
 from dataclasses import dataclass
 
-import jax.numpy as jnp
 import numpy as np
 
 from lcnn_flow.architecture import Architecture
@@ -130,11 +129,11 @@ def hypotheses(risk: EmpiricalRisk) -> Hypotheses:
         raise RiskError("hypotheses needs one risk, not a batch of them: write hypotheses(risk.condition(0))")
     arch, data = risk.arch, risk.data
     counts = np.ones(data.num_samples, bool) if data.weights is None else np.asarray(data.weights) > 0
-    inputs = jnp.asarray(data.inputs)[counts]
+    inputs = np.asarray(data.inputs)[counts]
     windows = np.asarray(patches(arch, inputs))
     rows = windows.reshape(-1, windows.shape[-1])
     eps = float(np.finfo(rows.dtype).eps)
-    inputs_smallest, inputs_largest, full_inputs = _rank(np.asarray(inputs).reshape(len(inputs), -1))
+    inputs_smallest, inputs_largest, full_inputs = _rank(inputs.reshape(len(inputs), -1))
     patches_smallest, patches_largest, full_patches = _rank(rows)
     full_patches = full_patches or full_inputs
     single = arch.channels is None
