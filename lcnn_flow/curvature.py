@@ -26,6 +26,10 @@ _FLAT = 1e-3
 """A symmetry direction along which the Hessian is larger, relative to its norm, is none: the filters nearly vanish."""
 
 
+_PLACE = 1e-6
+"""In units of each layer's norm: how well minimisers that are not isolated must be placed."""
+
+
 class Curvature(NamedTuple):
     """Signature of the Hessian on the complement of the symmetry directions."""
 
@@ -90,7 +94,7 @@ def _across(risk: EmpiricalRisk, vector: Array, hessian: Array, sizes: Array) ->
 
 
 def satisfies_local_pl(
-    risk: EmpiricalRisk, vector: Float[Array, " n"], exact: Any = True, zero: Any = 0.0
+    risk: EmpiricalRisk, vector: Float[Array, " n"], exact: Any = True, zero: Any = 0.0, blur: Any = 0.0
 ) -> Bool[Array, ""]:
     """Whether the local Polyak-Lojasiewicz test passes at a critical point: rank(P J) = rank(P), rho'' > 0 enough.
 
@@ -107,6 +111,9 @@ def satisfies_local_pl(
         exact: whether the point is known to rounding.
         zero: otherwise eigenvalues up to `zero` times the largest that there would be if nothing cancelled in the
             residuals count as 0.
+        blur: norm of a gradient in units of each layer's norm that counts as 0. The curvature must be large enough for
+            such a gradient to leave open the place of the minimisers to a millionth of those units: a flow whose
+            gradient is rounding from the start would otherwise rest there.
     """
     form = risk.filter_risk
     if form is None:
@@ -126,12 +133,12 @@ def satisfies_local_pl(
     moves = jnp.einsum("cq,cpq,cpn->cqn", roots, axes, jacobian, precision=lax.Precision.HIGHEST)
     moves = moves.reshape(-1, vector.size)
     finest = smallest(vector.size)
-    injective = whole & (_rank(moves, finest) == jnp.sum(seen))
-    return injective | (whole & _rests_on_a_zero_filter(risk, form, vector, jacobian, moves, finest))
+    injective = whole & _placed(moves, jnp.sum(seen), finest, blur)
+    return injective | (whole & _rests_on_a_zero_filter(risk, form, vector, jacobian, moves, finest, blur))
 
 
 def _rests_on_a_zero_filter(
-    risk: EmpiricalRisk, form: Any, vector: Array, jacobian: Array, moves: Array, finest: Array
+    risk: EmpiricalRisk, form: Any, vector: Array, jacobian: Array, moves: Array, finest: Array, blur: Any
 ) -> Bool[Array, ""]:
     """Whether one filter alone vanishes, grad l(0) is zero to rounding, and P J_l is injective."""
     if risk.arch.channels is not None:
@@ -142,13 +149,16 @@ def _rests_on_a_zero_filter(
     level = SAFETY * jnp.finfo(vector.dtype).eps * form.patch_size * form.slope(origin)
     best = jnp.linalg.norm(form.gradient(origin)) <= level
     layer = spread(risk.arch, gone.astype(vector.dtype))
-    own = _rank(moves * layer[None], finest) == jnp.sum(layer > 0)
+    own = _placed(moves * layer[None], jnp.sum(layer > 0), finest, blur)
     return (jnp.sum(gone) == 1) & best & own
 
 
-def _rank(matrix: Array, finest: Array) -> Array:
-    values = singular_values(matrix)
-    return jnp.sum(values > finest * jnp.max(values))
+def _placed(moves: Array, rank: Array, finest: Array, blur: Any) -> Bool[Array, ""]:
+    """Whether the matrix has this rank, and its curvature tells the place of the minimisers."""
+    values = singular_values(moves)
+    counted = values > finest * jnp.max(values)
+    smallest = jnp.min(jnp.where(counted, values, jnp.inf))
+    return (jnp.sum(counted) == rank) & (blur <= _PLACE * smallest**2)
 
 
 def growth_rate(vector: Float[Array, "n ..."], gradient: Float[Array, "n ..."], time: Float[Array, "..."]) -> Array:

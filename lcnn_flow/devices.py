@@ -14,6 +14,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from lcnn_flow.compiling import quick_options
 from lcnn_flow.risk import EmpiricalRisk
 
 __all__ = ["run_blocks"]
@@ -25,6 +26,7 @@ def run_blocks(
     calls: Iterable[tuple[np.ndarray, Any]],
     settings: Any,
     devices: Sequence[Any],
+    quick: bool = False,
 ) -> Iterator[Any]:
     """program(risk, arrays, settings) for every block along the leading axis of `arrays`, call by call.
 
@@ -36,6 +38,7 @@ def run_blocks(
             by side.
         settings: what else the program needs, the same for all.
         devices: where to run.
+        quick: whether it takes longer to compile than to run, see `compiling`.
 
     Yields:
         The results of every call as numpy arrays, with leading axis blocks.
@@ -59,7 +62,7 @@ def run_blocks(
     for conditions, arrays in calls:
         inputs = given(conditions, arrays)
         jax.block_until_ready(running)  # a device would work on both at once
-        found, running = running, _launch((program, rest, many), inputs)
+        found, running = running, _launch(_compiled(quick, devices[0].platform), (program, rest, many), inputs)
         if found:
             yield _read(found)
     if running:
@@ -70,18 +73,18 @@ _launched: set[Any] = set()
 """Programs that have been launched on several devices, with the shapes of what they were given."""
 
 
-def _launch(static: tuple, inputs: list[tuple]) -> list[Any]:
+def _launch(compiled: Any, static: tuple, inputs: list[tuple]) -> list[Any]:
     """Starts the program on every device; compiles for all of them at the same time.
 
     Where a launch waits for its results, or compiles, every device has a thread of its own.
     """
-    call = partial(_on_one_device, *static)
+    call = partial(compiled, *static)
     leaves, structure = jax.tree.flatten(inputs)
     program = (static, structure, tuple((x.shape, x.dtype, x.device) for x in leaves))
     returns_at_once = program in _launched and jax.config.read("jax_cpu_enable_async_dispatch")
     if len(inputs) == 1 or returns_at_once:
         return [call(*given) for given in inputs]
-    _on_one_device.trace(*static, *inputs[0])  # once, not in every thread
+    compiled.trace(*static, *inputs[0])  # once, not in every thread
     results = list(_threads(len(inputs)).map(lambda given: call(*given), inputs))
     _launched.add(program)
     return results
@@ -97,7 +100,12 @@ def _threads(count: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(count, thread_name_prefix="device")
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
+@cache
+def _compiled(quick: bool, platform: str) -> Any:
+    options = quick_options(platform) if quick else None
+    return jax.jit(_on_one_device, static_argnums=(0, 1, 2), compiler_options=options)
+
+
 def _on_one_device(program: Any, rest: Any, many: tuple[bool, ...], risk: EmpiricalRisk, arrays: Any, numbers: Any):
     def one(risk: EmpiricalRisk, arrays: Any) -> Any:
         return program(risk, arrays, eqx.combine(numbers, rest))

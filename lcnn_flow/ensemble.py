@@ -208,7 +208,8 @@ def _search(work: _Work, blocks: list[_Block], reached: Reached | None, flows: F
 
     given = ((call.conditions, arrays(call.rows)) for call in calls)
     devices = work.devices[: len(calls[0].rows)]
-    for call, flow in zip(calls, run_blocks(SearchBlock(), work.risk, given, work.settings, devices), strict=True):
+    results = run_blocks(SearchBlock(), work.risk, given, work.settings, devices, quick=True)
+    for call, flow in zip(calls, results, strict=True):
         flows = _store(flows, flow, call.rows, call.wanted, len(work.params[0]))
         work.tell(int(np.sum(call.wanted)))
     return flows

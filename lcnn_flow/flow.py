@@ -8,11 +8,11 @@ or the local Polyak-Lojasiewicz test passes (`curvature`).
 from typing import Any, NamedTuple
 
 import diffrax
-import equinox as eqx
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from lcnn_flow.compiling import quick_to_compile
 from lcnn_flow.exchange import equal_filters
 from lcnn_flow.flow_field import FieldArguments, StartScales, start_scales
 from lcnn_flow.flow_search import find_limit
@@ -243,7 +243,7 @@ def run_flow(risk: EmpiricalRisk, params: Params, settings: FlowSettings, reache
     )
 
 
-_compiled_flow = eqx.filter_jit(run_flow)
+_compiled_flow = quick_to_compile(run_flow)
 
 
 def end_of_time(scales: StartScales, settings: FlowSettings) -> Float[Array, "..."]:

@@ -23,6 +23,7 @@ __all__ = [
     "FINEST_RTOL",
     "FieldArguments",
     "StartScales",
+    "at_rest",
     "gradient_scale",
     "gradient_tolerance",
     "keep_symmetry",
@@ -70,6 +71,8 @@ class FieldArguments(NamedTuple):
     """Of the loose round."""
     equal: Float[Array, "N N"]
     """`exchange.equal_filters` of the initial filters."""
+    stop: Any = None
+    """The end of time, on the clock of one integration."""
 
 
 def vector_field(t: Any, vector: Float[Array, " n"], args: FieldArguments) -> Float[Array, " n"]:
@@ -130,10 +133,15 @@ def gradient_tolerance(
 
 
 def stops(t: Any, y: Recorded, args: FieldArguments, **kwargs: Any) -> Bool[Array, ""]:
-    """Event: the gradient is below tolerance, the filters have left the norm bound, or are not finite."""
-    del t, kwargs
-    small = safe_norm(args.risk.gradient(y.vector)) <= gradient_tolerance(args.risk, y.vector, args.least_scale, args)
-    return small | ~(safe_norm(y.vector) <= args.norm_bound)
+    """Event: the end of time, or `at_rest`."""
+    del kwargs
+    return at_rest(y.vector, args) | (t >= args.stop)
+
+
+def at_rest(vector: Float[Array, " n"], args: FieldArguments) -> Bool[Array, ""]:
+    """The gradient is below tolerance, or the filters have left the norm bound or are not finite."""
+    small = safe_norm(args.risk.gradient(vector)) <= gradient_tolerance(args.risk, vector, args.least_scale, args)
+    return small | ~(safe_norm(vector) <= args.norm_bound)
 
 
 def symmetric_stage_solver(terms: Any, t: Any, y: Float[Array, " n"], args: FieldArguments, control: Any, gamma: float):

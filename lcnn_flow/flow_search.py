@@ -18,13 +18,13 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from lcnn_flow.curvature import Curvature, growth_rate
-from lcnn_flow.flow_field import FINEST_RTOL, FieldArguments, gradient_tolerance, stops
+from lcnn_flow.flow_field import FINEST_RTOL, FieldArguments, at_rest, gradient_tolerance
 from lcnn_flow.flow_settings import FlowSettings
 from lcnn_flow.integration import Span, integrate
-from lcnn_flow.invariants import conserved
+from lcnn_flow.invariants import leaf_levels
 from lcnn_flow.judgement import Judgement, judge
 from lcnn_flow.norms import safe_norm
-from lcnn_flow.recording import Record, Recorded
+from lcnn_flow.recording import Record
 from lcnn_flow.verdict import Reason, Verdict
 
 __all__ = ["CLEAR_OF_SADDLES", "End", "find_limit"]
@@ -114,7 +114,7 @@ def find_limit(
         settings: everything else; its adjoint plays no part, for nothing here is differentiated.
         reached: the end of the loose round, or how far it came, where another integrated it.
     """
-    leaf = conserved(args.risk.arch, start)
+    levels = leaf_levels(args.risk.arch, start)
     parts = jnp.asarray(_PARTS, start.dtype)
     sane = jnp.isfinite(safe_norm(args.risk.gradient(start)))
     settings = dataclasses.replace(settings, adjoint=diffrax.ForwardMode())
@@ -128,14 +128,14 @@ def find_limit(
             gradient_atol=jnp.where(watching, -1.0, jnp.maximum(args.gradient_atol * part, search.floor)),
             gradient_rtol=jnp.where(watching, 0.0, args.gradient_rtol * part),
         )
-        already = stops(begin.time, Recorded(begin.vector, begin.record), tight) | ~intact
+        already = at_rest(begin.vector, tight) | ~intact
         goes = search.undecided & ~already
         tighter = jnp.where(watching, _TIGHTEST, _TIGHTER ** search.level.astype(start.dtype))
         local = jnp.minimum(args.rtol, jnp.maximum(args.rtol * tighter, FINEST_RTOL))
         until = jnp.where(goes, stop, begin.time)
         span, _ = integrate(tight, begin, until, settings, local, atol * local / args.rtol)
         span = span._replace(stuck=span.stuck | earlier.stuck)
-        here = judge(args, span.vector, leaf)
+        here = judge(args, span.vector, levels)
         search = _decide(args, tight, span, here, search, local, intact & sane, max_time)
         steps = search.end.steps + jnp.where(goes, span.steps, 0)
         reason = jnp.where(sane, search.end.reason, int(Reason.START_NOT_FINITE))

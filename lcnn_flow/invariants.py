@@ -11,14 +11,23 @@ import itertools
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from lcnn_flow.architecture import Architecture
 from lcnn_flow.lapack import thin_svd
 from lcnn_flow.network import Params, layer_norms, ravel, spread, squared_norms, unravel
 from lcnn_flow.risk import EmpiricalRisk
 
-__all__ = ["balancedness", "conserved", "layer_units", "symmetry_basis", "symmetry_directions"]
+__all__ = [
+    "balancedness",
+    "conserved",
+    "layer_units",
+    "leaf_chain",
+    "leaf_levels",
+    "leaf_values",
+    "symmetry_basis",
+    "symmetry_directions",
+]
 
 
 def balancedness(arch: Architecture, params: Params) -> Float[Array, " N-1"] | tuple[Float[Array, "c c"], ...]:
@@ -44,6 +53,29 @@ def conserved(arch: Architecture, vector: Float[Array, "n ..."]) -> Float[Array,
         return (squares[:-1] - squares[1:]) / 2
     triangles = [q[jnp.triu_indices(q.shape[0])] for q in _matrices(unravel(arch, vector))]
     return jnp.concatenate(triangles) if triangles else jnp.zeros((0,), vector.dtype)
+
+
+def leaf_levels(arch: Architecture, vector: Float[Array, " n"]) -> Float[Array, " m"]:
+    """What picks the invariant leaf through the raveled filters: |w_l|^2, with channels the conserved quantities."""
+    return conserved(arch, vector) if arch.channels is not None else squared_norms(arch, vector)
+
+
+def leaf_chain(arch: Architecture, vector: Float[Array, " n"]) -> Int[Array, " N"]:
+    """The layers from the largest filter to the smallest: neighbours in this order make `leaf_values`."""
+    return jnp.argsort(-squared_norms(arch, vector))
+
+
+def leaf_values(arch: Architecture, levels: Float[Array, " m"], chain: Int[Array, " N"]) -> Float[Array, " d"]:
+    """The conserved quantities of a leaf, or the offsets from it, from levels or their differences.
+
+    Single channel: (|w_i|^2 - |w_j|^2)/2 for neighbours of the chain. Every filter but the smallest is then the larger
+    one of a pair; from the h_l themselves two small filters around a large one are known to the rounding of the large
+    one only.
+    """
+    if arch.channels is not None:
+        return levels
+    ordered = lax.optimization_barrier(levels)[chain]
+    return (ordered[:-1] - ordered[1:]) / 2
 
 
 def symmetry_directions(arch: Architecture, vector: Float[Array, " n"]) -> Float[Array, "n d"]:

@@ -45,18 +45,18 @@ class Judgement(NamedTuple):
     isolated: Bool[Array, ""]
 
 
-def judge(args: FieldArguments, vector: Float[Array, " n"], leaf: Float[Array, " d"]) -> Judgement:
-    """The tests at the raveled filters `vector` of a flow on the leaf with these conserved quantities."""
+def judge(args: FieldArguments, vector: Float[Array, " n"], levels: Float[Array, " m"]) -> Judgement:
+    """The tests at the raveled filters `vector` of a flow on the leaf with these `leaf_levels`."""
     risk = args.risk
     gradient = risk.gradient(vector)
     norm = safe_norm(gradient)
-    found = polish(risk, vector, leaf)
+    found = polish(risk, vector, levels)
     exact, limit = found.converged, jnp.where(found.converged, found.vector, vector)
     scale = jnp.maximum(args.least_scale, gradient_scale(risk, vector))
     coarse = jnp.sqrt(norm / jnp.where(scale > 0, scale, 1))
     bend = curvature(risk, limit, exact, coarse)
     positive = (bend.index == 0) & (bend.nullity == 0)
-    converged = exact & (bend.index == 0) & (positive | satisfies_local_pl(risk, limit, exact, coarse))
+    converged = exact & (bend.index == 0) & (positive | satisfies_local_pl(risk, limit, exact, coarse, found.blur))
     return Judgement(
         gradient=gradient,
         norm=norm,

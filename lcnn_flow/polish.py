@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from lcnn_flow.invariants import conserved, layer_units
+from lcnn_flow.invariants import layer_units, leaf_chain, leaf_levels, leaf_values
 from lcnn_flow.lapack import eigh
 from lcnn_flow.risk import EmpiricalRisk
 from lcnn_flow.rounding import SAFETY, across_nudges, eigenvalue_rounding
@@ -55,6 +55,8 @@ class Polished(NamedTuple):
     near, be it degenerate."""
     rounding: Float[Array, ""]
     """Norm of what nudges change in the gradient at the start: none much smaller can be reached."""
+    blur: Float[Array, ""]
+    """The same in units of each layer's norm, times `SAFETY`: what counts as zero."""
     distance: Float[Array, ""]
     """Euclidean distance from the start."""
     relative_distance: Float[Array, ""]
@@ -90,8 +92,8 @@ class _Iteration(NamedTuple):
     count: Array
 
 
-def polish(risk: EmpiricalRisk, start: Float[Array, " n"], invariants: Float[Array, " d"]) -> Polished:
-    """Newton's method for grad Phi = 0 from the raveled filters `start`, on the leaf c(w) = `invariants`.
+def polish(risk: EmpiricalRisk, start: Float[Array, " n"], levels: Float[Array, " m"]) -> Polished:
+    """Newton's method for grad Phi = 0 from the raveled filters `start`, on the leaf with these `leaf_levels`.
 
     Lengths are measured in units of each layer's norm. Steps are taken along the eigenvectors whose eigenvalues are
     above their rounding (`rounding`); the gradient must come down to its rounding along all of them, also along those
@@ -100,14 +102,16 @@ def polish(risk: EmpiricalRisk, start: Float[Array, " n"], invariants: Float[Arr
     half each, so it does not count as converged there; nor does a point whose place the rounding of the gradient leaves
     open to more than eps^0.45 (9e-8 in float64).
     """
-    units = layer_units(risk, start)
+    units, chain = layer_units(risk, start), leaf_chain(risk.arch, start)
     eps = jnp.finfo(start.dtype).eps
 
     def linearized(vector: Array) -> _Linearized:
-        slopes = _slopes(risk, vector, units)  # held under nudges: those of filters that all but vanish would turn
+        slopes = _slopes(
+            risk, vector, units, chain
+        )  # held under nudges: those of filters that all but vanish would turn
 
         def equation(risk: EmpiricalRisk, vector: Array) -> Array:
-            gradient, matrix, _ = _leaf_equation(risk, vector, invariants, units, slopes)
+            gradient, matrix, _ = _leaf_equation(risk, vector, levels, units, slopes, chain)
             return jnp.concatenate([gradient[None], matrix])
 
         value, changes = across_nudges(equation, risk, vector, units)
@@ -155,6 +159,7 @@ def polish(risk: EmpiricalRisk, start: Float[Array, " n"], invariants: Float[Arr
         stays=~jnp.any(leaving),
         nearby=last.nearby,
         rounding=jnp.linalg.norm(jnp.mean(jnp.abs(last.first_changes), axis=0) / units),
+        blur=jnp.linalg.norm(zero),
         distance=jnp.linalg.norm(move),
         relative_distance=relative,
     )
@@ -178,24 +183,25 @@ def implicit_derivative(
 def _implicit_derivative_jvp(primals: tuple, tangents: tuple):
     limit, start, risk, factor = primals
     _, start_dot, risk_dot, _ = tangents
-    units = layer_units(risk, limit)
-    _, matrix, pull = _leaf_equation(risk, limit, conserved(risk.arch, start), units, _slopes(risk, limit, units))
+    units, chain = layer_units(risk, limit), leaf_chain(risk.arch, limit)
+    slopes = _slopes(risk, limit, units, chain)
+    _, matrix, pull = _leaf_equation(risk, limit, leaf_levels(risk.arch, start), units, slopes, chain)
 
     def equation(initial: Array, minimised: EmpiricalRisk) -> Array:
-        leaf = jnp.matmul(conserved(risk.arch, initial), pull, precision=lax.Precision.HIGHEST)
-        return units * minimised.gradient(limit) - leaf
+        leaf = leaf_values(risk.arch, leaf_levels(risk.arch, initial), chain)
+        return units * minimised.gradient(limit) - jnp.matmul(leaf, pull, precision=lax.Precision.HIGHEST)
 
     _, change = jax.jvp(equation, (start, risk), (start_dot, risk_dot))
     return limit, factor * units * _solve(matrix, change)
 
 
-def _slopes(risk: EmpiricalRisk, vector: Array, units: Array) -> Array:
+def _slopes(risk: EmpiricalRisk, vector: Array, units: Array, chain: Array) -> Array:
     """Gradients of the conserved quantities in units of each layer's norm, (d, n)."""
-    return jax.jacfwd(lambda x: conserved(risk.arch, x))(vector) * units[None, :]
+    return jax.jacfwd(lambda x: leaf_values(risk.arch, leaf_levels(risk.arch, x), chain))(vector) * units[None, :]
 
 
 def _leaf_equation(
-    risk: EmpiricalRisk, vector: Array, invariants: Array, units: Array, slopes: Array
+    risk: EmpiricalRisk, vector: Array, levels: Array, units: Array, slopes: Array, chain: Array
 ) -> tuple[Array, Array, Array]:
     """grad Phi and Hess Phi in units of each layer's norm, and the pull to the leaf per unit of offset, mu_l grad c_l.
 
@@ -205,7 +211,8 @@ def _leaf_equation(
     hessian = risk.hessian(vector) * jnp.outer(units, units)
     squares = jnp.sum(slopes**2, axis=1, keepdims=True)
     pull = slopes * jnp.where(squares > 0, jnp.linalg.norm(hessian) / jnp.where(squares > 0, squares, 1), 0)
-    offset = conserved(risk.arch, vector) - invariants
+    here = lax.optimization_barrier(leaf_levels(risk.arch, vector))
+    offset = leaf_values(risk.arch, here - levels, chain)
     gradient = units * risk.gradient(vector) + jnp.matmul(offset, pull, precision=lax.Precision.HIGHEST)
     return gradient, hessian + jnp.matmul(slopes.T, pull, precision=lax.Precision.HIGHEST), pull
 

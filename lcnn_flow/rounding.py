@@ -18,7 +18,7 @@ from lcnn_flow.risk import EmpiricalRisk
 
 __all__ = ["SAFETY", "Nudged", "across_nudges", "eigenvalue_rounding", "nudge"]
 
-_NUDGES = 3
+_NUDGES = 8
 SAFETY = 16.0
 """How many times the mean change under nudges counts as zero: sums of many terms round several times."""
 _GOLDEN = 0.6180339887498949

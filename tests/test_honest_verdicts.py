@@ -114,13 +114,24 @@ def test_zero_targets_are_fitted_by_a_filter_that_vanishes_at_a_global_minimum(l
         assert lf.classify(risk, flow.limit).kind == "minimum"
 
 
-@pytest.mark.parametrize("start", UNBALANCED, ids=["first", "second"])
-def test_targets_orthogonal_to_the_data_are_fitted_by_the_zero_filter(start):
+def orthogonal_targets() -> lf.EmpiricalRisk:
+    """P^T y = 0: the best filter is 0."""
     P = windows(np.eye(4, 5))
     y = np.random.default_rng(0).normal(size=12)
     y -= P @ np.linalg.lstsq(P, y, rcond=None)[0]
-    risk = lf.EmpiricalRisk(ARCH, lf.losses.Square(), lf.Dataset(np.eye(4, 5), y.reshape(4, 3)))
-    flow = lf.gradient_flow(risk, start)
+    return lf.EmpiricalRisk(ARCH, lf.losses.Square(), lf.Dataset(np.eye(4, 5), y.reshape(4, 3)))
+
+
+@pytest.mark.parametrize("size", [1e-8, 1e-10])
+def test_a_gradient_that_is_rounding_from_the_start_places_no_limit(size):
+    # the flow scales the filters by any factor before they rest, in a time that rounding of P^T y decides
+    flow = lf.gradient_flow(orthogonal_targets(), tuple(size * w for w in UNBALANCED[0]))
+    assert flow.verdict in WITHHELD
+
+
+@pytest.mark.parametrize("start", UNBALANCED, ids=["first", "second"])
+def test_targets_orthogonal_to_the_data_are_fitted_by_the_zero_filter(start):
+    flow = lf.gradient_flow(orthogonal_targets(), start)
     assert (flow.verdict, flow.reason) == (lf.Verdict.CONVERGED, Reason.NONE)
     np.testing.assert_allclose(lf.end_to_end_filter(ARCH, flow.limit), 0, atol=1e-14)
     assert flow.steps < 100
@@ -190,6 +201,22 @@ def test_a_limit_of_unequal_layers_lies_on_the_leaf_of_its_start():
     assert flow.verdict == lf.Verdict.CONVERGED
     before, after = (float(lf.theory.balancedness(risk.arch, w)[0]) for w in (start, flow.limit))
     assert abs(before - after) < 1e-12 * 390**2
+
+
+@pytest.mark.parametrize("large", [0, 1, 2])
+def test_filters_beside_a_large_one_are_on_their_leaf_to_their_own_rounding(large):
+    risk = filter_problem((2, 2, 2), (1, 3.5, 2.5, 0.5))
+    sizes = np.full(3, 0.05)
+    sizes[large] = 100.0
+    directions = np.array([[1.1, 0.6], [0.7, -0.5], [0.9, 0.8]])
+    start = as_params((sizes[:, None] * directions).tolist())
+    flow = lf.gradient_flow(risk, start)
+    assert flow.verdict == lf.Verdict.CONVERGED
+    assert flow.limit_is_isolated
+    small = [layer for layer in range(3) if layer != large]
+    before, after = ([float(jnp.sum(w[layer] ** 2)) for layer in small] for w in (start, flow.limit))
+    change = [b - a for a, b in zip(before, after, strict=True)]
+    assert abs(change[0] - change[1]) <= 1e-14 * (sum(before) + sum(after))
 
 
 def test_a_step_limit_below_tolerance_is_not_said_to_be_above_it():

@@ -10,18 +10,18 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
 from lcnn_flow.chain_rule import filter_rows
+from lcnn_flow.compiling import quick_to_compile
 from lcnn_flow.critical.common_roots import common_root_gap
 from lcnn_flow.critical.optimum import least_filter_risk
 from lcnn_flow.curvature import curvature, satisfies_local_pl, spectrum
 from lcnn_flow.errors import ArchitectureError
-from lcnn_flow.invariants import conserved, layer_units
+from lcnn_flow.invariants import layer_units, leaf_levels
 from lcnn_flow.lapack import singular_values
 from lcnn_flow.network import Params, layer_norms, unravel
 from lcnn_flow.polish import polish
@@ -138,7 +138,7 @@ def _leading_axes(risk: EmpiricalRisk, params: Params) -> tuple[int, ...]:
     raise ArchitectureError(f"params have shapes {given}: this architecture needs {shapes}, with common leading axes")
 
 
-@eqx.filter_jit
+@quick_to_compile
 def _measure(risk: EmpiricalRisk, vectors: Float[Array, "b n"]) -> dict[str, Array]:
     form = risk.patch_form()
     best = least_filter_risk(risk.loss, form)
@@ -149,12 +149,14 @@ def _measure(risk: EmpiricalRisk, vectors: Float[Array, "b n"]) -> dict[str, Arr
         parts = layer_norms(risk.arch, gradient)
         relative = jnp.max(jnp.where(parts == 0, 0, parts / jnp.where(scales == 0, 1, scales)))  # NaN stays NaN
         relative = jnp.where(jnp.all(jnp.isfinite(scales)), relative, jnp.nan)
-        result = polish(risk, vector, conserved(risk.arch, vector))
+        result = polish(risk, vector, leaf_levels(risk.arch, vector))
         exact = result.converged & (result.relative_distance <= _NEAR)
         point, zero = jnp.where(exact, result.vector, vector), jnp.sqrt(relative)
         bend = curvature(risk, point, exact, zero)
         flat = (bend.index == 0) & (bend.nullity > 0)
-        degenerate = jnp.where(exact, flat & ~satisfies_local_pl(risk, point, exact, zero), bend.nullity > 0)
+        degenerate = jnp.where(
+            exact, flat & ~satisfies_local_pl(risk, point, exact, zero, result.blur), bend.nullity > 0
+        )
         eps = jnp.finfo(relative.dtype).eps
         small = relative <= eps**0.45
         at_rest = exact & (result.relative_distance <= jnp.sqrt(eps))  # where all vanishes, nothing is relatively small

@@ -106,10 +106,11 @@ class Case:
         if isolated and point.status == "found" and point.index == 0 < point.nullity:
             return _false("CONVERGED to an isolated limit that is none", f"distance {point.distance:.1e}")
         known = self.reference
-        gap = relative_gap(self.problem, limit, known.vector)
-        if known.isolated:  # equal end-to-end filters may still be different factorisations
-            gap = max(gap, parameter_gap(self.problem, limit, known.vector))
-        agrees = known.isolated and gap <= within.filter
+        gap = apart = relative_gap(self.problem, limit, known.vector)
+        if known.status == "minimum":  # equal end-to-end filters may still be different factorisations
+            apart = parameter_gap(self.problem, limit, known.vector)
+            gap = max(gap, apart) if known.isolated else gap
+        agrees = known.status == "minimum" and max(gap, apart) <= within.filter
         if not agrees and not hard and (point.status == "none" or point.distance > within.critical):
             beside = "beside a critical point" if point.distance < 1e-3 else "at no critical point"
             return _false(f"CONVERGED {beside}", f"distance {point.distance:.1e}, reference {known.status}")

@@ -1,0 +1,53 @@
+"""Programs that take longer to compile than to run: compiled by the emitter of XLA that takes a third less time.
+
+On CPUs XLA has two emitters of kernels. The newer one makes some kernels faster, and takes 6.3 instead of 4.0 seconds
+for a flow of four parameters; the programs of the search, whose kernels are small, run equally fast either way
+(benchmarks/). The choice is an option of one compilation. It is made where the program is not part of a larger one, and
+where this jaxlib knows the option; elsewhere XLA's own choice stands.
+"""
+
+from collections.abc import Callable
+from functools import cache, wraps
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.core import Tracer
+
+__all__ = ["quick_options", "quick_to_compile"]
+
+_QUICK = {"xla_cpu_use_fusion_emitters": False}
+
+
+def quick_to_compile(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`equinox.filter_jit` of a function, by `quick_options` where it is called outside of transformations."""
+    inside = eqx.filter_jit(function)
+    with_options: Any = eqx.filter_jit  # what it does not know it hands on to jax.jit
+    outside = cache(lambda platform: with_options(function, compiler_options=quick_options(platform)))
+
+    @wraps(function)
+    def call(*args: Any) -> Any:
+        if _is_transformed(args):
+            return inside(*args)
+        return outside(jax.default_backend())(*args)
+
+    return call
+
+
+@cache
+def quick_options(platform: str) -> dict[str, Any] | None:
+    """Options of `jax.jit` for a program whose compilation takes longer than its run."""
+    if platform != "cpu":
+        return None
+    try:
+        jax.jit(lambda: 0, compiler_options=_QUICK).lower().compile()
+    except jax.errors.JaxRuntimeError:  # later versions may have one emitter only
+        return None
+    return _QUICK
+
+
+def _is_transformed(args: Any) -> bool:
+    """Whether this is traced: then options belong to the program around it, and JAX refuses them."""
+    leaves = [*jax.tree.leaves(args), jnp.zeros(())]
+    return any(isinstance(leaf, Tracer) for leaf in leaves)
