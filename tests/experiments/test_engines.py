@@ -86,8 +86,8 @@ def same(first, second):
 @pytest.mark.parametrize(
     "options",
     [
-        ["--engine", "processes", "--workers", "2"],
-        ["--engine", "dask", "--workers", "2"],
+        pytest.param(["--engine", "processes", "--workers", "2"], marks=pytest.mark.slow),  # below they lose a worker
+        pytest.param(["--engine", "dask", "--workers", "2"], marks=pytest.mark.slow),
         ["--engine", "slurm", "--workers", "2", "--slurm", "cluster=local"],
     ],
     ids=["processes", "dask", "slurm"],
