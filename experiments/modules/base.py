@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from experiments.answers import convergence_answer
 from experiments.claims import PAPER_CLAIMS, Judge
 from experiments.figures import Drawing
 from experiments.schema import Configuration
@@ -41,7 +42,8 @@ class Module:
         question: asked by every configuration that does not ask its own.
         theory: what is expected, and why.
         axes: axes that make sense, with a word on each.
-        figures: drawn from the results, in the order of the report.
+        figures: drawn from the results, in the order of the report; the first shows the answer.
+        answer: to the question, in sentences computed from the results.
         claims: checked on the results; those of the paper unless more are added.
         faults: (path, message) of what this module cannot work with.
         prepare: what happens in a cell before its flows; `results.py` describes the variables that it stores.
@@ -53,6 +55,7 @@ class Module:
     theory: str
     axes: dict[str, str]
     figures: tuple[Draw, ...]
+    answer: Callable[[xr.Dataset], str] = convergence_answer
     claims: tuple[Judge, ...] = field(default=PAPER_CLAIMS)
     faults: Callable[[Configuration], list[tuple[str, str]]] = no_faults
     prepare: Prepare = unchanged

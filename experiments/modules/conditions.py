@@ -8,6 +8,7 @@ import math
 import numpy as np
 import xarray as xr
 
+from experiments.answers import conditions_answer
 from experiments.claims import (
     SATISFIED,
     UNDECIDED,
@@ -177,6 +178,7 @@ CONDITIONS = Module(
         "loss": "which losses are compared",
     },
     figures=(verdict_shares, filter_growth, gradient_norm),
+    answer=conditions_answer,
     claims=(
         injective_data_give_limits,
         divergence_needs_failure,

@@ -9,6 +9,7 @@ import tomllib
 import numpy as np
 import xarray as xr
 
+from experiments.answers import identification_answer
 from experiments.claims import PAPER_CLAIMS, Claim
 from experiments.figures import (
     balancedness_drift,
@@ -91,6 +92,7 @@ IDENTIFICATION = Module(
         "data.outliers.fraction": "outliers",
     },
     figures=(filters, filter_error, risk, gradient_norm, path_length, balancedness_drift),
+    answer=identification_answer,
     claims=(*PAPER_CLAIMS, bounded_influence_helps),
     faults=_faults,
 )

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import xarray as xr
 
+from experiments.answers import tuning_answer
 from experiments.claims import PAPER_CLAIMS, Claim
 from experiments.computing.tune import tune
 from experiments.figures import balancedness_drift, gradient_norm, path_length, risk
@@ -129,6 +130,7 @@ TUNING = Module(
         "loss": "which losses are tuned",
     },
     figures=(objective, before_and_after, tuned_weights, risk, gradient_norm, path_length, balancedness_drift),
+    answer=tuning_answer,
     claims=(tuning_helps, derivative_is_that_of_flows, *PAPER_CLAIMS),
     faults=_faults,
     prepare=tune,

@@ -19,7 +19,6 @@ from experiments.results.opening import open_results
 from experiments.results.slabs import chunked_slabs, read
 from experiments.results.variables import NOT_COMPUTED
 from experiments.running.store import RunDirectory
-from lcnn_flow import Verdict
 
 __all__ = ["claims_of", "write_report"]
 
@@ -82,7 +81,7 @@ def _write(directory: RunDirectory, dataset: xr.Dataset, module: Module) -> tupl
         svg = _inline(files[f"{drawing.name}.svg"].decode(), drawing.name)
         figures.append({"name": drawing.name, "title": drawing.title, "caption": drawing.caption, "svg": svg})
     claims = claims_of(dataset)
-    tone, answer = _answer(dataset, claims)
+    tone, tally = _tally(dataset, claims)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("experiments.reporting"),
         autoescape=True,
@@ -95,7 +94,8 @@ def _write(directory: RunDirectory, dataset: xr.Dataset, module: Module) -> tupl
         question=dataset.attrs["question"] or module.question,
         theory=module.theory,
         tone=tone,
-        answer=answer,
+        answer=module.answer(dataset),
+        tally=tally,
         claims=claims,
         marks=_MARKS,
         tables=_tables(dataset),
@@ -134,18 +134,15 @@ def _inline(svg: str, name: str) -> Markup:
     return Markup(svg)
 
 
-def _answer(dataset: xr.Dataset, claims: list[Claim]) -> tuple[str, str]:
-    """One sentence on top of the report, and its colour."""
+def _tally(dataset: xr.Dataset, claims: list[Claim]) -> tuple[str, str]:
+    """The colour of the answer, and what is to be said of the claims and of what is missing."""
     count = {word: sum(claim.conclusion == word for claim in claims) for word in _MARKS}
-    computed = int((dataset["verdict"] != NOT_COMPUTED).sum())
-    missing = dataset["verdict"].size - computed
-    converged = int((dataset["verdict"] == Verdict.CONVERGED).sum())
-    text = f"{computed} flows, {converged} of them CONVERGED. "
-    text += f"{count['agrees']} of {len(claims)} claims agree with the data"
-    if count["disagrees"]:
-        text += f", {count['disagrees']} disagree"
-    if count["undecided"]:
-        text += f", {count['undecided']} undecided"
+    missing = int((dataset["verdict"] == NOT_COMPUTED).sum())
+    text = f"{count['agrees']} of {len(claims)} claims agree with the data"
+    for word in ("disagrees", "undecided"):
+        if count[word]:
+            names = "; ".join(claim.statement for claim in claims if claim.conclusion == word)
+            text += f", {count[word]} {word.removesuffix('s')} ({names})"
     text += f". {missing} flows were not computed: this run is incomplete." if missing else "."
     return ("bad" if count["disagrees"] else "open" if count["undecided"] or missing else "good"), text
 

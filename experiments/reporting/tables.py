@@ -3,7 +3,6 @@
 Shares come with 95% intervals of Wilson (1927), which hold for small counts too.
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,14 +12,17 @@ import xarray as xr
 
 from experiments.reporting.summary import cell_rows
 from experiments.results.layout import named_cells, sweep_axes
+from experiments.results.shares import wilson_interval
 from experiments.results.variables import KINDS, NOT_COMPUTED, VERDICTS
 from lcnn_flow.critical import Kind
 
-__all__ = ["Table", "hypotheses_table", "limit_table", "orbit_table", "rate_table", "verdict_table", "wilson_interval"]
+__all__ = ["Table", "hypotheses_table", "limit_table", "orbit_table", "rate_table", "verdict_table"]
 
 _MOST_ORBITS = 6  # of a cell
 _MOST_ROWS = 60
-_NORMAL = 1.959963984540054  # 97.5% quantile
+_SAME_RISK = 1e-9
+_SAME_FILTER = 1e-6
+"""Relative differences of two risks, and distance of two end-to-end filters, up to which they are one."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +33,6 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     labels: int
     note: str = ""
-
-
-def wilson_interval(count: int, total: int) -> tuple[float, float]:
-    """95% interval of a share seen as `count` of `total` > 0."""
-    share, square = count / total, _NORMAL**2
-    centre = (share + square / (2 * total)) / (1 + square / total)
-    half = _NORMAL / (1 + square / total) * math.sqrt(share * (1 - share) / total + square / (4 * total**2))
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def verdict_table(dataset: xr.Dataset) -> Table:
@@ -156,26 +150,30 @@ def orbit_table(dataset: xr.Dataset) -> Table | None:
     """The distinct limits of every cell with the share of starts that end there; None without isolated limits."""
     if not np.isfinite(dataset["orbit"].values).any():
         return None
-    header = ("limit", "kind", "index", "risk", "above the optimum over all filters", "common-root gap")
-    header += ("starts", "share", "95% interval", "certified")
+    header = ("limit", "kind", "index", "risk", "above the lowest of the cell", "above the optimum over all filters")
+    header += ("common-root gap", "factorisations", "starts", "share", "95% interval", "certified")
 
     def cells(cell: xr.Dataset) -> list[tuple[str, ...]]:
-        orbit, seeds = cell["orbit"].values, int((cell["verdict"] != NOT_COMPUTED).sum())
+        seeds = int((cell["verdict"] != NOT_COMPUTED).sum())
+        groups = _filters(cell)
+        lowest = float(cell["limit_risk"].values[groups[0]][0]) if groups else np.nan
         rows = []
-        for name in _orbits(cell)[:_MOST_ORBITS]:
-            here = np.flatnonzero(orbit == name)
+        for number, here in enumerate(groups[:_MOST_ORBITS], start=1):
             one, count = cell.isel(seed=here[0]), len(here)
             low, high = wilson_interval(count, seeds)
             certificate = cell["certificate"].values[here]
             certificate = certificate[certificate != NOT_COMPUTED]
+            risk = float(one["limit_risk"])
             rows.append(
                 (
-                    str(int(name) + 1),
+                    str(number),
                     KINDS[int(one["kind"])].replace("_", " "),
                     str(int(one["hessian_index"])),
-                    f"{float(one['limit_risk']):.6g}",
-                    _gap(float(one["optimality_gap"]), float(one["limit_risk"])),
-                    "–" if np.isnan(one["common_root_gap"]) else f"{float(one['common_root_gap']):.2g}",
+                    f"{risk:.6g}",
+                    _gap(risk - lowest, risk, _SAME_RISK),
+                    _gap(float(one["optimality_gap"]), risk),
+                    _root_gap(float(one["common_root_gap"])),
+                    str(len(np.unique(cell["orbit"].values[here]))),
                     str(count),
                     f"{count / seeds:.3f}",
                     f"{low:.3f}–{high:.3f}",
@@ -186,22 +184,35 @@ def orbit_table(dataset: xr.Dataset) -> Table | None:
 
     table = _by_cell(dataset, header, cells, "")
     rows = table.rows[:_MOST_ROWS]
-    hidden = sum(max(0, len(_orbits(cell)) - _MOST_ORBITS) for _, cell in _computed_cells(dataset))
+    hidden = sum(max(0, len(_filters(cell)) - _MOST_ORBITS) for _, cell in _computed_cells(dataset))
     left = hidden + len(table.rows) - len(rows)
     note = (
-        "Limits up to rescaling of the layers, the most frequent first; exchanged filters count separately. The "
-        "share of the starts estimates the measure of the basin. A gap of 0 to the optimum over all end-to-end "
-        "filters makes a limit a global minimum; a positive gap says nothing either way. Limits that are not "
-        "isolated have no row."
+        "One row an end-to-end filter, the lowest risk first; its factorisations are critical points that no "
+        "rescaling of the layers maps to one another, such as exchanged filters. The share of the starts estimates "
+        "the measure of the basin. A minimum above the lowest limit of its cell is spurious; a gap of 0 to the optimum "
+        "over all end-to-end filters makes a limit a global minimum. A common-root gap of 0: two layers share a root, "
+        "and the filter lies on the boundary of what the network can express. Limits that are not isolated have no row."
     )
     note += f" {left} more limits are in results.zarr." if left else ""
     return Table(table.header, rows, table.labels, note)
 
 
-def _orbits(cell: xr.Dataset) -> np.ndarray:
-    """Numbers of the distinct limits of a cell, ascending: the most frequent first."""
-    orbit = cell["orbit"].values
-    return np.unique(orbit[np.isfinite(orbit)])
+def _filters(cell: xr.Dataset) -> list[np.ndarray]:
+    """Starts of a cell with isolated limits, one array an end-to-end filter, the lowest risk first."""
+    orbit, filters = cell["orbit"].values, cell["limit_filter"].values
+    groups: list[list[np.ndarray]] = []
+    for name in np.unique(orbit[np.isfinite(orbit)]):
+        here = np.flatnonzero(orbit == name)
+        for group in groups:
+            v, w = filters[group[0][0]], filters[here[0]]
+            known = np.isfinite(v) & np.isfinite(w)  # cells with fewer taps are filled up
+            if np.linalg.norm((v - w)[known]) <= _SAME_FILTER * np.linalg.norm(v[known]):
+                group.append(here)
+                break
+        else:
+            groups.append([here])
+    joined = [np.concatenate(group) for group in groups]
+    return sorted(joined, key=lambda here: float(cell["limit_risk"].values[here[0]]))
 
 
 def _by_cell(
@@ -241,10 +252,14 @@ def _label(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _gap(gap: float, risk: float) -> str:
+def _gap(gap: float, risk: float, rounding: float = 1e-12) -> str:
     if np.isnan(gap):
         return "unknown"
-    return "0 to rounding" if gap <= 1e-12 * abs(risk) + np.finfo(float).tiny else f"{gap:.3g}"
+    return "0 to rounding" if gap <= rounding * abs(risk) + np.finfo(float).tiny else f"{gap:.3g}"
+
+
+def _root_gap(gap: float) -> str:
+    return "–" if np.isnan(gap) else "0 to rounding" if gap <= np.sqrt(np.finfo(float).eps) else f"{gap:.2g}"
 
 
 def _answer(value: xr.DataArray) -> str:

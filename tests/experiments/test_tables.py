@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from experiments.claims import bound_holds, certificates_agree
-from experiments.reporting.tables import hypotheses_table, limit_table, orbit_table, rate_table, wilson_interval
+from experiments.reporting.tables import hypotheses_table, limit_table, orbit_table, rate_table
+from experiments.results.shares import wilson_interval
 
 
 @given(st.integers(1, 500).flatmap(lambda total: st.tuples(st.integers(0, total), st.just(total))))
@@ -46,6 +47,19 @@ def test_distinct_limits_have_shares_that_add_up_and_a_gap_in_words(tmp_path):
     assert column(table, "starts")[:2] == ["8", "4"]
     assert column(table, "above the optimum over all filters")[:2] == ["0 to rounding", "0.2"]
     assert orbit_table(fakes.results(tmp_path, orbit=lambda a: a * np.nan)) is None
+
+
+def test_factorisations_of_one_filter_share_a_row_and_the_lowest_risk_comes_first(tmp_path):
+    spectrum = np.where(np.arange(12) < 9, 1.0, 2.0)  # starts 9, 10, 11 end at another filter, of lower risk
+    changes = {
+        "orbit": lambda a: np.where(np.arange(12) < 4, 0.0, np.where(np.arange(12) < 9, 1.0, 2.0)),
+        "limit_filter": lambda a: np.tile(a[:1], (12, 1)) * spectrum[:, None],
+        "limit_risk": lambda a: 0.5 / spectrum,
+    }
+    table = orbit_table(fakes.results(tmp_path, **changes))
+    assert column(table, "starts")[:2] == ["3", "9"]
+    assert column(table, "factorisations")[:2] == ["1", "2"]
+    assert column(table, "above the lowest of the cell")[:2] == ["0 to rounding", "0.25"]
 
 
 def test_many_limits_are_cut_short_and_said_to_be(tmp_path):

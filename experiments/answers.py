@@ -1,0 +1,196 @@
+"""What the results say to the question of an experiment: sentences computed from the stored data alone.
+
+A minimum is spurious if another limit of the same cell, which minimises the same risk, has a lower one.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from experiments.figures import relative_error
+from experiments.results.layout import named_cells, sweep_axes
+from experiments.results.shares import share
+from experiments.results.variables import NOT_COMPUTED, VERDICTS
+from lcnn_flow import Verdict
+from lcnn_flow.critical import Kind
+
+__all__ = ["Spurious", "conditions_answer", "convergence_answer", "identification_answer", "spurious", "tuning_answer"]
+
+_SAME_RISK = 1e-9
+"""Relative difference of two risks up to which they are one."""
+_OF_THE_START = 1e-12
+"""The same in units of the risk at the start: what is left of it near interpolation is rounding."""
+_MOST_NAMED = 3
+_ON_PAR = 0.02
+"""Relative difference of two median errors that is not worth a word."""
+
+
+class Spurious(NamedTuple):
+    """The starts of one cell whose limits are minima above the lowest limit of that cell."""
+
+    count: int
+    total: int
+    """Starts that were computed."""
+    above: float
+    """Median of their risks, less the lowest."""
+    lowest: float
+
+
+def spurious(cell: xr.Dataset) -> Spurious | None:
+    """Spurious minima among the limits of a cell; None where no limit was classified as a minimum."""
+    minimum = cell["kind"].values == Kind.MINIMUM
+    risk = np.where(minimum, cell["limit_risk"].values, np.nan)
+    if not np.isfinite(risk).any():
+        return None
+    lowest = float(np.nanmin(risk))
+    start = float(np.nanmedian(cell["final_risk"].values + cell["final_energy"].values))
+    worse = risk > lowest + _SAME_RISK * abs(lowest) + _OF_THE_START * abs(start)
+    total = int((cell["verdict"].values != NOT_COMPUTED).sum())
+    above = float(np.median(risk[worse]) - lowest) if worse.any() else 0.0
+    return Spurious(int(worse.sum()), total, above, lowest)
+
+
+def convergence_answer(dataset: xr.Dataset) -> str:
+    """Whether the flows converged, along how long a path, and what kind of limits they found."""
+    return " ".join(part for part in (_convergence(dataset), _spurious_minima(dataset)) if part)
+
+
+def identification_answer(dataset: xr.Dataset) -> str:
+    """Which value of the first axis finds the true filter best, then `convergence_answer`."""
+    return " ".join(part for part in (_best_filter(dataset), convergence_answer(dataset)) if part)
+
+
+def conditions_answer(dataset: xr.Dataset) -> str:
+    """What the flows did where (C) holds, fails, or is not decided."""
+    sentences = []
+    holds = dataset["injective_on_attainable"].broadcast_like(dataset["verdict"]).values
+    verdict = dataset["verdict"].values
+    for words, here in (("holds", holds == 1), ("fails", holds == 0), ("is not decided", np.isnan(holds))):
+        found = verdict[here & (verdict != NOT_COMPUTED)]
+        if found.size:
+            sentences.append(f"where (C) {words}, {_counts(found)}")
+    text = "; ".join(sentences)
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
+
+
+def tuning_answer(dataset: xr.Dataset) -> str:
+    """How much of the error tuning leaves, cell by cell; then `convergence_answer`."""
+    parts = []
+    for name, cell in _computed(dataset):
+        both = (cell["sound"].values == 1) & (cell["untuned_sound"].values == 1)
+        if not both.any():
+            continue
+        truth = cell["true_filter"].values
+        before, after = (
+            float(np.mean(np.sum((cell[v].values[both] - truth) ** 2, axis=-1)) / np.sum(truth**2))
+            for v in ("untuned_filter", "limit_filter")
+        )
+        parts.append(f"{name}: {before:.2g} before, {after:.2g} after")
+    if not parts:
+        return convergence_answer(dataset)
+    text = f"Mean squared relative error of the filter by tuning: {_few(parts)}."
+    return f"{text} {convergence_answer(dataset)}"
+
+
+def _convergence(dataset: xr.Dataset) -> str:
+    verdict = dataset["verdict"].values
+    verdict = verdict[verdict != NOT_COMPUTED]
+    if not verdict.size:
+        return "No flow was computed."
+    length = dataset["final_path_length"].values[dataset["verdict"].values == Verdict.CONVERGED]
+    text = _counts(verdict)
+    return f"{text[:1].upper()}{text[1:]}" + (
+        f", along paths of length up to {length.max():.3g}." if length.size else "."
+    )
+
+
+def _counts(verdict: np.ndarray) -> str:
+    """ "all 64 flows CONVERGED", or how many had which verdict."""
+    counts = {VERDICTS[int(code)]: int((verdict == code).sum()) for code in np.unique(verdict)}
+    if len(counts) == 1:
+        name = next(iter(counts))
+        return f"all {verdict.size} flows {_said(name)}" if verdict.size > 1 else f"the flow {_said(name)}"
+    several = sorted(counts.items(), key=lambda item: -item[1])
+    return f"of {verdict.size} flows " + ", ".join(f"{count} {_said(name)}" for name, count in several)
+
+
+def _said(name: str) -> str:
+    return {"CONVERGED": "CONVERGED", "DIVERGED": "DIVERGED"}.get(name, f"ended {name}")
+
+
+def _spurious_minima(dataset: xr.Dataset) -> str:
+    """Shares of the starts in spurious minima: the cells with most of them, or that there are none."""
+    found = [(name, s) for name, cell in _computed(dataset) if (s := spurious(cell)) is not None]
+    worst = sorted((item for item in found if item[1].count), key=lambda item: -item[1].count / item[1].total)
+    if not found:
+        return ""
+    if not worst:
+        several = "all minima of a cell have" if len(found) > 1 else "all minima have"
+        return f"No limit is known to be spurious: {several} the same risk."
+    parts = [
+        f"{'' if name == 'all flows' else f'{name}: '}{share(s.count, s.total)}, {s.above:.2g} above the lowest limit "
+        f"({s.lowest:.6g})"
+        for name, s in worst
+    ]
+    rest = len(found) - len(worst)
+    none = f" In {rest} of {len(found)} cells no limit is known to be spurious." if rest else ""
+    return f"Spurious minima catch {_few(parts)}.{none}"
+
+
+def _best_filter(dataset: xr.Dataset) -> str:
+    """Median errors of the filter along the first axis, the best first."""
+    axes = sweep_axes(dataset)
+    if "true_filter" not in dataset:
+        return ""
+    error = relative_error(dataset)
+    if not axes:
+        values = error.values[np.isfinite(error.values)]
+        return f"The filter is found to a relative error of {_spread(values)}." if values.size else ""
+    axis, others = axes[0], [d for d in error.dims if d != axes[0]]
+    median = error.median(others, skipna=True).values
+    order = [i for i in np.argsort(median) if np.isfinite(median[i])]
+    if not order:
+        return ""
+    names = [_name(axis, v) for v in dataset[axis].values]
+    best = order[0]
+    on_par = [i for i in order[1:] if median[i] <= (1 + _ON_PAR) * median[best]]
+    values = error.isel({axis: best}).values
+    text = f"{names[best]} finds the filter best: median relative error {_spread(values[np.isfinite(values)])}"
+    if on_par:
+        text += f", on a par with {', '.join(names[i] for i in on_par)}"
+    last = order[-1]
+    shown = [i for i in order if names[i] == "square" and i not in (best, *on_par)]
+    shown += [last] if last not in (best, *on_par, *shown) else []
+    text += "".join(f"; {names[i]} {median[i]:.3g}" for i in shown)
+    cells = error.median("seed", skipna=True).stack(cell=[a for a in axes if a != axis]) if len(axes) > 1 else None
+    if cells is not None:
+        known = cells.notnull().all(axis)
+        wins = int((cells.where(known, drop=True).argmin(axis) == best).sum()) if bool(known.any()) else 0
+        text += f"; best in {wins} of {int(known.sum())} cells of the other axes"
+    return text + "."
+
+
+def _spread(values: np.ndarray) -> str:
+    """Median, with the range from the 10% to the 90% quantile unless that is a single number."""
+    low, median, high = (f"{q:.3g}" for q in np.quantile(values, [0.1, 0.5, 0.9]))
+    return median if low == high else f"{median} (10% to 90% of the starts: {low} to {high})"
+
+
+def _few(parts: list[str]) -> str:
+    more = len(parts) - _MOST_NAMED
+    return "; ".join(parts[:_MOST_NAMED]) + (f"; and so on in {more} more cells" if more > 0 else "")
+
+
+def _name(axis: str, value: Any) -> str:
+    value = value.item() if isinstance(value, np.generic) else value
+    return f"{axis} = {value:g}" if isinstance(value, float) else str(value)
+
+
+def _computed(dataset: xr.Dataset) -> Iterator[tuple[str, xr.Dataset]]:
+    """Name and results of every cell in which a flow was computed."""
+    for name, index in named_cells(dataset):
+        cell = dataset.isel(index)
+        if bool((cell["verdict"] != NOT_COMPUTED).any()):
+            yield name, cell
