@@ -5,7 +5,6 @@ grad L = J^T grad l(v) and Hess L = J^T l''(v) J + sum_i (grad l)_i Hess pi_i, J
 """
 
 import math
-from functools import partial
 from typing import Any, Literal, get_args
 
 import equinox as eqx
@@ -16,6 +15,7 @@ from jaxtyping import Array, Float
 from lcnn_flow._pytree import as_float_array, pytree
 from lcnn_flow.architecture import Architecture
 from lcnn_flow.chain_rule import filter_columns, filter_rows, gradient, gradient_and_hessian
+from lcnn_flow.compiling import quick_to_compile
 from lcnn_flow.cost import gradient_cost, moments_pay, step_cost
 from lcnn_flow.data import Dataset
 from lcnn_flow.drivers import MomentDriver, NormalDriver, PatchDriver
@@ -240,7 +240,7 @@ def _sample_weights(data: Dataset) -> Array:
     return data.weights / jnp.sum(data.weights)
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@quick_to_compile
 def _of_the_filter(arch: Architecture, reduced: bool, loss: Any, arrays: tuple) -> PatchForm | QuadraticForm:
     """The form of inputs, targets and weights, by one program: its operations one by one would be twenty."""
     table = to_patches(arch, loss, Dataset(*arrays))
