@@ -23,6 +23,7 @@ _SAME_RISK = 1e-9
 _OF_THE_START = 1e-12
 """The same in units of the risk at the start: what is left of it near interpolation is rounding."""
 _MOST_NAMED = 3
+_MOST_TAPS = 9
 _ON_PAR = 0.02
 """Relative difference of two median errors that is not worth a word."""
 
@@ -54,7 +55,8 @@ def spurious(cell: xr.Dataset) -> Spurious | None:
 
 def convergence_answer(dataset: xr.Dataset) -> str:
     """Whether the flows converged, along how long a path, and what kind of limits they found."""
-    return " ".join(part for part in (_convergence(dataset), _spurious_minima(dataset)) if part)
+    parts = (_convergence(dataset), _spurious_minima(dataset), _learned(dataset))
+    return " ".join(part for part in parts if part)
 
 
 def identification_answer(dataset: xr.Dataset) -> str:
@@ -137,6 +139,21 @@ def _spurious_minima(dataset: xr.Dataset) -> str:
     rest = len(found) - len(worst)
     none = f" In {rest} of {len(found)} cells no limit is known to be spurious." if rest else ""
     return f"Spurious minima catch {_few(parts)}.{none}"
+
+
+def _learned(dataset: xr.Dataset) -> str:
+    """The end-to-end filter of the lowest limit of every cell, where no true filter is known and both are few."""
+    found = []
+    for name, cell in _computed(dataset):
+        risk = np.where(cell["kind"].values == Kind.MINIMUM, cell["limit_risk"].values, np.nan)
+        if "true_filter" in dataset or not np.isfinite(risk).any():
+            continue
+        taps = cell["limit_filter"].values[int(np.nanargmin(risk))]
+        taps = taps[np.isfinite(taps)]
+        if taps.size <= _MOST_TAPS:
+            values = ", ".join(f"{tap:.3g}" for tap in taps)
+            found.append(f"{'' if name == 'all flows' else f'{name}: '}({values})")
+    return f"The end-to-end filter of the lowest limit: {'; '.join(found)}." if 0 < len(found) <= _MOST_NAMED else ""
 
 
 def _best_filter(dataset: xr.Dataset) -> str:

@@ -11,14 +11,13 @@ from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
-from experiments.claims import Claim
 from experiments.errors import Interrupted, RunError, UserError, command
 from experiments.faults import did_you_mean
 from experiments.modules import MODULES
 from experiments.planning.batches import label_of
 from experiments.planning.loading import load
 from experiments.planning.plan import plan_text
-from experiments.reporting.report import write_report
+from experiments.reporting.report import Report, write_report
 from experiments.results.compare import compare
 from experiments.results.export import export
 from experiments.running.busy import Busy
@@ -217,19 +216,19 @@ def _go_on(sweep: Sweep, directory: RunDirectory, choice: Choice, cache: bool) -
         failures = _failures(summary.failed)
         if not summary.finished:
             raise RunError("\n".join([f"all {summary.batches} batches failed:", *failures, f"to try again: {again}"]))
-        path, claims = _report(directory)
+        report = _report(directory)
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted; what is finished is kept in {directory.path}; go on with: {again}") from None
     except UserError as error:  # the run was begun: what it has is there, and can be used
         raise UserError(f"{error}; the run is in {directory.path}; when that is mended: {again}") from error
-    print(_claims(claims))
-    print(f"wall time {summary.seconds:.1f} s; results in {directory.path}\nreport: {path}")
+    print(_told(report))
+    print(f"wall time {summary.seconds:.1f} s; results in {directory.path}\nreport: {report.path}")
     if failures:
         count = f"{len(summary.failed)} of {summary.batches} batches failed:"
         raise RunError("\n".join([count, *failures, f"to try them again: {again}"]))
 
 
-def _report(directory: RunDirectory) -> tuple[Path, list[Claim]]:
+def _report(directory: RunDirectory) -> Report:
     """Writes the report of a run whose results are there: it did not fail by a mistake in its configuration."""
     try:
         with Busy("drawing the report"):
@@ -284,9 +283,9 @@ def report(directory: Path, /) -> None:
     """
     _bring_up_to_date(directory)
     with Busy("drawing the report"):
-        path, claims = write_report(directory)
-    print(_claims(claims))
-    print(f"report: {path}")
+        report = write_report(directory)
+    print(_told(report))
+    print(f"report: {report.path}")
 
 
 @app.command(name="export")
@@ -370,6 +369,8 @@ def _load(
     return sweep
 
 
-def _claims(claims: Sequence[Claim]) -> str:
-    width = max(len(claim.conclusion) for claim in claims)
-    return "\n".join(f"  {claim.conclusion:{width}}  {claim.statement}: {claim.observed}" for claim in claims)
+def _told(report: Report) -> str:
+    """The answer, and a line for every claim."""
+    width = max(len(claim.conclusion) for claim in report.claims)
+    lines = [f"  {claim.conclusion:{width}}  {claim.statement}: {claim.observed}" for claim in report.claims]
+    return "\n".join([report.answer, *lines])

@@ -28,21 +28,18 @@ def relative_error(dataset: xr.Dataset) -> xr.DataArray:
 
 
 def filters(dataset: xr.Dataset, before: str | None = None) -> Drawing | None:
-    """True filter and learned filters, a panel a series; `before` names earlier filters to set beside them."""
-    if "true_filter" not in dataset:
-        return None
+    """Learned filters and, where it is known, the true one, a panel a series; `before` names earlier filters."""
     series, shown = first_panel(dataset)
     if not series:
         return None
+    known = "true_filter" in dataset
     figure, axes = grid(len(series), 2.2, xlabel="tap", ylabel="end-to-end filter $v$", alone=3)
-    reach = max(float(abs(one.data["true_filter"]).max()) for one in series)
-    top = 1.6 * reach
-    bottom = -top if any(float(one.data["true_filter"].min()) < -0.2 * reach for one in series) else -0.8 * reach
+    bottom, top = _frame([one.data["true_filter"].values if known else _middle(one.data) for one in series])
     for panel, one in zip(axes, series, strict=True):
-        truth = one.data["true_filter"].values
-        taps = np.arange(truth.size)
         panel.set_ylim(bottom, top)
-        panel.bar(taps, truth, width=0.75, color="#d4d4d4", label="true filter")
+        if known:
+            truth = one.data["true_filter"].values
+            panel.bar(np.arange(truth.size), truth, width=0.75, color="#d4d4d4", label="true filter")
         if before is not None:
             _marks(panel, one.data[before], one.look, "before: median, 10% to 90%", shift=-0.17, hollow=True)
         name = "learned" if before is None else "after"
@@ -51,15 +48,32 @@ def filters(dataset: xr.Dataset, before: str | None = None) -> Drawing | None:
         panel.set_title(one.label)
         panel.grid(axis="x", visible=False)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=3)
+    spread = (
+        "median over the seeds, bars from the 10% to the 90% quantile. Where seeds end in different critical points "
+        "the bars are long"
+    )
+    if not known:
+        caption = f"End-to-end filters that were learned: {spread}. What made the targets is not known."
+        return Drawing("filters", "Learned filter", figure, caption + shown)
     return Drawing(
         "filters",
         "Learned and true filter",
         figure,
-        "End-to-end filter that made the targets (grey bars) and the learned ones: median over the seeds, "
-        "bars from the 10% to the 90% quantile. Where seeds end in different critical points the bars are "
-        "long; arrows point to taps beyond the frame. Losses whose influence is bounded are expected to stay "
-        "closer to the truth under outliers." + shown,
+        f"End-to-end filter that made the targets (grey bars) and the learned ones: {spread}; arrows point to taps "
+        "beyond the frame. Losses whose influence is bounded are expected to stay closer to the truth under outliers."
+        + shown,
     )
+
+
+def _frame(filters: list[np.ndarray]) -> tuple[float, float]:
+    """Limits of an axis that shows these filters, with room above for others."""
+    values = np.concatenate([v[np.isfinite(v)] for v in filters])
+    reach = float(np.max(np.abs(values), initial=0.0)) or 1.0
+    return (-1.6 if np.min(values, initial=0.0) < -0.2 * reach else -0.8) * reach, 1.6 * reach
+
+
+def _middle(cell: xr.Dataset) -> np.ndarray:
+    return quantiles(learned_filter(cell))[1]
 
 
 def _marks(panel: Axes, values: xr.DataArray, look: Look, label: str, shift: float = 0, hollow: bool = False) -> None:

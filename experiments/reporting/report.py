@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import jinja2
 import xarray as xr
@@ -20,7 +21,7 @@ from experiments.results.slabs import chunked_slabs, read
 from experiments.results.variables import NOT_COMPUTED
 from experiments.running.store import RunDirectory
 
-__all__ = ["claims_of", "write_report"]
+__all__ = ["Report", "claims_of", "write_report"]
 
 _MOST_IN_MEMORY = 2**28
 """Bytes of results; of larger ones, a variable at a time is."""
@@ -29,8 +30,16 @@ _MOST_AT_ONCE = 2**21
 _MARKS = {"agrees": "✓", "disagrees": "✗", "undecided": "?"}
 
 
-def write_report(path: str | Path) -> tuple[Path, list[Claim]]:
-    """Rebuilds figures, summary and report of a run directory; returns the report and its claims.
+class Report(NamedTuple):
+    """Where a report is, and what it says first."""
+
+    path: Path
+    claims: list[Claim]
+    answer: str
+
+
+def write_report(path: str | Path) -> Report:
+    """Rebuilds figures, summary and report of a run directory.
 
     Raises:
         UserError: not a run directory, or a damaged one.
@@ -70,7 +79,7 @@ def _module(dataset: xr.Dataset) -> Module:
     return MODULES[name]
 
 
-def _write(directory: RunDirectory, dataset: xr.Dataset, module: Module) -> tuple[Path, list[Claim]]:
+def _write(directory: RunDirectory, dataset: xr.Dataset, module: Module) -> Report:
     with house_style():
         drawings = [drawing for draw in module.figures if (drawing := draw(dataset)) is not None]
     figures = []
@@ -81,7 +90,7 @@ def _write(directory: RunDirectory, dataset: xr.Dataset, module: Module) -> tupl
         svg = _inline(files[f"{drawing.name}.svg"].decode(), drawing.name)
         figures.append({"name": drawing.name, "title": drawing.title, "caption": drawing.caption, "svg": svg})
     claims = claims_of(dataset)
-    tone, tally = _tally(dataset, claims)
+    answer, (tone, tally) = module.answer(dataset), _tally(dataset, claims)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("experiments.reporting"),
         autoescape=True,
@@ -94,7 +103,7 @@ def _write(directory: RunDirectory, dataset: xr.Dataset, module: Module) -> tupl
         question=dataset.attrs["question"] or module.question,
         theory=module.theory,
         tone=tone,
-        answer=module.answer(dataset),
+        answer=answer,
         tally=tally,
         claims=claims,
         marks=_MARKS,
@@ -104,16 +113,16 @@ def _write(directory: RunDirectory, dataset: xr.Dataset, module: Module) -> tupl
         configuration=dataset.attrs["configuration"],
     )
     directory.write_text("summary.csv", summary_csv(dataset))
-    return directory.write_text("report.html", html), claims
+    return Report(directory.write_text("report.html", html), claims, answer)
 
 
 def _tables(dataset: xr.Dataset) -> list[tuple[str, Table]]:
     """Headings and tables of the report, in their order."""
     tables = {
-        "Hypotheses": hypotheses_table(dataset),
-        "Verdicts": verdict_table(dataset),
-        "Limits": limit_table(dataset),
         "Distinct limits": orbit_table(dataset),
+        "Verdicts": verdict_table(dataset),
+        "Hypotheses": hypotheses_table(dataset),
+        "Limits": limit_table(dataset),
         "Rates of convergence": rate_table(dataset),
     }
     return [(heading, table) for heading, table in tables.items() if table is not None]

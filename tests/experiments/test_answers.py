@@ -11,7 +11,7 @@ from experiments.answers import (
     spurious,
     tuning_answer,
 )
-from experiments.figures import relative_error
+from experiments.figures import filters, house_style, relative_error
 from lcnn_flow import Verdict
 
 
@@ -57,6 +57,17 @@ def test_risks_that_differ_by_rounding_are_one_and_saddles_are_no_spurious_minim
     saddles = fakes.results(tmp_path, limit_risk=two_minima, kind=lambda a: np.where(np.arange(a.size) < 3, 0, 1))
     assert "No limit is known to be spurious" in convergence_answer(saddles)
     assert spurious(fakes.results(tmp_path, kind=lambda a: a * 0 - 1).isel(loss=0)) is None
+
+
+def test_without_a_true_filter_the_learned_one_is_told_and_drawn(tmp_path):
+    dataset = fakes.results(tmp_path, limit_filter=lambda a: 0 * a + np.arange(7) / 4, final_filter=lambda a: 0 * a)
+    assert "filter of the lowest limit" not in convergence_answer(dataset)
+    unknown = dataset.drop_vars("true_filter").isel(loss=[0])
+    assert convergence_answer(unknown).endswith("lowest limit: square: (0, 0.25, 0.5, 0.75, 1, 1.25, 1.5).")
+    with house_style():
+        drawing = filters(unknown)
+    assert drawing is not None
+    assert (drawing.title, drawing.figure.axes[0].get_ylim()) == ("Learned filter", (-0.8 * 1.5, 1.6 * 1.5))
 
 
 def test_verdicts_are_told_all_at_once_or_by_their_number(tmp_path):

@@ -200,7 +200,7 @@ def test_the_example_learns_the_thermometer_from_both_files_and_obeys_the_theory
     out = tmp_path / "run"
     few = ["--seeds", "4", "--set", "analysis.certify=1", "--no-cache"]
     assert main(["run", str(FOLDER / "own_data.toml"), "--out", str(out), *few]) == 0
-    _, claims = write_report(out)
+    claims = write_report(out).claims
     assert {claim.conclusion for claim in claims} == {"agrees"}
     thermometer = np.polymul([0.2, 0.3, 0.5], [0.1, 0.3, 0.6])
     with xr.open_zarr(out / "results.zarr", consolidated=False) as stored:
