@@ -1,9 +1,9 @@
-"""Programs that take longer to compile than to run: compiled by the emitter of XLA that takes a third less time.
+"""Programs that take longer to compile than to run: compiled by the one of XLA's emitters that takes less time.
 
-On CPUs XLA has two emitters of kernels. The newer one makes some kernels faster, and takes 6.3 instead of 4.0 seconds
-for a flow of four parameters; the programs of the search, whose kernels are small, run equally fast either way
-(benchmarks/). The choice is an option of one compilation. It is made where the program is not part of a larger one, and
-where this jaxlib knows the option; elsewhere XLA's own choice stands.
+On CPUs XLA has two emitters of kernels. The newer one makes some kernels faster, and takes longer to compile all of
+them; the programs of the search, whose kernels are small, run as fast by the older one (benchmarks/compile.py). The
+choice is an option of one compilation. It is made where the program is not part of a larger one, and where this jaxlib
+knows the option; elsewhere XLA's own choice stands.
 """
 
 from collections.abc import Callable

@@ -147,7 +147,11 @@ def _stored() -> dict:
             "collect": 0.02,
             "runs": [{"batches": 10_000, "seconds": 2e-3, "disk": 1.5e-3, "grown_kib": 512}],
         },
-        "compile": {"seeds": 64, "losses": {"square": {"empty": timed, "filled": {"first": 2.5, "later": [0.5]}}}},
+        "compile": {
+            "seeds": 64,
+            "losses": {"square": {"empty": timed, "filled": {"first": 2.5, "later": [0.5]}}},
+            "emitters": {"compile": {"quick": [1.5], "own": [3.0]}, "run": {"quick": [1.0], "own": [1.0]}},
+        },
     }
     about = {
         "versions": {"jax": "0.0.1"},
