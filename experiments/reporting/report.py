@@ -8,7 +8,7 @@ import jinja2
 import xarray as xr
 from markupsafe import Markup
 
-from experiments.claims import Claim
+from experiments.claims import Claim, unchecked
 from experiments.errors import UserError
 from experiments.faults import did_you_mean
 from experiments.figures import house_style, render
@@ -148,10 +148,12 @@ def _tally(dataset: xr.Dataset, claims: list[Claim]) -> tuple[str, str]:
     count = {word: sum(claim.conclusion == word for claim in claims) for word in _MARKS}
     missing = int((dataset["verdict"] == NOT_COMPUTED).sum())
     text = f"{count['agrees']} of {len(claims)} claims agree with the data"
-    for word in ("disagrees", "undecided"):
+    for word, one, many in (("disagrees", "disagrees", "disagree"), ("undecided", "is undecided", "are undecided")):
         if count[word]:
             names = "; ".join(claim.statement for claim in claims if claim.conclusion == word)
-            text += f", {count[word]} {word.removesuffix('s')} ({names})"
+            text += f", {count[word]} {one if count[word] == 1 else many} ({names})"
+    if left := unchecked(dataset):
+        text += f". Only trajectories show, and none were stored (set flow.times): {'; '.join(left)}"
     text += f". {missing} flows were not computed: this run is incomplete." if missing else "."
     return ("bad" if count["disagrees"] else "open" if count["undecided"] or missing else "good"), text
 

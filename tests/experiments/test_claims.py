@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import lcnn_flow as lf
-from experiments.claims import PAPER_CLAIMS
+from experiments.claims import PAPER_CLAIMS, unchecked
 from experiments.modules.identification import bounded_influence_helps
 from lcnn_flow import Verdict
 
@@ -96,13 +96,47 @@ def test_every_cell_has_a_row_of_its_own(tmp_path):
     ]
 
 
-def test_without_trajectories_claims_about_them_are_undecided(tmp_path):
+def without_trajectories(tmp_path, **changes):
+    """Results of a run that wanted limits only."""
     text = fakes.CONFIGURATION.replace("times = { start = 1e-3, stop = 1e4, count = 60 }", "")
-    dataset = fakes.results(tmp_path).drop_dims("time")
+    dataset = fakes.results(tmp_path, **changes).drop_dims("time")
     dataset.attrs["configuration"] = text
-    found = conclusions(dataset)
-    assert found["risk_decreases"] == found["path_length_finite"] == "undecided"
-    assert found["flow_converges"] == found["gradient_vanishes"] == "agrees"
+    return dataset
+
+
+def test_without_trajectories_claims_are_judged_by_the_ends_or_said_to_need_them(tmp_path):
+    dataset = without_trajectories(tmp_path, norm_bound=lambda a: 0 * a + 100)
+    assert set(conclusions(dataset).values()) == {"agrees"}
+    assert {"path_length_finite", "filters_bounded", "bound_holds", "balancedness_conserved"} <= set(
+        conclusions(dataset)
+    )
+    assert not {"risk_decreases", "energy_identity"} & set(conclusions(dataset))
+    assert len(unchecked(dataset)) == 2
+    assert unchecked(fakes.results(tmp_path)) == []
+
+
+@pytest.mark.parametrize(
+    ("claim", "changes"),
+    [
+        ("filters_bounded", {"verdict": lambda a: a * 0 + int(Verdict.DIVERGED)}),
+        ("path_length_finite", {"verdict": lambda a: a * 0 + int(Verdict.DIVERGED)}),
+        ("bound_holds", {"norm_bound": lambda a: a * 0 + 1e-3}),
+        ("balancedness_conserved", {"invariant_drift": lambda a: a * 0 + 1e3}),
+    ],
+)
+def test_without_trajectories_claims_can_fail(claim, changes, tmp_path):
+    assert conclusions(without_trajectories(tmp_path, **changes))[claim] == "disagrees"
+
+
+@pytest.mark.parametrize(
+    ("claim", "changes"),
+    [
+        ("filters_bounded", {"growth_rate": lambda a: a * 0 + 0.1}),
+        ("path_length_finite", {"polish_distance": lambda a: a * 0 + 1.0}),
+    ],
+)
+def test_without_trajectories_flows_that_may_go_on_decide_nothing(claim, changes, tmp_path):
+    assert conclusions(without_trajectories(tmp_path, **changes))[claim] == "undecided"
 
 
 def test_bounded_influence_is_judged_by_the_error_of_the_filter(tmp_path):
