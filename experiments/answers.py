@@ -3,20 +3,27 @@
 A minimum is spurious if another limit of the same cell, which minimises the same risk, has a lower one.
 """
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from experiments.figures import relative_error
-from experiments.results.layout import named_cells, sweep_axes
+from experiments.results.layout import computed_cells, sweep_axes
 from experiments.results.shares import share
 from experiments.results.variables import NOT_COMPUTED, VERDICTS
 from lcnn_flow import Verdict
 from lcnn_flow.critical import Kind
 
-__all__ = ["Spurious", "conditions_answer", "convergence_answer", "identification_answer", "spurious", "tuning_answer"]
+__all__ = [
+    "Spurious",
+    "above_lowest",
+    "conditions_answer",
+    "convergence_answer",
+    "few",
+    "identification_answer",
+    "spurious",
+]
 
 _SAME_RISK = 1e-9
 """Relative difference of two risks up to which they are one."""
@@ -39,18 +46,26 @@ class Spurious(NamedTuple):
     lowest: float
 
 
-def spurious(cell: xr.Dataset) -> Spurious | None:
-    """Spurious minima among the limits of a cell; None where no limit was classified as a minimum."""
-    minimum = cell["kind"].values == Kind.MINIMUM
-    risk = np.where(minimum, cell["limit_risk"].values, np.nan)
+def above_lowest(cell: xr.Dataset) -> np.ndarray:
+    """Risk of every limit of a cell less the lowest one, 0 up to rounding, NaN where there is no limit; (seeds,)."""
+    risk = cell["limit_risk"].values
     if not np.isfinite(risk).any():
-        return None
+        return np.full(risk.shape, np.nan)
     lowest = float(np.nanmin(risk))
     start = float(np.nanmedian(cell["final_risk"].values + cell["final_energy"].values))
-    worse = risk > lowest + _SAME_RISK * abs(lowest) + _OF_THE_START * abs(start)
+    rounding = _SAME_RISK * abs(lowest) + _OF_THE_START * abs(start)
+    return np.where(risk - lowest <= rounding, 0 * risk, risk - lowest)
+
+
+def spurious(cell: xr.Dataset) -> Spurious | None:
+    """Spurious minima among the limits of a cell; None where no limit was classified as a minimum."""
+    above = above_lowest(cell)[cell["kind"].values == Kind.MINIMUM]
+    if not np.isfinite(above).any():
+        return None
+    worse = above[above > 0]
     total = int((cell["verdict"].values != NOT_COMPUTED).sum())
-    above = float(np.median(risk[worse]) - lowest) if worse.any() else 0.0
-    return Spurious(int(worse.sum()), total, above, lowest)
+    height = float(np.median(worse)) if worse.size else 0.0
+    return Spurious(worse.size, total, height, float(np.nanmin(cell["limit_risk"].values)))
 
 
 def convergence_answer(dataset: xr.Dataset) -> str:
@@ -77,25 +92,6 @@ def conditions_answer(dataset: xr.Dataset) -> str:
     return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
-def tuning_answer(dataset: xr.Dataset) -> str:
-    """How much of the error tuning leaves, cell by cell; then `convergence_answer`."""
-    parts = []
-    for name, cell in _computed(dataset):
-        both = (cell["sound"].values == 1) & (cell["untuned_sound"].values == 1)
-        if not both.any():
-            continue
-        truth = cell["true_filter"].values
-        before, after = (
-            float(np.mean(np.sum((cell[v].values[both] - truth) ** 2, axis=-1)) / np.sum(truth**2))
-            for v in ("untuned_filter", "limit_filter")
-        )
-        parts.append(f"{name}: {before:.2g} before, {after:.2g} after")
-    if not parts:
-        return convergence_answer(dataset)
-    text = f"Mean squared relative error of the filter by tuning: {_few(parts)}."
-    return f"{text} {convergence_answer(dataset)}"
-
-
 def _convergence(dataset: xr.Dataset) -> str:
     verdict = dataset["verdict"].values
     verdict = verdict[verdict != NOT_COMPUTED]
@@ -103,9 +99,8 @@ def _convergence(dataset: xr.Dataset) -> str:
         return "No flow was computed."
     length = dataset["final_path_length"].values[dataset["verdict"].values == Verdict.CONVERGED]
     text = _counts(verdict)
-    return f"{text[:1].upper()}{text[1:]}" + (
-        f", along paths of length up to {length.max():.3g}." if length.size else "."
-    )
+    path = f", along paths of length up to {length.max():.3g}" if length.size else ""
+    return f"{text[:1].upper()}{text[1:]}{path}."
 
 
 def _counts(verdict: np.ndarray) -> str:
@@ -119,12 +114,12 @@ def _counts(verdict: np.ndarray) -> str:
 
 
 def _said(name: str) -> str:
-    return {"CONVERGED": "CONVERGED", "DIVERGED": "DIVERGED"}.get(name, f"ended {name}")
+    return name if name in ("CONVERGED", "DIVERGED") else f"ended {name}"
 
 
 def _spurious_minima(dataset: xr.Dataset) -> str:
     """Shares of the starts in spurious minima: the cells with most of them, or that there are none."""
-    found = [(name, s) for name, cell in _computed(dataset) if (s := spurious(cell)) is not None]
+    found = [(name, s) for name, _, cell in computed_cells(dataset) if (s := spurious(cell)) is not None]
     worst = sorted((item for item in found if item[1].count), key=lambda item: -item[1].count / item[1].total)
     if not found:
         return ""
@@ -138,13 +133,13 @@ def _spurious_minima(dataset: xr.Dataset) -> str:
     ]
     rest = len(found) - len(worst)
     none = f" In {rest} of {len(found)} cells no limit is known to be spurious." if rest else ""
-    return f"Spurious minima catch {_few(parts)}.{none}"
+    return f"Spurious minima catch {few(parts)}.{none}"
 
 
 def _learned(dataset: xr.Dataset) -> str:
     """The end-to-end filter of the lowest limit of every cell, where no true filter is known and both are few."""
     found = []
-    for name, cell in _computed(dataset):
+    for name, _, cell in computed_cells(dataset):
         risk = np.where(cell["kind"].values == Kind.MINIMUM, cell["limit_risk"].values, np.nan)
         if "true_filter" in dataset or not np.isfinite(risk).any():
             continue
@@ -195,7 +190,8 @@ def _spread(values: np.ndarray) -> str:
     return median if low == high else f"{median} (10% to 90% of the starts: {low} to {high})"
 
 
-def _few(parts: list[str]) -> str:
+def few(parts: list[str]) -> str:
+    """The first of some sentences' parts, and how many more there are."""
     more = len(parts) - _MOST_NAMED
     return "; ".join(parts[:_MOST_NAMED]) + (f"; and so on in {more} more cells" if more > 0 else "")
 
@@ -203,11 +199,3 @@ def _few(parts: list[str]) -> str:
 def _name(axis: str, value: Any) -> str:
     value = value.item() if isinstance(value, np.generic) else value
     return f"{axis} = {value:g}" if isinstance(value, float) else str(value)
-
-
-def _computed(dataset: xr.Dataset) -> Iterator[tuple[str, xr.Dataset]]:
-    """Name and results of every cell in which a flow was computed."""
-    for name, index in named_cells(dataset):
-        cell = dataset.isel(index)
-        if bool((cell["verdict"] != NOT_COMPUTED).any()):
-            yield name, cell

@@ -24,8 +24,6 @@ __all__ = ["Curvature", "curvature", "growth_rate", "satisfies_local_pl", "spect
 
 _FLAT = 1e-3
 """A symmetry direction along which the Hessian is larger, relative to its norm, is none: the filters nearly vanish."""
-
-
 _PLACE = 1e-6
 """In units of each layer's norm: how well minimisers that are not isolated must be placed."""
 

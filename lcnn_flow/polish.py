@@ -106,9 +106,8 @@ def polish(risk: EmpiricalRisk, start: Float[Array, " n"], levels: Float[Array, 
     eps = jnp.finfo(start.dtype).eps
 
     def linearized(vector: Array) -> _Linearized:
-        slopes = _slopes(
-            risk, vector, units, chain
-        )  # held under nudges: those of filters that all but vanish would turn
+        # held under nudges: those of filters that all but vanish would turn
+        slopes = _slopes(risk, vector, units, chain)
 
         def equation(risk: EmpiricalRisk, vector: Array) -> Array:
             gradient, matrix, _ = _leaf_equation(risk, vector, levels, units, slopes, chain)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import xarray as xr
 
-from experiments.answers import tuning_answer
+from experiments.answers import convergence_answer, few
 from experiments.claims import PAPER_CLAIMS, Claim
 from experiments.computing.tune import tune
 from experiments.figures import balancedness_drift, gradient_norm, path_length, risk
@@ -18,7 +18,7 @@ from experiments.results.layout import named_cells
 from experiments.results.variables import NOT_COMPUTED
 from experiments.schema import Configuration, SyntheticData
 
-__all__ = ["TUNING", "derivative_is_that_of_flows", "tuning_helps"]
+__all__ = ["TUNING", "derivative_is_that_of_flows", "tuning_answer", "tuning_helps"]
 
 _NUMBERS = {"pseudo_huber": ("delta",), "generalized_huber": ("a", "b"), "log_cosh": ("a",)}
 
@@ -30,17 +30,20 @@ def tuning_helps(dataset: xr.Dataset) -> Claim | None:
     expected = "mean squared relative error |v − v*|²/|v*|² below that before tuning, in every cell"
     rows, ratios = [], []
     for name, cell in _computed(dataset):
-        both = (cell["sound"] == 1) & (cell["untuned_sound"] == 1)
-        size = float((cell["true_filter"] ** 2).sum())
-        before, after = (
-            float(((cell[v] - cell["true_filter"]) ** 2).sum("tap").where(both).mean()) / size
-            for v in ("untuned_filter", "limit_filter")
-        )
+        before, after, both = _errors(cell)
         text = f"{before:.2g} before, {after:.2g} after, over {int(both.sum())} of {both.size} seeds"
         known = before > rounding and np.isfinite(after)  # nothing can be gained on a limit that is exact
         rows.append((name, text, "undecided" if not known else "agrees" if after < before else "disagrees"))
         ratios.append(after / before if known else np.nan)
     return _claim(statement, expected, rows, np.asarray(ratios), "{value} of the error is left")
+
+
+def tuning_answer(dataset: xr.Dataset) -> str:
+    """How much of the error tuning leaves, cell by cell; then `convergence_answer`."""
+    found = [(name, *_errors(cell)) for name, cell in _computed(dataset)]
+    parts = [f"{name}: {before:.2g} before, {after:.2g} after" for name, before, after, both in found if both.any()]
+    text = f"Mean squared relative error of the filter by tuning: {few(parts)}. " if parts else ""
+    return text + convergence_answer(dataset)
 
 
 def derivative_is_that_of_flows(dataset: xr.Dataset) -> Claim | None:
@@ -57,6 +60,17 @@ def derivative_is_that_of_flows(dataset: xr.Dataset) -> Claim | None:
         rows.append((name, text, "undecided" if np.isnan(gap) else "agrees" if gap < tolerance else "disagrees"))
         gaps.append(gap)
     return _claim(statement, expected, rows, np.asarray(gaps), "relative difference {value}")
+
+
+def _errors(cell: xr.Dataset) -> tuple[float, float, xr.DataArray]:
+    """Mean squared relative error of the filter before and after tuning, and the seeds with a derivative in both."""
+    both = (cell["sound"] == 1) & (cell["untuned_sound"] == 1)
+    size = float((cell["true_filter"] ** 2).sum())
+    before, after = (
+        float(((cell[v] - cell["true_filter"]) ** 2).sum("tap").where(both).mean()) / size
+        for v in ("untuned_filter", "limit_filter")
+    )
+    return before, after, both
 
 
 def _dtype(dataset: xr.Dataset) -> type[np.floating]:

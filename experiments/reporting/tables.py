@@ -3,15 +3,16 @@
 Shares come with 95% intervals of Wilson (1927), which hold for small counts too.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from experiments.answers import above_lowest
 from experiments.reporting.summary import cell_rows
-from experiments.results.layout import named_cells, sweep_axes
+from experiments.results.layout import computed_cells, sweep_axes
 from experiments.results.shares import wilson_interval
 from experiments.results.variables import KINDS, NOT_COMPUTED, VERDICTS
 from lcnn_flow.critical import Kind
@@ -20,9 +21,8 @@ __all__ = ["Table", "hypotheses_table", "limit_table", "orbit_table", "rate_tabl
 
 _MOST_ORBITS = 6  # of a cell
 _MOST_ROWS = 60
-_SAME_RISK = 1e-9
 _SAME_FILTER = 1e-6
-"""Relative differences of two risks, and distance of two end-to-end filters, up to which they are one."""
+"""Relative distance of two end-to-end filters up to which they are one."""
 
 
 @dataclass(frozen=True)
@@ -152,11 +152,12 @@ def orbit_table(dataset: xr.Dataset) -> Table | None:
         return None
     header = ("limit", "kind", "index", "risk", "above the lowest of the cell", "above the optimum over all filters")
     header += ("common-root gap", "factorisations", "starts", "share", "95% interval", "certified")
+    hidden: list[int] = []
 
     def cells(cell: xr.Dataset) -> list[tuple[str, ...]]:
         seeds = int((cell["verdict"] != NOT_COMPUTED).sum())
-        groups = _filters(cell)
-        lowest = float(cell["limit_risk"].values[groups[0]][0]) if groups else np.nan
+        groups, above = _filters(cell), above_lowest(cell)
+        hidden.append(max(0, len(groups) - _MOST_ORBITS))
         rows = []
         for number, here in enumerate(groups[:_MOST_ORBITS], start=1):
             one, count = cell.isel(seed=here[0]), len(here)
@@ -170,7 +171,7 @@ def orbit_table(dataset: xr.Dataset) -> Table | None:
                     KINDS[int(one["kind"])].replace("_", " "),
                     str(int(one["hessian_index"])),
                     f"{risk:.6g}",
-                    _gap(risk - lowest, risk, _SAME_RISK),
+                    _gap(float(above[here[0]]), risk),
                     _gap(float(one["optimality_gap"]), risk),
                     _root_gap(float(one["common_root_gap"])),
                     str(len(np.unique(cell["orbit"].values[here]))),
@@ -184,8 +185,7 @@ def orbit_table(dataset: xr.Dataset) -> Table | None:
 
     table = _by_cell(dataset, header, cells, "")
     rows = table.rows[:_MOST_ROWS]
-    hidden = sum(max(0, len(_filters(cell)) - _MOST_ORBITS) for _, cell in _computed_cells(dataset))
-    left = hidden + len(table.rows) - len(rows)
+    left = sum(hidden) + len(table.rows) - len(rows)
     note = (
         "One row an end-to-end filter, the lowest risk first; its factorisations are critical points that no "
         "rescaling of the layers maps to one another, such as exchanged filters. The share of the starts estimates "
@@ -224,7 +224,7 @@ def _by_cell(
 ) -> Table:
     """Rows of all computed cells behind their labels; with `collapse` axes that make no difference are left out."""
     axes = sweep_axes(dataset)
-    found = {index: cells(cell) for index, cell in _computed_cells(dataset)}
+    found = {index: cells(cell) for _, index, cell in computed_cells(dataset)}
     kept = list(range(len(axes)))
     for i in list(kept) if collapse else []:
         groups: dict[Any, set[Any]] = {}
@@ -239,23 +239,15 @@ def _by_cell(
     return Table((*(axes[k] for k in kept), *header), tuple(table), len(kept), note)
 
 
-def _computed_cells(dataset: xr.Dataset) -> Iterator[tuple[tuple[int, ...], xr.Dataset]]:
-    """Index and results of every cell in which a flow was computed."""
-    for _, index in named_cells(dataset):
-        cell = dataset.isel(index)
-        if (cell["verdict"] != NOT_COMPUTED).any():
-            yield tuple(index.values()), cell
-
-
 def _label(value: Any) -> str:
     value = value.item() if isinstance(value, np.generic) else value
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _gap(gap: float, risk: float, rounding: float = 1e-12) -> str:
+def _gap(gap: float, risk: float) -> str:
     if np.isnan(gap):
         return "unknown"
-    return "0 to rounding" if gap <= rounding * abs(risk) + np.finfo(float).tiny else f"{gap:.3g}"
+    return "0 to rounding" if gap <= 1e-12 * abs(risk) + np.finfo(float).tiny else f"{gap:.3g}"
 
 
 def _root_gap(gap: float) -> str:

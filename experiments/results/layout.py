@@ -22,6 +22,7 @@ from experiments.sweeps.sweep import Sweep
 
 __all__ = [
     "FORMAT",
+    "computed_cells",
     "describe_problem",
     "end_to_end_filters",
     "flow_arrays",
@@ -156,3 +157,11 @@ def named_cells(dataset: xr.Dataset) -> Iterator[tuple[str, dict[str, int]]]:
     for numbers in np.ndindex(*(dataset.sizes[axis] for axis in axes)):
         index = dict(zip(axes, numbers, strict=True))
         yield ", ".join(str(dataset[axis].values[i]) for axis, i in index.items()) or "all flows", index
+
+
+def computed_cells(dataset: xr.Dataset) -> Iterator[tuple[str, tuple[int, ...], xr.Dataset]]:
+    """Name, index and results of every cell in which a flow was computed, in the order of `named_cells`."""
+    for name, index in named_cells(dataset):
+        cell = dataset.isel(index)
+        if bool((cell["verdict"] != NOT_COMPUTED).any()):
+            yield name, tuple(index.values()), cell

@@ -9,9 +9,9 @@ from experiments.answers import (
     convergence_answer,
     identification_answer,
     spurious,
-    tuning_answer,
 )
 from experiments.figures import filters, house_style, relative_error
+from experiments.modules.tuning import tuning_answer
 from lcnn_flow import Verdict
 
 
