@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 
 help:
 	@echo "make demo        install, identify an unknown blur of an ECG under several losses, write the report (minutes)"
-	@echo "make quickstart  install, run a small synthetic experiment (seconds)"
+	@echo "make quickstart  install, run a small synthetic experiment (less than a minute)"
 	@echo "make test        install, then lint, types and tests"
 	@echo "make bench       install, then measure against other codes; writes benchmarks/RESULTS.md and figures (a quarter of an hour)"
 	@echo "make clean       remove environments, caches and runs/"
