@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from experiments.figures import relative_error
+from experiments.figures import EXACT, error_text, fit_of, relative_error
 from experiments.results.layout import computed_cells, sweep_axes
+from experiments.results.limits import lowest_flow
 from experiments.results.shares import share
 from experiments.results.variables import NOT_COMPUTED, VERDICTS
 from lcnn_flow import Verdict
@@ -32,7 +33,7 @@ _OF_THE_START = 1e-12
 _MOST_NAMED = 3
 _MOST_TAPS = 9
 _ON_PAR = 0.02
-"""Relative difference of two median errors that is not worth a word."""
+"""Relative difference of two median errors up to which they are called on a par."""
 
 
 class Spurious(NamedTuple):
@@ -69,8 +70,8 @@ def spurious(cell: xr.Dataset) -> Spurious | None:
 
 
 def convergence_answer(dataset: xr.Dataset) -> str:
-    """Whether the flows converged, along how long a path, and what kind of limits they found."""
-    parts = (_convergence(dataset), _spurious_minima(dataset), _learned(dataset))
+    """What was learned from the user's own data; whether the flows converged, along how long a path, and to what."""
+    parts = (_learned(dataset), _convergence(dataset), _spurious_minima(dataset))
     return " ".join(part for part in parts if part)
 
 
@@ -137,18 +138,28 @@ def _spurious_minima(dataset: xr.Dataset) -> str:
 
 
 def _learned(dataset: xr.Dataset) -> str:
-    """The end-to-end filter of the lowest limit of every cell, where no true filter is known and both are few."""
+    """Filter and residuals of the lowest limit of every cell, where no true filter is known and both are few."""
     found = []
     for name, _, cell in computed_cells(dataset):
-        risk = np.where(cell["kind"].values == Kind.MINIMUM, cell["limit_risk"].values, np.nan)
-        if "true_filter" in dataset or not np.isfinite(risk).any():
+        seed = lowest_flow(cell)
+        if "true_filter" in dataset or seed is None or not np.isfinite(cell["limit_risk"].values[seed]):
             continue
-        taps = cell["limit_filter"].values[int(np.nanargmin(risk))]
+        taps = cell["limit_filter"].values[seed]
         taps = taps[np.isfinite(taps)]
         if taps.size <= _MOST_TAPS:
             values = ", ".join(f"{tap:.3g}" for tap in taps)
-            found.append(f"{'' if name == 'all flows' else f'{name}: '}({values})")
+            found.append(f"{'' if name == 'all flows' else f'{name}: '}({values}){_residuals(cell)}")
     return f"The end-to-end filter of the lowest limit: {'; '.join(found)}." if 0 < len(found) <= _MOST_NAMED else ""
+
+
+def _residuals(cell: xr.Dataset) -> str:
+    """How large the residuals of the lowest limit are, beside the targets; nothing where the data are not stored."""
+    fit = fit_of(cell)
+    used = fit is not None and fit.weight > 0
+    if fit is None or not np.any(used):
+        return ""
+    typical, targets = np.median(np.abs(fit.residual[used])), np.median(np.abs(fit.target[used]))
+    return f", which leaves a median absolute residual of {typical:.3g} (targets: {targets:.3g})"
 
 
 def _best_filter(dataset: xr.Dataset) -> str:
@@ -160,33 +171,47 @@ def _best_filter(dataset: xr.Dataset) -> str:
     if not axes:
         values = error.values[np.isfinite(error.values)]
         return f"The filter is found to a relative error of {_spread(values)}." if values.size else ""
-    axis, others = axes[0], [d for d in error.dims if d != axes[0]]
-    median = error.median(others, skipna=True).values
-    order = [i for i in np.argsort(median) if np.isfinite(median[i])]
+    axis = axes[0]
+    median = error.median("seed", skipna=True).stack(cell=axes[1:]) if len(axes) > 1 else error.median("seed")
+    median = median.clip(min=EXACT)
+    cells = [dim for dim in median.dims if dim != axis]
+    relative = xr.DataArray(np.log(median / median.min(axis)))
+    worse = relative.mean(dim=cells).values  # geometric mean over the cells of the other axes
+    order = [i for i in np.argsort(worse, kind="stable") if np.isfinite(worse[i])]
     if not order:
         return ""
     names = [_name(axis, v) for v in dataset[axis].values]
     best = order[0]
-    on_par = [i for i in order[1:] if median[i] <= (1 + _ON_PAR) * median[best]]
+    on_par = [i for i in order[1:] if worse[i] <= worse[best] + _ON_PAR]
+
+    def errors(i: int) -> str:
+        return _range(median.isel({axis: i}).values)
+
     values = error.isel({axis: best}).values
-    text = f"{names[best]} finds the filter best: median relative error {_spread(values[np.isfinite(values)])}"
+    words = f"by cell {errors(best)}" if cells else _spread(values[np.isfinite(values)])
+    text = f"{names[best]} finds the filter best: median relative error {words}"
     if on_par:
         text += f", on a par with {', '.join(names[i] for i in on_par)}"
     last = order[-1]
     shown = [i for i in order if names[i] == "square" and i not in (best, *on_par)]
     shown += [last] if last not in (best, *on_par, *shown) else []
-    text += "".join(f"; {names[i]} {median[i]:.3g}" for i in shown)
-    cells = error.median("seed", skipna=True).stack(cell=[a for a in axes if a != axis]) if len(axes) > 1 else None
-    if cells is not None:
-        known = cells.notnull().all(axis)
-        wins = int((cells.where(known, drop=True).argmin(axis) == best).sum()) if bool(known.any()) else 0
+    text += "".join(f"; {names[i]} {errors(i)}" for i in shown)
+    if cells and not on_par:
+        known = median.notnull().all(axis)
+        wins = int((median.where(known, drop=True).argmin(axis) == best).sum()) if bool(known.any()) else 0
         text += f"; best in {wins} of {int(known.sum())} cells of the other axes"
     return text + "."
 
 
+def _range(values: np.ndarray) -> str:
+    """The smallest and the largest of some errors, or the one that there is."""
+    low, high = error_text(np.nanmin(values)), error_text(np.nanmax(values))
+    return low if low == high else f"{low} to {high}"
+
+
 def _spread(values: np.ndarray) -> str:
     """Median, with the range from the 10% to the 90% quantile unless that is a single number."""
-    low, median, high = (f"{q:.3g}" for q in np.quantile(values, [0.1, 0.5, 0.9]))
+    low, median, high = (error_text(q) for q in np.quantile(values, [0.1, 0.5, 0.9]))
     return median if low == high else f"{median} (10% to 90% of the starts: {low} to {high})"
 
 

@@ -71,7 +71,7 @@ def _sum_up(status: xr.DataArray, number: xr.DataArray, words: str) -> tuple[str
     total = int(status.size)
     satisfied, violated = int((status == SATISFIED).sum()), int((status == VIOLATED).sum())
     finite = number.values[np.isfinite(number.values)]
-    value = f"{finite.max():.1e}" if finite.size else "unknown"
+    value = ("0" if finite.max() == 0 else f"{finite.max():.1e}") if finite.size else "unknown"
     text = f"{satisfied} of {total} flows; {words.format(value=value)}"
     if violated:
         return f"{text}; violated by {violated}", "disagrees"

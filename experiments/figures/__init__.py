@@ -1,16 +1,23 @@
 """Figures of stored results; each returns a `Drawing`, or None where the results hold nothing to draw."""
 
 from experiments.figures.conditions import filter_growth, verdict_shares
-from experiments.figures.filters import filter_error, filters, learned_filter, relative_error
+from experiments.figures.filters import EXACT, error_text, filter_error, filters, learned_filter, relative_error
+from experiments.figures.fit import Fit, fit, fit_of
 from experiments.figures.style import Drawing, house_style, render
-from experiments.figures.trajectories import balancedness_drift, gradient_norm, path_length, risk
+from experiments.figures.trajectories import balancedness_drift, excess_risk, gradient_norm, path_length, risk
 
 __all__ = [
+    "EXACT",
     "Drawing",
+    "Fit",
     "balancedness_drift",
+    "error_text",
+    "excess_risk",
     "filter_error",
     "filter_growth",
     "filters",
+    "fit",
+    "fit_of",
     "gradient_norm",
     "house_style",
     "learned_filter",

@@ -6,8 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from experiments.figures.series import Series, held_fixed, panels
-from experiments.figures.style import Drawing, canvas
+from experiments.figures.series import Series, left_out, panels
+from experiments.figures.style import TIME, Drawing, grid
 from experiments.results.variables import NOT_COMPUTED, VERDICTS
 from lcnn_flow import Verdict
 
@@ -35,19 +35,18 @@ def verdict_shares(dataset: xr.Dataset) -> Drawing | None:
     names = list(dict.fromkeys(one.label for _, series in facets for one in series))
     if not names:
         return None
-    figure, axes = canvas(1, len(facets), 1.1 + 0.52 * len(names), sharey=True)
+    figure, axes = grid(len(facets), 1.1 + 0.52 * len(names), "share of the flows", "")
     seen: set[int] = set()
     for panel, (title, series) in zip(axes, facets, strict=True):
         for one in series:
             seen |= _stack(panel, names.index(one.label), one.data["verdict"].values)
-        panel.set(title=title.partition(" = ")[2] or title, xlim=(0, 1), ylim=(len(names) - 0.5, -0.5))
+        panel.set(title=title, xlim=(0, 1), ylim=(len(names) - 0.5, -0.5))
         panel.set_xticks([0, 0.5, 1], ["0", "50%", "100%"])
         panel.grid(axis="y", visible=False)
         panel.tick_params(axis="y", length=0)
     marks = [_marks([one for _, series in facets for one in series if one.label == name]) for name in names]
-    rows = [f"{name}\n{mark}" if name else mark for name, mark in zip(names, marks, strict=True)]
-    axes[0].set_yticks(range(len(names)), rows)
-    figure.supxlabel("share of the flows", fontsize=9.5)
+    labels = [f"{name}\n{mark}" if name else mark for name, mark in zip(names, marks, strict=True)]
+    axes[0].set_yticks(range(len(names)), labels)
     fills = [
         Patch(facecolor=colour, hatch=hatch, edgecolor="#333333", linewidth=0.6, label=verdict.name)
         for verdict, (colour, hatch) in _FILLS.items()
@@ -61,7 +60,7 @@ def verdict_shares(dataset: xr.Dataset) -> Drawing | None:
         "What the flows ended as, with their number, beside the conditions that the data satisfy: (A) X Xᵀ of full "
         "rank, (B) patch matrix P of full column rank, (C) no attainable filter but 0 in the kernel of P. The theory "
         "expects no DIVERGED flow where (C) holds, whatever (A) and (B) say; where (C) fails it allows both."
-        + held_fixed(dataset),
+        + left_out(dataset),
     )
 
 
@@ -107,15 +106,13 @@ def filter_growth(dataset: xr.Dataset) -> Drawing | None:
     facets = list(panels(dataset))
     if "squared_norms" not in dataset or not any(series for _, series in facets):
         return None
-    figure, axes = canvas(1, len(facets), 3.4, sharey=True, sharex=True)
+    figure, axes = grid(len(facets), 2.6, TIME, r"largest filter norm $\max_l \|w_l\|$", alone=3.4)
     handles: dict[str, Line2D] = {}
     for panel, (title, series) in zip(axes, facets, strict=True):
         for one in series:
             handles.setdefault(one.label, _growth(panel, one))
-        panel.set(xscale="log", yscale="log", title=title.partition(" = ")[2] or title)
+        panel.set(xscale="log", yscale="log", title=title)
         panel.margins(x=0.02)
-    figure.supxlabel("flow time $t$ (learning rate × steps)", fontsize=9.5)
-    axes[0].set_ylabel(r"largest filter norm $\max_l \|w_l\|$")
     drawn = [Line2D([], [], color="#777777", linewidth=w, label=text) for w, text in zip(_WIDTHS, _GROUPS, strict=True)]
     figure.legend(handles=[*handles.values(), *drawn], loc="outside upper center", ncols=3)
     return Drawing(
@@ -124,7 +121,7 @@ def filter_growth(dataset: xr.Dataset) -> Drawing | None:
         figure,
         "Largest filter norm against time, both logarithmic: medians over the flows of each kind of data, separately "
         "for those with verdict DIVERGED (thick, with the exponent of their growth at the end) and the others (thin). "
-        "Power laws are straight lines. The theory expects level lines where (C) holds." + held_fixed(dataset),
+        "Power laws are straight lines. The theory expects level lines where (C) holds." + left_out(dataset),
     )
 
 

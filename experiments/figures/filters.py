@@ -7,12 +7,28 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
 
-from experiments.figures.series import first_panel, held_fixed, panels, quantiles
-from experiments.figures.style import Drawing, Look, canvas, grid, look, plain_ticks, pretty
+from experiments.figures.series import MOST_CELLS, Series, cells, facets, left_out, panels, quantiles
+from experiments.figures.style import Drawing, Look, canvas, columns_for, grid, look, plain_ticks, pretty
 from experiments.results.layout import sweep_axes
 
-__all__ = ["filter_error", "filters", "learned_filter", "relative_error"]
+__all__ = [
+    "EXACT",
+    "MOST_ROWS",
+    "draw_filters",
+    "error_text",
+    "filter_error",
+    "filter_frame",
+    "filters",
+    "learned_filter",
+    "relative_error",
+]
+
+EXACT = 1e-12
+"""Relative errors of a filter below this are rounding."""
+MOST_ROWS = 6
+"""Cells whose filters are drawn beside the fit."""
 
 
 def learned_filter(dataset: xr.Dataset) -> xr.DataArray:
@@ -28,25 +44,21 @@ def relative_error(dataset: xr.Dataset) -> xr.DataArray:
 
 
 def filters(dataset: xr.Dataset, before: str | None = None) -> Drawing | None:
-    """Learned filters and, where it is known, the true one, a panel a series; `before` names earlier filters."""
-    series, shown = first_panel(dataset)
-    if not series:
+    """Learned filters and, where it is known, the true one, a panel per cell; `before` names earlier filters."""
+    shown = cells(dataset)
+    if not shown:
         return None
     known = "true_filter" in dataset
-    figure, axes = grid(len(series), 2.2, xlabel="tap", ylabel="end-to-end filter $v$", alone=3)
-    bottom, top = _frame([one.data["true_filter"].values if known else _middle(one.data) for one in series])
-    for panel, one in zip(axes, series, strict=True):
-        panel.set_ylim(bottom, top)
-        if known:
-            truth = one.data["true_filter"].values
-            panel.bar(np.arange(truth.size), truth, width=0.75, color="#d4d4d4", label="true filter")
-        if before is not None:
-            _marks(panel, one.data[before], one.look, "before: median, 10% to 90%", shift=-0.17, hollow=True)
-        name = "learned" if before is None else "after"
-        _marks(panel, learned_filter(one.data), one.look, f"{name}: median, 10% to 90%", shift=0.17 * bool(before))
-        panel.axhline(0, color="#555555", linewidth=0.8)
+    if "shown_target" in dataset and not known and len(shown) <= MOST_ROWS:
+        return None  # the figure of the fit shows them
+    frame = filter_frame(shown)
+    columns = {2: 4 if len(shown) > 6 else 2, 4: 4}.get(len({one.look for one in shown}), columns_for(len(shown)))
+    height = 2.2 if len(shown) <= 2 * columns else 1.8
+    figure, axes = grid(len(shown), height, xlabel="tap", ylabel="end-to-end filter $v$", alone=3, columns=columns)
+    for panel, one in zip(axes, shown, strict=True):
+        panel.set_ylim(*frame)
+        draw_filters(panel, one, before)
         panel.set_title(one.label)
-        panel.grid(axis="x", visible=False)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=3)
     spread = (
         "median over the seeds, bars from the 10% to the 90% quantile. Where seeds end in different critical points "
@@ -54,15 +66,33 @@ def filters(dataset: xr.Dataset, before: str | None = None) -> Drawing | None:
     )
     if not known:
         caption = f"End-to-end filters that were learned: {spread}. What made the targets is not known."
-        return Drawing("filters", "Learned filter", figure, caption + shown)
+        return Drawing("filters", "Learned filter", figure, caption + left_out(dataset, MOST_CELLS))
     return Drawing(
         "filters",
         "Learned and true filter",
         figure,
-        f"End-to-end filter that made the targets (grey bars) and the learned ones: {spread}; arrows point to taps "
-        "beyond the frame. Losses whose influence is bounded are expected to stay closer to the truth under outliers."
-        + shown,
+        f"End-to-end filter that made the targets (grey bars) and the learned ones: {spread}; arrows with a number "
+        "stand for taps beyond the frame. Noise in the targets is expected to move them away from the bars, and gross "
+        "errors the more so, the faster the loss grows." + left_out(dataset, MOST_CELLS),
     )
+
+
+def draw_filters(panel: Axes, cell: Series, before: str | None = None) -> None:
+    """The filters of one cell, in the frame that the panel has."""
+    if "true_filter" in cell.data:
+        truth = cell.data["true_filter"].values
+        panel.bar(np.arange(truth.size), truth, width=0.75, color="#d4d4d4", label="true filter")
+    if before is not None:
+        _marks(panel, cell.data[before], cell.look, "before: median, 10% to 90%", shift=-0.17, hollow=True)
+    name = "learned" if before is None else "after"
+    _marks(panel, learned_filter(cell.data), cell.look, f"{name}: median, 10% to 90%", shift=0.17 * bool(before))
+    panel.axhline(0, color="#555555", linewidth=0.8)
+    panel.grid(axis="x", visible=False)
+
+
+def filter_frame(shown: list[Series]) -> tuple[float, float]:
+    """Limits of an axis that shows the true filters of these cells, or the learned ones where none are known."""
+    return _frame([one.data["true_filter"].values if "true_filter" in one.data else _middle(one.data) for one in shown])
 
 
 def _frame(filters: list[np.ndarray]) -> tuple[float, float]:
@@ -77,7 +107,7 @@ def _middle(cell: xr.Dataset) -> np.ndarray:
 
 
 def _marks(panel: Axes, values: xr.DataArray, look: Look, label: str, shift: float = 0, hollow: bool = False) -> None:
-    """Median and 10% to 90% of filters over the seeds; arrows stand for medians beyond the frame."""
+    """Median and 10% to 90% of filters over the seeds; arrows with their value stand for medians beyond the frame."""
     low, middle, high = quantiles(values)
     taps = np.arange(middle.size) + shift
     bottom, top = panel.get_ylim()
@@ -95,15 +125,26 @@ def _marks(panel: Axes, values: xr.DataArray, look: Look, label: str, shift: flo
         label=label,
     )
     for beyond, border, marker in ((middle >= top, top, "$↑$"), (middle <= bottom, bottom, "$↓$")):
-        place = np.full(int(beyond.sum()), border - 0.06 * np.sign(border) * (top - bottom))
-        panel.plot(taps[beyond], place, linestyle="", marker=marker, color=look.colour, markersize=9)
+        place = border - 0.06 * np.sign(border) * (top - bottom)
+        panel.plot(
+            taps[beyond],
+            np.full(int(beyond.sum()), place),
+            linestyle="",
+            marker=marker,
+            color=look.colour,
+            markersize=9,
+        )
+        for tap, value in zip(taps[beyond], middle[beyond], strict=True):
+            offset = (0, -7 if border > 0 else 7)
+            style = {"ha": "center", "va": "top" if border > 0 else "bottom", "fontsize": 8, "color": look.colour}
+            panel.annotate(f"{value:.3g}", (tap, place), offset, textcoords="offset points", **style)
 
 
 def filter_error(dataset: xr.Dataset) -> Drawing | None:
     """Relative error of the end-to-end filter, every flow a dot; against a numeric axis if there is one."""
     if "true_filter" not in dataset:
         return None
-    numeric = [a for a in sweep_axes(dataset)[:2] if dataset[a].dtype.kind == "f"]
+    numeric = [axis for axis in sweep_axes(dataset) if dataset[axis].dtype.kind == "f"]
     figure = _against_numbers(dataset, numeric[0]) if numeric else _by_category(dataset)
     return Drawing(
         "filter_error",
@@ -111,21 +152,27 @@ def filter_error(dataset: xr.Dataset) -> Drawing | None:
         figure,
         "Relative error ‖v − v*‖ / ‖v*‖ of the learned end-to-end filter: median over the seeds, bars from the "
         "10% to the 90% quantile" + ("" if numeric else "; dots are single flows") + ". The error has two sources: "
-        "the noise in the targets, which the loss weighs, and spurious minima, which the seed picks."
-        + held_fixed(dataset),
+        "the noise in the targets, which the loss weighs, and spurious minima, which the seed picks. Errors below "
+        f"{EXACT:g} are rounding, and drawn there as “exact”." + ("" if numeric else left_out(dataset)),
     )
 
 
+def error_text(error: float) -> str:
+    """A relative error in three digits, or "exact" where it is rounding."""
+    return "exact" if error <= EXACT else f"{error:.3g}"
+
+
 def _by_category(dataset: xr.Dataset) -> Figure:
-    facets = list(panels(dataset))
-    count = max(len(series) for _, series in facets)
-    figure, axes = canvas(len(facets), 1, 0.9 + 0.42 * count, sharex=True)
-    for panel, (title, series) in zip(axes, facets, strict=True):
+    shown = list(panels(dataset))
+    count = max(len(series) for _, series in shown)
+    figure, axes = canvas(len(shown), 1, 0.9 + 0.42 * count, sharex=True)
+    for panel, (title, series) in zip(axes, shown, strict=True):
         for row, one in enumerate(series):
-            errors = relative_error(one.data)
-            error = errors.values
-            spread = np.random.default_rng(0).uniform(-0.2, 0.2, error.size)
-            panel.plot(error, row + spread, ".", color=one.look.colour, alpha=0.3, markersize=4, markeredgewidth=0)
+            errors = relative_error(one.data).clip(min=EXACT)
+            spread = np.random.default_rng(0).uniform(-0.2, 0.2, errors.size)
+            panel.plot(
+                errors.values, row + spread, ".", color=one.look.colour, alpha=0.3, markersize=4, markeredgewidth=0
+            )
             low, middle, high = quantiles(errors)
             panel.errorbar(
                 middle,
@@ -138,17 +185,13 @@ def _by_category(dataset: xr.Dataset) -> Figure:
                 capsize=4,
                 zorder=3,
             )
-            panel.annotate(
-                f"{middle:.3g}",
-                (float(middle), row),
-                (0, 7),
-                textcoords="offset points",
-                ha="center",
-                fontsize=8,
+            panel.text(
+                1.01, row, error_text(float(middle)), transform=panel.get_yaxis_transform(), va="center", fontsize=8.5
             )
         panel.set_yticks(range(len(series)), [one.label for one in series])
         panel.set_ylim(len(series) - 0.5, -0.5)
         panel.set(xscale="log", title=title)
+        panel.text(1.01, 1.0, "median", transform=panel.transAxes, va="bottom", fontsize=8.5, color="#555555")
         panel.grid(axis="y", visible=False)
         plain_ticks(panel.xaxis)
     axes[-1].set_xlabel("relative error of the end-to-end filter")
@@ -156,30 +199,35 @@ def _by_category(dataset: xr.Dataset) -> Figure:
 
 
 def _against_numbers(dataset: xr.Dataset, axis: str) -> Figure:
-    others = [a for a in sweep_axes(dataset)[:2] if a != axis]
-    rest = dataset.isel(dict.fromkeys(sweep_axes(dataset)[2:], 0))
-    figure, (panel,) = canvas(1, 1, 3.4)
-    for i in range(rest.sizes[others[0]] if others else 1):
-        part = rest.isel({others[0]: i}) if others else rest
-        low, middle, high = quantiles(relative_error(part))
-        style = look(i)
-        panel.errorbar(
-            part[axis].values * 1.03 ** (i - 0.5 * len(others)),  # side by side, so that bars do not hide each other
-            middle,
-            yerr=np.stack([middle - low, high - middle]),
-            marker=style.marker,
-            linestyle=style.line,
-            color=style.colour,
-            capsize=3,
-            label=pretty(part[others[0]].values.item()) if others else None,
-        )
-    positive = bool((rest[axis] > 0).all())
-    panel.set(xscale="log" if positive else "linear", yscale="log")
-    plain_ticks(panel.yaxis)
-    if rest.sizes[axis] <= 8:
-        panel.set_xticks(rest[axis].values, [f"{value:g}" for value in rest[axis].values], minor=False)
-        panel.minorticks_off()
-    panel.set(xlabel=pretty(axis), ylabel="relative error of the end-to-end filter")
+    others = [name for name in sweep_axes(dataset) if name != axis]
+    parts = list(facets(dataset, others[1:]))
+    label = "relative error of the end-to-end filter"
+    figure, axes = grid(len(parts), 2.7, pretty(axis), label, alone=3.4, columns=min(2, len(parts)))
+    for panel, (title, rest) in zip(axes, parts, strict=True):
+        for i in range(rest.sizes[others[0]] if others else 1):
+            part = rest.isel({others[0]: i}) if others else rest
+            low, middle, high = quantiles(relative_error(part).clip(min=EXACT))
+            style = look(i)
+            # Side by side, so that bars do not hide each other.
+            aside = 1.03 ** (i - 0.5 * len(others))
+            panel.errorbar(
+                part[axis].values * aside,
+                middle,
+                yerr=np.stack([middle - low, high - middle]),
+                marker=style.marker,
+                linestyle=style.line,
+                color=style.colour,
+                capsize=3,
+                label=pretty(part[others[0]].values.item()) if others else None,
+            )
+        positive = bool((rest[axis] > 0).all())
+        panel.set(xscale="log" if positive else "linear", yscale="log", title=title)
+        plain_ticks(panel.yaxis)
+        panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: error_text(value / (1 + 1e-9))))
+        if rest.sizes[axis] <= 8:
+            panel.set_xticks(rest[axis].values, [f"{value:g}" for value in rest[axis].values], minor=False)
+            panel.xaxis.set_minor_locator(NullLocator())
     if others:
-        figure.legend(loc="outside right upper", title=pretty(others[0]))
+        handles = axes[0].get_legend_handles_labels()
+        figure.legend(*handles, loc="outside right upper", title=pretty(others[0]))
     return figure

@@ -1,8 +1,6 @@
-"""Which series a figure shows: the first axis of the sweep makes the series, a second one the panels.
+"""Which series a figure shows: the first axis of the sweep makes the series, all other axes together the panels."""
 
-Further axes are shown at their first value, and the caption says so.
-"""
-
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,10 +11,12 @@ from experiments.figures.style import Look, look, pretty
 from experiments.results.layout import sweep_axes
 from experiments.results.variables import NOT_COMPUTED
 
-__all__ = ["Series", "first_panel", "held_fixed", "panels", "quantiles"]
+__all__ = ["MOST_CELLS", "Series", "cells", "facets", "left_out", "panels", "quantiles"]
 
 _MOST_SERIES = 8
-_MOST_PANELS = 4
+_MOST_PANELS = 16
+MOST_CELLS = 24
+"""Cells that a figure with a panel per cell shows, at most."""
 
 
 @dataclass(frozen=True)
@@ -28,42 +28,53 @@ class Series:
     data: xr.Dataset
 
 
-def panels(dataset: xr.Dataset) -> Iterator[tuple[str, list[Series]]]:
-    """Title and series of every panel; cells that were not computed are left out."""
-    series, facets, dataset = _roles(dataset)
-    for facet in _evenly(dataset.sizes[facets], _MOST_PANELS) if facets else [None]:
-        part = dataset if facet is None else dataset.isel({facets: facet})
-        title = "" if facet is None else f"{pretty(facets)} = {pretty(part[facets].values.item())}"
-        yield title, list(_series(part, series))
+def panels(
+    dataset: xr.Dataset, series_axis: str | None = None, most: int = _MOST_PANELS
+) -> Iterator[tuple[str, list[Series]]]:
+    """Title and series of every panel that has any; cells that were not computed are left out.
 
-
-def first_panel(dataset: xr.Dataset) -> tuple[list[Series], str]:
-    """Series of the first panel that has any, and the end of its caption: what it shows, and what is held fixed."""
-    title, series = next((panel for panel in panels(dataset) if panel[1]), ("", []))
-    return series, (f" Shown for {title}." if title else "") + held_fixed(dataset)
-
-
-def _series(dataset: xr.Dataset, axis: str | None) -> Iterator[Series]:
-    if axis is None:
-        if _computed(dataset):
-            yield Series("", look(0), dataset)
-        return
-    for i in _evenly(dataset.sizes[axis], _MOST_SERIES):
-        cell = dataset.isel({axis: i})
-        value = cell[axis].values.item()
-        if _computed(cell):
-            name = f"{pretty(axis)} = {pretty(value)}" if isinstance(value, float) else pretty(value)
-            yield Series(name, look(i), cell)
-
-
-def held_fixed(dataset: xr.Dataset) -> str:
-    """Sentence for a caption: which axes are shown at their first value only, or in part."""
+    Args:
+        dataset: stored results.
+        series_axis: the axis whose values are the series; the first one by default.
+        most: panels; of longer axes evenly spaced values are taken.
+    """
     axes = sweep_axes(dataset)
-    notes = [f"{pretty(a)} = {pretty(dataset[a].values[0])}" for a in axes[2:]]
-    text = f" Shown for {', '.join(notes)}." if notes else ""
-    if any(dataset.sizes[a] > most for a, most in zip(axes, (_MOST_SERIES, _MOST_PANELS), strict=False)):
-        text += " Of long axes, evenly spaced values are shown."
-    return text
+    series_axis = series_axis or (axes[0] if axes else None)
+    for title, part in facets(dataset, [axis for axis in axes if axis != series_axis], most):
+        found = list(_series(part, series_axis))
+        if found:
+            yield title, found
+
+
+def cells(dataset: xr.Dataset, most: int = MOST_CELLS) -> list[Series]:
+    """Every cell by itself, `most` at the most, for figures with a panel per cell; labels name series and panel."""
+    series = min(_MOST_SERIES, _count(dataset, sweep_axes(dataset)[:1]))
+    return [
+        Series("\n".join(filter(None, (one.label, title))), one.look, one.data)
+        for title, found in panels(dataset, most=max(1, most // series))
+        for one in found
+    ]
+
+
+def facets(dataset: xr.Dataset, axes: list[str], most: int = _MOST_PANELS) -> Iterator[tuple[str, xr.Dataset]]:
+    """Name and part of the results for every combination of values of `axes`, of which `most` at the most."""
+    chosen = _chosen([dataset.sizes[axis] for axis in axes], most)
+    for index in np.ndindex(*map(len, chosen)):
+        part = dataset.isel({axis: values[i] for axis, values, i in zip(axes, chosen, index, strict=True)})
+        yield ", ".join(_named(part, axis, alone=len(axes) == 1) for axis in axes), part
+
+
+def left_out(dataset: xr.Dataset, most_cells: int | None = None) -> str:
+    """Sentence for a caption where a figure, of `panels` or of at most so many `cells`, cannot show the whole sweep."""
+    axes = sweep_axes(dataset)
+    series = _count(dataset, axes[:1])
+    most = _MOST_PANELS if most_cells is None else max(1, most_cells // min(series, _MOST_SERIES))
+    rest = _count(dataset, axes[1:])
+    shown = math.prod(map(len, _chosen([dataset.sizes[axis] for axis in axes[1:]], most)))
+    if series <= _MOST_SERIES and shown == rest:
+        return ""
+    shown *= min(series, _MOST_SERIES)
+    return f" Evenly spaced values of long axes: {shown} of {series * rest} cells are shown; all are in the tables."
 
 
 def quantiles(values: xr.DataArray, over: str = "seed") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -73,14 +84,40 @@ def quantiles(values: xr.DataArray, over: str = "seed") -> tuple[np.ndarray, np.
     return q[0].values, q[1].values, q[2].values
 
 
-def _roles(dataset: xr.Dataset) -> tuple[str | None, str | None, xr.Dataset]:
-    axes = sweep_axes(dataset)
-    dataset = dataset.isel(dict.fromkeys(axes[2:], 0))
-    return (axes[0] if axes else None), (axes[1] if len(axes) > 1 else None), dataset
+def _series(dataset: xr.Dataset, axis: str | None) -> Iterator[Series]:
+    if axis is None:
+        if _computed(dataset):
+            yield Series("", look(0), dataset)
+        return
+    for i in _evenly(dataset.sizes[axis], _MOST_SERIES):
+        cell = dataset.isel({axis: i})
+        if _computed(cell):
+            yield Series(_named(cell, axis, alone=True), look(i), cell)
+
+
+def _named(cell: xr.Dataset, axis: str, alone: bool) -> str:
+    """The value of an axis, with its name before numbers, and before all where it does not stand `alone`."""
+    value = cell[axis].values.item()
+    if alone and not isinstance(value, float):
+        return pretty(value)
+    return f"{pretty(axis)} = {pretty(value)}"
+
+
+def _chosen(sizes: list[int], most: int) -> list[list[int]]:
+    """Evenly spaced indices along every axis, of which there are `most` combinations at the most."""
+    counts = list(sizes)
+    while math.prod(counts) > most:
+        longest = max(range(len(counts)), key=lambda i: counts[i])
+        counts[longest] -= 1
+    return [_evenly(size, count) for size, count in zip(sizes, counts, strict=True)]
 
 
 def _evenly(count: int, most: int) -> list[int]:
     return sorted({round(i) for i in np.linspace(0, count - 1, min(count, most))})
+
+
+def _count(dataset: xr.Dataset, axes: list[str]) -> int:
+    return math.prod(dataset.sizes[axis] for axis in axes)
 
 
 def _computed(dataset: xr.Dataset) -> bool:

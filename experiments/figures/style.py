@@ -5,7 +5,9 @@ The palette is that of Okabe and Ito (2008), without its yellow, which is too fa
 """
 
 import contextlib
+import html
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 __all__ = [
+    "TIME",
     "Drawing",
     "Look",
     "canvas",
@@ -32,6 +35,9 @@ __all__ = [
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#333333")
 _LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (7, 2)), (0, (3, 1)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+TIME = "flow time $t$ (learning rate × steps)"
+"""Label of an axis of time."""
 
 _NAMES = {
     "pseudo_huber": "pseudo-Huber",
@@ -61,7 +67,7 @@ _SETTINGS: dict[Any, Any] = {
     "legend.fontsize": 9,
     "lines.linewidth": 1.7,
     "figure.constrained_layout.use": True,
-    "svg.fonttype": "path",
+    "svg.fonttype": "none",
     "svg.hashsalt": "lcnn_flow",
     "savefig.facecolor": "white",
 }
@@ -108,15 +114,21 @@ def canvas(
     return figure, list(panels.ravel())
 
 
-def grid(count: int, height: float, xlabel: str, ylabel: str, alone: float | None = None) -> tuple[Figure, list[Axes]]:
+def grid(
+    count: int, height: float, xlabel: str, ylabel: str, alone: float | None = None, columns: int | None = None
+) -> tuple[Figure, list[Axes]]:
     """`count` panels with common axes and labels, in rows of `height` inches; a row `alone` may have another height."""
-    columns = columns_for(count)
+    columns = columns or columns_for(count)
     rows = -(-count // columns)
     figure, panels = canvas(rows, columns, alone if alone and rows == 1 else height, sharex=True, sharey=True)
-    for unused in panels[count:]:
-        unused.remove()
-    figure.supxlabel(xlabel, fontsize=9.5)
-    figure.supylabel(ylabel, fontsize=9.5)
+    for panel, above in zip(panels[count:], panels[count - columns :], strict=False):
+        panel.remove()
+        above.tick_params(labelbottom=True)  # now the last of its column
+    if count == 1:
+        panels[0].set(xlabel=xlabel, ylabel=ylabel)
+    else:
+        figure.supxlabel(xlabel, fontsize=9.5)
+        figure.supylabel(ylabel, fontsize=9.5)
     return figure, panels[:count]
 
 
@@ -142,8 +154,20 @@ def render(drawing: Drawing) -> dict[str, bytes]:
             buffer = io.BytesIO()
             drawing.figure.savefig(buffer, format=suffix, **options)
             files[f"{drawing.name}.{suffix}"] = buffer.getvalue()
-            drawing.figure.set_layout_engine("none")  # laid out once, not once a format
+            drawing.figure.set_layout_engine("none")  # laid out once, not once per format
+    svg = f"{drawing.name}.svg"
+    files[svg] = _described(files[svg].decode(), drawing).encode()
     return files
+
+
+def _described(svg: str, drawing: Drawing) -> str:
+    """An SVG that screen readers call by its title and describe by its caption."""
+    words = "".join(
+        f'<{tag} id="{drawing.name}-{tag}">{html.escape(text)}</{tag}>'
+        for tag, text in (("title", drawing.title), ("desc", drawing.caption))
+    )
+    labels = f'role="img" aria-labelledby="{drawing.name}-title" aria-describedby="{drawing.name}-desc"'
+    return re.sub(r"<svg ([^>]*)>", lambda tag: f"<svg {labels} {tag[1]}>{words}", svg, count=1)
 
 
 def pretty(label: object) -> str:

@@ -1,6 +1,6 @@
 """Figures over time: risk, gradient norm, path length and conserved quantities, as medians over the seeds.
 
-Bands reach from the 10% to the 90% quantile. The risk is shown as it is: no limit is subtracted from it.
+Bands reach from the 10% to the 90% quantile.
 """
 
 from collections.abc import Callable
@@ -11,28 +11,50 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from experiments.figures.series import Series, held_fixed, panels, quantiles
-from experiments.figures.style import Drawing, columns_for, grid
+from experiments.figures.series import Series, left_out, panels, quantiles
+from experiments.figures.style import TIME, Drawing, columns_for, grid
 
-__all__ = ["balancedness_drift", "gradient_norm", "path_length", "risk"]
+__all__ = ["balancedness_drift", "excess_risk", "gradient_norm", "path_length", "risk"]
 
 _MOST_TOGETHER = 3  # series in one panel
+_MEDIANS = "median over the seeds, band from the 10% to the 90% quantile"
 _MANY_DECADES = 1e4  # minor ticks would only be grey noise, and they take most of the time of drawing
 _UNDERFLOW = 1e-18  # relative values below are rounding
-_TIME = "flow time $t$ (learning rate × steps)"
 
 
 def risk(dataset: xr.Dataset) -> Drawing | None:
     """Risk against time, relative to its initial value."""
-    figure = _over_time(dataset, "risk", lambda s: s["risk"] / s["risk"].isel(time=0), r"risk $L(t)/L(0)$")
+    figure = _over_time(dataset, "risk", lambda s: s["risk"] / s["risk"].isel(time=0), r"risk $L(t) / L(0)$")
     return figure and Drawing(
         "risk",
         "Risk",
         figure,
-        "Risk against time, relative to its initial value: median over the seeds, band from the 10% to the "
-        "90% quantile. The theory expects every curve to fall and to level off; nothing has been "
-        "subtracted, so a floor is the noise "
-        "that no filter can explain." + _context(dataset),
+        f"Risk against time, relative to its initial value: {_MEDIANS}. The theory expects every curve to fall and to "
+        "level off; the level is what no filter explains, such as noise, or that of a spurious minimum."
+        + _context(dataset),
+    )
+
+
+def excess_risk(dataset: xr.Dataset) -> Drawing | None:
+    """Risk above that of the limit against time, relative to its initial value."""
+
+    def quantity(s: xr.Dataset) -> xr.DataArray:
+        excess = s["risk"] - s["limit_risk"]
+        return (excess / excess.isel(time=0)).clip(min=_UNDERFLOW)
+
+    def rounding(s: xr.Dataset) -> xr.DataArray:
+        start = s["risk"].isel(time=0)
+        return 4 * np.finfo(float).eps * start / (start - s["limit_risk"])
+
+    label = r"excess $(L(t) - L_\infty) \,/\, (L(0) - L_\infty)$"
+    figure = _over_time(dataset, "risk", quantity, label, floor=rounding)
+    return figure and Drawing(
+        "excess_risk",
+        "Risk above its limit",
+        figure,
+        f"Risk less the risk of the flow's own limit, relative to the start: {_MEDIANS}, of flows that have a limit. "
+        "The theory expects it to fall to zero: a power of time is a straight line here, exponential convergence "
+        "bends down ever more steeply. In the grey region the difference of two risks is rounding." + _context(dataset),
     )
 
 
@@ -49,11 +71,9 @@ def gradient_norm(dataset: xr.Dataset) -> Drawing | None:
         "gradient_norm",
         "Gradient",
         figure,
-        "Norm of the gradient against time, relative to its initial value: median and 10% to 90% band over "
-        "the seeds. The theory expects it to tend to zero for every loss. In the grey region it is below "
-        "the tolerance of the verdict, and the curves show no more than the error of the integration; the "
-        "limit "
-        "itself is computed by Newton's method." + _context(dataset),
+        f"Norm of the gradient against time, relative to its initial value: {_MEDIANS}. The theory expects it to tend "
+        "to zero for every loss. In the grey region it is below the tolerance of the verdict, and the curves show no "
+        "more than the error of the integration; the limit itself is computed by Newton's method." + _context(dataset),
     )
 
 
@@ -70,8 +90,8 @@ def path_length(dataset: xr.Dataset) -> Drawing | None:
         "path_length",
         "Path length",
         figure,
-        "Length of the path of all filters, ∫‖∇L‖ dt, relative to its length at the end of the flow: median "
-        "and 10% to 90% band over the seeds. The theory expects a finite length: every curve reaches one "
+        "Length of the path of all filters, ∫‖∇L‖ dt, relative to its length at the end of the flow: "
+        f"{_MEDIANS}. The theory expects a finite length: every curve reaches one "
         "and stays there." + _context(dataset),
     )
 
@@ -92,7 +112,7 @@ def balancedness_drift(dataset: xr.Dataset) -> Drawing | None:
         "Conserved quantities",
         figure,
         "Drift of the balancedness h_l = (‖w_l‖² − ‖w_{l+1}‖²)/2, largest over the layers and relative to "
-        "the largest squared filter norm: median and 10% to 90% band over the seeds. The theory expects "
+        f"the largest squared filter norm: {_MEDIANS}. The theory expects "
         "zero; what is seen is the "
         "error of the integration." + _context(dataset),
     )
@@ -116,12 +136,12 @@ def _over_time(
     else:
         shown = [(title, series, []) for title, series in facets]
     height = {1: 3.3, 2: 2.9, 3: 2.2}[columns_for(len(shown))]
-    figure, axes = grid(len(shown), height, xlabel=_TIME, ylabel=ylabel)
+    figure, axes = grid(len(shown), height, xlabel=TIME, ylabel=ylabel)
     for panel, (title, series, context) in zip(axes, shown, strict=True):
         for one in context:
             _line(panel, quantity(one.data))
         for one in series:
-            _band(panel, one, quantity(one.data))
+            _band(panel, one, quantity(one.data), banded=len(series) <= _MOST_TOGETHER)
         panel.set(xscale="log", title=title)
         if floor is not None:
             tolerance = max(float(floor(one.data).median()) for one in series)
@@ -142,8 +162,11 @@ def _over_time(
 
 def _context(dataset: xr.Dataset) -> str:
     """End of every caption: what the grey lines are, and which axes are held fixed."""
-    grey = " Grey lines: the medians of the other panels." if _apart(list(panels(dataset))) else ""
-    return grey + held_fixed(dataset)
+    facets = list(panels(dataset))
+    if _apart(facets):
+        return " Grey lines: the medians of the other panels." + left_out(dataset)
+    crowded = any(len(series) > _MOST_TOGETHER for _, series in facets)
+    return (" Bands are left out, because many lines share a panel." if crowded else "") + left_out(dataset)
 
 
 def _apart(facets: list[tuple[str, list[Series]]]) -> bool:
@@ -157,10 +180,11 @@ def _line(panel: Axes, values: xr.DataArray) -> None:
     panel.plot(times[times > 0], quantiles(values)[1][times > 0], color="#c8c8c8", linewidth=1, zorder=1)
 
 
-def _band(panel: Axes, series: Series, values: xr.DataArray) -> None:
+def _band(panel: Axes, series: Series, values: xr.DataArray, banded: bool) -> None:
     times = values["time"].values
     shown = times > 0  # t = 0 has no place on a logarithmic axis
     low, middle, high = (np.asarray(q)[shown] for q in quantiles(values))
     style = series.look
-    panel.fill_between(times[shown], low, high, color=style.colour, alpha=0.16, linewidth=0)
+    if banded:
+        panel.fill_between(times[shown], low, high, color=style.colour, alpha=0.16, linewidth=0)
     panel.plot(times[shown], middle, color=style.colour, linestyle=style.line, label=series.label)

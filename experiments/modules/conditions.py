@@ -20,7 +20,7 @@ from experiments.claims import (
     judge,
     risk_decreases,
 )
-from experiments.figures import filter_growth, gradient_norm, verdict_shares
+from experiments.figures import filter_growth, filters, fit, gradient_norm, verdict_shares
 from experiments.modules.base import Module
 from experiments.results.layout import named_cells
 from experiments.results.variables import NOT_COMPUTED, WITH_LIMIT
@@ -177,7 +177,7 @@ CONDITIONS = Module(
         "data.samples": "number of samples (each compiles anew)",
         "loss": "which losses are compared",
     },
-    figures=(verdict_shares, filter_growth, gradient_norm),
+    figures=(verdict_shares, filter_growth, filters, fit, gradient_norm),
     answer=conditions_answer,
     claims=(
         injective_data_give_limits,

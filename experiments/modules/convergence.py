@@ -1,6 +1,6 @@
 """Does gradient flow converge, and as the theory says? For any network, data, loss and initialisation."""
 
-from experiments.figures import balancedness_drift, filters, gradient_norm, path_length, risk
+from experiments.figures import balancedness_drift, excess_risk, filters, fit, gradient_norm, path_length, risk
 from experiments.modules.base import Module
 
 __all__ = ["CONVERGENCE"]
@@ -21,5 +21,5 @@ CONVERGENCE = Module(
         "data.noise": "noise in the targets",
         "network.kernel_sizes": "other architectures (each compiles anew)",
     },
-    figures=(risk, filters, gradient_norm, path_length, balancedness_drift),
+    figures=(fit, excess_risk, risk, filters, gradient_norm, path_length, balancedness_drift),
 )

@@ -13,8 +13,10 @@ from experiments.answers import identification_answer
 from experiments.claims import PAPER_CLAIMS, Claim
 from experiments.figures import (
     balancedness_drift,
+    excess_risk,
     filter_error,
     filters,
+    fit,
     gradient_norm,
     path_length,
     relative_error,
@@ -91,7 +93,7 @@ IDENTIFICATION = Module(
         "data.noise": "noise in the targets",
         "data.outliers.fraction": "outliers",
     },
-    figures=(filters, filter_error, risk, gradient_norm, path_length, balancedness_drift),
+    figures=(filters, filter_error, fit, risk, excess_risk, gradient_norm, path_length, balancedness_drift),
     answer=identification_answer,
     claims=(*PAPER_CLAIMS, bounded_influence_helps),
     faults=_faults,

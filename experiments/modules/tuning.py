@@ -11,7 +11,7 @@ import xarray as xr
 from experiments.answers import convergence_answer, few
 from experiments.claims import PAPER_CLAIMS, Claim
 from experiments.computing.tune import tune
-from experiments.figures import balancedness_drift, gradient_norm, path_length, risk
+from experiments.figures import balancedness_drift, excess_risk, gradient_norm, path_length, risk
 from experiments.figures.tuning import before_and_after, objective, tuned_weights
 from experiments.modules.base import Module
 from experiments.results.layout import named_cells
@@ -143,7 +143,16 @@ TUNING = Module(
         "data.noise": "noise in the targets",
         "loss": "which losses are tuned",
     },
-    figures=(objective, before_and_after, tuned_weights, risk, gradient_norm, path_length, balancedness_drift),
+    figures=(
+        objective,
+        before_and_after,
+        tuned_weights,
+        risk,
+        excess_risk,
+        gradient_norm,
+        path_length,
+        balancedness_drift,
+    ),
     answer=tuning_answer,
     claims=(tuning_helps, derivative_is_that_of_flows, *PAPER_CLAIMS),
     faults=_faults,

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jinja2
 import xarray as xr
@@ -27,6 +27,8 @@ _MOST_IN_MEMORY = 2**28
 """Bytes of results; of larger ones, a variable at a time is."""
 _MOST_AT_ONCE = 2**21
 """Numbers of a variable that are read at once to see that they are whole."""
+_MOST_ROWS_OPEN = 12
+"""Rows of a table that is shown without being asked for."""
 _MARKS = {"agrees": "✓", "disagrees": "✗", "undecided": "?"}
 
 
@@ -91,6 +93,7 @@ def _write(directory: RunDirectory, dataset: xr.Dataset, module: Module) -> Repo
         figures.append({"name": drawing.name, "title": drawing.title, "caption": drawing.caption, "svg": svg})
     claims = claims_of(dataset)
     answer, (tone, tally) = module.answer(dataset), _tally(dataset, claims)
+    tables = _tables(dataset)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("experiments.reporting"),
         autoescape=True,
@@ -107,7 +110,9 @@ def _write(directory: RunDirectory, dataset: xr.Dataset, module: Module) -> Repo
         tally=tally,
         claims=claims,
         marks=_MARKS,
-        tables=_tables(dataset),
+        contents=_contents(figures, tables),
+        tables=tables,
+        most_rows=_MOST_ROWS_OPEN,
         figures=figures,
         provenance=_provenance(dataset),
         configuration=dataset.attrs["configuration"],
@@ -116,8 +121,8 @@ def _write(directory: RunDirectory, dataset: xr.Dataset, module: Module) -> Repo
     return Report(directory.write_text("report.html", html), claims, answer)
 
 
-def _tables(dataset: xr.Dataset) -> list[tuple[str, Table]]:
-    """Headings and tables of the report, in their order."""
+def _tables(dataset: xr.Dataset) -> list[tuple[str, str, Table]]:
+    """Headings, anchors and tables of the report, in their order."""
     tables = {
         "Distinct limits": orbit_table(dataset),
         "Verdicts": verdict_table(dataset),
@@ -125,7 +130,17 @@ def _tables(dataset: xr.Dataset) -> list[tuple[str, Table]]:
         "Limits": limit_table(dataset),
         "Rates of convergence": rate_table(dataset),
     }
-    return [(heading, table) for heading, table in tables.items() if table is not None]
+    return [
+        (heading, heading.lower().replace(" ", "-"), table) for heading, table in tables.items() if table is not None
+    ]
+
+
+def _contents(figures: list[dict[str, Any]], tables: list[tuple[str, str, Table]]) -> list[tuple[str, str]]:
+    """Anchors and words of the table of contents."""
+    found = [("claims", "Claims")]
+    found += [(figure["name"], figure["title"]) for figure in figures[1:]]
+    found += [(anchor, heading) for heading, anchor, _ in tables]
+    return [*found, ("provenance", "How these results were made")]
 
 
 def _whole(text: str) -> str:
@@ -137,7 +152,7 @@ def _inline(svg: str, name: str) -> Markup:
     """An SVG that can share a page with others: no prologue, and identifiers of its own."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
+    svg = re.sub(r'\b(id|aria-labelledby|aria-describedby)="([^"]+)"', rf'\1="{name}-\2"', svg)
     svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", svg)
     svg = re.sub(r'xlink:href="#([^"]+)"', rf'xlink:href="#{name}-\1"', svg)
     return Markup(svg)

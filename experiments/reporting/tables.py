@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from experiments.answers import above_lowest
+from experiments.figures import error_text
 from experiments.reporting.summary import cell_rows
 from experiments.results.layout import computed_cells, sweep_axes
 from experiments.results.shares import wilson_interval
@@ -27,29 +28,53 @@ _SAME_FILTER = 1e-6
 
 @dataclass(frozen=True)
 class Table:
-    """Header and rows of texts; the first `labels` columns are words, the others numbers; `note` goes below."""
+    """Header and rows of texts; the first `labels` columns are words, the others numbers; `note` goes below.
+
+    With `grouped` the labels of a row are the heading of the rows that have them in common.
+    """
 
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     labels: int
     note: str = ""
+    grouped: bool = False
+
+    @property
+    def groups(self) -> list[tuple[str, list[tuple[str, ...]]]]:
+        """Headings and rows below them; one group without a heading unless `grouped`."""
+        if not (self.grouped and self.labels):
+            return [("", list(self.rows))]
+        names = self.header[: self.labels]
+        groups: dict[str, list[tuple[str, ...]]] = {}
+        for row in self.rows:
+            words = [f"{name} = {value}" for name, value in zip(names, row[: self.labels], strict=True)]
+            groups.setdefault(", ".join(words), []).append(row[self.labels :])
+        return list(groups.items())
+
+    @property
+    def columns(self) -> list[tuple[str, bool]]:
+        """Names of the columns, and whether they hold numbers."""
+        skipped = self.labels if self.grouped else 0
+        return [(name, number >= self.labels) for number, name in enumerate(self.header)][skipped:]
 
 
 def verdict_table(dataset: xr.Dataset) -> Table:
     """How the flows of every cell ended; verdicts that never occur are left out."""
     rows, axes = cell_rows(dataset), sweep_axes(dataset)
     occurring = [name for name in VERDICTS.values() if any(row[name] for row in rows)]
-    header = [*axes, "seeds", *occurring, "steps (median)", "final risk (median)"]
+    comparable = not any(str(name).partition(".")[0] == "loss" for name in dataset.coords)
+    header = [*axes, "seeds", *occurring, "steps (median)", *(["final risk (median)"] if comparable else [])]
     with_error = "filter_error_median" in rows[0]
-    header += ["filter error: median", "10%–90%"] if with_error else []
+    header += ["filter error: median (10%–90%)"] if with_error else []
     table = []
     for row in rows:
         line = [_label(row[a]) for a in axes]
         line += [str(row["seeds"]), *(str(row[name]) for name in occurring)]
-        line += [f"{row['steps_median']:.0f}", f"{row['final_risk_median']:.4g}"]
+        line += [f"{row['steps_median']:.0f}"]
+        line += [f"{row['final_risk_median']:.4g}"] if comparable else []
         if with_error:
-            line += [f"{row['filter_error_median']:.3g}"]
-            line += [f"{row['filter_error_q10']:.3g}–{row['filter_error_q90']:.3g}"]
+            middle, low, high = (row[f"filter_error_{part}"] for part in ("median", "q10", "q90"))
+            line += [_interval(middle, low, high, error_text)]
         table.append(tuple(line))
     note = (
         "Each row is a cell of the sweep; all cells start from the same initial filters and, unless the data "
@@ -118,7 +143,7 @@ def rate_table(dataset: xr.Dataset) -> Table | None:
     """Smallest curvatures and Lojasiewicz exponents of every cell; None without trajectories."""
     if "lojasiewicz_exponent" not in dataset:
         return None
-    header = ("flows", "smallest curvature: median", "10%–90%", "asymptotic flows", "θ̂: median", "10%–90%", "residual")
+    header = ("flows", "smallest curvature: median (10%–90%)", "asymptotic flows", "θ̂: median (10%–90%)", "residual")
 
     def cells(cell: xr.Dataset) -> list[tuple[str, ...]]:
         curvature = cell["smallest_curvature"].values[cell["kind"].values != NOT_COMPUTED]
@@ -126,7 +151,8 @@ def rate_table(dataset: xr.Dataset) -> Table | None:
         good = np.isfinite(exponent)
         total = str(int((cell["verdict"] != NOT_COMPUTED).sum()))
         worst = f"{residual[good].max():.1e}" if good.any() else "–"
-        return [(total, *_spread(curvature, "3g"), str(int(good.sum())), *_spread(exponent[good], "4f"), worst)]
+        rates = _spread(curvature, "{:.3g}".format), _spread(exponent[good], "{:.4f}".format)
+        return [(total, rates[0], str(int(good.sum())), rates[1], worst)]
 
     note = (
         "The smallest curvature across the symmetries, where positive, is the rate of exponential convergence "
@@ -138,20 +164,26 @@ def rate_table(dataset: xr.Dataset) -> Table | None:
     return _by_cell(dataset, header, cells, note)
 
 
-def _spread(values: np.ndarray, form: str) -> tuple[str, str]:
+def _spread(values: np.ndarray, text: Callable[[float], str]) -> str:
     """Median, and the range from the 10% to the 90% quantile."""
     if not values.size:
-        return "–", "–"
+        return "–"
     low, median, high = np.quantile(values, [0.1, 0.5, 0.9])
-    return f"{median:.{form}}", f"{low:.{form}}–{high:.{form}}"
+    return _interval(median, low, high, text)
+
+
+def _interval(middle: float, low: float, high: float, text: Callable[[float], str]) -> str:
+    """ "0.17 (0.16–0.18)", or the middle alone where all three read the same."""
+    words = [text(value) if np.isfinite(value) else "–" for value in (middle, low, high)]
+    return words[0] if len(set(words)) == 1 else f"{words[0]} ({words[1]}–{words[2]})"
 
 
 def orbit_table(dataset: xr.Dataset) -> Table | None:
     """The distinct limits of every cell with the share of starts that end there; None without isolated limits."""
     if not np.isfinite(dataset["orbit"].values).any():
         return None
-    header = ("limit", "kind", "index", "risk", "above the lowest of the cell", "above the optimum over all filters")
-    header += ("common-root gap", "factorisations", "starts", "share", "95% interval", "certified")
+    header = ("limit", "kind", "risk", "above the lowest of the cell", "above the optimum over all filters")
+    header += ("common-root gap", "factorisations", "starts", "share (95%)", "certified")
     hidden: list[int] = []
 
     def cells(cell: xr.Dataset) -> list[tuple[str, ...]]:
@@ -164,20 +196,18 @@ def orbit_table(dataset: xr.Dataset) -> Table | None:
             low, high = wilson_interval(count, seeds)
             certificate = cell["certificate"].values[here]
             certificate = certificate[certificate != NOT_COMPUTED]
-            risk = float(one["limit_risk"])
+            risk, index = float(one["limit_risk"]), int(one["hessian_index"])
             rows.append(
                 (
                     str(number),
-                    KINDS[int(one["kind"])].replace("_", " "),
-                    str(int(one["hessian_index"])),
+                    KINDS[int(one["kind"])].replace("_", " ") + (f", index {index}" if index > 0 else ""),
                     f"{risk:.6g}",
                     _gap(float(above[here[0]]), risk),
                     _gap(float(one["optimality_gap"]), risk),
                     _root_gap(float(one["common_root_gap"])),
                     str(len(np.unique(cell["orbit"].values[here]))),
                     str(count),
-                    f"{count / seeds:.3f}",
-                    f"{low:.3f}–{high:.3f}",
+                    f"{count / seeds:.0%} ({low:.0%}–{high:.0%})",
                     f"{int((certificate == 0).sum())} of {len(certificate)}" if len(certificate) else "–",
                 )
             )
@@ -187,14 +217,14 @@ def orbit_table(dataset: xr.Dataset) -> Table | None:
     rows = table.rows[:_MOST_ROWS]
     left = sum(hidden) + len(table.rows) - len(rows)
     note = (
-        "One row an end-to-end filter, the lowest risk first; its factorisations are critical points that no "
+        "One row per end-to-end filter, the lowest risk first; its factorisations are critical points that no "
         "rescaling of the layers maps to one another, such as exchanged filters. The share of the starts estimates "
         "the measure of the basin. A minimum above the lowest limit of its cell is spurious; a gap of 0 to the optimum "
         "over all end-to-end filters makes a limit a global minimum. A common-root gap of 0: two layers share a root, "
         "and the filter lies on the boundary of what the network can express. Limits that are not isolated have no row."
     )
     note += f" {left} more limits are in results.zarr." if left else ""
-    return Table(table.header, rows, table.labels, note)
+    return Table(table.header, rows, table.labels, note, grouped=True)
 
 
 def _filters(cell: xr.Dataset) -> list[np.ndarray]:

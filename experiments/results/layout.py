@@ -139,6 +139,7 @@ def missing_parts(dataset: xr.Dataset) -> list[str]:
         wrong += [str(axis) for axis in sweep_axes(dataset) if axis not in dataset.coords]
     needed = {"verdict", "kind", "certificate", "seed", "final_filter", "limit_filter", *FLOW, *LIMIT, *CELL}
     needed -= {"true_filter", "norm_bound", "lojasiewicz_exponent", "lojasiewicz_residual"}
+    needed -= {name for name in CELL if name.startswith("shown_")}
     if dataset.attrs.get("module") == "tuning":
         needed |= {name for name in TUNING if not name.startswith("tuned_")}
     if "time" in dataset.dims:

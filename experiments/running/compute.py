@@ -17,12 +17,14 @@ import lcnn_flow as lf
 from experiments.computing.analysis import analyse
 from experiments.computing.build import build_problem, flow_options, initial_filters
 from experiments.computing.certification import Certifier
+from experiments.computing.shown_data import shown_data
 from experiments.errors import UserError
 from experiments.modules import MODULES
 from experiments.planning.batches import Batch, still_defined
 from experiments.results.layout import describe_problem, flow_arrays
 from experiments.running.batch_files import encode
 from experiments.running.work import Outcome
+from experiments.schema import FileData
 from experiments.sweeps.sweep import Cell, Sweep
 
 __all__ = ["Tell", "attempt", "compute_batch"]
@@ -89,6 +91,8 @@ class _Problem:
         self.risk, self.stored = prepare(configuration, risk, self.start, lambda note: tell(0, note))
         if batch.start == 0:
             self.stored = self.stored | describe_problem(data, lf.theory.hypotheses(self.risk))
+            if isinstance(configuration.data, FileData):
+                self.stored = self.stored | shown_data(arch, data)
 
 
 def _flows(problems: Sequence[_Problem], tell: Tell) -> list[Any]:

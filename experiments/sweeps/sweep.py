@@ -23,9 +23,11 @@ from experiments.schema.configuration import Network, Times
 from experiments.sweeps.axes import Axis, axes_toml, named_axes
 from lcnn_flow import Architecture
 
-__all__ = ["Cell", "Sweep", "architecture", "put", "stored_bytes", "sweep_of_toml"]
+__all__ = ["SHOWN_DATA", "Cell", "Sweep", "architecture", "put", "stored_bytes", "sweep_of_toml"]
 
 _FLOAT = 8  # bytes
+SHOWN_DATA = 24_000
+"""Numbers of a data file that are stored beside the flows of a cell, at most (unless one patch is longer)."""
 _Key = Any  # made of frozen models, which can be hashed; type checkers do not see that
 
 
@@ -158,7 +160,8 @@ def _architecture(network: Network) -> Architecture:
 def stored_bytes(configuration: Configuration) -> int:
     """Size of the results of one cell, uncompressed."""
     times: _Key = configuration.flow.times
-    return configuration.seeds * _stored_bytes(architecture(configuration), times)
+    own = SHOWN_DATA * _FLOAT if isinstance(configuration.data, FileData) else 0
+    return configuration.seeds * _stored_bytes(architecture(configuration), times) + own
 
 
 @functools.lru_cache(maxsize=1024)

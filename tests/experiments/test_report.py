@@ -47,7 +47,7 @@ def test_the_report_is_rebuilt_from_results_alone_and_loads_nothing(run_director
     parser = Requests()
     parser.feed(html)
     assert parser.found == []
-    assert html.index(answer[:20]) < html.index('<figure id="filters">') < html.index("<table>")
+    assert html.index(answer[:20]) < html.index('<figure id="filters">') < html.index("<table")
     assert "<script" not in html
     assert not re.search(r"@import|url\((?!#)", html)
     assert len(claims) == html.count('<td class="mark') - sum(len(c.details) for c in claims if len(c.details) > 1)
@@ -75,8 +75,19 @@ def test_two_reports_of_the_same_results_are_equal_and_all_references_in_them_re
     identifiers = re.findall(r'\bid="([^"]+)"', html)
     assert len(identifiers) == len(set(identifiers))
     references = set(re.findall(r'xlink:href="#([^"]+)"', html)) | set(re.findall(r"url\(#([^)]+)\)", html))
+    links = set(re.findall(r'<a href="#([^"]+)"', html))
+    described = set(re.findall(r'aria-(?:labelledby|describedby)="([^"]+)"', html))
+    assert {"claims", "distinct-limits", "risk"} <= links
     assert references
-    assert references <= set(identifiers)
+    assert references | links | described <= set(identifiers)
+
+
+@pytest.mark.usefixtures("quick_figures")
+def test_long_tables_fold_and_short_ones_do_not(tmp_path):
+    fakes.write_results(tmp_path, fakes.results(tmp_path, orbit=lambda a: np.arange(a.size, dtype=float)))
+    html = write_report(tmp_path)[0].read_text()
+    assert re.search(r'<h2 id="distinct-limits">Distinct limits</h2>\s*<details><summary>18 rows', html)
+    assert re.search(r'<h2 id="verdicts">Verdicts</h2>\s*<div', html)
 
 
 @pytest.mark.usefixtures("quick_figures")

@@ -1,14 +1,15 @@
 """Tables of a report say what the results say, and shares come with honest intervals."""
 
+import re
+
 import fakes
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from experiments.claims import bound_holds, certificates_agree
-from experiments.reporting.tables import hypotheses_table, limit_table, orbit_table, rate_table
+from experiments.reporting.tables import hypotheses_table, limit_table, orbit_table, rate_table, verdict_table
 from experiments.results.shares import wilson_interval
 
 
@@ -42,8 +43,8 @@ def test_kinds_and_certificates_are_counted_cell_by_cell(tmp_path):
 def test_distinct_limits_have_shares_that_add_up_and_a_gap_in_words(tmp_path):
     table = orbit_table(fakes.results(tmp_path))
     assert len(table.rows) == 6
-    shares = [float(x) for x in column(table, "share")]
-    assert [sum(shares[i : i + 2]) for i in (0, 2, 4)] == pytest.approx([1, 1, 1], abs=1e-3)
+    assert column(table, "share (95%)")[:2] == ["67% (39%–86%)", "33% (14%–61%)"]
+    assert [heading for heading, rows in table.groups] == ["loss = square", "loss = l_4", "loss = pseudo_huber(0.1)"]
     assert column(table, "starts")[:2] == ["8", "4"]
     assert column(table, "above the optimum over all filters")[:2] == ["0 to rounding", "0.2"]
     assert orbit_table(fakes.results(tmp_path, orbit=lambda a: a * np.nan)) is None
@@ -60,6 +61,19 @@ def test_factorisations_of_one_filter_share_a_row_and_the_lowest_risk_comes_firs
     assert column(table, "starts")[:2] == ["3", "9"]
     assert column(table, "factorisations")[:2] == ["1", "2"]
     assert column(table, "above the lowest of the cell")[:2] == ["0 to rounding", "0.25"]
+
+
+def test_an_interval_of_no_width_is_not_printed(tmp_path):
+    table = verdict_table(fakes.results(tmp_path, limit_filter=lambda v: np.tile(v[:1], (12, 1))))
+    assert not any("–" in text for text in column(table, "filter error: median (10%–90%)"))
+    table = verdict_table(fakes.results(tmp_path))
+    assert all(re.fullmatch(r"\S+ \(\S+–\S+\)", text) for text in column(table, "filter error: median (10%–90%)"))
+
+
+def test_final_risks_of_different_losses_do_not_stand_side_by_side(tmp_path):
+    assert "final risk (median)" not in verdict_table(fakes.results(tmp_path)).header
+    one = fakes.CONFIGURATION.split("[sweep]")[0] + '[loss]\nkind = "square"\n[sweep]\n"data.noise" = [0.0, 0.1]\n'
+    assert "final risk (median)" in verdict_table(fakes.results(tmp_path, one)).header
 
 
 def test_many_limits_are_cut_short_and_said_to_be(tmp_path):
@@ -82,9 +96,9 @@ def test_rates_leave_out_flows_that_are_not_asymptotic(tmp_path):
     some = np.where(np.arange(12) < 9, np.nan, 0.75)
     table = rate_table(fakes.results(tmp_path, lojasiewicz_exponent=lambda _: some))
     assert set(column(table, "asymptotic flows")) == {"3"}
-    assert set(column(table, "θ̂: median")) == {"0.7500"}
+    assert set(column(table, "θ̂: median (10%–90%)")) == {"0.7500"}
     table = rate_table(fakes.results(tmp_path, lojasiewicz_exponent=lambda a: a * np.nan))
-    assert set(column(table, "θ̂: median")) == {"–"}
+    assert set(column(table, "θ̂: median (10%–90%)")) == {"–"}
 
 
 def test_the_bound_is_judged_only_where_there_is_one(tmp_path):

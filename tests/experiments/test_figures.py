@@ -1,0 +1,129 @@
+"""Figures show every cell of a sweep, say what they leave out, and keep their words as text."""
+
+import fakes
+import numpy as np
+import pytest
+import xarray as xr
+
+import lcnn_flow as lf
+from experiments.computing.shown_data import shown_data
+from experiments.figures import EXACT, error_text, excess_risk, filter_error, filters, fit, fit_of, house_style, render
+from experiments.figures.series import cells, panels
+from experiments.sweeps.sweep import SHOWN_DATA
+
+FOUR_AXES = (
+    fakes.CONFIGURATION
+    + '"initializer.std" = [0.1, 0.5, 1.0]\n"data.noise" = [0.0, 0.1]\n"data.outliers.scale" = [1.0, 3.0, 5.0]\n'
+)
+
+
+def texts(figure):
+    """All words drawn on the panels of a figure."""
+    return [text.get_text() for panel in figure.axes for text in panel.texts]
+
+
+def test_every_axis_of_a_sweep_is_in_the_panels_and_what_is_left_out_is_said(tmp_path):
+    two = fakes.results(tmp_path, fakes.CONFIGURATION + '"initializer.std" = [0.1, 0.5]\n"data.noise" = [0.0, 0.1]\n')
+    titles = [title for title, _ in panels(two)]
+    assert titles == [f"std = {std}, noise = {noise}" for std in (0.1, 0.5) for noise in (0, 0.1)]
+    assert len(cells(two)) == 12
+    with house_style():
+        drawing = filters(two)
+        assert len(drawing.figure.axes) == 12
+        assert "cells are shown" not in drawing.caption
+        long = filters(fakes.results(tmp_path, FOUR_AXES))
+    assert "24 of 54 cells are shown" in long.caption
+    assert len(long.figure.axes) == 24
+
+
+def test_the_excess_risk_is_that_above_the_limit_of_each_flow(tmp_path):
+    dataset = fakes.results(tmp_path, limit_risk=lambda risk: np.full(risk.shape, 0.1))
+    with house_style():
+        drawing = excess_risk(dataset)
+    line = drawing.figure.axes[0].get_lines()[0]
+    excess = (dataset["risk"][0] - 0.1) / (dataset["risk"][0, :, 0] - 0.1)
+    early = line.get_xdata() < 1
+    expected = excess.median("seed").values[1:]
+    np.testing.assert_allclose(line.get_ydata()[early], expected[early], rtol=1e-12)
+
+
+def test_an_error_at_rounding_is_called_exact(tmp_path):
+    assert error_text(1e-15) == "exact"
+    assert error_text(2 * EXACT) == "2e-12"
+    dataset = fakes.results(tmp_path)
+    true = dataset["true_filter"].broadcast_like(dataset["limit_filter"]).transpose(*dataset["limit_filter"].dims)
+    with house_style():
+        drawing = filter_error(dataset.assign(limit_filter=true * (1 + 1e-15)))
+    assert texts(drawing.figure).count("exact") == 3
+
+
+def test_an_arrow_out_of_the_frame_gives_its_value(tmp_path):
+    dataset = fakes.results(tmp_path, limit_filter=lambda v: v * 0 + np.array([0, 0, 123.4, 0, 0, -56.7, 0]))
+    with house_style():
+        drawing = filters(dataset)
+    assert texts(drawing.figure) == ["123", "-56.7"] * 3
+
+
+def test_vector_graphics_hold_text_a_title_and_a_description(tmp_path):
+    with house_style():
+        svg = render(filter_error(fakes.results(tmp_path)))["filter_error.svg"].decode()
+    assert 'role="img"' in svg
+    assert '<title id="filter_error-title">Error of the filter</title>' in svg
+    assert '<desc id="filter_error-desc">Relative error ‖v − v*‖ / ‖v*‖' in svg
+    assert "relative error of the end-to-end filter</text>" in svg
+
+
+@pytest.mark.parametrize(
+    "arch",
+    [
+        lf.Architecture(9, (3, 2), (2, 1)),
+        lf.Architecture(7, (2, 3), channels=(2, 3, 2)),
+        lf.Architecture((6, 5), ((2, 2), (3, 2))),
+    ],
+)
+def test_stored_patches_predict_what_the_network_does(arch):
+    rng = np.random.default_rng(0)
+    inputs, weights = rng.normal(size=(4, *arch.sample_shape)), np.array([1.0, 0.0, 2.0, 1.0])
+    targets = rng.normal(size=(4, *arch.output_shape))
+    params = tuple(rng.normal(size=shape) for shape in arch.layer_shapes)
+    shown = shown_data(arch, lf.Dataset(inputs, targets, weights))
+    v = np.asarray(lf.end_to_end_filter(arch, params)).reshape(-1)
+    np.testing.assert_allclose(shown["shown_patches"] @ v, np.asarray(lf.apply(arch, params, inputs)).reshape(-1))
+    np.testing.assert_array_equal(shown["shown_target"], targets.reshape(-1))
+    np.testing.assert_array_equal(shown["shown_weight"], np.repeat(weights, targets[0].size))
+
+
+def test_of_large_data_an_evenly_spaced_part_is_stored():
+    arch = lf.Architecture(40, (3, 3))
+    rng = np.random.default_rng(0)
+    data = lf.Dataset(rng.normal(size=(3000, 40)), rng.normal(size=(3000, 36)))
+    shown = shown_data(arch, data)
+    assert sum(array.size for array in shown.values()) <= SHOWN_DATA
+    assert shown["shown_target"].shape == (2000,)
+    assert shown["shown_target"][-1] == data.targets[-1, -1]
+
+
+def test_the_fit_is_that_of_the_lowest_limit_and_zero_weights_are_told_apart(tmp_path):
+    dataset = fakes.results(tmp_path, limit_risk=lambda risk: 1.0 + (np.arange(risk.size) - 5.0) ** 2)
+    rng = np.random.default_rng(0)
+    patches, target, weight = rng.normal(size=(20, 7)), rng.normal(size=20), (np.arange(20) > 3).astype(float)
+    own = dataset.drop_vars("true_filter").assign(
+        shown_patches=xr.DataArray(np.tile(patches, (3, 1, 1)), dims=("loss", "point", "tap")),
+        shown_target=xr.DataArray(np.tile(target, (3, 1)), dims=("loss", "point")),
+        shown_weight=xr.DataArray(np.tile(weight, (3, 1)), dims=("loss", "point")),
+    )
+    found = fit_of(own.isel(loss=1))
+    np.testing.assert_allclose(found.residual, patches @ own["limit_filter"].values[1, 5] - target, rtol=1e-12)
+    with house_style():
+        drawing = fit(own)
+        assert fit(dataset) is None
+        assert filters(own) is None  # the fit shows them
+    assert len(drawing.figure.axes) == 9
+    assert [text.get_text() for text in drawing.figure.legends[0].get_texts()] == [
+        "learned: median, 10% to 90%",
+        "data",
+        "data of weight zero",
+        "target = prediction",
+    ]
+    used = np.median(np.abs(found.residual[weight > 0]))
+    assert drawing.figure.axes[5].get_title("left") == f"median |residual| {used:.2g}"
