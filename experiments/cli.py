@@ -293,17 +293,17 @@ def export_(
     directory: Path,
     /,
     *,
-    to: Literal["parquet", "netcdf"] = "parquet",
+    to: Literal["csv", "parquet", "netcdf"] = "csv",
     out: Path | None = None,
     trajectories: Switch = False,
 ) -> None:
-    """Write the results of a run as a table with a row a flow (parquet), or as they are (netCDF).
+    """Write the results of a run as a table with a row per flow (csv, parquet), or as they are (netCDF).
 
     Args:
         directory: a run directory.
-        to: the format.
-        out: the file; results.parquet or results.nc in the run directory by default.
-        trajectories: besides the parquet file, write one with a row a flow and time.
+        to: the format; parquet and netcdf need pip install "lcnn_flow[export]".
+        out: the file; results.csv, results.parquet or results.nc in the run directory by default.
+        trajectories: besides the table of flows, write one with a row per flow and time.
     """
     _bring_up_to_date(directory)
     with Busy("writing the file"):

@@ -1,4 +1,4 @@
-"""Results in formats that other programs read: netCDF for the whole of them, Parquet for tables of flows.
+"""Results in formats that other programs read: netCDF for the whole of them, CSV and Parquet for tables of flows.
 
 Nothing is written over, and nothing under a final name is ever half written.
 """
@@ -10,14 +10,16 @@ from pathlib import Path
 
 from experiments.errors import UserError
 from experiments.faults import did_you_mean
+from experiments.results.comma_separated import write_csv
 from experiments.results.files import beside
 from experiments.results.netcdf import write_netcdf
 from experiments.results.opening import open_results
-from experiments.results.parquet import write_table
+from experiments.results.parquet import write_parquet
 
 __all__ = ["export"]
 
-_SUFFIXES = {"parquet": ".parquet", "netcdf": ".nc"}
+_SUFFIXES = {"csv": ".csv", "parquet": ".parquet", "netcdf": ".nc"}
+_TABLES = {"csv": write_csv, "parquet": write_parquet}
 
 
 def export(directory: Path, kind: str, out: Path | None = None, trajectories: bool = False) -> Path:
@@ -25,9 +27,9 @@ def export(directory: Path, kind: str, out: Path | None = None, trajectories: bo
 
     Args:
         directory: a run directory with results.zarr.
-        kind: "parquet" or "netcdf".
-        out: the file to write, which must not exist; results.parquet or results.nc in the directory by default.
-        trajectories: a second file NAME-trajectories.parquet with a row a flow and time; netCDF holds them anyway.
+        kind: "csv", "parquet" or "netcdf".
+        out: the file to write, which must not exist; results.csv, .parquet or .nc in the directory by default.
+        trajectories: a second table NAME-trajectories with a row per flow and time; netCDF holds them anyway.
 
     Raises:
         UserError: no results, or damaged ones; a package is missing; the file exists or cannot be written; there are no
@@ -40,7 +42,7 @@ def export(directory: Path, kind: str, out: Path | None = None, trajectories: bo
         raise UserError(f"{directory} holds no trajectories: leave them out, or run with flow.times")
     path = Path(directory) / f"results{_SUFFIXES[kind]}" if out is None else Path(out)
     files = [path]
-    if trajectories and kind == "parquet":
+    if trajectories and kind in _TABLES:
         files.append(path.with_name(f"{path.stem}-trajectories{path.suffix}"))
     for file in files:
         if os.path.lexists(file):
@@ -51,7 +53,7 @@ def export(directory: Path, kind: str, out: Path | None = None, trajectories: bo
             write_netcdf(dataset, unfinished[0])
         else:
             for file, along in zip(unfinished, ((), ("time",)), strict=False):
-                write_table(dataset, file, along)
+                _TABLES[kind](dataset, file, along)
         for file in unfinished:
             _force_to_disk(file)
     return path

@@ -1,5 +1,6 @@
 """Exports say what the store says, in bounded memory, and never write over a file or half of one."""
 
+import csv
 import json
 import math
 import os
@@ -10,13 +11,14 @@ from pathlib import Path
 
 import fakes
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments.errors import UserError
-from experiments.results import netcdf, parquet
+from experiments.results import flow_table, netcdf
 from experiments.results.export import export
 from experiments.results.slabs import chunked_slabs, slabs
 from experiments.results.variables import VERDICTS
@@ -51,7 +53,7 @@ def small_slabs(monkeypatch):
     """Slabs so small that every variable is cut."""
     monkeypatch.setattr(netcdf, "_SLAB_BYTES", 2048)
     monkeypatch.setattr(netcdf, "_CHUNK_BYTES", 2048)
-    monkeypatch.setattr(parquet, "_GROUP_BYTES", 8_000)
+    monkeypatch.setattr(flow_table, "_GROUP_BYTES", 8_000)
 
 
 @given(st.lists(st.integers(1, 6), max_size=4), st.integers(0, 50))
@@ -111,11 +113,28 @@ def test_a_network_of_one_layer_has_no_interfaces_and_is_exported_all_the_same(s
     assert not any("balancedness" in name for name in pq.read_schema(directory / "results-trajectories.parquet").names)
 
 
+def table_of(path):
+    """A written table, with numbers as they were."""
+    if path.suffix != ".csv":
+        return pq.read_table(path).to_pandas()
+
+    def value(text):
+        try:
+            return float(text or "nan")
+        except ValueError:
+            return {"True": True, "False": False}.get(text, text)
+
+    with path.open(newline="") as file:
+        header, *rows = csv.reader(file)
+    return pd.DataFrame([[value(text) for text in row] for row in rows], columns=header)
+
+
 @pytest.mark.usefixtures("small_slabs")
-def test_a_table_has_a_row_a_flow_with_what_the_dataset_says_about_it(stored, tmp_path):
-    path = export(directory_of(tmp_path, stored), "parquet")
-    assert pq.ParquetFile(path).num_row_groups > 5
-    table = pq.read_table(path).to_pandas()
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_table_has_a_row_a_flow_with_what_the_dataset_says_about_it(stored, tmp_path, kind):
+    path = export(directory_of(tmp_path, stored), kind)
+    assert kind == "csv" or pq.ParquetFile(path).num_row_groups > 5
+    table = table_of(path)
     assert list(table.columns[:7]) == ["loss", "noise", "samples", "seed", "verdict", "kind", "certificate"]
     assert len(table) == 3 * 2 * 12
     index = [(a, b, c) for a in range(3) for b in range(2) for c in range(12)]
@@ -147,9 +166,10 @@ def test_a_table_carries_configuration_and_units(stored, tmp_path):
 
 
 @pytest.mark.usefixtures("small_slabs")
-def test_trajectories_are_a_second_table_with_a_row_a_flow_and_time(stored, tmp_path):
-    path = export(directory_of(tmp_path, stored), "parquet", tmp_path / "flows.parquet", trajectories=True)
-    table = pq.read_table(path.with_name("flows-trajectories.parquet")).to_pandas()
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_trajectories_are_a_second_table_with_a_row_a_flow_and_time(stored, tmp_path, kind):
+    path = export(directory_of(tmp_path, stored), kind, tmp_path / f"flows.{kind}", trajectories=True)
+    table = table_of(path.with_name(f"flows-trajectories.{kind}"))
     assert len(table) == 3 * 2 * 12 * 61
     assert "verdict" not in table.columns
     shape = (3, 2, 12, 61)
@@ -159,10 +179,10 @@ def test_trajectories_are_a_second_table_with_a_row_a_flow_and_time(stored, tmp_
     assert np.array_equal(table["samples"].to_numpy().reshape(shape)[0, :, 3, 7], [32, 64])
 
 
-@pytest.mark.parametrize("kind", ["netcdf", "parquet"])
+@pytest.mark.parametrize("kind", ["netcdf", "parquet", "csv"])
 def test_memory_does_not_grow_with_the_number_of_flows(tmp_path, monkeypatch, kind):
     monkeypatch.setattr(netcdf, "_SLAB_BYTES", 2**17)
-    monkeypatch.setattr(parquet, "_GROUP_BYTES", 2**17)
+    monkeypatch.setattr(flow_table, "_GROUP_BYTES", 2**17)
     few = fakes.results(tmp_path).isel(loss=[0], time=slice(20))
     peaks, sizes = [], []
     for flows in (50, 200, 800):
@@ -180,7 +200,7 @@ def test_memory_does_not_grow_with_the_number_of_flows(tmp_path, monkeypatch, ki
     assert peaks[2] - peaks[1] < 0.2 * (sizes[2] - sizes[1])
 
 
-@pytest.mark.parametrize("kind", ["netcdf", "parquet"])
+@pytest.mark.parametrize("kind", ["netcdf", "parquet", "csv"])
 def test_what_exists_is_never_written_over(stored, tmp_path, kind):
     directory = directory_of(tmp_path, stored)
     export(directory, kind)
@@ -197,7 +217,7 @@ def test_what_exists_is_never_written_over(stored, tmp_path, kind):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("parqet", None), 'no format "parqet"; known: parquet, netcdf; did you mean "parquet"?'),
+        (("parqet", None), 'no format "parqet"; known: csv, parquet, netcdf; did you mean "parquet"?'),
         (("netcdf", "{}/nowhere/x.nc"), "nowhere/x.nc cannot be written (No such file or directory)"),
         (("parquet", "{}/nowhere/x.nc"), "nowhere/x.nc cannot be written (Failed to open local file"),
     ],
@@ -218,13 +238,21 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(stored, tm
     assert os.listdir(tmp_path / "run") == ["results.zarr"]
 
 
+def test_comma_separated_values_need_no_further_package(stored, tmp_path, monkeypatch):
+    for name in ("h5netcdf", "h5py", "pyarrow"):
+        monkeypatch.setitem(sys.modules, name, None)
+    points = xr.DataArray(np.zeros((3, 2, 5)), dims=("loss", "noise", "point"))
+    path = export(directory_of(tmp_path, stored.assign(shown_target=points)), "csv")
+    assert "shown_target_0" not in path.read_text().splitlines()[0].split(",")
+
+
 def test_trajectories_that_were_not_stored_are_refused(stored, tmp_path):
     without = stored.drop_dims("time")
     with pytest.raises(UserError, match="holds no trajectories"):
         export(directory_of(tmp_path, without), "parquet", trajectories=True)
 
 
-@pytest.mark.parametrize("kind", ["netcdf", "parquet"])
+@pytest.mark.parametrize("kind", ["netcdf", "parquet", "csv"])
 def test_damage_is_said_to_be_damage_and_leaves_no_file(stored, tmp_path, kind):
     directory = directory_of(tmp_path, stored)
     chunk = next(file for file in sorted((directory / "results.zarr" / "limit_w1" / "c").rglob("*")) if file.is_file())
@@ -247,7 +275,7 @@ def test_a_full_disk_ends_in_one_line_and_leaves_no_file(stored, tmp_path):
         "from experiments.results.export import export\n"
         "for size in (0, 3_000, 30_000, 150_000):\n"
         "    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))\n"
-        "    for kind in ('netcdf', 'parquet'):\n"
+        "    for kind in ('netcdf', 'parquet', 'csv'):\n"
         "        try:\n"
         "            export(pathlib.Path(sys.argv[1]), kind, trajectories=True)\n"
         "        except Exception as error:\n"
@@ -255,7 +283,7 @@ def test_a_full_disk_ends_in_one_line_and_leaves_no_file(stored, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code, str(directory)], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "UserError True 1\n" * 8
+    assert done.stdout == "UserError True 1\n" * 12
     assert os.listdir(directory) == ["results.zarr"]
 
 
@@ -264,7 +292,7 @@ def test_ctrl_c_leaves_no_file(stored, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     directory = directory_of(tmp_path, stored)
-    for module, kind in ((netcdf, "netcdf"), (parquet, "parquet")):
+    for module, kind in ((netcdf, "netcdf"), (flow_table, "parquet"), (flow_table, "csv")):
         monkeypatch.setattr(module, "read", interrupted)
         with pytest.raises(KeyboardInterrupt):
             export(directory, kind)
