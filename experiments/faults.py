@@ -33,19 +33,59 @@ class ConfigurationError(UserError):
         super().__init__("\n".join([f"{source}: {count}", *(f"  {fault}" for fault in faults)]))
 
 
+_OTHER_NAMES = {
+    "normal": "gaussian",
+    "random": "gaussian",
+    "xavier": "gaussian",
+    "glorot": "gaussian",
+    "kaiming": "gaussian",
+    "he": "gaussian",
+    "mse": "square",
+    "l2": "square",
+    "l_2": "square",
+    "quadratic": "square",
+    "least_squares": "square",
+    "l_p": "lp",
+    "l1": "lp",
+    "huber": "pseudo_huber",
+    "csv": "file",
+    "npz": "file",
+    "npy": "file",
+    "ar": "autoregressive",
+    "iid": "white",
+    "signal": "windows",
+}
+"""Names of the same thing elsewhere that no spelling would suggest."""
+
+
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:
-    """`; did you mean "..."?` when one of `allowed` is close to `word`, else nothing."""
-    close = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.6)
-    return f'; did you mean "{close[0]}"?' if close else ""
+    """`; did you mean "..."?` when one of `allowed` is close to `word`, or another name of the same; else nothing."""
+    known = list(allowed)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    other = _OTHER_NAMES.get(word.lower().replace("-", "_"))
+    meant = other if other in known else close[0] if close else None
+    return f'; did you mean "{meant}"?' if meant else ""
 
 
 def faults_of(error: ValidationError, model: type[BaseModel]) -> list[Fault]:
     """Faults of `model` in the words of the house."""
     faults = []
     for detail in error.errors(include_url=False):
-        path, keys = _resolve(model, detail["loc"])
-        faults.append(Fault(path, _message(detail, keys)))
+        path, keys, kinds = _resolve(model, detail["loc"])
+        faults.append(Fault(path, _of_another_kind(detail, kinds) or _message(detail, keys)))
     return faults
+
+
+def _of_another_kind(detail: Mapping[str, Any], kinds: Mapping[str, type[BaseModel]]) -> str:
+    """What is to be said of a key that was left from another kind of its table; nothing for other faults."""
+    if not kinds:
+        return ""
+    *_, tag, key = detail["loc"]
+    owners = [f'kind = "{kind}"' for kind, model in kinds.items() if kind != tag and key in model.model_fields]
+    table = detail["type"] == "string_type" and isinstance(detail["input"], Mapping)
+    if not owners or not (table or detail["type"] == "extra_forbidden"):
+        return ""
+    return f'{"a table here" if table else "this key"} belongs to {" or ".join(owners)}, not to "{tag}": remove it'
 
 
 def _message(detail: Mapping[str, Any], keys: Sequence[str]) -> str:
@@ -79,17 +119,22 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _resolve(model: type[BaseModel], location: Sequence[int | str]) -> tuple[str, list[str]]:
+def _resolve(
+    model: type[BaseModel], location: Sequence[int | str]
+) -> tuple[str, list[str], dict[str, type[BaseModel]]]:
     """Dotted path of a pydantic location (which also holds union tags), and what is allowed at that place.
 
-    That is the fields of the model there or, of a discriminated union, its kinds.
+    That is the fields of the model there or, of a discriminated union, its kinds; and if the location is a key of one
+    member of such a union, all members by kind.
     """
     path, here, keys = "", model, list(model.model_fields)
-    for part in location:
+    union: dict[str, type[BaseModel]] = {}
+    for number, part in enumerate(location):
         here = _peel(here)
         members = _members(here)
         if members:  # the tag of a discriminated union is no key of the file
             here = members.get(str(part), here)
+            union = members if number == len(location) - 2 else {}
             keys = list(here.model_fields) if _is_model(here) else keys
             continue
         path = f"{path}[{part}]" if isinstance(part, int) else f"{path}.{part}" if path else str(part)
@@ -102,7 +147,7 @@ def _resolve(model: type[BaseModel], location: Sequence[int | str]) -> tuple[str
             keys = list(members)
         elif _is_model(here):
             keys = list(here.model_fields)
-    return path, keys
+    return path, keys, union
 
 
 def _is_model(annotation: Any) -> bool:

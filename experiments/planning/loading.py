@@ -1,8 +1,8 @@
 """From a TOML file, overrides and axes to a checked `Sweep`; every fault is reported at once."""
 
+import difflib
 import json
 import math
-import os
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +20,15 @@ from experiments.sweeps.axes import named_axes
 from experiments.sweeps.sweep import Sweep, put, sweep_of_toml
 
 __all__ = ["load", "read_toml", "sweep_of_toml"]
+
+_ANY_SECTIONS: dict[str, Any] = {
+    "seeds": 1,
+    "experiment": {"module": "convergence"},
+    "data": {"kind": "synthetic", "samples": 1, "inputs": {"kind": "white"}, "targets": {"kind": "planted"}},
+    "loss": {"kind": "square"},
+    "initializer": {"kind": "gaussian", "std": 1.0},
+}
+"""Sections that take the place of those with faults, so that the others can be checked together."""
 
 
 def load(path: str | Path, overrides: Sequence[str] = (), axes: Sequence[str] = (), zips: Sequence[str] = ()) -> Sweep:
@@ -94,10 +103,14 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def _nearby(path: Path) -> str:
-    folder = path.parent
-    if not folder.is_dir():
-        return ""
-    return did_you_mean(path.name, [entry for entry in os.listdir(folder) if entry.endswith(".toml")])
+    """A configuration of a similar name, in the same folder or in configs/."""
+    files = [file for folder in (path.parent, Path("configs")) if folder.is_dir() for file in folder.glob("*.toml")]
+    names = {file.name: str(file) for file in reversed(files)}
+    wanted = path.name if path.suffix else f"{path.name}.toml"
+    if wanted in names:
+        return f'; did you mean "{names[wanted]}"?'
+    close = difflib.get_close_matches(wanted, names, n=1)
+    return f'; did you mean "{names[close[0]]}"?' if close else ""
 
 
 def _assignment(option: str, text: str) -> tuple[str, Any]:
@@ -156,6 +169,7 @@ def _check(source: str, raw: Mapping[str, Any], written: Sequence[WrittenAxis], 
         faults += _faults_of_values(axis, first, base, found)
     faults += _module_faults(first, base)
     if base is None or faults:
+        faults += _faults_besides(first, faults)
         raise ConfigurationError(source, list(dict.fromkeys(faults)))
     axes = named_axes(
         [(key, [_absolute_entry(key, entry, folder) for entry in entries]) for key, entries in axis.lists]
@@ -165,6 +179,18 @@ def _check(source: str, raw: Mapping[str, Any], written: Sequence[WrittenAxis], 
     sweep = Sweep(_absolute(base, folder).plain(), axes)
     _refuse(source, check_plan(sweep) or _faults_of_cells(sweep))
     return sweep
+
+
+def _faults_besides(first: Mapping[str, Any], known: Sequence[Fault]) -> list[Fault]:
+    """What the plan finds in sections without faults, such as a kernel that does not fit its input."""
+    broken = {fault.path.removeprefix("sweep.").partition(".")[0].partition("[")[0] for fault in known}
+    if "network" in broken:
+        return []
+    mended = {name: value for name, value in first.items() if name not in broken}
+    base, _ = _validate({**_ANY_SECTIONS, **mended})
+    if base is None:
+        return []
+    return [fault for fault in check_plan(Sweep(base, ())) if fault.path.partition(".")[0] not in broken]
 
 
 def _faults_of_values(
