@@ -1,6 +1,7 @@
 """Real runs, small: from a file to results and report, reproducibly; and the code that the README shows."""
 
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -68,5 +69,8 @@ def test_the_configuration_of_the_readme_is_valid(tmp_path):
     sweep = load(tmp_path / "mine.toml")
     assert sweep.shape == (2, 3)
     assert len(sweep.groups()) == 2
+    (printed,) = re.findall(r"python -m experiments run mine.toml --out runs/mine (.*)", README)
+    _, override, _, axis = shlex.split(printed)
+    assert load(tmp_path / "mine.toml", [override], [axis]).shape == (2, 3, 2)
     (tmp_path / "mine.toml").write_text(f"{text}\n{zipped}")
     assert load(tmp_path / "mine.toml").shape == (2, 3, 3)
