@@ -88,7 +88,7 @@ def _across(risk: EmpiricalRisk, vector: Array, hessian: Array, sizes: Array) ->
     projected = (projected + projected.T) / 2
     lift = jnp.linalg.norm(projected)  # bounds every eigenvalue, so the symmetry directions come last
     eigenvalues, axes = eigh(projected + 2 * lift * along)
-    return eigenvalues, axes, jnp.arange(vector.size) < vector.size - jnp.sum(counts)
+    return eigenvalues, axes, jnp.arange(vector.size) < vector.size - jnp.sum(counts != 0)
 
 
 def satisfies_local_pl(

@@ -136,7 +136,8 @@ class QuadraticForm:
     """
 
     def __init__(self, patches: Array, targets: Array, weights: Array) -> None:
-        q = patches.shape[1]
+        q, dtype = patches.shape[1], np.promote_types(patches.dtype, targets.dtype)
+        patches, targets, weights = patches.astype(dtype), targets.astype(dtype), weights.astype(dtype)
         root = jnp.sqrt(lax.stop_gradient(weights))[:, None]
         stacked = root * lax.stop_gradient(jnp.concatenate([patches, targets], axis=1))
         triangle = jnp.linalg.qr(stacked, mode="r")

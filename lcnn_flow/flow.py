@@ -216,7 +216,7 @@ def run_flow(risk: EmpiricalRisk, params: Params, settings: FlowSettings, reache
         limit = implicit_derivative(limit, start, risk, factor)
     vector, record = end.vector, end.record
     energy = held.risk(unravel(risk.arch, initial)) - held.risk(unravel(risk.arch, vector))
-    has_limit = jnp.isin(end.verdict, jnp.asarray(WITH_LIMIT))
+    has_limit = jnp.isin(end.verdict, jnp.asarray(WITH_LIMIT, end.verdict.dtype))
     drift = jnp.abs(conserved(risk.arch, vector) - conserved(risk.arch, initial))
     return Flow(
         verdict=end.verdict,

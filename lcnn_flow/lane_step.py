@@ -166,7 +166,7 @@ def _judge(arch: Any, settings: FlowSettings, lanes: Lanes, trial: _Trial, defin
             jnp.where(moves[None], lanes.lengths + lengths, lanes.lengths),
             jnp.where(moves, lanes.time + trial.h, lanes.time),
             jnp.where(trial.ended, lanes.step, trial.h * factor),
-            lanes.steps + ~trial.ended,
+            lanes.steps + (~trial.ended).astype(lanes.steps.dtype),
         )
 
     squares = unit(measure)(lanes.start, lanes.vector, new, error)

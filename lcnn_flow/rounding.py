@@ -91,5 +91,6 @@ def _signs(shape: tuple[int, ...], k: Any) -> Array:
     count = 1
     for length in shape:
         count *= length
-    places = jnp.arange(1, count + 1).astype(jnp.float32) * jnp.float32(_GOLDEN) * (1 + 0.31 * k)
-    return jnp.where(places - jnp.floor(places) < 0.5, -1, 1).reshape(shape)
+    turn = 1 + 0.31 * jnp.asarray(k, float)
+    places = (jnp.arange(1, count + 1).astype(jnp.float32) * jnp.float32(_GOLDEN)).astype(turn.dtype) * turn
+    return jnp.where(places - jnp.floor(places) < 0.5, -1.0, 1.0).reshape(shape)

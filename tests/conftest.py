@@ -21,6 +21,7 @@ hypothesis.settings.load_profile("busy")
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
 lf.enable_compilation_cache()
 
 

@@ -113,7 +113,7 @@ def test_numbers_may_be_traced():
 
     # every entry is proportional to std
     np.testing.assert_allclose(jax.jit(jax.grad(total))(0.3), total(1.0), rtol=1e-12)
-    np.testing.assert_allclose(jax.vmap(total)(jnp.array([1.0, 2.0])), total(1.0) * np.array([1, 2]), rtol=1e-12)
+    np.testing.assert_allclose(jax.vmap(total)(jnp.array([1.0, 2.0])), total(1.0) * np.array([1.0, 2.0]), rtol=1e-12)
 
 
 def test_constant_returns_its_filters_for_every_key():

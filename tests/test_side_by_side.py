@@ -23,7 +23,7 @@ def test_products_side_by_side_are_those_of_numpy_in_one_kernel_or_in_a_loop(col
 
 @pytest.mark.parametrize("count", [0, 1, 16, 17])
 def test_a_total_adds_every_term_once_to_its_start(count):
-    numbers, start = 2.0 ** jnp.arange(count), jnp.asarray(0.5)
+    numbers, start = jnp.asarray(2.0 ** np.arange(count)), jnp.asarray(0.5)
     if count > 0:
         assert total(count, lambda k: slice_of(numbers, k)) == 2.0**count - 1
     assert total(count, lambda k: slice_of(numbers, k), start) == 2.0**count - 0.5

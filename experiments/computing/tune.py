@@ -145,7 +145,7 @@ def _evaluate(theta: Theta, risk: lf.EmpiricalRisk, start: Params, options: tupl
 
     def objective(theta: Theta) -> Any:
         errors, sound = _squared_errors(theta, risk, start, dict(options))
-        return jnp.sum(errors) / jnp.maximum(jnp.sum(sound), 1), (errors, sound)
+        return jnp.sum(errors) / jnp.maximum(jnp.sum(sound), 1).astype(errors.dtype), (errors, sound)
 
     return jax.value_and_grad(objective, has_aux=True)(theta)
 

@@ -190,7 +190,7 @@ def _faults_besides(first: Mapping[str, Any], known: Sequence[Fault]) -> list[Fa
     base, _ = _validate({**_ANY_SECTIONS, **mended})
     if base is None:
         return []
-    return [fault for fault in check_plan(Sweep(base, ())) if fault.path.partition(".")[0] not in broken]
+    return [fault for fault in check_plan(Sweep(base.plain(), ())) if fault.path.partition(".")[0] not in broken]
 
 
 def _faults_of_values(

@@ -3,6 +3,7 @@
 import re
 
 import fakes
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -20,6 +21,15 @@ from experiments.planning.loading import load
 from experiments.reporting.report import write_report
 from experiments.results.opening import open_results
 from experiments.running.progress import Lines
+
+
+@pytest.fixture(autouse=True)
+def promotion_of_optax():
+    """optax takes powers of the number of steps, an integer; batches are computed in a thread of their own."""
+    jax.config.update("jax_numpy_dtype_promotion", "standard")
+    yield
+    jax.config.update("jax_numpy_dtype_promotion", "strict")
+
 
 CONFIGURATION = """
 seeds = 3
