@@ -39,7 +39,7 @@ def measure(quick: bool, say: Say) -> dict:
 def _emitters(turns: int, say: Say) -> dict | None:
     """CPU seconds that `gradient_flow` compiles, and runs, by the quick options and by XLA's own; None without them."""
     from lcnn_flow import gradient_flow
-    from lcnn_flow.compiling import quick_options
+    from lcnn_flow.numerics.compiling import quick_options
 
     quick = quick_options(jax.default_backend())
     if quick is None:

@@ -17,7 +17,7 @@ import lcnn_flow as lf
 from benchmarks import text
 from benchmarks.problems import problem, starts
 from benchmarks.timing import Candidate, Say, in_turns, median, ratio, warm_up
-from lcnn_flow.chain_rule import gradient
+from lcnn_flow.risk.chain_rule import gradient
 
 __all__ = ["batched_gradient", "drawings", "measure", "section"]
 

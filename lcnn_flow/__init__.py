@@ -1,18 +1,22 @@
 """Gradient flow of linear convolutional networks: flows to their limits, each with a verdict that can be trusted."""
 
-from lcnn_flow import critical, data, initializers, losses, solvers, theory, verdict
-from lcnn_flow.architecture import Architecture
+from lcnn_flow import critical, data, losses, solvers, theory
 from lcnn_flow.compilation_cache import enable_compilation_cache
 from lcnn_flow.critical import Certificate, CriticalPoint, certify, classify
 from lcnn_flow.data import Dataset
-from lcnn_flow.describe import describe
-from lcnn_flow.ensemble import gradient_flow_ensemble
+from lcnn_flow.dynamics.settings import log_times
+from lcnn_flow.ensemble.description import describe
+from lcnn_flow.ensemble.many import gradient_flow_ensemble
 from lcnn_flow.errors import ArchitectureError, DataError, FlowError, LcnnFlowError, LossError, RiskError
-from lcnn_flow.flow import Flow, Trajectory, gradient_flow
-from lcnn_flow.flow_settings import log_times
-from lcnn_flow.network import apply, end_to_end_filter, patches
-from lcnn_flow.risk import EmpiricalRisk
-from lcnn_flow.verdict import Verdict, summary
+from lcnn_flow.flow.result import Flow, Trajectory
+from lcnn_flow.flow.single import gradient_flow
+from lcnn_flow.limits import verdict
+from lcnn_flow.limits.verdict import Verdict, summary
+from lcnn_flow.network import initializers
+from lcnn_flow.network.architecture import Architecture
+from lcnn_flow.network.filters import end_to_end_filter
+from lcnn_flow.network.forward import apply, patches
+from lcnn_flow.risk.empirical import EmpiricalRisk
 
 __version__ = "0.1.0"
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import lcnn_flow as lf
-from lcnn_flow.network import Params
+from lcnn_flow.network.parameters import Params
 
 DATA = Path(__file__).parent / "data"
 

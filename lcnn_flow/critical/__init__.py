@@ -3,7 +3,7 @@
 from lcnn_flow.critical.ball_risk import PlainRisk, plain_risk
 from lcnn_flow.critical.certificate import Certificate, certify, certify_plain
 from lcnn_flow.critical.classification import CriticalPoint, Kind, classify
-from lcnn_flow.critical.orbits import Orbits, orbits
+from lcnn_flow.critical.rescaled import Orbits, orbits
 
 __all__ = [
     "Certificate",

@@ -16,8 +16,9 @@ from flint import arb, arb_mat
 
 from lcnn_flow.critical.ball_losses import BALL_LOSSES, Derivatives, loss_derivatives, slope_and_bend
 from lcnn_flow.errors import RiskError
-from lcnn_flow.network import patches, tap_offsets
-from lcnn_flow.risk import EmpiricalRisk
+from lcnn_flow.network.filters import tap_offsets
+from lcnn_flow.network.forward import patches
+from lcnn_flow.risk.empirical import EmpiricalRisk
 
 __all__ = ["BallRisk", "PlainRisk", "Polynomial", "plain_risk", "product"]
 

@@ -21,8 +21,8 @@ from lcnn_flow.critical.balls import above, below, exact_matrix, middle, row_sum
 from lcnn_flow.critical.basin import Basin
 from lcnn_flow.critical.leaf_system import LeafSystem
 from lcnn_flow.errors import ArchitectureError
-from lcnn_flow.network import Params
-from lcnn_flow.risk import EmpiricalRisk
+from lcnn_flow.network.parameters import Params
+from lcnn_flow.risk.empirical import EmpiricalRisk
 
 __all__ = ["Certificate", "certify", "certify_plain"]
 

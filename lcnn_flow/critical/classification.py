@@ -15,17 +15,19 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from lcnn_flow.chain_rule import filter_rows
-from lcnn_flow.compiling import quick_to_compile
 from lcnn_flow.critical.common_roots import common_root_gap
 from lcnn_flow.critical.optimum import least_filter_risk
-from lcnn_flow.curvature import curvature, satisfies_local_pl, spectrum
 from lcnn_flow.errors import ArchitectureError
-from lcnn_flow.invariants import layer_units, leaf_levels
-from lcnn_flow.lapack import singular_values
-from lcnn_flow.network import Params, layer_norms, unravel
-from lcnn_flow.polish import polish
-from lcnn_flow.risk import EmpiricalRisk
+from lcnn_flow.limits.curvature import curvature, spectrum
+from lcnn_flow.limits.newton import polish
+from lcnn_flow.limits.polyak_lojasiewicz import satisfies_local_pl
+from lcnn_flow.limits.units import layer_units
+from lcnn_flow.network.parameters import Params, layer_norms, unravel
+from lcnn_flow.numerics.compiling import quick_to_compile
+from lcnn_flow.numerics.lapack import singular_values
+from lcnn_flow.risk.chain_rule import filter_rows
+from lcnn_flow.risk.empirical import EmpiricalRisk
+from lcnn_flow.symmetry.rescaling import leaf_levels
 
 __all__ = ["CriticalPoint", "Kind", "classify"]
 

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from lcnn_flow.architecture import Architecture
-from lcnn_flow.lapack import singular_values
-from lcnn_flow.network import unravel
+from lcnn_flow.network.architecture import Architecture
+from lcnn_flow.network.parameters import unravel
+from lcnn_flow.numerics.lapack import singular_values
 
 __all__ = ["common_root_gap"]
 

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from lcnn_flow.filter_risk import PatchForm, QuadraticForm
-from lcnn_flow.losses import Square
+from lcnn_flow.losses.named import Square
+from lcnn_flow.risk.outer import PatchForm, QuadraticForm
 
 __all__ = ["Optimum", "least_filter_risk"]
 

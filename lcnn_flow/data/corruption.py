@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lcnn_flow._pytree import pytree
-from lcnn_flow.data._checks import number
+from lcnn_flow.data.checks import number
+from lcnn_flow.numerics.pytrees import pytree
 
 __all__ = ["Outliers", "add_noise", "root_mean_square"]
 

@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Float
 
-from lcnn_flow._pytree import is_concrete, pytree
-from lcnn_flow.data._checks import check_finite, real_array
+from lcnn_flow.data.checks import check_finite, real_array
 from lcnn_flow.errors import DataError
+from lcnn_flow.numerics.arrays import is_concrete
+from lcnn_flow.numerics.pytrees import pytree
 
 __all__ = ["Dataset"]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lcnn_flow.data._checks import count
+from lcnn_flow.data.checks import count
 from lcnn_flow.data.dataset import Dataset
 from lcnn_flow.errors import DataError
 

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from lcnn_flow._pytree import pytree
-from lcnn_flow.architecture import Architecture
-from lcnn_flow.data._checks import check_finite, count, number, real_array
+from lcnn_flow.data.checks import check_finite, count, number, real_array
 from lcnn_flow.errors import DataError
+from lcnn_flow.network.architecture import Architecture
+from lcnn_flow.numerics.pytrees import pytree
 
 __all__ = ["Autoregressive", "InputSource", "LowRank", "MissingPatches", "White", "Windows"]
 

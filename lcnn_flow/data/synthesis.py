@@ -6,12 +6,12 @@ from typing import Any
 import jax
 from jaxtyping import Array
 
-from lcnn_flow.architecture import Architecture
-from lcnn_flow.data._checks import number
+from lcnn_flow.data.checks import number
 from lcnn_flow.data.corruption import Outliers, add_noise
 from lcnn_flow.data.dataset import Dataset
 from lcnn_flow.data.inputs import InputSource, White
 from lcnn_flow.data.targets import Planted, TargetSource
+from lcnn_flow.network.architecture import Architecture
 
 __all__ = ["synthesize"]
 

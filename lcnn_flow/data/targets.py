@@ -11,12 +11,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lcnn_flow._pytree import pytree
-from lcnn_flow.architecture import Architecture
-from lcnn_flow.data._checks import check_finite, number, real_array
+from lcnn_flow.data.checks import check_finite, number, real_array
 from lcnn_flow.errors import DataError
-from lcnn_flow.initializers import gaussian
-from lcnn_flow.network import Params, apply, end_to_end_filter, patches
+from lcnn_flow.network.architecture import Architecture
+from lcnn_flow.network.filters import end_to_end_filter
+from lcnn_flow.network.forward import apply, patches
+from lcnn_flow.network.initializers import gaussian
+from lcnn_flow.network.parameters import Params
+from lcnn_flow.numerics.pytrees import pytree
 
 __all__ = ["Cascade", "Filter", "Planted", "TargetSource", "Unrelated"]
 

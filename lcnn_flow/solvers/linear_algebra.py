@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float
 
-from lcnn_flow.solvers.factors import by_cholesky, factor
+from lcnn_flow.numerics.factors import by_cholesky, factor
 
 __all__ = ["StageSolver", "dense_stage_solver", "inverse_positive_definite"]
 

@@ -19,7 +19,7 @@ import numpy as np
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
-from lcnn_flow.side_by_side import total, unit
+from lcnn_flow.numerics.kernels import total, unit
 from lcnn_flow.solvers.linear_algebra import StageSolver, dense_stage_solver
 
 __all__ = [

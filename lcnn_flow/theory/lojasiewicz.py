@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 from lcnn_flow.errors import FlowError
 
 if TYPE_CHECKING:
-    from lcnn_flow.flow import Trajectory
+    from lcnn_flow.flow.result import Trajectory
 
 __all__ = ["LojasiewiczFit", "lojasiewicz_exponent"]
 

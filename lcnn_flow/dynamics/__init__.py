@@ -1,0 +1,1 @@
+"""The differential equation: settings, vector field, stopping rule, and what is recorded on the way."""

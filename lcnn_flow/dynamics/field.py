@@ -1,0 +1,165 @@
+"""The vector field of gradient flow, its stopping conditions, and how its stages are solved.
+
+The filters are integrated as a `Recorded`: what the solver records beside them has the derivative 0. The functions live
+at module level and take the risk in `args`, so that a second flow of the same shape compiles nothing.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from lcnn_flow.dynamics.recording import Recorded
+from lcnn_flow.dynamics.settings import FlowSettings
+from lcnn_flow.network.parameters import layer_norms
+from lcnn_flow.numerics.norms import safe_norm
+from lcnn_flow.risk.empirical import EmpiricalRisk
+from lcnn_flow.solvers import inverse_positive_definite
+from lcnn_flow.symmetry.exchange import keep_equal
+
+__all__ = [
+    "FINEST_RTOL",
+    "FieldArguments",
+    "StartScales",
+    "at_rest",
+    "gradient_scale",
+    "gradient_tolerance",
+    "keep_symmetry",
+    "recorded_field",
+    "root_mean_square",
+    "start_scales",
+    "stops",
+    "symmetric_stage_solver",
+    "vector_field",
+]
+
+_NORM_SPAN = 1e6
+_WELL = 0.1
+"""Local errors in the residuals, in units of the width of the well of the loss, that a default rtol allows."""
+FINEST_RTOL = 1e-9
+
+
+class StartScales(NamedTuple):
+    """What the initial filters fix for a flow: its units, tolerances and bounds."""
+
+    time_unit: Float[Array, "..."]
+    """The longest of the times |w_l| / |grad_l L| in which a layer moves, the gradient taken by scale; else 1."""
+    first_step: Float[Array, "..."]
+    """A hundredth of the shortest."""
+    least_scale: Float[Array, "..."]
+    """1e-4 of `gradient_scale`: where the flow tends to 0, so does the scale."""
+    norm_bound: Float[Array, "..."]
+    rtol: Float[Array, "..."]
+    """That of the settings, or tighter where the loss bends on a scale that is small against the residuals."""
+    atol: Float[Array, "N ..."]
+    """A layer."""
+
+
+class FieldArguments(NamedTuple):
+    """What the vector field and its events need besides the state."""
+
+    risk: EmpiricalRisk
+    gradient_atol: Float[Array, ""]
+    gradient_rtol: Float[Array, ""]
+    least_scale: Float[Array, ""]
+    norm_bound: Float[Array, ""]
+    bounded: Bool[Array, ""]
+    """`norm_bound` is no less than what theory allows, so that no growth is a divergence."""
+    rtol: Float[Array, ""]
+    """Of the loose round."""
+    equal: Float[Array, "N N"]
+    """`exchange.equal_filters` of the initial filters."""
+    stop: Any = None
+    """The end of time, on the clock of one integration."""
+
+
+def vector_field(t: Any, vector: Float[Array, " n"], args: FieldArguments) -> Float[Array, " n"]:
+    """Right-hand side of the flow, -grad L."""
+    del t
+    return -args.risk.gradient(vector)
+
+
+def recorded_field(t: Any, y: Recorded, args: FieldArguments) -> Recorded:
+    """The same for filters and their record, which is written by the solver."""
+    return Recorded(vector_field(t, y.vector, args), jax.tree.map(jnp.zeros_like, y.record))
+
+
+def start_scales(risk: EmpiricalRisk, vector: Float[Array, "n ..."], settings: FlowSettings) -> StartScales:
+    """Units and tolerances of flows from the raveled filters `vector`."""
+    arch = risk.arch
+    norms, scales = layer_norms(arch, vector), risk.layer_scales(vector)
+    moving = (norms > 0) & (scales > 0)
+    times = norms / jnp.where(moving, scales, 1)
+    longest = jnp.max(jnp.where(moving, times, 0), axis=0)
+    shortest = jnp.min(jnp.where(moving, times, jnp.inf), axis=0)
+    rtol = jnp.broadcast_to(settings.rtol, longest.shape)
+    if settings.adapts_rtol:
+        rtol = jnp.minimum(rtol, jnp.maximum(_WELL / risk.contrast(vector), FINEST_RTOL))
+    bound, atol = settings.norm_bound, settings.atol
+    if bound is None:
+        bound = _NORM_SPAN * jnp.maximum(safe_norm(norms), risk.filter_scale())
+    if atol is None:
+        counts = jnp.asarray([math.prod(shape) for shape in arch.layer_shapes], vector.dtype)
+        rms = norms / jnp.sqrt(counts.reshape(counts.shape + (1,) * (vector.ndim - 1)))
+        largest = jnp.max(rms, axis=0)
+        atol = 0.1 * rtol[None] * jnp.where(rms > 0, rms, jnp.where(largest > 0, largest, 1)[None])
+    return StartScales(
+        time_unit=jnp.where(longest > 0, longest, 1),
+        first_step=0.01 * jnp.where(jnp.isfinite(shortest), shortest, 1),
+        least_scale=1e-4 * gradient_scale(risk, vector),
+        norm_bound=jnp.broadcast_to(bound, longest.shape),
+        rtol=rtol,
+        atol=jnp.broadcast_to(atol, norms.shape),
+    )
+
+
+def gradient_scale(risk: EmpiricalRisk, vector: Float[Array, "n ..."]) -> Float[Array, "..."]:
+    """Smallest of `risk.layer_scales`, but not below 1e-8 of the largest: the layer that moves least decides."""
+    scales = risk.layer_scales(vector)
+    return jnp.maximum(jnp.min(scales, axis=0), 1e-8 * jnp.max(scales, axis=0))
+
+
+def gradient_tolerance(
+    risk: EmpiricalRisk,
+    vector: Float[Array, "n ..."],
+    least_scale: Float[Array, "..."],
+    settings: FlowSettings | FieldArguments,
+) -> Float[Array, "..."]:
+    """gradient_atol + gradient_rtol * scale, scale the larger of `gradient_scale` and `least_scale`."""
+    scale = jnp.maximum(least_scale, gradient_scale(risk, vector))
+    return settings.gradient_atol + settings.gradient_rtol * scale
+
+
+def stops(t: Any, y: Recorded, args: FieldArguments, **kwargs: Any) -> Bool[Array, ""]:
+    """Event: the end of time, or `at_rest`."""
+    del kwargs
+    return at_rest(y.vector, args) | (t >= args.stop)
+
+
+def at_rest(vector: Float[Array, " n"], args: FieldArguments) -> Bool[Array, ""]:
+    """The gradient is below tolerance, or the filters have left the norm bound or are not finite."""
+    small = safe_norm(args.risk.gradient(vector)) <= gradient_tolerance(args.risk, vector, args.least_scale, args)
+    return small | ~(safe_norm(vector) <= args.norm_bound)
+
+
+def symmetric_stage_solver(terms: Any, t: Any, y: Float[Array, " n"], args: FieldArguments, control: Any, gamma: float):
+    """Stage solver for `vector_field`: one symmetric inverse of I/gamma + h Hess L.
+
+    The matrix is unfit for a step where it is not positive definite.
+    """
+    del terms, t
+    matrix = jnp.eye(y.size, dtype=y.dtype) / gamma + control * args.risk.hessian(y)
+    inverse, fit = inverse_positive_definite(matrix)
+    return lambda rhs: jnp.matmul(inverse, rhs, precision=jax.lax.Precision.HIGHEST), fit
+
+
+def keep_symmetry(y: Float[Array, " n"], args: FieldArguments) -> Float[Array, " n"]:
+    """Keeps filters that started equal or opposite so, bit for bit."""
+    return keep_equal(args.risk.arch, y, args.equal)
+
+
+def root_mean_square(vector: Float[Array, " n"]) -> Float[Array, ""]:
+    """The norm of scaled errors that step sizes are chosen by."""
+    return safe_norm(vector) / jnp.sqrt(vector.size)

@@ -1,0 +1,1 @@
+"""Many flows at once, in lanes, on all devices."""

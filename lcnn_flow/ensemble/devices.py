@@ -1,0 +1,118 @@
+"""One program over many blocks, all devices at once: each device receives whole blocks.
+
+The program is the same that a single device would run, so that bits do not depend on how many devices there are: a
+program partitioned over several is compiled differently from one for a single device. While one call runs, what the
+next one needs is made ready, and what the one before it has found is read.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from lcnn_flow.numerics.compiling import quick_options
+from lcnn_flow.risk.empirical import EmpiricalRisk
+
+__all__ = ["run_blocks"]
+
+
+def run_blocks(
+    program: Callable[..., Any],
+    risk: EmpiricalRisk,
+    calls: Iterable[tuple[np.ndarray, Any]],
+    settings: Any,
+    devices: Sequence[Any],
+    quick: bool = False,
+) -> Iterator[Any]:
+    """program(risk, arrays, settings) for every block along the leading axis of `arrays`, call by call.
+
+    Args:
+        program: hashable and equal to itself in a later call, or it compiles anew; it sees one block, no leading axis.
+        risk: one risk, or a batch of risks.
+        calls: of every call the risk of every block, (blocks,), and a pytree of numpy arrays (blocks, ...). All calls
+            have the same shapes, blocks a multiple of the number of devices; several blocks on one device run side
+            by side.
+        settings: what else the program needs, the same for all.
+        devices: where to run.
+        quick: whether it takes longer to compile than to run, see `compiling`.
+
+    Yields:
+        The results of every call as numpy arrays, with leading axis blocks.
+    """
+    batched = risk.batched()
+    many = tuple(jax.tree.leaves(batched))
+    numbers, rest = eqx.partition(settings, eqx.is_array)
+    own, same = eqx.partition(risk, batched)
+    shared = [jax.device_put((same, numbers), device) for device in devices]
+
+    def given(conditions: np.ndarray, arrays: Any) -> list[tuple]:
+        """What every device works on."""
+        inputs, shares = [], np.array_split(np.arange(len(conditions)), len(devices))
+        for share, device, (same, numbers) in zip(shares, devices, shared, strict=True):
+            parts = jax.tree.map(lambda leaf, mine=conditions[share]: leaf[mine], own)
+            parts = jax.device_put((parts, jax.tree.map(lambda x, share=share: x[share], arrays)), device)
+            inputs.append((eqx.combine(same, parts[0]), parts[1], numbers))
+        return inputs
+
+    running: list[Any] = []
+    for conditions, arrays in calls:
+        inputs = given(conditions, arrays)
+        jax.block_until_ready(running)  # a device would work on both at once
+        found, running = running, _launch(_compiled(quick, devices[0].platform), (program, rest, many), inputs)
+        if found:
+            yield _read(found)
+    if running:
+        yield _read(running)
+
+
+_launched: set[Any] = set()
+"""Programs that have been launched on several devices, with the shapes of what they were given."""
+
+
+def _launch(compiled: Any, static: tuple, inputs: list[tuple]) -> list[Any]:
+    """Starts the program on every device; compiles for all of them at the same time.
+
+    Where a launch waits for its results, or compiles, every device has a thread of its own.
+    """
+    call = partial(compiled, *static)
+    leaves, structure = jax.tree.flatten(inputs)
+    program = (static, structure, tuple((x.shape, x.dtype, x.device) for x in leaves))
+    returns_at_once = program in _launched and jax.config.read("jax_cpu_enable_async_dispatch")
+    if len(inputs) == 1 or returns_at_once:
+        return [call(*given) for given in inputs]
+    compiled.trace(*static, *inputs[0])  # once, not in every thread
+    results = list(_threads(len(inputs)).map(lambda given: call(*given), inputs))
+    _launched.add(program)
+    return results
+
+
+def _read(found: list[Any]) -> Any:
+    parts = jax.tree.map(np.asarray, found)
+    return parts[0] if len(parts) == 1 else jax.tree.map(lambda *x: np.concatenate(x), *parts)
+
+
+@cache
+def _threads(count: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count, thread_name_prefix="device")
+
+
+@cache
+def _compiled(quick: bool, platform: str) -> Any:
+    options = quick_options(platform) if quick else None
+    return jax.jit(_on_one_device, static_argnums=(0, 1, 2), compiler_options=options)
+
+
+def _on_one_device(program: Any, rest: Any, many: tuple[bool, ...], risk: EmpiricalRisk, arrays: Any, numbers: Any):
+    def one(risk: EmpiricalRisk, arrays: Any) -> Any:
+        return program(risk, arrays, eqx.combine(numbers, rest))
+
+    structure = jax.tree.structure(risk)
+    if jax.tree.leaves(arrays)[0].shape[0] > 1:
+        axes = jax.tree.unflatten(structure, [0 if own else None for own in many])
+        return jax.vmap(one, in_axes=(axes, 0))(risk, arrays)
+    first = jax.tree.map(lambda leaf, own: leaf[0] if own else leaf, risk, jax.tree.unflatten(structure, many))
+    return jax.tree.map(lambda x: x[None], one(first, jax.tree.map(lambda x: x[0], arrays)))

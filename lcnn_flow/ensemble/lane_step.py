@@ -1,0 +1,174 @@
+"""One Rosenbrock step of many flows side by side, each with its own time and step size.
+
+The steps, their sizes and the stopping rule are those of `flow.integration` (diffrax's PIDController with its
+default coefficients), so that a lane ends where a single flow does, up to rounding. Arrays have the lanes last and the
+work is cut into units, see `numerics.kernels`.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple, cast
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from lcnn_flow.dynamics.field import gradient_tolerance
+from lcnn_flow.dynamics.recording import Passage, follow_passage
+from lcnn_flow.dynamics.settings import FlowSettings
+from lcnn_flow.network.parameters import spread
+from lcnn_flow.numerics.factors import factor
+from lcnn_flow.numerics.kernels import total, unit
+from lcnn_flow.numerics.norms import safe_norm
+from lcnn_flow.numerics.quadrature import NODES, WEIGHTS
+from lcnn_flow.risk.chain_rule import gradient, gradient_and_hessian
+from lcnn_flow.risk.empirical import EmpiricalRisk
+from lcnn_flow.solvers.rosenbrock import AbstractRosenbrock, RosenbrockTableau, mix, rosenbrock_stages
+
+__all__ = ["LaneStart", "Lanes", "one_step", "speed_weights"]
+
+_SAFETY, _SLOWEST, _FASTEST = 0.9, 0.2, 10.0
+_SMALLEST_STEP = 1e-12
+
+
+class LaneStart(NamedTuple):
+    """What every flow begins with, seeds last."""
+
+    vector: Float[Array, "n seeds"]
+    rtol: Float[Array, " seeds"]
+    atol: Float[Array, "N seeds"]
+    """A layer."""
+    least_scale: Float[Array, " seeds"]
+    norm_bound: Float[Array, " seeds"]
+    max_time: Float[Array, " seeds"]
+    first_step: Float[Array, " seeds"]
+
+
+class Lanes(NamedTuple):
+    """Where every lane is."""
+
+    seed: Int[Array, " lanes"]
+    """The seed a lane serves; the number of seeds where it serves none."""
+    ended: Bool[Array, " lanes"]
+    vector: Float[Array, "n lanes"]
+    lengths: Float[Array, "2 lanes"]
+    """Path length and dissipation so far, see `quadrature`."""
+    passage: Passage
+    time: Float[Array, " lanes"]
+    step: Float[Array, " lanes"]
+    steps: Int[Array, " lanes"]
+    start: LaneStart
+
+
+class _Trial(NamedTuple):
+    """A step that is about to be tried."""
+
+    ended: Bool[Array, " lanes"]
+    norm: Float[Array, " lanes"]
+    """Of the gradient."""
+    h: Float[Array, " lanes"]
+
+
+def one_step(risk: EmpiricalRisk, form: Any, lanes: Lanes, settings: FlowSettings) -> Lanes:
+    """Tests every lane, and tries a step of those that have not ended."""
+    w = lanes.vector
+    slope, hessian = unit(partial(gradient_and_hessian, risk.arch, form))(w)
+    tolerance = jnp.broadcast_to(settings.gradient_atol, lanes.time.shape)
+    if settings.relative:
+        tolerance = unit(partial(gradient_tolerance, risk, settings=settings))(w, lanes.start.least_scale)
+    trial = unit(partial(_begin, settings))(lanes, slope, tolerance)
+    factors = unit(partial(_linearize, settings))(hessian, trial)
+    new, error, lengths = unit(partial(_try, risk.arch, form, settings))(lanes, slope, trial, factors)
+    vector, lengths, time, step, steps = unit(partial(_judge, risk.arch, settings))(
+        lanes, trial, factors.definite, new, error, lengths
+    )
+    passage = unit(follow_passage)(lanes.passage, trial.norm)
+    return Lanes(lanes.seed, trial.ended, vector, lengths, passage, time, step, steps, lanes.start)
+
+
+def _begin(settings: FlowSettings, lanes: Lanes, slope: Array, tolerance: Array) -> _Trial:
+    start, norm = lanes.start, unit(safe_norm)(slope)
+    given_up = ~(unit(safe_norm)(lanes.vector) <= start.norm_bound) | (lanes.time >= start.max_time)
+    given_up |= (lanes.steps >= settings.max_steps) | ~(lanes.step >= _SMALLEST_STEP * start.first_step)
+    ended = lanes.ended | (norm <= tolerance) | given_up
+    return _Trial(ended, norm, jnp.minimum(lanes.step, start.max_time - lanes.time))
+
+
+def _linearize(settings: FlowSettings, hessian: Array, trial: _Trial) -> Any:
+    """Factors of I/gamma + h Hess L, which solve the stages."""
+    gamma = _tableau(settings).gamma
+
+    def matrix(hessian: Array, h: Array) -> Array:
+        return jnp.eye(len(hessian), dtype=hessian.dtype)[:, :, None] / gamma + h[None, None] * hessian
+
+    return unit(factor)(unit(matrix)(hessian, trial.h))
+
+
+def _try(arch: Any, form: Any, settings: FlowSettings, lanes: Lanes, slope: Array, trial: _Trial, factors):
+    """Where the step ends, its error estimate, and the path length and dissipation of its dense output."""
+    tableau, n = _tableau(settings), len(slope)
+
+    def field(g: Array) -> Array:
+        return trial.h[None] * -g
+
+    def increment(alpha: Array, point: Array, gamma_sum: Array) -> Array:
+        del alpha, gamma_sum  # the flow is autonomous
+        return unit(field)(unit(partial(gradient, arch, form))(point))
+
+    def finish(y: Array, stages: Array) -> tuple[Array, Array]:
+        return y + mix(tableau.b, stages), mix(tableau.e, stages)
+
+    def squared_speeds(stages: Array) -> Array:
+        curve = jnp.stack([mix(row, stages) for row in speed_weights(tableau)])
+        return total(n, lambda k: curve[:, k] ** 2)
+
+    def measure(squares: Array) -> Array:
+        weights = WEIGHTS.tolist()
+        path = total(len(weights), lambda k: weights[k] * jnp.sqrt(squares[k]))
+        return jnp.stack([path, total(len(weights), lambda k: weights[k] * squares[k]) / trial.h])
+
+    stages = rosenbrock_stages(tableau, lanes.vector, increment, unit(factors.solve), known=unit(field)(slope))
+    return *unit(finish)(lanes.vector, stages), unit(measure)(unit(squared_speeds)(stages))
+
+
+def speed_weights(tableau: RosenbrockTableau) -> np.ndarray:
+    """(nodes, s): the derivative of the dense output in theta at the nodes of `quadrature`, from the stages."""
+    first, bends = tableau.b, list(tableau.dense)
+    value, derivative = np.zeros((len(NODES), len(first))), np.zeros((len(NODES), len(first)))
+    theta = NODES[:, None]
+    for bend in reversed(bends):  # d_1 + theta (d_2 + ...)
+        value, derivative = bend + theta * value, value + theta * derivative
+    return first + (1 - 2 * theta) * value + theta * (1 - theta) * derivative
+
+
+def _tableau(settings: FlowSettings) -> RosenbrockTableau:
+    return cast(AbstractRosenbrock, settings.solver).tableau
+
+
+def _judge(arch: Any, settings: FlowSettings, lanes: Lanes, trial: _Trial, definite, new, error, lengths) -> tuple:
+    """Takes the step or shortens it."""
+    order, n = cast(int, cast(AbstractRosenbrock, settings.solver).error_order(None)), len(lanes.vector)
+
+    def measure(start: LaneStart, y: Array, new: Array, error: Array) -> Array:
+        scale = spread(arch, start.atol) + start.rtol[None] * jnp.maximum(jnp.abs(y), jnp.abs(new))
+        return (error / scale) ** 2
+
+    def control(squares: Array, definite: Array, trial: _Trial, lanes: Lanes) -> tuple[Array, ...]:
+        size = jnp.sqrt(total(n, lambda k: squares[k]) / n)
+        size = jnp.where(definite & jnp.isfinite(size), size, jnp.inf)
+        kept = size < 1
+        factor = _SAFETY * size ** (-1 / order)
+        factor = jnp.clip(factor, jnp.where(kept, 1.0, _SLOWEST), jnp.where(kept, _FASTEST, _SAFETY))
+        return kept & ~trial.ended, factor
+
+    def move(moves: Array, factor: Array, trial: _Trial, lanes: Lanes, new: Array, lengths: Array) -> tuple[Array, ...]:
+        return (
+            jnp.where(moves[None], new, lanes.vector),
+            jnp.where(moves[None], lanes.lengths + lengths, lanes.lengths),
+            jnp.where(moves, lanes.time + trial.h, lanes.time),
+            jnp.where(trial.ended, lanes.step, trial.h * factor),
+            lanes.steps + (~trial.ended).astype(lanes.steps.dtype),
+        )
+
+    squares = unit(measure)(lanes.start, lanes.vector, new, error)
+    moves, factor = unit(control)(squares, definite, trial, lanes)
+    return unit(move)(moves, factor, trial, lanes, new, lengths)

@@ -1,0 +1,71 @@
+"""How much memory a flow takes, and how many fit side by side on a device. Derived from the shapes, in bytes."""
+
+import math
+import os
+from typing import Any
+
+import jax
+
+from lcnn_flow.errors import FlowError
+from lcnn_flow.risk.empirical import EmpiricalRisk
+
+__all__ = ["data_bytes", "device_bytes", "lane_bytes", "lanes_that_fit", "physical_memory"]
+
+_LANES = {"cpu": 64}
+_MANY_LANES = 2048
+"""Lanes on an accelerator."""
+_SHARE = 0.5
+"""Part of the device's free memory that may be planned for: intermediate results overlap."""
+
+
+def lane_bytes(risk: EmpiricalRisk) -> int:
+    """Working memory of one flow in a lane: residuals and end-to-end Jacobian and Hessians of one step."""
+    arch = risk.arch
+    rows, q, c = risk.table_shape
+    n = arch.num_parameters
+    numbers = 6 * n * n + 3 * c * q * n + 2 * c * q * (q + 1) // 2 + 20 * n
+    if risk.form != "reduced":
+        numbers += 4 * rows * c
+    return numbers * risk.data.inputs.dtype.itemsize
+
+
+def data_bytes(risk: EmpiricalRisk) -> int:
+    """What all flows on a device share: the data, the patch matrix, and what is computed from them once."""
+    rows, q, c = risk.table_shape
+    numbers = risk.data.inputs.size + risk.data.targets.size
+    if risk.form != "reduced":
+        numbers += rows * (2 * q + c + q * (q + 1) // 2)
+    return (numbers + 4 * q * q) * risk.data.inputs.dtype.itemsize
+
+
+def device_bytes(device: Any) -> int:
+    """Memory of a device; of a CPU the machine's, shared by all its devices."""
+    stats = device.memory_stats() if device.platform != "cpu" else None
+    if stats and "bytes_limit" in stats:
+        return int(stats["bytes_limit"])
+    return physical_memory() // max(1, jax.local_device_count("cpu") if device.platform == "cpu" else 1)
+
+
+def physical_memory() -> int:
+    """Memory of this machine, or 8 GiB where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 8 * 2**30
+
+
+def lanes_that_fit(risk: EmpiricalRisk, device: Any) -> int:
+    """Flows to run side by side: what suits the kind of device, or fewer if its memory is short; a multiple of 8.
+
+    Raises:
+        FlowError: not even eight flows fit.
+    """
+    free = _SHARE * device_bytes(device) - data_bytes(risk)
+    fit = math.floor(free / lane_bytes(risk) / 8) * 8
+    if fit < 8:
+        raise FlowError(
+            f"a flow needs {lane_bytes(risk) / 2**20:,.0f} MiB besides {data_bytes(risk) / 2**20:,.0f} MiB for the "
+            f"data, and {device.device_kind} has {device_bytes(device) / 2**20:,.0f} MiB, of which half is planned "
+            "for: use fewer samples, smaller inputs or shorter filters"
+        )
+    return min(fit, _LANES.get(device.platform, _MANY_LANES))

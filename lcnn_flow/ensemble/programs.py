@@ -1,0 +1,187 @@
+"""One block of flows, compiled as one program: lanes to the gradient tolerance, then the tests of regular limits.
+
+What comes out undecided goes on in a `SearchBlock`, from where its lane was left. A block's results depend on the seeds
+in it and on nothing else.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from lcnn_flow.dynamics.field import gradient_tolerance, start_scales
+from lcnn_flow.dynamics.recording import Record
+from lcnn_flow.dynamics.settings import FlowSettings
+from lcnn_flow.ensemble.lane_step import LaneStart
+from lcnn_flow.ensemble.lanes import LanesEnd, integrate_lanes
+from lcnn_flow.ensemble.regular_limit import regular_limit
+from lcnn_flow.flow.integration import Span
+from lcnn_flow.flow.result import Flow
+from lcnn_flow.flow.search import CLEAR_OF_SADDLES
+from lcnn_flow.flow.single import end_of_time, run_flow
+from lcnn_flow.limits.growth import growth_rate
+from lcnn_flow.limits.verdict import Verdict
+from lcnn_flow.network.parameters import Params, unravel
+from lcnn_flow.numerics.norms import safe_norm
+from lcnn_flow.risk.chain_rule import filter_rows
+from lcnn_flow.risk.empirical import EmpiricalRisk
+from lcnn_flow.solvers import AbstractRosenbrock, dense_stage_solver
+from lcnn_flow.symmetry.exchange import equal_filters
+from lcnn_flow.symmetry.rescaling import conserved
+
+__all__ = ["LaneBlock", "Reached", "SearchBlock", "fits_lanes", "solved_by_us", "tells_regular"]
+
+
+class Reached(NamedTuple):
+    """Where the lanes of a block left its flows, seeds first."""
+
+    vector: Float[Array, "seeds n"]
+    record: Record
+    time: Float[Array, " seeds"]
+    steps: Int[Array, " seeds"]
+
+
+def fits_lanes(settings: FlowSettings) -> bool:
+    """Whether flows with these options can run in lanes: only the limit is wanted, by a Rosenbrock method of ours."""
+    return settings.times is None and solved_by_us(settings)
+
+
+def solved_by_us(settings: FlowSettings) -> bool:
+    """Whether all linear algebra of the steps is ours (`lapack`): a Rosenbrock method of ours, as it comes."""
+    solver = settings.solver
+    if not isinstance(solver, AbstractRosenbrock):
+        return False
+    return solver.stage_solver is dense_stage_solver and solver.after_step is None
+
+
+def tells_regular(risk: EmpiricalRisk, settings: FlowSettings) -> bool:
+    """Whether lanes can decide anything: `regular_limit` polishes, and knows a single channel only."""
+    return settings.polish and risk.arch.channels is None
+
+
+@dataclass(frozen=True)
+class LaneBlock:
+    """Flows of a block as far as lanes take them; `width` lanes."""
+
+    width: int
+
+    def __call__(self, risk: EmpiricalRisk, arrays: tuple[Params, Array], settings: FlowSettings) -> tuple:
+        """Runs the block.
+
+        Args:
+            risk: one risk for all; held constant.
+            arrays: initial filters (seeds, ...), a multiple of `width`; false for seeds that only fill the block up.
+            settings: options for which `fits_lanes`.
+
+        Returns:
+            The flows, seeds first; which of them are decided; a `Reached`, where the others go on.
+        """
+        (params, wanted), arch, width = arrays, risk.arch, self.width
+        vectors = jnp.concatenate([w.reshape(w.shape[0], -1) for w in params], axis=1).T
+        start = _chunkwise(lambda chunk: _lane_start(risk, chunk, settings), width, vectors)
+        equal = jax.vmap(lambda v: equal_filters(arch, v), in_axes=1)(vectors)
+        symmetric = jnp.any(equal != jnp.eye(arch.depth, dtype=equal.dtype)[None], axis=(1, 2))
+        runs = wanted & ~symmetric  # filters that start equal must stay so bit for bit: `flow.search` sees to that
+        order, count = jnp.argsort(~runs, stable=True), jnp.sum(runs)
+        end = integrate_lanes(risk, start, order, count, width, settings)
+        record = Record(end.path_length, end.dissipation, end.passage, None)
+        reached = Reached(end.vector.T, record, end.time, end.steps)
+        if not tells_regular(risk, settings):
+            unknown = jnp.zeros_like(end.time)
+            return _as_flow(risk, end, end.vector, *(unknown,) * 8), jnp.zeros_like(wanted), reached
+        passed, limit, *numbers = _chunkwise(lambda a, b: _find(risk, a, b, settings), width, start, end)
+        return _as_flow(risk, end, limit, *numbers), passed & runs, reached
+
+
+@dataclass(frozen=True)
+class SearchBlock:
+    """Flows of a block by `gradient_flow`, in lockstep."""
+
+    def __call__(self, risk: EmpiricalRisk, arrays: tuple[Params, Reached | None], settings: FlowSettings) -> Flow:
+        """From initial filters (seeds, ...), or from where lanes left them; seeds first."""
+        params, reached = arrays
+        if reached is None:
+            return jax.vmap(lambda w: run_flow(risk, w, settings))(params)
+
+        def one(w: Params, left: Reached) -> Flow:
+            no = jnp.asarray(False)
+            return run_flow(risk, w, settings, Span(*left, no, no))
+
+        return jax.vmap(one)(params, reached)
+
+
+def _lane_start(risk: EmpiricalRisk, vectors: Float[Array, "n lanes"], settings: FlowSettings) -> LaneStart:
+    scales = start_scales(risk, vectors, settings)
+    return LaneStart(
+        vector=vectors,
+        rtol=scales.rtol,
+        atol=scales.atol,
+        least_scale=scales.least_scale,
+        norm_bound=scales.norm_bound,
+        max_time=end_of_time(scales, settings),
+        first_step=scales.first_step,
+    )
+
+
+def _find(risk: EmpiricalRisk, start: LaneStart, end: LanesEnd, settings: FlowSettings) -> tuple[Array, ...]:
+    """Whether the flow converged, its limit, and the numbers of `Flow` that are measured, lanes last."""
+    arch, w = risk.arch, end.vector
+    leaf = conserved(arch, start.vector)
+    limit = regular_limit(risk, w, leaf)
+    slope = risk.gradient(w)
+    norm = safe_norm(slope)
+    tolerance = gradient_tolerance(risk, w, start.least_scale, settings)
+    form = risk.patch_form()
+    begin, value = (form.value(filter_rows(arch, unravel(arch, x))) for x in (start.vector, w))
+    drift = jnp.max(jnp.abs(conserved(arch, w) - leaf), axis=0, initial=0.0)
+    clear = start.rtol * end.passage.rebound <= CLEAR_OF_SADDLES
+    passed = limit.passed & clear & (norm <= tolerance) & jnp.isfinite(value) & (safe_norm(w) <= start.norm_bound)
+    rate = growth_rate(w, slope, end.time)
+    numbers = (begin - value, value, norm, tolerance, drift, limit.distance, limit.smallest_curvature, rate)
+    return passed, limit.vector, *numbers
+
+
+def _as_flow(risk, end, limit, energy, value, norm, tolerance, drift, distance, smallest, rate) -> Flow:
+    """CONVERGED flows, seeds first."""
+    arch = risk.arch
+    yes, none = jnp.ones(value.shape, bool), jnp.zeros(value.shape, jnp.int32)
+    many = jax.vmap(lambda v: unravel(arch, v), in_axes=1)
+    return Flow(
+        verdict=jnp.full(value.shape, int(Verdict.CONVERGED), jnp.int32),
+        reason=none,
+        final=many(end.vector),
+        limit=many(limit),
+        risk=value,
+        gradient_norm=norm,
+        gradient_tolerance=tolerance,
+        time=end.time,
+        steps=end.steps,
+        path_length=end.path_length,
+        energy=energy,
+        energy_defect=energy - end.dissipation,
+        invariant_drift=drift,
+        polish_distance=distance,
+        hessian_index=none,
+        nullity=none,
+        smallest_curvature=smallest,
+        growth_rate=rate,
+        limit_is_isolated=yes,
+        sound=yes,
+        trajectory=None,
+    )
+
+
+def _chunkwise(function, width: int, *arrays):
+    """`function` on `width` seeds at a time, seeds last in all arrays that it takes and gives."""
+
+    def split(x: Array) -> Array:
+        return jnp.moveaxis(x.reshape(*x.shape[:-1], -1, width), -2, 0)
+
+    def join(x: Array) -> Array:
+        x = jnp.moveaxis(x, 0, -2)
+        return x.reshape(*x.shape[:-2], -1)
+
+    return jax.tree.map(join, lax.map(lambda chunk: function(*chunk), jax.tree.map(split, arrays)))

@@ -1,0 +1,1 @@
+"""One flow from its start to its limit."""

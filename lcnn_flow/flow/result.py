@@ -1,0 +1,81 @@
+"""What a flow returns: its limit and verdict, and its trajectory."""
+
+from typing import NamedTuple
+
+from jaxtyping import Array, Bool, Float, Int
+
+from lcnn_flow.network.parameters import Params
+
+__all__ = ["Flow", "Trajectory"]
+
+
+class Trajectory(NamedTuple):
+    """The flow at the requested times; entries after `valid_until` are NaN."""
+
+    time: Float[Array, " T"]
+    params: Params
+    """Filters, each with a leading axis T."""
+    risk: Float[Array, " T"]
+    gradient_norm: Float[Array, " T"]
+    end_to_end_filter: Float[Array, "T ..."]
+    squared_norms: Float[Array, "T N"]
+    """|w_l|^2."""
+    balancedness: Float[Array, "T d"]
+    """Conserved quantities: h_l, with channels the upper triangles of all Q_l in a row."""
+    path_length: Float[Array, " T"]
+    """Integral of |grad L|, in units of filters, by `quadrature` on the dense output."""
+    energy: Float[Array, " T"]
+    """risk(0) - risk(t), in units of risk."""
+    energy_defect: Float[Array, " T"]
+    """`energy` less the integral of |grad L|^2 by `quadrature`: 0 for an exact flow, so what is left is error."""
+    valid_until: Float[Array, ""]
+    """Last time reached: the last of `time`, or where the flow diverged, ran out of steps or broke."""
+
+
+class Flow(NamedTuple):
+    """Result of `gradient_flow`; under vmap every field has the batch axes in front."""
+
+    verdict: Int[Array, ""]
+    """Code of `Verdict`."""
+    reason: Int[Array, ""]
+    """Code of `verdict.Reason`: why, where the verdict leaves it open; `summary` has the words."""
+    final: Params
+    """Last integrated state."""
+    limit: Params
+    """Critical point that the flow tends to; NaN unless CONVERGED, AT_SADDLE or DEGENERATE (there: `final`). Exact to
+    rounding where it is isolated; on a manifold of minimisers its place is as good as the integration, rtol 1e-6."""
+    risk: Float[Array, ""]
+    """Risk at `final`."""
+    gradient_norm: Float[Array, ""]
+    """|grad L| at `final`."""
+    gradient_tolerance: Float[Array, ""]
+    """gradient_atol + gradient_rtol * scale at `final`."""
+    time: Float[Array, ""]
+    """Time of `final`, in units of squared filter / risk."""
+    steps: Int[Array, ""]
+    """Steps tried, all rounds together."""
+    path_length: Float[Array, ""]
+    """Integral of |grad L| up to `final`, by `quadrature` on the dense output: good to 1e-3 of itself where `times`
+    were given, without them as good as the steps to the limit happen to be."""
+    energy: Float[Array, ""]
+    """risk(0) less the risk at `final`."""
+    energy_defect: Float[Array, ""]
+    """`energy` less the integral of |grad L|^2 by `quadrature`: the error of the integration, in units of risk."""
+    invariant_drift: Float[Array, ""]
+    """Largest change of a conserved quantity from start to `final`, in units of a squared filter."""
+    polish_distance: Float[Array, ""]
+    """|limit - final|, 0 where nothing was polished."""
+    hessian_index: Int[Array, ""]
+    """Number of negative Hessian eigenvalues across the symmetry directions, at the limit; -1 if not known."""
+    nullity: Int[Array, ""]
+    """Number of zero Hessian eigenvalues across the symmetry directions, at the limit; -1 if not known."""
+    smallest_curvature: Float[Array, ""]
+    """Smallest Hessian eigenvalue across the symmetry directions, at the limit."""
+    growth_rate: Float[Array, ""]
+    """d log|w| / d log t at `final`."""
+    limit_is_isolated: Bool[Array, ""]
+    """The limit is an isolated critical point on its invariant leaf; never so with channels."""
+    sound: Bool[Array, ""]
+    """The derivative of `limit` exists: CONVERGED to an isolated, polished limit."""
+    trajectory: Trajectory | None
+    """None unless `times` were given."""

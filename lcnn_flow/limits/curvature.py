@@ -1,0 +1,86 @@
+"""Curvature at a point: the Hessian modulo symmetries.
+
+At a critical point the Hessian vanishes along the symmetry directions, so its signature is read off on their
+orthogonal complement.
+"""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from lcnn_flow.limits.rounding import across_nudges, eigenvalue_rounding
+from lcnn_flow.limits.units import layer_units
+from lcnn_flow.network.parameters import layer_norms
+from lcnn_flow.numerics.lapack import eigh
+from lcnn_flow.risk.empirical import EmpiricalRisk
+from lcnn_flow.symmetry.rescaling import symmetry_basis
+
+__all__ = ["Curvature", "curvature", "spectrum"]
+
+_FLAT = 1e-3
+"""A symmetry direction along which the Hessian is larger, relative to its norm, is none: the filters nearly vanish."""
+
+
+class Curvature(NamedTuple):
+    """Signature of the Hessian on the complement of the symmetry directions."""
+
+    index: Int[Array, ""]
+    """Number of negative eigenvalues."""
+    nullity: Int[Array, ""]
+    """Number of eigenvalues that count as zero."""
+    smallest: Float[Array, ""]
+    """Smallest eigenvalue."""
+
+
+def curvature(risk: EmpiricalRisk, vector: Float[Array, " n"], exact: Any = True, zero: Any = 0.0) -> Curvature:
+    """Signature of the Hessian at the raveled filters, modulo the symmetry directions.
+
+    Index and nullity are read off in units of each layer's norm, D H D with D = diag(|w_l|): by Sylvester's law
+    they are the same, and thresholds do not depend on how norms are shared out between layers.
+
+    Args:
+        risk: the empirical risk.
+        vector: raveled filters, at or near a critical point.
+        exact: whether the point is known to rounding. Eigenvalues then count as 0 up to their own rounding.
+        zero: otherwise eigenvalues up to `zero` times the largest absolute one that there would be if nothing cancelled
+            in the residuals count as 0: near interpolation, what is left of them bends the Hessian.
+    """
+    sizes = layer_units(risk, vector)
+
+    def scaled_hessian(risk: EmpiricalRisk, vector: Array) -> Array:
+        return risk.hessian(vector) * jnp.outer(sizes, sizes)
+
+    hessian, changes = across_nudges(scaled_hessian, risk, vector, sizes)
+    scaled, axes, present = _across(risk, vector, hessian, sizes)
+    lengths = jnp.where(present, jnp.abs(scaled), 0)
+    largest = jnp.max(lengths)
+    rounding = eigenvalue_rounding(axes, changes, largest)
+    uncancelled = risk.steepness(vector) * jnp.prod(layer_norms(risk.arch, vector)) ** 2
+    rough = jnp.maximum(rounding, zero * jnp.maximum(largest, uncancelled))
+    null = present & (lengths <= jnp.where(exact, rounding, rough))
+    index = jnp.sum(present & ~null & (scaled < 0))
+    smallest = _across(risk, vector, hessian / jnp.outer(sizes, sizes), jnp.ones_like(sizes))[0][0]
+    return Curvature(index.astype(jnp.int32), jnp.sum(null).astype(jnp.int32), smallest)
+
+
+def spectrum(risk: EmpiricalRisk, vector: Float[Array, " n"]) -> Float[Array, " n"]:
+    """Hessian eigenvalues across the symmetry directions, ascending; NaN in the last places, one a direction."""
+    eigenvalues, _, present = _across(risk, vector, risk.hessian(vector), jnp.ones_like(vector))
+    return jnp.where(present, eigenvalues, jnp.nan)
+
+
+def _across(risk: EmpiricalRisk, vector: Array, hessian: Array, sizes: Array) -> tuple[Array, Array, Array]:
+    """Eigenvalues across the symmetry directions in units `sizes`, ascending, their axes, a mask of those that are."""
+    basis, counts = symmetry_basis(risk.arch, vector, sizes)
+    bend = jnp.linalg.norm(jnp.matmul(hessian, basis, precision=lax.Precision.HIGHEST), axis=0)
+    counts = jnp.where(bend <= _FLAT * jnp.linalg.norm(hessian), counts, 0)
+    basis = basis * counts[None, :]
+    along = jnp.matmul(basis, basis.T, precision=lax.Precision.HIGHEST)
+    across = jnp.eye(vector.size, dtype=vector.dtype) - along
+    projected = jnp.matmul(jnp.matmul(across, hessian), across, precision=lax.Precision.HIGHEST)
+    projected = (projected + projected.T) / 2
+    lift = jnp.linalg.norm(projected)  # bounds every eigenvalue, so the symmetry directions come last
+    eigenvalues, axes = eigh(projected + 2 * lift * along)
+    return eigenvalues, axes, jnp.arange(vector.size) < vector.size - jnp.sum(counts != 0)

@@ -1,0 +1,75 @@
+"""The tests of where a flow has come to: is there a critical point, what kind, and is the flow staying there?
+
+A small gradient shows none of this. Newton's method on the invariant leaf must come to rest at a critical point nearby,
+with the gradient at its rounding in every direction (`polish`); the curvature across the symmetries must be positive
+there, or the local Polyak-Lojasiewicz test pass (`polyak_lojasiewicz`).
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from lcnn_flow.dynamics.field import FieldArguments, gradient_scale, gradient_tolerance
+from lcnn_flow.limits.curvature import Curvature, curvature
+from lcnn_flow.limits.newton import polish
+from lcnn_flow.limits.polyak_lojasiewicz import satisfies_local_pl
+from lcnn_flow.network.parameters import unravel
+from lcnn_flow.numerics.norms import safe_norm
+
+__all__ = ["Judgement", "judge"]
+
+
+class Judgement(NamedTuple):
+    """What the tests found."""
+
+    gradient: Float[Array, " n"]
+    norm: Float[Array, ""]
+    """Of the gradient."""
+    tolerance: Float[Array, ""]
+    rounding: Float[Array, ""]
+    """Of the gradient at the vector."""
+    finite: Bool[Array, ""]
+    exact: Bool[Array, ""]
+    """`limit` is a critical point, known to rounding."""
+    limit: Float[Array, " n"]
+    """Where Newton's method came to rest; the vector itself if it did not."""
+    distance: Float[Array, ""]
+    nearby: Bool[Array, ""]
+    """A critical point is near, be it degenerate."""
+    stays: Bool[Array, ""]
+    """The gradient at the vector is at its rounding along the unstable directions of the limit."""
+    curvature: Curvature
+    """At `limit`."""
+    converged: Bool[Array, ""]
+    """Exact, and the flow converges to it exponentially."""
+    isolated: Bool[Array, ""]
+
+
+def judge(args: FieldArguments, vector: Float[Array, " n"], levels: Float[Array, " m"]) -> Judgement:
+    """The tests at the raveled filters `vector` of a flow on the leaf with these `leaf_levels`."""
+    risk = args.risk
+    gradient = risk.gradient(vector)
+    norm = safe_norm(gradient)
+    found = polish(risk, vector, levels)
+    exact, limit = found.converged, jnp.where(found.converged, found.vector, vector)
+    scale = jnp.maximum(args.least_scale, gradient_scale(risk, vector))
+    coarse = jnp.sqrt(norm / jnp.where(scale > 0, scale, 1))
+    bend = curvature(risk, limit, exact, coarse)
+    positive = (bend.index == 0) & (bend.nullity == 0)
+    converged = exact & (bend.index == 0) & (positive | satisfies_local_pl(risk, limit, exact, coarse, found.blur))
+    return Judgement(
+        gradient=gradient,
+        norm=norm,
+        tolerance=gradient_tolerance(risk, vector, args.least_scale, args),
+        rounding=found.rounding,
+        finite=jnp.isfinite(norm) & jnp.isfinite(risk(unravel(risk.arch, vector))),
+        exact=exact,
+        limit=limit,
+        distance=jnp.where(exact, found.distance, 0),
+        nearby=found.nearby,
+        stays=found.stays,
+        curvature=bend,
+        converged=converged,
+        isolated=converged & positive & found.nonsingular & (risk.arch.channels is None),
+    )

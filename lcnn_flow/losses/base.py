@@ -1,0 +1,67 @@
+"""What a loss is: rho(r) of a residual r, with rho(0) = 0, and what convergence theory asks of it."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jaxtyping import Array, Float
+
+from lcnn_flow.errors import LossError
+
+__all__ = ["Loss", "LossTheory"]
+
+
+@dataclass(frozen=True)
+class LossTheory:
+    """What is known of a loss at concrete parameters, on the host; `None` where it is not known.
+
+    Attributes:
+        analytic: rho is real analytic on the whole line.
+        convex: rho is convex.
+        coercive: rho(r) -> infinity as |r| -> infinity.
+        smoothness: the smoothness class of rho in words, for example "analytic" or "C^1".
+        remark: a consequence worth knowing, or "".
+    """
+
+    analytic: bool | None
+    convex: bool | None
+    coercive: bool | None
+    smoothness: str = "unknown"
+    remark: str = ""
+
+
+class Loss(ABC):
+    """A loss: `loss(r)` is rho(r), elementwise on an array of any shape, in the dtype of r."""
+
+    name: ClassVar[str]
+    """Identifier of the kind of loss, its key in `LOSSES`."""
+    parameters: ClassVar[tuple[str, ...]] = ()
+    """Names of the constructor's numbers."""
+
+    @abstractmethod
+    def __call__(self, r: Float[Array, "..."]) -> Float[Array, "..."]:
+        """rho(r)."""
+
+    @abstractmethod
+    def derivative(self, r: Float[Array, "..."]) -> Float[Array, "..."]:
+        """rho'(r)."""
+
+    @abstractmethod
+    def second_derivative(self, r: Float[Array, "..."]) -> Float[Array, "..."]:
+        """rho''(r)."""
+
+    def largest_residual(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Largest |r| with rho(r) <= value, elementwise, for values >= 0: the inverse of rho on r >= 0. Derived.
+
+        Raises:
+            LossError: a loss without a formula for it.
+        """
+        raise LossError(f"{type(self).__name__} has no formula for its largest residual: use a loss of losses.LOSSES")
+
+    @property
+    @abstractmethod
+    def theory(self) -> LossTheory:
+        """What is known of this loss; on the host, for concrete parameters."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{n}={getattr(self, n)!r}' for n in self.parameters)})"

@@ -1,0 +1,1 @@
+"""Networks: architecture, filters, their end-to-end filter, initial filters."""

@@ -1,0 +1,85 @@
+"""The end-to-end filter v = pi(w), with V x = v * x at stride s_v.
+
+v = w_1 * up_{S_2}(w_2) * ... * up_{S_N}(w_N), full convolutions with S_l - 1 zeros between the taps of layer l. It is
+built by shifted multiply-adds: `lax` convolutions with both operands batched lower to grouped convolutions, whose cost
+per seed rises with the number of seeds.
+"""
+
+import itertools
+import math
+from functools import reduce
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from lcnn_flow.network.architecture import Architecture
+from lcnn_flow.network.parameters import Params
+
+__all__ = ["end_to_end_filter", "filters_to_end", "tap_offsets"]
+
+
+def end_to_end_filter(arch: Architecture, params: Params) -> Float[Array, "..."]:
+    """End-to-end filter v = pi(w): shape (*k_v,), with channels (c_N, c_0, *k_v).
+
+    Multilinear in the filters. With it `apply(arch, params, x)` is one cross-correlation of x with v at stride
+    `arch.end_to_end_stride`.
+
+    Raises:
+        ArchitectureError: shapes of params do not fit `arch`.
+    """
+    arch.check_params(params)
+    return _composed(arch, params)
+
+
+def filters_to_end(arch: Architecture, params: Params) -> Float[Array, "..."]:
+    """`end_to_end_filter` of filters that may carry trailing axes; unchecked."""
+    first, product = (0, _scale) if arch.channels is None else (2, _mix_channels)
+    v = params[0]
+    for w, spacing in zip(params[1:], arch.cumulative_strides[1:], strict=True):
+        v = _compose(v, w, spacing, first, product)
+    return v
+
+
+_composed = jax.jit(filters_to_end, static_argnums=0)
+
+
+def tap_offsets(arch: Architecture) -> tuple[tuple[int, ...], ...]:
+    """Where the taps of every layer lie in the raveled end-to-end filter, single channel: offsets add up."""
+    shape = arch.end_to_end_kernel_size
+    places = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+    return tuple(
+        tuple(
+            sum(tap * stride * place for tap, stride, place in zip(index, strides, places, strict=True))
+            for index in itertools.product(*map(range, sizes))
+        )
+        for sizes, strides in zip(arch.kernel_sizes, arch.cumulative_strides, strict=True)
+    )
+
+
+def _compose(v, w, spacing, first, product):
+    """Full convolution of v with w, its taps `spacing` apart, over the spatial axes, of which `first` is the first."""
+    dim = len(spacing)
+    k_w, k_v = w.shape[first : first + dim], v.shape[first : first + dim]
+    size = tuple(kv + (kw - 1) * s for kv, kw, s in zip(k_v, k_w, spacing, strict=True))
+    terms = []
+    for tap in itertools.product(*map(range, k_w)):
+        low = tuple(t * s for t, s in zip(tap, spacing, strict=True))
+        term = product(v, w[(slice(None),) * first + tap])
+        pad = [(a, n - k - a) for a, n, k in zip(low, size, k_v, strict=True)]
+        terms.append(jnp.pad(term, [(0, 0)] * first + pad + [(0, 0)] * (term.ndim - first - dim)))
+    return reduce(jnp.add, terms)
+
+
+def _scale(v: jax.Array, tap: jax.Array) -> jax.Array:
+    """v times one tap."""
+    return v * tap.reshape((1,) * (v.ndim - tap.ndim) + tap.shape)
+
+
+def _mix_channels(v: jax.Array, tap: jax.Array) -> jax.Array:
+    """(c_l, c_0, *k) composed with one tap (c_{l+1}, c_l): (c_{l+1}, c_0, *k)."""
+    if tap.ndim == 2:
+        return jnp.tensordot(tap, v, axes=1, precision=lax.Precision.HIGHEST)
+    taps = tap.reshape(tap.shape[:2] + (1,) * (v.ndim - tap.ndim + 1) + tap.shape[2:])  # trailing axes pair with v's
+    return jnp.sum(taps * v[None], axis=1)

@@ -1,0 +1,158 @@
+"""Starting points of the flow: each factory returns `initialize(key, arch) -> params`.
+
+A pure function of the key with `arch` static, one small program: `jax.vmap(lambda key: initialize(key, arch))(keys)`
+draws many starts at once. Filters have the default floating type; numbers such as `std` may be traced.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from lcnn_flow.errors import ArchitectureError
+from lcnn_flow.network.architecture import Architecture
+from lcnn_flow.network.parameters import Params
+from lcnn_flow.numerics.arrays import as_float_array, is_concrete
+
+__all__ = ["Initializer", "balanced", "constant", "gaussian", "orthogonal", "scaled"]
+
+Initializer = Callable[[Any, Architecture], Params]
+"""(key, arch) -> one filter a layer, with the shapes `arch.layer_shapes`."""
+
+
+def gaussian(std: float | Float[Array, ""] = 0.5) -> Initializer:
+    """Independent N(0, std^2) entries.
+
+    Raises:
+        ArchitectureError: std is negative or not finite.
+    """
+    _check_nonnegative("gaussian", "std", std)
+
+    return lambda key, arch: _gaussian(arch, key, std)
+
+
+def balanced(std: float | Float[Array, ""] = 0.5) -> Initializer:
+    """Gaussian directions, and the same Euclidean (Frobenius) norm in every layer.
+
+    The common norm is std sqrt(n/N) for n parameters in N layers: the sum of all squares is n std^2, the
+    expectation of `gaussian(std)`. For a single channel every h_l = (|w_l|^2 - |w_{l+1}|^2)/2 vanishes to
+    rounding. With channels only the traces of the conserved matrices Q_l vanish, not the matrices themselves.
+
+    Raises:
+        ArchitectureError: std is negative or not finite.
+    """
+    _check_nonnegative("balanced", "std", std)
+
+    return lambda key, arch: _balanced(arch, key, std)
+
+
+def orthogonal(gain: float | Float[Array, ""] = 1.0) -> Initializer:
+    """Random semi-orthogonal filters times `gain`.
+
+    With channels, layer l as a matrix (c_l, c_{l-1} prod k_l) has orthonormal rows, or orthonormal columns
+    where it has more rows than columns, uniformly distributed. A single channel is the case of one row:
+    filters of norm `gain` in a uniformly random direction.
+
+    Raises:
+        ArchitectureError: gain is negative or not finite.
+    """
+    _check_nonnegative("orthogonal", "gain", gain)
+
+    return lambda key, arch: _orthogonal(arch, key, gain)
+
+
+def scaled(norms: Sequence[float] | Float[Array, " depth"], base: Initializer | None = None) -> Initializer:
+    """The directions of `base` (default `gaussian()`), with a given Euclidean (Frobenius) norm a layer.
+
+    A filter that `base` makes zero has no direction and stays zero.
+
+    Raises:
+        ArchitectureError: a norm is negative or not finite; or, when called, not one norm a layer.
+    """
+    if isinstance(norms, list | tuple):
+        norms = jnp.stack([as_float_array(norm) for norm in norms]) if norms else jnp.zeros((0,))
+    lengths = as_float_array(norms)
+    _check_nonnegative("scaled", "norms", lengths)
+    draw = gaussian() if base is None else base
+
+    def initialize(key: Any, arch: Architecture) -> Params:
+        if lengths.shape != (arch.depth,):
+            raise ArchitectureError(
+                f"scaled: norms has shape {lengths.shape} for {arch.depth} layers: write one norm a layer, "
+                f"for example {(1.0,) * arch.depth}"
+            )
+        return _of_length(draw(key, arch), lengths)
+
+    return initialize
+
+
+def constant(params: Sequence[Any]) -> Initializer:
+    """The given filters, whatever the key.
+
+    Raises:
+        ArchitectureError: an entry is not finite; or, when called, the shapes do not fit the architecture.
+    """
+    filters = tuple(as_float_array(w) for w in params)
+    for layer, w in enumerate(filters, start=1):
+        if is_concrete(w) and not np.all(np.isfinite(np.asarray(w))):
+            raise ArchitectureError(f"constant: the filter of layer {layer} is not finite: {w}")
+
+    def initialize(key: Any, arch: Architecture) -> Params:
+        del key
+        arch.check_params(filters)
+        return filters
+
+    return initialize
+
+
+@partial(jax.jit, static_argnums=0)
+def _gaussian(arch: Architecture, key: Any, std: Any) -> Params:
+    keys = jax.random.split(key, arch.depth)
+    drawn = [jax.random.normal(k, shape) for k, shape in zip(keys, arch.layer_shapes, strict=True)]
+    return tuple(jnp.asarray(std, w.dtype) * w for w in drawn)
+
+
+@partial(jax.jit, static_argnums=0)
+def _balanced(arch: Architecture, key: Any, std: Any) -> Params:
+    norm = jnp.asarray(std, jnp.result_type(float)) * math.sqrt(arch.num_parameters / arch.depth)
+    return tuple(norm * _direction(w) for w in _gaussian(arch, key, 1.0))
+
+
+@partial(jax.jit, static_argnums=0)
+def _orthogonal(arch: Architecture, key: Any, gain: Any) -> Params:
+    single = arch.channels is None
+    drawn = _gaussian(arch, key, 1.0)
+    return tuple(jnp.asarray(gain, w.dtype) * (_direction(w) if single else _semi_orthogonal(w)) for w in drawn)
+
+
+@jax.jit
+def _of_length(params: Params, lengths: Array) -> Params:
+    return tuple(lengths[layer].astype(w.dtype) * _direction(w) for layer, w in enumerate(params))
+
+
+def _check_nonnegative(factory: str, name: str, value: Any) -> None:
+    if is_concrete(value):
+        numbers = np.asarray(value, dtype=float)
+        if not np.all(np.isfinite(numbers) & (numbers >= 0)):
+            raise ArchitectureError(f"{factory}: {name} = {value} must be finite and at least 0")
+
+
+def _direction(w: Array) -> Array:
+    """w / |w|, and 0 for w = 0; the largest entry is divided out first, so that no square underflows."""
+    largest = jnp.max(jnp.abs(w))
+    unit = w / jnp.where(largest > 0, largest, 1.0)
+    return unit / jnp.where(largest > 0, jnp.sqrt(jnp.sum(unit * unit)), 1.0)
+
+
+def _semi_orthogonal(gaussian_filter: Array) -> Array:
+    """Haar-distributed semi-orthogonal matrix of the same shape: QR with the diagonal of R made positive."""
+    matrix = gaussian_filter.reshape(gaussian_filter.shape[0], -1)
+    wide = matrix.shape[0] < matrix.shape[1]
+    q, r = jnp.linalg.qr(matrix.T if wide else matrix)
+    q = q * jnp.where(jnp.diagonal(r) < 0, -1.0, 1.0)[None, :].astype(q.dtype)
+    return (q.T if wide else q).reshape(gaussian_filter.shape)

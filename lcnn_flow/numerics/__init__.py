@@ -1,0 +1,1 @@
+"""Linear algebra and programs cut into kernels; no networks, no risks."""

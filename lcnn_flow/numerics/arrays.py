@@ -1,0 +1,41 @@
+"""Arrays from what users pass: their floating type, whether they have values, and a warning where digits get lost."""
+
+import functools
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+__all__ = ["as_float_array", "is_concrete", "warn_where_narrowed"]
+
+
+def is_concrete(*arrays: Any) -> bool:
+    """Whether all `arrays` have values to look at: false for tracers and abstract shapes."""
+    return all(isinstance(x, int | float) or (hasattr(x, "__array__") and not isinstance(x, Tracer)) for x in arrays)
+
+
+def as_float_array(x: Any) -> jax.Array:
+    """`x` as an array of the widest floating type that is switched on, or of its own floating type."""
+    if isinstance(x, np.ndarray) and x.dtype.kind in "biu":  # by numpy: JAX would compile a program for every shape
+        x = x.astype(jnp.result_type(float))
+    array = jnp.asarray(x)
+    return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(jnp.result_type(float))
+
+
+def warn_where_narrowed(value: Any) -> None:
+    """Warns once if `value` is a numpy array of float64 and JAX computes in float32."""
+    if isinstance(value, np.ndarray) and value.dtype == np.float64 and not jax.config.read("jax_enable_x64"):
+        _warn()
+
+
+@functools.cache
+def _warn() -> None:
+    warnings.warn(
+        "float64 data become float32, because JAX computes in float32 by default, and limits are then exact to 1e-4 at "
+        'best: call jax.config.update("jax_enable_x64", True) before the first array, or pass float32 data',
+        UserWarning,
+        stacklevel=5,
+    )

@@ -1,0 +1,146 @@
+"""A-priori bound on the filters of a gradient flow: |w_l(t)|^2 <= mu + c_l for all t >= 0.
+
+Three facts make it. The risk never rises, which bounds the residuals and with them the end-to-end filter:
+|v| <= R. Mahler's measure is multiplicative, which bounds the product of norms: prod_l |w_l| <= kappa |v|. The
+differences c_l = |w_l|^2 - min_m |w_m|^2 are conserved, so mu is the root of prod_l (mu + c_l) = (kappa R)^2.
+Derived.
+"""
+
+import math
+from typing import Any
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from lcnn_flow.errors import RiskError
+from lcnn_flow.losses.base import Loss
+from lcnn_flow.losses.named import GeneralizedHuber, LogCosh, Lp, PseudoHuber, Square
+from lcnn_flow.network.architecture import Architecture
+from lcnn_flow.network.parameters import Params, layer_norms, ravel
+from lcnn_flow.numerics.arrays import as_float_array
+from lcnn_flow.risk.chain_rule import filter_rows
+from lcnn_flow.risk.empirical import EmpiricalRisk, to_patches
+from lcnn_flow.risk.outer import QuadraticForm
+
+__all__ = ["largest_norm", "mahler_constant", "norm_bound", "residual_bound"]
+
+_BISECTIONS = 80
+
+
+def norm_bound(risk: EmpiricalRisk, params: Params, smallest: Any = None) -> Float[Array, " N"]:
+    """Bound on (|w_1(t)|, ..., |w_N(t)|) for all t >= 0 along the gradient flow from `params`; jit and vmap work.
+
+    With the weights w_i of the rows of the patch matrix P (the sample weights divided by their sum) and
+    D = diag(sqrt(w_i)), |D P v| <= |D y| + |D r| bounds |v|, because L(t) <= L(0) bounds |D r|, r = P v - y.
+
+    Args:
+        risk: the empirical risk of a single-channel network, 1-D or 2-D, with one of the named losses.
+        params: initial filters.
+        smallest: a lower bound of |P v|/|v| over the attainable filters v, rows of weight zero left out, for
+            data whose P has not full column rank: `hypotheses(risk).attainable_at_least`, which is proved and 0
+            where nothing is, or a claim of the caller, on which the bound then rests. The smallest value that a
+            search found (`attainable_smallest`) is an upper bound and of no use here. None: the smallest
+            singular value of D P decides.
+
+    Returns:
+        (N,), in units of filters; +inf where D P has not full column rank (its smallest singular value is at most
+        max(shape) * eps times its largest) and `smallest` is None or 0.
+
+    Raises:
+        ArchitectureError: shapes of params do not fit.
+        RiskError: a network with channels.
+        LossError: a loss without `largest_residual`.
+    """
+    arch = risk.arch
+    arch.check_params(params)
+    if arch.channels is not None:
+        raise RiskError(
+            "norm_bound needs a single channel: with channels, filters may grow along channels that cancel in the "
+            "end-to-end filter, so that it bounds no product of norms; write Architecture(..., channels=None)"
+        )
+    form = risk.patch_form()
+    stretch = form.smallest_singular_value
+    if smallest is not None:
+        weights = to_patches(arch, risk.loss, risk.data).weights
+        least_root = jnp.sqrt(jnp.min(jnp.where(weights > 0, weights, jnp.inf)))
+        stretch = jnp.maximum(stretch, least_root * jnp.asarray(smallest, stretch.dtype))
+    return _bound_from(risk, params, form, stretch)
+
+
+def largest_norm(risk: EmpiricalRisk, params: Params) -> Float[Array, ""]:
+    """Bound on |w(t)| of all filters together for all t >= 0; infinite where `norm_bound` has none to give."""
+    known = risk.arch.channels is None and risk.loss.theory.coercive is True
+    if not known or not hasattr(risk.loss, "largest_residual"):
+        return jnp.asarray(jnp.inf, params[0].dtype)
+    form = risk.patch_form()
+    return jnp.linalg.norm(_bound_from(risk, params, form, form.smallest_singular_value))
+
+
+def _bound_from(risk: EmpiricalRisk, params: Params, form: Any, stretch: Array) -> Float[Array, " N"]:
+    """`norm_bound` from a lower bound of |D P v|/|v|, 0 for none."""
+    arch = risk.arch
+    value = form.value(filter_rows(arch, params))
+    if isinstance(form, QuadraticForm):
+        residuals = jnp.sqrt(2 * value)
+    else:
+        residuals = residual_bound(risk.loss, value, form.weights)
+    known = stretch > 0
+    radius = (form.target_size + residuals) / jnp.where(known, stretch, 1)
+    squares = layer_norms(arch, ravel(params)) ** 2
+    excess = squares - jnp.min(squares)
+    bound = jnp.sqrt(_balanced_root(excess, mahler_constant(arch) * radius) + excess)
+    return jnp.where(known, bound, jnp.inf)
+
+
+def mahler_constant(arch: Architecture) -> float:
+    """kappa with prod_l |w_l| <= kappa |v| for every single-channel end-to-end filter v = pi(w), any strides.
+
+    kappa = prod over layers and axes of sqrt(binom(2(k-1), k-1)): a coefficient of a polynomial p of degrees d_j is
+    at most prod_j binom(d_j, i_j) times its Mahler measure M(p) (Mahler 1962), the squares of the binomials sum to
+    binom(2 d, d), M is multiplicative and does not see strides, and M(p) <= |p|.
+    """
+    return math.prod(math.sqrt(math.comb(2 * (k - 1), k - 1)) for kernel in arch.kernel_sizes for k in kernel)
+
+
+def residual_bound(loss: Loss, value: Array, weights: Array) -> Array:
+    """Bound on |D r| = sqrt(sum w_i r_i^2) over all r with sum w_i rho(r_i) <= value.
+
+    Put q_i = w_i rho(r_i): then q >= 0, sum q_i <= value, and |D r|^2 = sum w_i g(q_i/w_i), g(q) = r_max(q)^2.
+    Where rho(sqrt(s)) is concave, g is convex, and a convex function is largest over a simplex at a corner, all of
+    `value` in one residual: max_i w_i g(value/w_i). It is concave iff rho'(r)/r does not increase: square, l_p with
+    p <= 2, pseudo-Huber, log-cosh, and generalised Huber with b <= 4, because b (x cosh x - sinh x) <=
+    sinh 2x - 2x holds term by term of the series iff b <= 4. For l_p with p > 2 Hoelder's inequality
+    gives (sum w_i)^(1-2/p) (p value)^(2/p); for every other loss each residual may use all of `value`.
+    """
+    if isinstance(loss, Lp) and loss.p > 2:
+        return jnp.sum(weights) ** (0.5 - 1 / loss.p) * loss.largest_residual(value)
+    present = weights > 0
+    largest = loss.largest_residual(value / jnp.where(present, weights, 1))
+    each = jnp.where(present, jnp.sqrt(weights) * largest, 0)
+    corner, together = jnp.max(each), jnp.linalg.norm(each)
+    if isinstance(loss, GeneralizedHuber):
+        return jnp.where(jnp.asarray(loss.b) <= 4, corner, together)
+    return corner if isinstance(loss, Square | Lp | PseudoHuber | LogCosh) else together
+
+
+def _balanced_root(excess: Float[Array, " N"], product: Array) -> Array:
+    """The mu >= 0 with prod_l (mu + c_l) = product^2, by bisection in log mu; the upper end, so that it bounds.
+
+    One c_l is 0, hence mu <= product^(2/N); with that, all factors but one are bounded, which bounds mu below.
+    """
+    excess = as_float_array(excess)
+    positive = product > 0
+    target = 2 * jnp.log(jnp.where(positive, product, 1))
+    above = target / excess.size
+    factors = jnp.log(jnp.exp(above) + excess)
+    below = target - (jnp.sum(factors) - jnp.min(factors))
+
+    def halve(_, bracket):
+        low, high = bracket
+        middle = (low + high) / 2
+        beyond = jnp.sum(jnp.log(jnp.exp(middle) + excess)) >= target
+        return jnp.where(beyond, low, middle), jnp.where(beyond, middle, high)
+
+    _, high = lax.fori_loop(0, _BISECTIONS, halve, (jnp.minimum(below, above), above))
+    return jnp.where(positive, jnp.exp(high), 0)

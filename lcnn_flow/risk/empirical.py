@@ -1,0 +1,265 @@
+"""The empirical risk L(w) = sum_i w_i sum_outputs rho(prediction - target) / sum_i w_i, its gradient and Hessian.
+
+With the end-to-end filter v = pi(w) and the risk l of the end-to-end filter (`filter_risk`), L = l o pi, so
+grad L = J^T grad l(v) and Hess L = J^T l''(v) J + sum_i (grad l)_i Hess pi_i, J = dv/dw.
+"""
+
+import math
+from typing import Any, Literal, get_args
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from lcnn_flow.data import Dataset
+from lcnn_flow.errors import RiskError
+from lcnn_flow.losses.named import Lp, Square
+from lcnn_flow.network.architecture import Architecture
+from lcnn_flow.network.forward import apply, patches
+from lcnn_flow.network.parameters import Params, layer_norms, ravel, unravel
+from lcnn_flow.numerics.arrays import as_float_array
+from lcnn_flow.numerics.compiling import quick_to_compile
+from lcnn_flow.numerics.pytrees import pytree
+from lcnn_flow.risk.chain_rule import filter_columns, filter_rows, gradient, gradient_and_hessian
+from lcnn_flow.risk.cost import gradient_cost, moments_pay, step_cost
+from lcnn_flow.risk.lane_forms import MomentDriver, NormalDriver, PatchDriver
+from lcnn_flow.risk.outer import PatchForm, QuadraticForm
+
+__all__ = ["EmpiricalRisk", "to_patches"]
+
+Form = Literal["auto", "reduced", "patches", "moments", "layers"]
+
+
+@pytree(leaves=("loss", "data", "filter_risk"), static=("arch", "form"))
+class EmpiricalRisk:
+    """Empirical risk of a linear convolutional network: `risk(params)`; differentiable in params, data and loss.
+
+    Args:
+        arch: the network.
+        loss: an elementwise loss of `lcnn_flow.losses`.
+        data: inputs, targets and, optionally, sample weights.
+        form: how it is evaluated. "reduced": QR of the patch matrix, square loss only; "patches": the patch matrix;
+            "moments": the patch matrix, but ensembles are driven by moments of the data, l_p loss of even p only;
+            "layers": layer by layer, the definition itself, kept as the reference; "auto": "reduced" for the square
+            loss when there are more rows than columns, "moments" where `cost` says that they pay, else "patches".
+            All agree to rounding.
+
+    Raises:
+        RiskError: data do not fit the architecture, or the form does not fit the loss.
+    """
+
+    def __init__(self, arch: Architecture, loss: Any, data: Dataset, form: Form = "auto") -> None:
+        for name, shape, wanted in (
+            ("inputs", data.inputs.shape, arch.sample_shape),
+            ("targets", data.targets.shape, arch.output_shape),
+        ):
+            if shape[1:] != wanted:
+                raise RiskError(f"data.{name} have shape {shape}: this architecture needs (samples, *{wanted})")
+        if form not in get_args(Form):
+            raise RiskError(f"form = {form!r}: write one of {', '.join(map(repr, get_args(Form)))}")
+        if form == "reduced" and not isinstance(loss, Square):
+            raise RiskError(f"form = 'reduced' needs the square loss, not {type(loss).__name__}: write form='patches'")
+        if form == "moments" and not (isinstance(loss, Lp) and loss.p >= 4 and loss.p % 2 == 0):
+            raise RiskError(
+                f"form = 'moments' needs the l_p loss of an even p >= 4, not {loss!r}: write form='patches'"
+            )
+        self.arch = arch
+        self.loss = loss = jax.tree.map(as_float_array, loss)  # arrays, so that other numbers compile nothing
+        self.data = data
+        self.form = form = self._choose() if form == "auto" else form
+        self.filter_risk: PatchForm | QuadraticForm | None = None
+        if form != "layers":
+            self.filter_risk = _of_the_filter(arch, form == "reduced", loss, (data.inputs, data.targets, data.weights))
+
+    @property
+    def table_shape(self) -> tuple[int, int, int]:
+        """Shape of the regression in the end-to-end filter: rows, columns q, output channels c."""
+        channels = (1, 1) if self.arch.channels is None else (self.arch.channels[0], self.arch.channels[-1])
+        samples = self.data.inputs.shape[-1 - len(self.arch.sample_shape)]
+        rows = samples * math.prod(self.arch.spatial_shapes[-1])
+        return rows, math.prod(self.arch.end_to_end_kernel_size) * channels[0], channels[1]
+
+    @property
+    def table_width(self) -> int:
+        """Columns q of the patch matrix."""
+        return math.prod(self.arch.end_to_end_kernel_size) * (
+            1 if self.arch.channels is None else self.arch.channels[0]
+        )
+
+    @property
+    def gradient_cost(self) -> int:
+        """Multiply-adds of one gradient, see `cost`."""
+        return gradient_cost(*self._cost_arguments())
+
+    @property
+    def step_cost(self) -> int:
+        """Multiply-adds of one step of Rodas4, see `cost`."""
+        return step_cost(*self._cost_arguments())
+
+    def _cost_arguments(self) -> tuple:
+        form = "patches" if self.form == "layers" else self.form
+        return self.arch, form, *self.table_shape, getattr(self.loss, "p", 2)
+
+    def _choose(self) -> Form:
+        rows, q, c = self.table_shape
+        if isinstance(self.loss, Square) and rows > q:
+            return "reduced"
+        return "moments" if isinstance(self.loss, Lp) and moments_pay(self.loss.p, rows, q, c) else "patches"
+
+    def __call__(self, params: Params) -> Float[Array, ""]:
+        """L(w)."""
+        if self.filter_risk is None:
+            return _layerwise(self, params)
+        return self.filter_risk.value(filter_rows(self.arch, params))
+
+    def gradient(self, vector: Float[Array, "n ..."]) -> Float[Array, "n ..."]:
+        """grad L at the raveled filters `vector`, raveled (see `network.ravel`)."""
+        if self.filter_risk is None:
+            return ravel(jax.grad(self)(unravel(self.arch, vector)))
+        return gradient(self.arch, self.filter_risk, vector)
+
+    def hessian(self, vector: Float[Array, " n"]) -> Float[Array, "n n"]:
+        """Hess L at the raveled filters `vector`, symmetric."""
+        if self.filter_risk is None:
+            return jax.hessian(lambda x: self(unravel(self.arch, x)))(vector)
+        matrix = gradient_and_hessian(self.arch, self.filter_risk, vector)[1]
+        return (matrix + matrix.T) / 2
+
+    def filter_jacobian(self, vector: Float[Array, " n"]) -> Float[Array, "cq n"]:
+        """J = dv/dw at the raveled filters, rows in the memory order of the end-to-end filter."""
+        return filter_columns(self.arch, vector).reshape(-1, vector.size)
+
+    def layer_scales(self, vector: Float[Array, "n ..."]) -> Float[Array, "N ..."]:
+        """Size that the gradient in each layer would have at `vector` if nothing cancelled; units of the gradient.
+
+        prod_{m != l} |w_m| * rms|p_i| * rms rho'(|P v| + |y|), p_i the patches: by Cauchy-Schwarz a bound on the
+        gradient in layer l, up to a factor that depends on filter sizes alone. Tolerances on the gradient are
+        relative to it, so that units of data and filters change no verdict.
+        """
+        form = self.patch_form()
+        norms = layer_norms(self.arch, vector)
+        others = [math.prod([norms[m] for m in range(self.arch.depth) if m != i], start=1.0) for i in range(len(norms))]
+        slope = form.slope(filter_rows(self.arch, unravel(self.arch, vector)))
+        return jnp.stack([jnp.broadcast_to(x, slope.shape) for x in others]) * (form.patch_size * slope)[None]
+
+    def steepness(self, vector: Float[Array, " n"]) -> Float[Array, ""]:
+        """Size of the second derivative in the end-to-end filter if nothing cancelled in the residuals: its trace."""
+        return self.patch_form().steepness(filter_rows(self.arch, unravel(self.arch, vector)))
+
+    def filter_scale(self) -> Float[Array, ""]:
+        """Size of a filter that fits the targets: (rms target / rms patch)^(1/N); 0 for zero targets."""
+        form = self.patch_form()
+        size = jnp.where(form.patch_size > 0, form.patch_size, 1)
+        return (form.target_size / size) ** (1 / self.arch.depth)
+
+    def contrast(self, vector: Float[Array, "n ..."]) -> Float[Array, "..."]:
+        """Size of the residuals in units of the width of the well of the loss, at least 1; dimensionless.
+
+        |P v| + |y| over rho'/rho''(0), root mean squares: 1 for the square loss, large where the loss is flat but for
+        a narrow well. 1 for l_p, which is the same on all scales.
+        """
+        one = jnp.ones(vector.shape[1:], vector.dtype)
+        form = self.patch_form()
+        if isinstance(self.loss, Square | Lp) or isinstance(form, QuadraticForm):
+            return one
+        V = filter_rows(self.arch, unravel(self.arch, vector))
+        slope = form.slope(V)
+        found = form.size(V) * self.loss.second_derivative(jnp.zeros((), vector.dtype))
+        found = found / jnp.where(slope > 0, slope, jnp.inf)
+        return jnp.maximum(jnp.where(jnp.isfinite(found), found, 1), one)
+
+    @property
+    def num_conditions(self) -> int | None:
+        """Length of the leading axis that leaves carry in a batch of risks; None for a single risk.
+
+        Raises:
+            RiskError: leaves with leading axes of different lengths.
+        """
+        lengths = {leaf.shape[0] for leaf, rank in _leaf_ranks(self) if jnp.ndim(leaf) == rank + 1}
+        if any(jnp.ndim(leaf) > rank + 1 for leaf, rank in _leaf_ranks(self)) or len(lengths) > 1:
+            raise RiskError(f"a batch of risks needs one leading axis of one length, not lengths {sorted(lengths)}")
+        return lengths.pop() if lengths else None
+
+    def batched(self) -> "EmpiricalRisk":
+        """In place of every leaf whether it carries the axis of a batch of risks."""
+        flags = [jnp.ndim(leaf) > rank for leaf, rank in _leaf_ranks(self)]
+        return jax.tree.unflatten(jax.tree.structure(self), flags)
+
+    def condition(self, number: int) -> "EmpiricalRisk":
+        """One risk of a batch of risks."""
+        leaves = [leaf[number] if jnp.ndim(leaf) > rank else leaf for leaf, rank in _leaf_ranks(self)]
+        return jax.tree.unflatten(jax.tree.structure(self), leaves)
+
+    def driver(self, lanes: int) -> NormalDriver | PatchDriver | MomentDriver:
+        """The risk of the end-to-end filter in the form that drives `lanes` flows side by side, see `lane_forms`."""
+        form = self.patch_form()
+        if isinstance(form, QuadraticForm):
+            return NormalDriver(form)
+        return MomentDriver.of(form) if self.form == "moments" else PatchDriver.of(form, lanes)
+
+    def without_data(self) -> "EmpiricalRisk":
+        """The same function of the filters, without samples that its form has made superfluous: less to copy around."""
+        if self.filter_risk is None:
+            return self
+        return eqx.tree_at(lambda risk: risk.data, self, None)
+
+    def patch_form(self) -> PatchForm | QuadraticForm:
+        """The risk as a function of the end-to-end filter; for `form="layers"` reduced on the spot."""
+        if self.filter_risk is not None:
+            return self.filter_risk
+        return to_patches(self.arch, self.loss, self.data)
+
+
+_FILTER_RISK_RANKS = {
+    **{"patches": 2, "targets": 2, "weights": 1, "patch_size": 0, "triangle": 2},
+    **{"factor": 2, "image": 2, "rest": 0, "gram": 2, "moment": 2, "energy": 0, "rows": 0},
+}
+
+
+def _leaf_ranks(risk: EmpiricalRisk) -> list[tuple[Any, int]]:
+    """Every leaf of a risk with the rank it has in a single risk."""
+    arch = risk.arch
+    data_ranks = {
+        "inputs": 1 + len(arch.sample_shape),
+        "targets": 1 + len(arch.output_shape),
+        "weights": 1,
+        "true_filter": len(arch.end_to_end_filter_shape),
+    }
+    found = []
+    for path, leaf in jax.tree_util.tree_leaves_with_path(risk):
+        names = [key.name for key in path if isinstance(key, jax.tree_util.GetAttrKey)]
+        rank = 0 if "loss" in names else (data_ranks if names[0] == "data" else _FILTER_RISK_RANKS)[names[1]]
+        found.append((leaf, rank))
+    return found
+
+
+def _sample_weights(data: Dataset) -> Array:
+    """Weights that sum to 1."""
+    count = data.inputs.shape[0]
+    if data.weights is None:
+        return jnp.full((count,), 1 / count, data.inputs.dtype)
+    return data.weights / jnp.sum(data.weights)
+
+
+@quick_to_compile
+def _of_the_filter(arch: Architecture, reduced: bool, loss: Any, arrays: tuple) -> PatchForm | QuadraticForm:
+    """The form of inputs, targets and weights, by one program: its operations one by one would be twenty."""
+    table = to_patches(arch, loss, Dataset(*arrays))
+    return QuadraticForm(table.patches, table.targets, table.weights) if reduced else table
+
+
+def to_patches(arch: Architecture, loss: Any, data: Dataset) -> PatchForm:
+    """The risk as a function of the end-to-end filter, by the patch matrix."""
+    windows = patches(arch, data.inputs)
+    count, outputs, width = windows.shape
+    targets = data.targets.reshape(count, -1, outputs)  # samples, output channels, positions
+    targets = jnp.swapaxes(targets, 1, 2).reshape(count * outputs, -1)
+    weights = jnp.repeat(_sample_weights(data), outputs)
+    return PatchForm(loss, windows.reshape(count * outputs, width), targets, weights)
+
+
+def _layerwise(risk: EmpiricalRisk, params: Params) -> Array:
+    residuals = apply(risk.arch, params, risk.data.inputs) - risk.data.targets
+    losses = jnp.sum(risk.loss(residuals).reshape(residuals.shape[0], -1), axis=1)
+    return jnp.sum(_sample_weights(risk.data) * losses)

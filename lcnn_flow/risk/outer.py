@@ -1,0 +1,258 @@
+"""The empirical risk as a function of the end-to-end filter, with the data reduced once.
+
+A linear convolutional network sees its data only through the patch matrix P, whose rows are all windows that
+the end-to-end filter v meets: the residuals are r = P v - y, so the risk is L = l(v), l(v) = sum_i w_i rho(r_i).
+`PatchForm` keeps P. For the square loss QR of [P, y] reduces the data to q numbers a row: `QuadraticForm`, whose
+cost is independent of the number of samples.
+
+Shapes: V is (c, q), one row an output channel (c = 1 without channels), q = c_0 prod k_v; V may carry trailing axes,
+(c, q, ...), for many filters at once, and results then carry them too.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from lcnn_flow.numerics.pytrees import pytree
+from lcnn_flow.numerics.rank import smallest_singular_value, values_above_rounding
+from lcnn_flow.numerics.triangles import Curvature, product_with, symmetric
+
+__all__ = ["PatchForm", "QuadraticForm"]
+
+_HIGHEST = lax.Precision.HIGHEST
+
+
+@pytree(leaves=("loss", "patches", "targets", "weights", "patch_size", "triangle"))
+class PatchForm:
+    """l(V) = sum_i w_i sum_c rho(P V^T - Y), for any loss.
+
+    Args:
+        loss: elementwise loss.
+        patches: P, (rows, q).
+        targets: Y, (rows, c).
+        weights: w, (rows,), summing to the number of rows a sample.
+    """
+
+    def __init__(self, loss: Any, patches: Array, targets: Array, weights: Array) -> None:
+        self.loss = loss
+        self.patches = patches
+        self.targets = targets
+        self.weights = weights
+        held = jnp.sqrt(lax.stop_gradient(weights))[:, None] * lax.stop_gradient(patches)
+        self.patch_size = jnp.linalg.norm(held)
+        self.triangle = jnp.linalg.qr(held, mode="r")
+
+    @property
+    def target_size(self) -> Float[Array, ""]:
+        """Root of the weighted sum of squared targets."""
+        return jnp.sqrt(jnp.sum(self.weights[:, None] * self.targets**2))
+
+    @property
+    def rank(self) -> Int[Array, ""]:
+        """Numerical rank of diag(sqrt(w)) P."""
+        return jnp.sum(values_above_rounding(self.triangle, self.patches.shape[0])[1])
+
+    @property
+    def smallest_singular_value(self) -> Float[Array, ""]:
+        """Of diag(sqrt(w)) P; 0 without full column rank."""
+        return smallest_singular_value(self.triangle, self.patches.shape[0])
+
+    def residuals(self, V: Float[Array, "c q ..."]) -> Float[Array, "rows c ..."]:
+        """P V^T - Y."""
+        return self._predictions(V) - _trailing(self.targets, V)
+
+    def value(self, V: Float[Array, "c q ..."]) -> Float[Array, "..."]:
+        """l(V)."""
+        return self._mean(self.loss(self.residuals(V)))
+
+    def gradient(self, V: Float[Array, "c q ..."]) -> Float[Array, "c q ..."]:
+        """dl/dV = (w rho'(r))^T P."""
+        return self._sum_over_rows(self.patches, self.loss.derivative(self.residuals(V)))
+
+    def hessian(self, V: Float[Array, "c q ..."]) -> Float[Array, "c q q ..."]:
+        """Second derivative, block diagonal in the output channels: P^T diag(w rho''(r)) P a channel."""
+        return self._second(self.residuals(V))
+
+    def gradient_and_curvature(self, V: Float[Array, "c q ..."]) -> tuple[Float[Array, "c q ..."], Curvature]:
+        """dl/dV, and the product of l''(V) with columns (c, q, n, ...)."""
+        return self.gradient(V), product_with(self.hessian(V))
+
+    def slope(self, V: Float[Array, "c q ..."]) -> Float[Array, "..."]:
+        """Root mean square of rho' at |P V^T| + |Y|: the slope without cancellation in the residuals."""
+        return jnp.sqrt(self._mean(self.loss.derivative(self._size(V)) ** 2))
+
+    def size(self, V: Float[Array, "c q ..."]) -> Float[Array, "..."]:
+        """Root mean square of |P V^T| + |Y|: the residuals if nothing cancelled."""
+        return jnp.sqrt(self._mean(self._size(V) ** 2))
+
+    def steepness(self, V: Float[Array, "c q ..."]) -> Float[Array, "..."]:
+        """Largest trace over output channels of the second derivative, rho'' taken at |P V^T| + |Y|."""
+        squares = _trailing((self.weights * jnp.sum(self.patches**2, axis=1))[:, None], V)
+        return jnp.max(jnp.sum(squares * self.loss.second_derivative(self._size(V)), axis=0), axis=0)
+
+    def _second(self, residuals: Array) -> Array:
+        """P^T diag(w rho''(r)) P: with trailing axes one product with those of two columns of P, which they share."""
+        P, bends = self.patches, self.loss.second_derivative(residuals)
+        if residuals.ndim == 2:
+            return jnp.einsum("rq,rc,rp->cqp", P, self.weights[:, None] * bends, P, precision=_HIGHEST)
+        low, high = np.tril_indices(P.shape[1])
+        return symmetric(self._sum_over_rows(P[:, low] * P[:, high], bends))
+
+    def _predictions(self, V: Array) -> Float[Array, "rows c ..."]:
+        """P V^T: one product of two matrices, whatever the axes of V."""
+        columns = jnp.moveaxis(V, 1, 0)
+        product = jnp.dot(self.patches, columns.reshape(columns.shape[0], -1), precision=_HIGHEST)
+        return product.reshape(-1, *columns.shape[1:])
+
+    def _sum_over_rows(self, table: Float[Array, "rows k"], numbers: Float[Array, "rows c ..."]) -> Array:
+        """sum_i w_i table_i numbers_i, (c, k, ...)."""
+        weighted = _trailing(self.weights[:, None], numbers) * numbers
+        product = jnp.dot(table.T, weighted.reshape(weighted.shape[0], -1), precision=_HIGHEST)
+        return jnp.moveaxis(product.reshape(-1, *numbers.shape[1:]), 0, 1)
+
+    def _mean(self, numbers: Float[Array, "rows c ..."]) -> Float[Array, "..."]:
+        """Weighted sum over the rows, sum over the channels: as a product, which is faster than a reduction."""
+        product = jnp.dot(self.weights, numbers.reshape(numbers.shape[0], -1), precision=_HIGHEST)
+        return jnp.sum(product.reshape(numbers.shape[1:]), axis=0)
+
+    def _size(self, V: Array) -> Array:
+        return jnp.abs(self._predictions(V)) + jnp.abs(_trailing(self.targets, V))
+
+
+@pytree(leaves=("factor", "image", "rest", "gram", "moment", "energy", "patch_size", "rows"))
+class QuadraticForm:
+    """l(V) = (|R V^T - C|^2 + s^2)/2 for the square loss, from QR of sqrt(w) [P, Y].
+
+    R keeps the risk accurate near interpolation, where the normal equations P^T P lose it to cancellation. The
+    derivative with respect to data goes through the moments G = P^T w P, B = Y^T w P and |y|^2, which are
+    polynomial in the data; the derivative of QR itself does not exist for rank-deficient data.
+
+    Args:
+        patches, targets, weights: as in `PatchForm`.
+    """
+
+    def __init__(self, patches: Array, targets: Array, weights: Array) -> None:
+        q, dtype = patches.shape[1], np.promote_types(patches.dtype, targets.dtype)
+        patches, targets, weights = patches.astype(dtype), targets.astype(dtype), weights.astype(dtype)
+        root = jnp.sqrt(lax.stop_gradient(weights))[:, None]
+        stacked = root * lax.stop_gradient(jnp.concatenate([patches, targets], axis=1))
+        triangle = jnp.linalg.qr(stacked, mode="r")
+        self.factor = triangle[:q, :q]
+        self.image = triangle[:q, q:]
+        self.rest = jnp.sum(triangle[q:, q:] ** 2)
+        weighted = weights[:, None] * patches
+        self.gram = jnp.matmul(weighted.T, patches, precision=_HIGHEST)
+        self.moment = jnp.matmul(targets.T, weighted, precision=_HIGHEST)
+        self.energy = jnp.sum(weights[:, None] * targets**2)
+        self.patch_size = jnp.sqrt(jnp.trace(lax.stop_gradient(self.gram)))
+        self.rows = jnp.asarray(patches.shape[0], patches.dtype)
+
+    @property
+    def target_size(self) -> Float[Array, ""]:
+        """Root of the weighted sum of squared targets."""
+        return jnp.sqrt(self.energy)
+
+    @property
+    def rank(self) -> Int[Array, ""]:
+        """Numerical rank of diag(sqrt(w)) P, from its triangular factor: P^T P would lose half of the digits."""
+        return jnp.sum(values_above_rounding(self.factor, self.rows)[1])
+
+    @property
+    def smallest_singular_value(self) -> Float[Array, ""]:
+        """Of diag(sqrt(w)) P; 0 without full column rank."""
+        return smallest_singular_value(self.factor, self.rows)
+
+    def value(self, V: Float[Array, "c q ..."]) -> Float[Array, "..."]:
+        """l(V)."""
+        return _quadratic_value(V, self)
+
+    def gradient(self, V: Float[Array, "c q ..."]) -> Float[Array, "c q ..."]:
+        """dl/dV = (R V^T - C)^T R."""
+        return _quadratic_gradient(V, self)
+
+    def hessian(self, V: Float[Array, "c q ..."]) -> Float[Array, "c q q ..."]:
+        """Second derivative: the same matrix G in every output channel."""
+        return jnp.broadcast_to(_trailing(self.gram[None], V), (V.shape[0], *self.gram.shape, *V.shape[2:]))
+
+    def gradient_and_curvature(self, V: Float[Array, "c q ..."]) -> tuple[Float[Array, "c q ..."], Curvature]:
+        """dl/dV, and the product of l''(V) with columns (c, q, n, ...)."""
+        return self.gradient(V), self.curvature
+
+    def curvature(self, columns: Float[Array, "c q n ..."]) -> Float[Array, "c q n ..."]:
+        """The product of l'', the same at every V, with columns."""
+        return _contract("qp,cpn...->cqn...", self.gram, columns)
+
+    def steepness(self, V: Float[Array, "c q ..."]) -> Float[Array, "..."]:
+        """Trace of the second derivative, the same in every output channel."""
+        return jnp.broadcast_to(self.patch_size**2, V.shape[2:])
+
+    def slope(self, V: Float[Array, "c q ..."]) -> Float[Array, "..."]:
+        """Root mean square of |P V^T| + |Y|, to the triangle inequality, as `PatchForm.slope` for rho' = r."""
+        prediction = _contract("rq,cq...->rc...", self.factor, V)
+        size = jnp.sqrt(jnp.sum(prediction**2, axis=(0, 1)))
+        return size + jnp.sqrt(jnp.sum(self.image**2) + self.rest)
+
+
+def _contract(subscripts: str, matrix: Array, x: Array) -> Array:
+    return jnp.einsum(subscripts, matrix, x, precision=_HIGHEST)
+
+
+def _trailing(matrix: Array, V: Array) -> Array:
+    """`matrix` with one axis of length 1 for every trailing axis of V (c, q, ...)."""
+    return matrix.reshape(matrix.shape + (1,) * (V.ndim - 2))
+
+
+def _misfit(V: Array, form: QuadraticForm) -> Array:
+    return _contract("rq,cq...->rc...", form.factor, V) - _trailing(form.image, V)
+
+
+@jax.custom_jvp
+def _quadratic_value(V: Array, form: QuadraticForm) -> Array:
+    return (jnp.sum(_misfit(V, form) ** 2, axis=(0, 1)) + form.rest) / 2
+
+
+def _quadratic_value_jvp(primals, tangents):
+    V, form = primals
+    dV, dform = tangents
+    tangent = jnp.zeros(V.shape[2:], V.dtype)
+    if _perturbed(dV):
+        tangent += jnp.sum(_quadratic_gradient(V, form) * dV, axis=(0, 1))
+    if _perturbed(dform.gram):
+        tangent += jnp.sum(V * _contract("pq,cq...->cp...", dform.gram, V), axis=(0, 1)) / 2
+    if _perturbed(dform.moment):
+        tangent -= jnp.sum(V * _trailing(dform.moment, V), axis=(0, 1))
+    if _perturbed(dform.energy):
+        tangent += dform.energy / 2
+    return _quadratic_value(V, form), tangent
+
+
+_quadratic_value.defjvp(_quadratic_value_jvp, symbolic_zeros=True)
+
+
+@jax.custom_jvp
+def _quadratic_gradient(V: Array, form: QuadraticForm) -> Array:
+    return _contract("rq,rc...->cq...", form.factor, _misfit(V, form))
+
+
+def _quadratic_gradient_jvp(primals, tangents):
+    V, form = primals
+    dV, dform = tangents
+    tangent = jnp.zeros_like(V)
+    if _perturbed(dV):
+        tangent += _contract("pq,cq...->cp...", form.gram, dV)
+    if _perturbed(dform.gram):
+        tangent += _contract("pq,cq...->cp...", dform.gram, V)
+    if _perturbed(dform.moment):
+        tangent -= _trailing(dform.moment, V)
+    return _quadratic_gradient(V, form), tangent
+
+
+_quadratic_gradient.defjvp(_quadratic_gradient_jvp, symbolic_zeros=True)
+
+
+def _perturbed(tangent: Any) -> bool:
+    return not isinstance(tangent, jax.custom_derivatives.SymbolicZero)

@@ -1,0 +1,1 @@
+"""Symmetries of the parameters, and what gradient flow conserves because of them."""

@@ -1,0 +1,52 @@
+"""Exchange symmetry: filters that start equal, or opposite, stay so, and must stay so in floating point.
+
+Two layers with the same spacing S_l and the same length enter v = w_1 * up(w_2) * ... alike, so the flow keeps
+w_l = w_m and w_l = -w_m. The saddles on these sets attract within them; rounding alone would leave them at the
+unstable rate. Averaging over the equal filters after every step keeps the symmetry bit for bit, and changes no bit
+of a flow without it. Single channel; with channels filters do not commute.
+"""
+
+import itertools
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from lcnn_flow.network.architecture import Architecture
+from lcnn_flow.network.parameters import ravel, unravel
+
+__all__ = ["equal_filters", "keep_equal"]
+
+
+def equal_filters(arch: Architecture, vector: Float[Array, " n"]) -> Float[Array, "N N"]:
+    """Entry (l, m): 1 where layers l and m are exchangeable and w_l = w_m, -1 where w_l = -w_m, else 0."""
+    params = unravel(arch, vector)
+    matrix = jnp.eye(arch.depth, dtype=vector.dtype)
+    for group in _exchangeable(arch):
+        for one, two in itertools.combinations(group, 2):
+            same, opposite = jnp.all(params[one] == params[two]), jnp.all(params[one] == -params[two])
+            entry = jnp.where(same, 1.0, jnp.where(opposite, -1.0, 0.0)).astype(vector.dtype)
+            matrix = matrix.at[one, two].set(entry).at[two, one].set(entry)
+    return matrix
+
+
+def keep_equal(arch: Architecture, vector: Float[Array, " n"], equal: Float[Array, "N N"]) -> Float[Array, " n"]:
+    """`vector` with every filter replaced by the mean, up to sign, of those that `equal` says it equals."""
+    params = list(unravel(arch, vector))
+    for group in _exchangeable(arch):
+        means = []
+        for one in group:
+            total = sum(equal[one, two] * params[two] for two in group)
+            means.append(total / sum(jnp.abs(equal[one, two]) for two in group))
+        for one, mean in zip(group, means, strict=True):
+            params[one] = mean
+    return ravel(tuple(params))
+
+
+def _exchangeable(arch: Architecture) -> list[list[int]]:
+    """Groups of two layers or more that enter the end-to-end filter alike."""
+    if arch.channels is not None:
+        return []
+    groups: dict[tuple, list[int]] = {}
+    for layer, key in enumerate(zip(arch.kernel_sizes, arch.cumulative_strides, strict=True)):
+        groups.setdefault(key, []).append(layer)
+    return [group for group in groups.values() if len(group) > 1]

@@ -1,0 +1,38 @@
+"""Options for quick compilation: only where a program stands alone, and only where this jaxlib knows them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lcnn_flow.numerics import compiling
+from lcnn_flow.numerics.compiling import quick_options, quick_to_compile
+
+
+@quick_to_compile
+def wave(x):
+    return jnp.sum(jnp.sin(x) * jnp.exp(-x))
+
+
+def test_a_program_has_the_same_values_alone_and_within_every_transformation():
+    x = jnp.linspace(0.0, 2.0, 5)
+    expected = float(np.sum(np.sin(x) * np.exp(-x)))
+    np.testing.assert_allclose(wave(x), expected, rtol=1e-14)
+    np.testing.assert_allclose(jax.jit(wave)(x), expected, rtol=1e-14)
+    np.testing.assert_allclose(jax.jit(lambda: wave(x))(), expected, rtol=1e-14)  # traced, and no argument is
+    np.testing.assert_allclose(jax.vmap(wave)(x[None]), [expected], rtol=1e-14)
+    np.testing.assert_allclose(jax.grad(wave)(x), np.exp(-x) * (np.cos(x) - np.sin(x)), rtol=1e-13)
+
+
+def test_an_option_that_this_jaxlib_does_not_know_is_left_out(monkeypatch):
+    monkeypatch.setattr(compiling, "_QUICK", {"xla_cpu_of_another_age": True})
+    quick_options.cache_clear()
+    try:
+        assert quick_options("cpu") is None
+    finally:
+        quick_options.cache_clear()
+
+
+@pytest.mark.parametrize("platform", ["gpu", "tpu"])
+def test_other_devices_keep_the_options_of_xla(platform):
+    assert quick_options(platform) is None
