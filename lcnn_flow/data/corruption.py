@@ -8,13 +8,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lcnn_flow.data.checks import number
-from lcnn_flow.numerics.pytrees import pytree
+from lcnn_flow.numerics.pytrees import Pytree
 
 __all__ = ["Outliers", "add_noise", "root_mean_square"]
 
 
-@pytree(leaves=("fraction", "scale"))
-class Outliers:
+class Outliers(Pytree):
     """Gross errors: every target entry, with probability `fraction`, gets +-`scale` times the rms.
 
     Entries are hit independently. The size is constant, the sign random; rms is the root mean square of the

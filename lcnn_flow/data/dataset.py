@@ -8,13 +8,12 @@ from jaxtyping import Array, Float
 from lcnn_flow.data.checks import check_finite, real_array
 from lcnn_flow.errors import DataError
 from lcnn_flow.numerics.arrays import is_concrete
-from lcnn_flow.numerics.pytrees import pytree
+from lcnn_flow.numerics.pytrees import Pytree
 
 __all__ = ["Dataset"]
 
 
-@pytree(leaves=("inputs", "targets", "weights", "true_filter"))
-class Dataset:
+class Dataset(Pytree):
     """Samples (x_i, y_i) with weights w_i.
 
     Integers become floating numbers of the widest type switched on; floating types are kept. Shapes are

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +16,7 @@ from jaxtyping import Array, Float
 from lcnn_flow.data.checks import check_finite, count, number, real_array
 from lcnn_flow.errors import DataError
 from lcnn_flow.network.architecture import Architecture
-from lcnn_flow.numerics.pytrees import pytree
+from lcnn_flow.numerics.pytrees import Pytree
 
 __all__ = ["Autoregressive", "InputSource", "LowRank", "MissingPatches", "White", "Windows"]
 
@@ -28,8 +29,7 @@ class InputSource(Protocol):
         ...
 
 
-@pytree(leaves=("std",))
-class White:
+class White(Pytree):
     """Independent N(0, std^2) entries.
 
     Raises:
@@ -45,8 +45,7 @@ class White:
         return self.std * _white(key, arch, _needed("White", samples))
 
 
-@pytree(leaves=("rho",))
-class Autoregressive:
+class Autoregressive(Pytree):
     """Stationary AR(1) signals of unit variance: entries i and j have covariance rho^|i - j|.
 
     In 2-D the covariance is the product of those along both axes. Channels are independent.
@@ -76,8 +75,7 @@ class Autoregressive:
         return x
 
 
-@pytree(static=("rank",))
-class LowRank:
+class LowRank(Pytree):
     """White inputs in a random subspace of dimension `rank` of the input space, of unit mean square.
 
     The matrix of all inputs has rank min(rank, samples).
@@ -86,7 +84,7 @@ class LowRank:
         DataError: rank is not an integer of at least 1; or, when called, above the dimension of the inputs.
     """
 
-    rank: int
+    rank: int = eqx.field(static=True)
 
     def __init__(self, rank: int) -> None:
         self.rank = count("LowRank", "rank", rank)
@@ -102,8 +100,7 @@ class LowRank:
         return x.reshape(m, *arch.sample_shape)
 
 
-@pytree(static=("taps",))
-class MissingPatches:
+class MissingPatches(Pytree):
     """White inputs with x[i s_v + tap] = 0 for the listed taps and every output position i.
 
     The patch matrix has zero columns there: the data say nothing of these entries of the end-to-end filter.
@@ -116,7 +113,7 @@ class MissingPatches:
         DataError: a tap is not an integer of at least 0; or, when called, out of range.
     """
 
-    taps: tuple[int, ...]
+    taps: tuple[int, ...] = eqx.field(static=True)
 
     def __init__(self, taps: int | Sequence[int]) -> None:
         entries = taps if isinstance(taps, Sequence | np.ndarray) else (taps,)
@@ -145,8 +142,7 @@ class MissingPatches:
         return x * jnp.asarray(keep.reshape(1, *arch.sample_shape), x.dtype)
 
 
-@pytree(leaves=("signal",), static=("step",))
-class Windows:
+class Windows(Pytree):
     """Windows of shape `arch.input_shape`, cut from a real signal or image at every `step`-th position.
 
     `samples=None` takes all windows, in order; fewer are a random choice without replacement, in order.
@@ -160,8 +156,8 @@ class Windows:
             or shorter than a window, or more samples than there are windows.
     """
 
-    signal: Float[Array, "..."]
-    step: int | tuple[int, ...]
+    signal: Array
+    step: Any = eqx.field(static=True)
 
     def __init__(self, signal: Any, step: int | Sequence[int] = 1) -> None:
         self.signal = real_array("signal", signal)

@@ -18,7 +18,7 @@ from lcnn_flow.network.filters import end_to_end_filter
 from lcnn_flow.network.forward import apply, patches
 from lcnn_flow.network.initializers import gaussian
 from lcnn_flow.network.parameters import Params
-from lcnn_flow.numerics.pytrees import pytree
+from lcnn_flow.numerics.pytrees import Pytree
 
 __all__ = ["Cascade", "Filter", "Planted", "TargetSource", "Unrelated"]
 
@@ -33,8 +33,7 @@ class TargetSource(Protocol):
         ...
 
 
-@pytree(leaves=("std",))
-class Planted:
+class Planted(Pytree):
     """Outputs of a network of the same architecture with random N(0, std^2) filters: attainable targets.
 
     Raises:
@@ -53,8 +52,7 @@ class Planted:
         return Cascade(filters)(key, arch, inputs)
 
 
-@pytree(leaves=("filters",))
-class Cascade:
+class Cascade(Pytree):
     """Outputs of the same architecture with given filters: attainable targets.
 
     Args:
@@ -80,8 +78,7 @@ class Cascade:
         return apply(arch, filters, inputs), end_to_end_filter(arch, filters)
 
 
-@pytree(leaves=("v",))
-class Filter:
+class Filter(Pytree):
     """One convolution with any end-to-end filter v, attainable by the architecture or not.
 
     Args:
@@ -113,8 +110,7 @@ class Filter:
         return targets.reshape(inputs.shape[0], *arch.output_shape), v
 
 
-@pytree(leaves=("std",))
-class Unrelated:
+class Unrelated(Pytree):
     """White N(0, std^2) targets that have nothing to do with the inputs; no true filter.
 
     Raises:

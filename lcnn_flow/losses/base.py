@@ -1,12 +1,13 @@
 """What a loss is: rho(r) of a residual r, with rho(0) = 0, and what convergence theory asks of it."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
 from jaxtyping import Array, Float
 
 from lcnn_flow.errors import LossError
+from lcnn_flow.numerics.pytrees import Pytree
 
 __all__ = ["Loss", "LossTheory"]
 
@@ -30,7 +31,7 @@ class LossTheory:
     remark: str = ""
 
 
-class Loss(ABC):
+class Loss(Pytree):
     """A loss: `loss(r)` is rho(r), elementwise on an array of any shape, in the dtype of r."""
 
     name: ClassVar[str]

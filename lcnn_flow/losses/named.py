@@ -11,6 +11,7 @@ import numbers
 from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,12 +31,10 @@ from lcnn_flow.losses.formulas import (
     pseudo_huber_second,
 )
 from lcnn_flow.numerics.arrays import as_float_array, is_concrete
-from lcnn_flow.numerics.pytrees import pytree
 
 __all__ = ["LOSSES", "Custom", "GeneralizedHuber", "LogCosh", "Lp", "PseudoHuber", "Square"]
 
 
-@pytree()
 class Square(Loss):
     """Square loss rho(r) = r^2 / 2."""
 
@@ -59,7 +58,6 @@ class Square(Loss):
         return LossTheory(analytic=True, convex=True, coercive=True, smoothness="analytic")
 
 
-@pytree(static=("p",))
 class Lp(Loss):
     """l_p loss rho(r) = |r|^p / p for p > 1; p is static.
 
@@ -75,7 +73,8 @@ class Lp(Loss):
 
     name = "lp"
     parameters = ("p",)
-    p: float
+
+    p: float = eqx.field(static=True)
 
     def __init__(self, p: float) -> None:
         if not isinstance(p, numbers.Real) or isinstance(p, bool):
@@ -107,7 +106,6 @@ class Lp(Loss):
         return LossTheory(analytic=False, convex=True, coercive=True, smoothness=f"C^{whole}", remark=remark)
 
 
-@pytree(leaves=("delta",))
 class PseudoHuber(Loss):
     """Pseudo-Huber loss rho(r) = delta^2 (sqrt(1 + (r/delta)^2) - 1), delta > 0.
 
@@ -119,6 +117,7 @@ class PseudoHuber(Loss):
 
     name = "pseudo_huber"
     parameters = ("delta",)
+
     delta: Any
 
     def __init__(self, delta: float | Array = 1.0) -> None:
@@ -142,7 +141,6 @@ class PseudoHuber(Loss):
         return LossTheory(analytic=True, convex=True, coercive=True, smoothness="analytic")
 
 
-@pytree(leaves=("a", "b"))
 class GeneralizedHuber(Loss):
     """Generalised Huber loss rho(r) = (1/a) log((e^{ar} + e^{-ar} + b) / (2 + b)), a > 0, b > -2.
 
@@ -155,6 +153,7 @@ class GeneralizedHuber(Loss):
 
     name = "generalized_huber"
     parameters = ("a", "b")
+
     a: Any
     b: Any
 
@@ -186,7 +185,6 @@ class GeneralizedHuber(Loss):
         )
 
 
-@pytree(leaves=("a",))
 class LogCosh(Loss):
     """Log-cosh loss rho(r) = (1/a) log cosh(a r), a > 0: the generalised Huber loss with b = 0.
 
@@ -196,6 +194,7 @@ class LogCosh(Loss):
 
     name = "log_cosh"
     parameters = ("a",)
+
     a: Any
 
     def __init__(self, a: float | Array = 1.0) -> None:
@@ -218,7 +217,6 @@ class LogCosh(Loss):
         return LossTheory(analytic=True, convex=True, coercive=True, smoothness="analytic")
 
 
-@pytree(static=("fn", "_theory"))
 class Custom(Loss):
     """Any loss given by an elementwise JAX function; its derivatives are those of autodiff.
 
@@ -232,7 +230,9 @@ class Custom(Loss):
 
     name = "custom"
     parameters = ("fn",)
-    fn: Callable[[Array], Array]
+
+    fn: Callable[[Array], Array] = eqx.field(static=True)
+    _theory: LossTheory | None = eqx.field(static=True)
 
     def __init__(self, fn: Callable[[Array], Array], theory: LossTheory | None = None) -> None:
         if not callable(fn):

@@ -9,9 +9,10 @@ made of units of at most eight kernels, with sums over slices instead of reducti
 """
 
 from collections.abc import Callable
-from functools import reduce, wraps
+from functools import partial, reduce, wraps
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -26,6 +27,8 @@ _UNROLLED = 16
 
 def unit(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function` of arrays as a program of its own within the one that calls it."""
+    if isinstance(function, eqx.Module):  # a method of a `Pytree` compares its arrays: jit takes functions by identity
+        function = partial(function)
 
     @wraps(function)
     def call(*args: Any) -> Any:

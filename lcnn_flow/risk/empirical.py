@@ -14,13 +14,14 @@ from jaxtyping import Array, Float
 
 from lcnn_flow.data import Dataset
 from lcnn_flow.errors import RiskError
+from lcnn_flow.losses.base import Loss
 from lcnn_flow.losses.named import Lp, Square
 from lcnn_flow.network.architecture import Architecture
 from lcnn_flow.network.forward import apply, patches
 from lcnn_flow.network.parameters import Params, layer_norms, ravel, unravel
 from lcnn_flow.numerics.arrays import as_float_array
 from lcnn_flow.numerics.compiling import quick_to_compile
-from lcnn_flow.numerics.pytrees import pytree
+from lcnn_flow.numerics.pytrees import Pytree
 from lcnn_flow.risk.chain_rule import filter_columns, filter_rows, gradient, gradient_and_hessian
 from lcnn_flow.risk.cost import gradient_cost, moments_pay, step_cost
 from lcnn_flow.risk.lane_forms import MomentDriver, NormalDriver, PatchDriver
@@ -31,8 +32,7 @@ __all__ = ["EmpiricalRisk", "to_patches"]
 Form = Literal["auto", "reduced", "patches", "moments", "layers"]
 
 
-@pytree(leaves=("loss", "data", "filter_risk"), static=("arch", "form"))
-class EmpiricalRisk:
+class EmpiricalRisk(Pytree):
     """Empirical risk of a linear convolutional network: `risk(params)`; differentiable in params, data and loss.
 
     Args:
@@ -48,6 +48,12 @@ class EmpiricalRisk:
     Raises:
         RiskError: data do not fit the architecture, or the form does not fit the loss.
     """
+
+    loss: Loss
+    data: Dataset
+    filter_risk: PatchForm | QuadraticForm | None
+    arch: Architecture = eqx.field(static=True)
+    form: Form = eqx.field(static=True)
 
     def __init__(self, arch: Architecture, loss: Any, data: Dataset, form: Form = "auto") -> None:
         for name, shape, wanted in (
@@ -68,7 +74,7 @@ class EmpiricalRisk:
         self.loss = loss = jax.tree.map(as_float_array, loss)  # arrays, so that other numbers compile nothing
         self.data = data
         self.form = form = self._choose() if form == "auto" else form
-        self.filter_risk: PatchForm | QuadraticForm | None = None
+        self.filter_risk = None
         if form != "layers":
             self.filter_risk = _of_the_filter(arch, form == "reduced", loss, (data.inputs, data.targets, data.weights))
 

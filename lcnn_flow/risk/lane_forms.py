@@ -17,6 +17,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from lcnn_flow.losses.named import Lp
 from lcnn_flow.numerics.kernels import slice_of, total, unit
 from lcnn_flow.numerics.triangles import Curvature, product_with, symmetric
 from lcnn_flow.risk.outer import PatchForm, QuadraticForm
@@ -157,6 +158,7 @@ class MomentDriver(NamedTuple):
     @classmethod
     def of(cls, form: PatchForm) -> "MomentDriver":
         """From the patch form."""
+        assert isinstance(form.loss, Lp)
         p = int(form.loss.p)
         channels = []
         for channel in range(form.targets.shape[1]):

@@ -17,7 +17,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from lcnn_flow.numerics.pytrees import pytree
+from lcnn_flow.losses.base import Loss
+from lcnn_flow.numerics.pytrees import Pytree
 from lcnn_flow.numerics.rank import smallest_singular_value, values_above_rounding
 from lcnn_flow.numerics.triangles import Curvature, product_with, symmetric
 
@@ -26,8 +27,7 @@ __all__ = ["PatchForm", "QuadraticForm"]
 _HIGHEST = lax.Precision.HIGHEST
 
 
-@pytree(leaves=("loss", "patches", "targets", "weights", "patch_size", "triangle"))
-class PatchForm:
+class PatchForm(Pytree):
     """l(V) = sum_i w_i sum_c rho(P V^T - Y), for any loss.
 
     Args:
@@ -36,6 +36,13 @@ class PatchForm:
         targets: Y, (rows, c).
         weights: w, (rows,), summing to the number of rows a sample.
     """
+
+    loss: Loss
+    patches: Float[Array, "rows q"]
+    targets: Float[Array, "rows c"]
+    weights: Float[Array, " rows"]
+    patch_size: Float[Array, ""]
+    triangle: Float[Array, "k q"]
 
     def __init__(self, loss: Any, patches: Array, targets: Array, weights: Array) -> None:
         self.loss = loss
@@ -123,8 +130,7 @@ class PatchForm:
         return jnp.abs(self._predictions(V)) + jnp.abs(_trailing(self.targets, V))
 
 
-@pytree(leaves=("factor", "image", "rest", "gram", "moment", "energy", "patch_size", "rows"))
-class QuadraticForm:
+class QuadraticForm(Pytree):
     """l(V) = (|R V^T - C|^2 + s^2)/2 for the square loss, from QR of sqrt(w) [P, Y].
 
     R keeps the risk accurate near interpolation, where the normal equations P^T P lose it to cancellation. The
@@ -134,6 +140,15 @@ class QuadraticForm:
     Args:
         patches, targets, weights: as in `PatchForm`.
     """
+
+    factor: Float[Array, "k q"]
+    image: Float[Array, "k c"]
+    rest: Float[Array, ""]
+    gram: Float[Array, "q q"]
+    moment: Float[Array, "c q"]
+    energy: Float[Array, ""]
+    patch_size: Float[Array, ""]
+    rows: Float[Array, ""]
 
     def __init__(self, patches: Array, targets: Array, weights: Array) -> None:
         q, dtype = patches.shape[1], np.promote_types(patches.dtype, targets.dtype)

@@ -111,8 +111,9 @@ class Case:
             apart = parameter_gap(self.problem, limit, known.vector)
             gap = max(gap, apart) if known.isolated else gap
         agrees = known.status == "minimum" and max(gap, apart) <= within.filter
-        # on a manifold the exact search may run away along directions whose curvature is rounding
-        rests = known.status == "minimum" and not known.isolated and self._rests(limit)
+        # On a manifold the exact search may run away along directions whose curvature is rounding.
+        ended = known.status == "minimum" or (known.status == "degenerate" and self._as_integrated(limit))
+        rests = ended and not known.isolated and self._rests(limit)
         if not (agrees or hard or rests) and (point.status == "none" or point.distance > within.critical):
             beside = "beside a critical point" if point.distance < 1e-3 else "at no critical point"
             return _false(f"CONVERGED {beside}", f"distance {point.distance:.1e}, reference {known.status}")
@@ -137,6 +138,11 @@ class Case:
         gradient, terms = self.problem.gradient(limit), self.problem.uncancelled(limit)
         sizes = [np.linalg.norm(gradient[where]) for where in self.problem.shape.layers]
         return bool(np.all(np.array(sizes) <= 256 * np.finfo(self.family.dtype).eps * terms))
+
+    def _as_integrated(self, limit: np.ndarray) -> bool:
+        """The reference ends there too, as well as integration can tell places on a manifold apart."""
+        gap = np.linalg.norm(limit - self.reference.vector)
+        return bool(gap <= self.tolerances.filter * np.linalg.norm(self.start))
 
     def _at_saddle(self, limit: np.ndarray) -> Judgement:
         point, within = self._point(limit), self.tolerances
