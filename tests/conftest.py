@@ -13,8 +13,10 @@ os.environ["XDG_CACHE_HOME"] = str(Path(__file__).parent.parent / ".jax_cache") 
 
 import hypothesis
 import jax
+import jaxtyping
 
-import lcnn_flow as lf
+with jaxtyping.install_import_hook("lcnn_flow", "type_checks.checked"):
+    import lcnn_flow as lf
 
 hypothesis.settings.register_profile("busy", deadline=None)  # what compiles, or a busy machine, is no failure
 hypothesis.settings.load_profile("busy")
@@ -32,6 +34,14 @@ def forgotten_programs():
     jax.clear_caches()
     if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
         trim(0)  # glibc keeps what is freed, more than a GB after some modules
+
+
+@pytest.fixture
+def unchecked():
+    """For tests that pass what annotations exclude, and want the library's own errors."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def pytest_report_header() -> str:

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import jax
 import numpy as np
 from flint import arb, arb_mat, ctx
 
@@ -21,7 +22,7 @@ from lcnn_flow.critical.balls import above, below, exact_matrix, middle, row_sum
 from lcnn_flow.critical.basin import Basin
 from lcnn_flow.critical.leaf_system import LeafSystem
 from lcnn_flow.errors import ArchitectureError
-from lcnn_flow.network.parameters import Params
+from lcnn_flow.network.parameters import ParamsLike
 from lcnn_flow.risk.empirical import EmpiricalRisk
 
 __all__ = ["Certificate", "certify", "certify_plain"]
@@ -69,7 +70,9 @@ class Certificate:
         return words
 
 
-def certify(risk: EmpiricalRisk, params: Params, balancedness: Sequence[float] | None = None) -> Certificate:
+def certify(
+    risk: EmpiricalRisk, params: ParamsLike, balancedness: Sequence[float] | np.ndarray | jax.Array | None = None
+) -> Certificate:
     """Tries to prove that a non-degenerate critical point lies at `params`; host side, concrete values only.
 
     Data, loss parameters and filters are taken as the exact values of their floats (those of the risk: float32 values
@@ -99,7 +102,7 @@ def certify(risk: EmpiricalRisk, params: Params, balancedness: Sequence[float] |
 
 
 def certify_plain(
-    risk: PlainRisk, filters: Sequence[np.ndarray], balancedness: Sequence[float] | None = None
+    risk: PlainRisk, filters: Sequence[np.ndarray], balancedness: Sequence[float] | np.ndarray | jax.Array | None = None
 ) -> Certificate:
     """`certify` for plain arrays of the host: for worker processes, which compile nothing."""
     if not all(np.all(np.isfinite(w)) for w in filters):

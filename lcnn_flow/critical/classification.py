@@ -22,7 +22,7 @@ from lcnn_flow.limits.curvature import curvature, spectrum
 from lcnn_flow.limits.newton import polish
 from lcnn_flow.limits.polyak_lojasiewicz import satisfies_local_pl
 from lcnn_flow.limits.units import layer_units
-from lcnn_flow.network.parameters import Params, layer_norms, unravel
+from lcnn_flow.network.parameters import ParamsLike, layer_norms, unravel
 from lcnn_flow.numerics.compiling import quick_to_compile
 from lcnn_flow.numerics.lapack import singular_values
 from lcnn_flow.risk.chain_rule import filter_rows
@@ -93,7 +93,7 @@ class CriticalPoint:
         )
 
 
-def classify(risk: EmpiricalRisk, params: Params) -> CriticalPoint:
+def classify(risk: EmpiricalRisk, params: ParamsLike) -> CriticalPoint:
     """Classifies the point `params`, or a batch of points with leading axes; host side.
 
     All thresholds are relative, so that units of data and of one layer against another change nothing:
@@ -130,7 +130,7 @@ def classify(risk: EmpiricalRisk, params: Params) -> CriticalPoint:
     return CriticalPoint(kind=str(words[0]), hessian_eigenvalues=eigenvalues[np.isfinite(eigenvalues)], **numbers)
 
 
-def _leading_axes(risk: EmpiricalRisk, params: Params) -> tuple[int, ...]:
+def _leading_axes(risk: EmpiricalRisk, params: ParamsLike) -> tuple[int, ...]:
     shapes = risk.arch.layer_shapes
     if len(params) == len(shapes):
         leading = [tuple(np.shape(w)[: np.ndim(w) - len(s)]) for w, s in zip(params, shapes, strict=True)]

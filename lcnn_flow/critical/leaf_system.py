@@ -13,6 +13,7 @@ import itertools
 import math
 from collections.abc import Sequence
 
+import jax
 import numpy as np
 from flint import arb, arb_mat
 
@@ -31,7 +32,12 @@ class LeafSystem:
         balancedness: c, floats taken as exact; that of the filters, without rounding, if None.
     """
 
-    def __init__(self, risk: PlainRisk, filters: Sequence[np.ndarray], balancedness: Sequence[float] | None) -> None:
+    def __init__(
+        self,
+        risk: PlainRisk,
+        filters: Sequence[np.ndarray],
+        balancedness: Sequence[float] | np.ndarray | jax.Array | None,
+    ) -> None:
         sizes = [float(np.max(np.abs(w))) for w in filters]
         self._units = [math.frexp(size or max(sizes) or 1.0)[1] for size in sizes]
         self.balls = BallRisk(risk, self._units)

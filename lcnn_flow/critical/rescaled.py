@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from lcnn_flow.errors import ArchitectureError
 from lcnn_flow.network.architecture import Architecture
 from lcnn_flow.network.filters import end_to_end_filter
-from lcnn_flow.network.parameters import Params
+from lcnn_flow.network.parameters import Params, ParamsLike
 
 __all__ = ["Orbits", "orbits"]
 
@@ -32,7 +32,7 @@ class Orbits:
     """Points of every orbit."""
 
 
-def orbits(arch: Architecture, params: Params, tolerance: float = 1e-6) -> Orbits:
+def orbits(arch: Architecture, params: ParamsLike, tolerance: float = 1e-6) -> Orbits:
     """Sorts a batch of points into orbits under rescaling; host side. Exchanged filters make different orbits.
 
     Two points are in one orbit if their invariants, v relative to the largest |v| of the batch, differ by less than
@@ -66,7 +66,7 @@ def orbits(arch: Architecture, params: Params, tolerance: float = 1e-6) -> Orbit
     return Orbits(labels, np.asarray(known, int)[order], counts[order])
 
 
-def _invariants(arch: Architecture, params: Params) -> Float[np.ndarray, "S d"]:
+def _invariants(arch: Architecture, params: ParamsLike) -> Float[np.ndarray, "S d"]:
     filters = [np.asarray(w, float) for w in params]
     if len(filters) != arch.depth or any(
         w.ndim == 0 or w.shape[1:] != shape or len(w) != len(filters[0])

@@ -5,7 +5,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Real
 
 from lcnn_flow.data.checks import number
 from lcnn_flow.numerics.pytrees import Pytree
@@ -26,7 +27,7 @@ class Outliers(Pytree):
     fraction: Any
     scale: Any
 
-    def __init__(self, fraction: float | Array, scale: float | Array = 10.0) -> None:
+    def __init__(self, fraction: Real[ArrayLike, "..."], scale: Real[ArrayLike, "..."] = 10.0) -> None:
         self.fraction = number("Outliers", "fraction", fraction, 0, 1)
         self.scale = number("Outliers", "scale", scale, 0, math.inf)
 

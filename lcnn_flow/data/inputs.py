@@ -5,13 +5,14 @@ The random sources have entries of mean square 1 (White: std^2), so that risks o
 
 import math
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Real
 
 from lcnn_flow.data.checks import check_finite, count, number, real_array
 from lcnn_flow.errors import DataError
@@ -21,6 +22,7 @@ from lcnn_flow.numerics.pytrees import Pytree
 __all__ = ["Autoregressive", "InputSource", "LowRank", "MissingPatches", "White", "Windows"]
 
 
+@runtime_checkable
 class InputSource(Protocol):
     """A pure function of the key; `samples` is static, and `None` asks for all that there are."""
 
@@ -38,7 +40,7 @@ class White(Pytree):
 
     std: Any
 
-    def __init__(self, std: float | Array = 1.0) -> None:
+    def __init__(self, std: Real[ArrayLike, "..."] = 1.0) -> None:
         self.std = number("White", "std", std, 0, math.inf)
 
     def __call__(self, key: Any, arch: Architecture, samples: int | None) -> Float[Array, "m ..."]:
@@ -56,7 +58,7 @@ class Autoregressive(Pytree):
 
     rho: Any
 
-    def __init__(self, rho: float | Array) -> None:
+    def __init__(self, rho: Real[ArrayLike, "..."]) -> None:
         self.rho = number("Autoregressive", "rho", rho, -1, 1, open_ends=True)
 
     def __call__(self, key: Any, arch: Architecture, samples: int | None) -> Float[Array, "m ..."]:

@@ -4,7 +4,8 @@ import math
 from typing import Any
 
 import jax
-from jaxtyping import Array
+from jax.typing import ArrayLike
+from jaxtyping import Real
 
 from lcnn_flow.data.checks import number
 from lcnn_flow.data.corruption import Outliers, add_noise
@@ -24,7 +25,7 @@ def synthesize(
     samples: int | None = None,
     inputs: InputSource = _DEFAULT_INPUTS,
     targets: TargetSource = _DEFAULT_TARGETS,
-    noise: float | Array = 0.0,
+    noise: Real[ArrayLike, "..."] = 0.0,
     outliers: Outliers | None = None,
 ) -> Dataset:
     """A data set for `arch`: y_i = (clean target of x_i) + noise + outliers.

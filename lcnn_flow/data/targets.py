@@ -5,11 +5,12 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Real
 
 from lcnn_flow.data.checks import check_finite, number, real_array
 from lcnn_flow.errors import DataError
@@ -23,6 +24,7 @@ from lcnn_flow.numerics.pytrees import Pytree
 __all__ = ["Cascade", "Filter", "Planted", "TargetSource", "Unrelated"]
 
 
+@runtime_checkable
 class TargetSource(Protocol):
     """A pure function of key and inputs."""
 
@@ -42,7 +44,7 @@ class Planted(Pytree):
 
     std: Any
 
-    def __init__(self, std: float | Array = 0.6) -> None:
+    def __init__(self, std: Real[ArrayLike, "..."] = 0.6) -> None:
         self.std = number("Planted", "std", std, 0, math.inf)
 
     def __call__(
@@ -119,7 +121,7 @@ class Unrelated(Pytree):
 
     std: Any
 
-    def __init__(self, std: float | Array = 1.0) -> None:
+    def __init__(self, std: Real[ArrayLike, "..."] = 1.0) -> None:
         self.std = number("Unrelated", "std", std, 0, math.inf)
 
     def __call__(

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from lcnn_flow.errors import FlowError
-from lcnn_flow.network.parameters import Params
+from lcnn_flow.network.parameters import ParamsLike
 from lcnn_flow.numerics.arrays import is_concrete, warn_where_narrowed
 from lcnn_flow.solvers import Rodas4
 
@@ -56,7 +56,7 @@ def log_times(start: float, stop: float, count: int) -> Float[np.ndarray, " coun
 
 
 def flow_settings(
-    params: Params,
+    params: ParamsLike,
     *,
     times: Any = None,
     rtol: float | None = None,

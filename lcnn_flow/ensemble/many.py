@@ -18,7 +18,7 @@ from lcnn_flow.ensemble.memory import lanes_that_fit
 from lcnn_flow.ensemble.programs import LaneBlock, Reached, SearchBlock, fits_lanes, solved_by_us, tells_regular
 from lcnn_flow.errors import FlowError
 from lcnn_flow.flow.result import Flow
-from lcnn_flow.network.parameters import Params
+from lcnn_flow.network.parameters import ParamsLike
 from lcnn_flow.risk.empirical import EmpiricalRisk
 
 __all__ = ["gradient_flow_ensemble"]
@@ -72,7 +72,7 @@ class _Work(NamedTuple):
 
 def gradient_flow_ensemble(
     risk: EmpiricalRisk,
-    params: Params,
+    params: ParamsLike,
     *,
     block_size: int | None = None,
     devices: Sequence[Any] | None = None,
@@ -129,7 +129,7 @@ def gradient_flow_ensemble(
     return jax.tree.map(lambda x: x.reshape(*leading, *x.shape[1:]), flows)
 
 
-def _check_axes(risk: EmpiricalRisk, params: Params) -> tuple[int | None, int]:
+def _check_axes(risk: EmpiricalRisk, params: ParamsLike) -> tuple[int | None, int]:
     """Numbers of conditions and of seeds."""
     conditions = risk.num_conditions
     leading = 1 if conditions is None else 2

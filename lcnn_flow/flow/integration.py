@@ -47,6 +47,8 @@ class _Controller(diffrax.PIDController):
     an end that is not a constant.
     """
 
+    atol: Any
+    """One number for every entry, or one per entry."""
     first: Any = None
     stop: Any = None
 

@@ -21,7 +21,7 @@ from lcnn_flow.flow.search import find_limit
 from lcnn_flow.limits.newton import implicit_derivative
 from lcnn_flow.limits.verdict import WITH_LIMIT
 from lcnn_flow.network.filters import end_to_end_filter
-from lcnn_flow.network.parameters import Params, ravel, spread, unravel
+from lcnn_flow.network.parameters import ParamsLike, ravel, spread, unravel
 from lcnn_flow.numerics.compiling import quick_to_compile
 from lcnn_flow.numerics.norms import safe_norm
 from lcnn_flow.risk.bounds import largest_norm
@@ -36,7 +36,7 @@ _TIME_SPAN = 1e16
 
 def gradient_flow(
     risk: EmpiricalRisk,
-    params: Params,
+    params: ParamsLike,
     *,
     times: Any = None,
     rtol: float | None = None,
@@ -105,7 +105,7 @@ def gradient_flow(
     return _compiled_flow(risk, params, settings)
 
 
-def run_flow(risk: EmpiricalRisk, params: Params, settings: FlowSettings, reached: Span | None = None) -> Flow:
+def run_flow(risk: EmpiricalRisk, params: ParamsLike, settings: FlowSettings, reached: Span | None = None) -> Flow:
     """`gradient_flow` with checked settings, compiled by the caller; without `times` it may go on from `reached`."""
     start = ravel(params)
     held, initial = lax.stop_gradient((risk, start))

@@ -4,7 +4,8 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-from jaxtyping import Array, Float
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Real
 
 from lcnn_flow.errors import LossError
 from lcnn_flow.numerics.pytrees import Pytree
@@ -40,18 +41,18 @@ class Loss(Pytree):
     """Names of the constructor's numbers."""
 
     @abstractmethod
-    def __call__(self, r: Float[Array, "..."]) -> Float[Array, "..."]:
+    def __call__(self, r: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
         """rho(r)."""
 
     @abstractmethod
-    def derivative(self, r: Float[Array, "..."]) -> Float[Array, "..."]:
+    def derivative(self, r: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
         """rho'(r)."""
 
     @abstractmethod
-    def second_derivative(self, r: Float[Array, "..."]) -> Float[Array, "..."]:
+    def second_derivative(self, r: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
         """rho''(r)."""
 
-    def largest_residual(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
+    def largest_residual(self, value: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
         """Largest |r| with rho(r) <= value, elementwise, for values >= 0: the inverse of rho on r >= 0. Derived.
 
         Raises:

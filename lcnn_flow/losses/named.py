@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Float
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Real
 
 from lcnn_flow.errors import LossError
 from lcnn_flow.losses.base import Loss, LossTheory
@@ -40,17 +41,17 @@ class Square(Loss):
 
     name = "square"
 
-    def __call__(self, r: Float[Array, "..."]) -> Float[Array, "..."]:
+    def __call__(self, r: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
         r = as_float_array(r)
         return 0.5 * r * r
 
-    def derivative(self, r: Float[Array, "..."]) -> Float[Array, "..."]:
+    def derivative(self, r: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
         return as_float_array(r)
 
-    def second_derivative(self, r: Float[Array, "..."]) -> Float[Array, "..."]:
+    def second_derivative(self, r: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
         return jnp.ones_like(as_float_array(r))
 
-    def largest_residual(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
+    def largest_residual(self, value: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
         return math.sqrt(2.0) * jnp.sqrt(as_float_array(value))
 
     @property
@@ -83,16 +84,16 @@ class Lp(Loss):
             raise LossError(f"Lp: p = {p} must be finite and above 1; write for example Lp(p=1.5)")
         self.p = float(p)
 
-    def __call__(self, r: Float[Array, "..."]) -> Float[Array, "..."]:
+    def __call__(self, r: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
         return lp_formulas(self.p)[0](as_float_array(r))
 
-    def derivative(self, r: Float[Array, "..."]) -> Float[Array, "..."]:
+    def derivative(self, r: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
         return lp_formulas(self.p)[1](as_float_array(r))
 
-    def second_derivative(self, r: Float[Array, "..."]) -> Float[Array, "..."]:
+    def second_derivative(self, r: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
         return lp_formulas(self.p)[2](as_float_array(r))
 
-    def largest_residual(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
+    def largest_residual(self, value: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
         return self.p ** (1 / self.p) * as_float_array(value) ** (1 / self.p)
 
     @property
@@ -120,19 +121,19 @@ class PseudoHuber(Loss):
 
     delta: Any
 
-    def __init__(self, delta: float | Array = 1.0) -> None:
+    def __init__(self, delta: Real[ArrayLike, "..."] = 1.0) -> None:
         self.delta = _parameter("PseudoHuber", "delta", delta, above=0.0)
 
-    def __call__(self, r: Float[Array, "..."]) -> Float[Array, "..."]:
+    def __call__(self, r: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
         return pseudo_huber(*_same_dtype(r, self.delta))
 
-    def derivative(self, r: Float[Array, "..."]) -> Float[Array, "..."]:
+    def derivative(self, r: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
         return pseudo_huber_first(*_same_dtype(r, self.delta))
 
-    def second_derivative(self, r: Float[Array, "..."]) -> Float[Array, "..."]:
+    def second_derivative(self, r: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
         return pseudo_huber_second(*_same_dtype(r, self.delta))
 
-    def largest_residual(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
+    def largest_residual(self, value: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
         value, delta = _same_dtype(value, self.delta)
         return jnp.hypot(math.sqrt(2.0) * jnp.sqrt(value), value / delta)
 
@@ -157,20 +158,20 @@ class GeneralizedHuber(Loss):
     a: Any
     b: Any
 
-    def __init__(self, a: float | Array = 1.0, b: float | Array = 1.0) -> None:
+    def __init__(self, a: Real[ArrayLike, "..."] = 1.0, b: Real[ArrayLike, "..."] = 1.0) -> None:
         self.a = _parameter("GeneralizedHuber", "a", a, above=0.0)
         self.b = _parameter("GeneralizedHuber", "b", b, above=-2.0)
 
-    def __call__(self, r: Float[Array, "..."]) -> Float[Array, "..."]:
+    def __call__(self, r: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
         return huber(*_same_dtype(r, self.a, self.b))
 
-    def derivative(self, r: Float[Array, "..."]) -> Float[Array, "..."]:
+    def derivative(self, r: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
         return huber_first(*_same_dtype(r, self.a, self.b))
 
-    def second_derivative(self, r: Float[Array, "..."]) -> Float[Array, "..."]:
+    def second_derivative(self, r: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
         return huber_second(*_same_dtype(r, self.a, self.b))
 
-    def largest_residual(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
+    def largest_residual(self, value: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
         return huber_inverse(*_same_dtype(value, self.a, self.b))
 
     @property
@@ -197,19 +198,19 @@ class LogCosh(Loss):
 
     a: Any
 
-    def __init__(self, a: float | Array = 1.0) -> None:
+    def __init__(self, a: Real[ArrayLike, "..."] = 1.0) -> None:
         self.a = _parameter("LogCosh", "a", a, above=0.0)
 
-    def __call__(self, r: Float[Array, "..."]) -> Float[Array, "..."]:
+    def __call__(self, r: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
         return huber(*_same_dtype(r, self.a, 0.0))
 
-    def derivative(self, r: Float[Array, "..."]) -> Float[Array, "..."]:
+    def derivative(self, r: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
         return huber_first(*_same_dtype(r, self.a, 0.0))
 
-    def second_derivative(self, r: Float[Array, "..."]) -> Float[Array, "..."]:
+    def second_derivative(self, r: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
         return huber_second(*_same_dtype(r, self.a, 0.0))
 
-    def largest_residual(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
+    def largest_residual(self, value: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
         return huber_inverse(*_same_dtype(value, self.a, 0.0))
 
     @property
@@ -245,14 +246,14 @@ class Custom(Loss):
         self.fn = fn
         self._theory = theory
 
-    def __call__(self, r: Float[Array, "..."]) -> Float[Array, "..."]:
+    def __call__(self, r: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
         return self.fn(as_float_array(r))
 
-    def derivative(self, r: Float[Array, "..."]) -> Float[Array, "..."]:
+    def derivative(self, r: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
         r = as_float_array(r)
         return jax.jvp(self.fn, (r,), (jnp.ones_like(r),))[1]
 
-    def second_derivative(self, r: Float[Array, "..."]) -> Float[Array, "..."]:
+    def second_derivative(self, r: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
         r = as_float_array(r)
         return jax.jvp(self.derivative, (r,), (jnp.ones_like(r),))[1]
 

@@ -15,12 +15,12 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from lcnn_flow.network.architecture import Architecture
-from lcnn_flow.network.parameters import Params
+from lcnn_flow.network.parameters import Params, ParamsLike, as_params
 
 __all__ = ["end_to_end_filter", "filters_to_end", "tap_offsets"]
 
 
-def end_to_end_filter(arch: Architecture, params: Params) -> Float[Array, "..."]:
+def end_to_end_filter(arch: Architecture, params: ParamsLike) -> Float[Array, "..."]:
     """End-to-end filter v = pi(w): shape (*k_v,), with channels (c_N, c_0, *k_v).
 
     Multilinear in the filters. With it `apply(arch, params, x)` is one cross-correlation of x with v at stride
@@ -30,7 +30,7 @@ def end_to_end_filter(arch: Architecture, params: Params) -> Float[Array, "..."]
         ArchitectureError: shapes of params do not fit `arch`.
     """
     arch.check_params(params)
-    return _composed(arch, params)
+    return _composed(arch, as_params(params))
 
 
 def filters_to_end(arch: Architecture, params: Params) -> Float[Array, "..."]:

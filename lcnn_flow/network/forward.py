@@ -6,18 +6,19 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Real
 
 from lcnn_flow.errors import ArchitectureError
 from lcnn_flow.network.architecture import Architecture
-from lcnn_flow.network.parameters import Params
+from lcnn_flow.network.parameters import ParamsLike, as_params
 
 __all__ = ["apply", "patches"]
 
 _CONVOLUTION_AXES = {1: ("NCH", "OIH", "NCH"), 2: ("NCHW", "OIHW", "NCHW")}
 
 
-def apply(arch: Architecture, params: Params, inputs: Float[Array, "..."]) -> Float[Array, "..."]:
+def apply(arch: Architecture, params: ParamsLike, inputs: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
     """Network output, layer by layer: (..., *sample_shape) -> (..., *output_shape).
 
     Each layer is a valid cross-correlation (a_l(x))_i = sum_j w_l[j] x[i s_l + j], summed over input channels.
@@ -26,13 +27,13 @@ def apply(arch: Architecture, params: Params, inputs: Float[Array, "..."]) -> Fl
         ArchitectureError: shapes of params or inputs do not fit `arch`.
     """
     arch.check_params(params)
-    inputs = jnp.asarray(inputs)
+    params, x = as_params(params), jnp.asarray(inputs)
     sample = arch.sample_shape
-    if inputs.ndim < len(sample) or inputs.shape[inputs.ndim - len(sample) :] != sample:
-        raise ArchitectureError(f"inputs have shape {inputs.shape}: this architecture needs (..., {sample})")
-    batch = inputs.shape[: inputs.ndim - len(sample)]
+    if x.ndim < len(sample) or x.shape[x.ndim - len(sample) :] != sample:
+        raise ArchitectureError(f"inputs have shape {x.shape}: this architecture needs (..., {sample})")
+    batch = x.shape[: x.ndim - len(sample)]
     channels = (1,) * (arch.depth + 1) if arch.channels is None else arch.channels
-    x = inputs.reshape(math.prod(batch), channels[0], *arch.input_shape)
+    x = x.reshape(math.prod(batch), channels[0], *arch.input_shape)
     for layer, w in enumerate(params):
         kernel = w.reshape(channels[layer + 1], channels[layer], *arch.kernel_sizes[layer])
         x = lax.conv_general_dilated(

@@ -12,7 +12,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Real
 
 from lcnn_flow.errors import ArchitectureError
 from lcnn_flow.network.architecture import Architecture
@@ -66,7 +67,9 @@ def orthogonal(gain: float | Float[Array, ""] = 1.0) -> Initializer:
     return lambda key, arch: _orthogonal(arch, key, gain)
 
 
-def scaled(norms: Sequence[float] | Float[Array, " depth"], base: Initializer | None = None) -> Initializer:
+def scaled(
+    norms: Sequence[Real[ArrayLike, ""]] | Real[ArrayLike, " depth"], base: Initializer | None = None
+) -> Initializer:
     """The directions of `base` (default `gaussian()`), with a given Euclidean (Frobenius) norm a layer.
 
     A filter that `base` makes zero has no direction and stays zero.

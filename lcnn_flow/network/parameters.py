@@ -6,20 +6,29 @@ is computed from them has the same trailing axes.
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Real
 
 from lcnn_flow.network.architecture import Architecture
 
-__all__ = ["Params", "layer_norms", "ravel", "spread", "squared_norms", "unravel"]
+__all__ = ["Params", "ParamsLike", "as_params", "layer_norms", "ravel", "spread", "squared_norms", "unravel"]
 
 Params = tuple[Float[Array, "..."], ...]
 """One filter a layer, first layer first, with the shapes `Architecture.layer_shapes`."""
+ParamsLike = Sequence[Real[ArrayLike, "..."]]
+"""What may be passed for them: arrays of JAX or numpy in a tuple or a list."""
 
 
-def ravel(params: Params) -> Float[Array, " n"]:
+def as_params(params: ParamsLike) -> Params:
+    """The same filters as arrays of JAX."""
+    return tuple(jnp.asarray(w) for w in params)
+
+
+def ravel(params: ParamsLike) -> Float[Array, " n"]:
     """All filters as one vector, layer by layer: the coordinates of gradients, Hessians and flows."""
     return jnp.concatenate([jnp.ravel(w) for w in params])
 

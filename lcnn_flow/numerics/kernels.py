@@ -28,7 +28,7 @@ _UNROLLED = 16
 def unit(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function` of arrays as a program of its own within the one that calls it."""
     if isinstance(function, eqx.Module):  # a method of a `Pytree` compares its arrays: jit takes functions by identity
-        function = partial(function)
+        function = partial(function)  # pyright: ignore[reportArgumentType]
 
     @wraps(function)
     def call(*args: Any) -> Any:
@@ -65,7 +65,7 @@ def matrix_vector(matrix: Float[Array, "n m flows"], vector: Float[Array, "m flo
 
 
 def outer_products(
-    left: Float[Array, "k n flows"], right: Float[Array, "k m flows"], start: Array | None = None
-) -> Float[Array, "n m flows"]:
+    left: Float[Array, "k n ..."], right: Float[Array, "k m ..."], start: Array | None = None
+) -> Float[Array, "n m ..."]:
     """start + sum_k left_k right_k^T, one kernel."""
     return total(len(left), lambda k: slice_of(left, k)[:, None] * slice_of(right, k)[None], start)

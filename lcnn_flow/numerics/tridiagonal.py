@@ -55,7 +55,7 @@ def _reflection(rest: Float[Array, "m m lanes"]) -> tuple[Array, Array, Array]:
     return column.at[0].add(jnp.where(first < 0, -length, length)), weight, square
 
 
-def _reflect(rest: Array, normal: Array, image: Array, weight: Array) -> Float[Array, "m-1 m-1 lanes"]:
+def _reflect(rest: Array, normal: Array, image: Array, weight: Array) -> Float[Array, "k k lanes"]:
     """The rest of the matrix between two reflections."""
     along = total(len(normal), lambda k: slice_of(normal, k) * slice_of(image, k))
     turn = weight[None] * (image - (weight * along / 2)[None] * normal)

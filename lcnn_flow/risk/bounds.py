@@ -17,7 +17,7 @@ from lcnn_flow.errors import RiskError
 from lcnn_flow.losses.base import Loss
 from lcnn_flow.losses.named import GeneralizedHuber, LogCosh, Lp, PseudoHuber, Square
 from lcnn_flow.network.architecture import Architecture
-from lcnn_flow.network.parameters import Params, layer_norms, ravel
+from lcnn_flow.network.parameters import Params, ParamsLike, as_params, layer_norms, ravel
 from lcnn_flow.numerics.arrays import as_float_array
 from lcnn_flow.risk.chain_rule import filter_rows
 from lcnn_flow.risk.empirical import EmpiricalRisk, to_patches
@@ -28,7 +28,7 @@ __all__ = ["largest_norm", "mahler_constant", "norm_bound", "residual_bound"]
 _BISECTIONS = 80
 
 
-def norm_bound(risk: EmpiricalRisk, params: Params, smallest: Any = None) -> Float[Array, " N"]:
+def norm_bound(risk: EmpiricalRisk, params: ParamsLike, smallest: Any = None) -> Float[Array, " N"]:
     """Bound on (|w_1(t)|, ..., |w_N(t)|) for all t >= 0 along the gradient flow from `params`; jit and vmap work.
 
     With the weights w_i of the rows of the patch matrix P (the sample weights divided by their sum) and
@@ -65,7 +65,7 @@ def norm_bound(risk: EmpiricalRisk, params: Params, smallest: Any = None) -> Flo
         weights = to_patches(arch, risk.loss, risk.data).weights
         least_root = jnp.sqrt(jnp.min(jnp.where(weights > 0, weights, jnp.inf)))
         stretch = jnp.maximum(stretch, least_root * jnp.asarray(smallest, stretch.dtype))
-    return _bound_from(risk, params, form, stretch)
+    return _bound_from(risk, as_params(params), form, stretch)
 
 
 def largest_norm(risk: EmpiricalRisk, params: Params) -> Float[Array, ""]:

@@ -10,7 +10,8 @@ from typing import Any, Literal, get_args
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Real
 
 from lcnn_flow.data import Dataset
 from lcnn_flow.errors import RiskError
@@ -18,7 +19,7 @@ from lcnn_flow.losses.base import Loss
 from lcnn_flow.losses.named import Lp, Square
 from lcnn_flow.network.architecture import Architecture
 from lcnn_flow.network.forward import apply, patches
-from lcnn_flow.network.parameters import Params, layer_norms, ravel, unravel
+from lcnn_flow.network.parameters import Params, ParamsLike, as_params, layer_norms, ravel, unravel
 from lcnn_flow.numerics.arrays import as_float_array
 from lcnn_flow.numerics.compiling import quick_to_compile
 from lcnn_flow.numerics.pytrees import Pytree
@@ -113,20 +114,22 @@ class EmpiricalRisk(Pytree):
             return "reduced"
         return "moments" if isinstance(self.loss, Lp) and moments_pay(self.loss.p, rows, q, c) else "patches"
 
-    def __call__(self, params: Params) -> Float[Array, ""]:
+    def __call__(self, params: ParamsLike) -> Float[Array, ""]:
         """L(w)."""
         if self.filter_risk is None:
-            return _layerwise(self, params)
-        return self.filter_risk.value(filter_rows(self.arch, params))
+            return _layerwise(self, as_params(params))
+        return self.filter_risk.value(filter_rows(self.arch, as_params(params)))
 
-    def gradient(self, vector: Float[Array, "n ..."]) -> Float[Array, "n ..."]:
+    def gradient(self, vector: Real[ArrayLike, "n ..."]) -> Float[Array, "n ..."]:
         """grad L at the raveled filters `vector`, raveled (see `network.ravel`)."""
+        vector = jnp.asarray(vector)
         if self.filter_risk is None:
             return ravel(jax.grad(self)(unravel(self.arch, vector)))
         return gradient(self.arch, self.filter_risk, vector)
 
-    def hessian(self, vector: Float[Array, " n"]) -> Float[Array, "n n"]:
+    def hessian(self, vector: Real[ArrayLike, " n"]) -> Float[Array, "n n"]:
         """Hess L at the raveled filters `vector`, symmetric."""
+        vector = jnp.asarray(vector)
         if self.filter_risk is None:
             return jax.hessian(lambda x: self(unravel(self.arch, x)))(vector)
         matrix = gradient_and_hessian(self.arch, self.filter_risk, vector)[1]

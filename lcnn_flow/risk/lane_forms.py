@@ -125,7 +125,7 @@ def _times_gram(gram: Float[Array, "q q"], V: Float[Array, "c q ..."]) -> Float[
     return total(gram.shape[0], lambda k: gram[:, k].reshape(1, -1, *trailing) * slice_of(V, k, 1)[:, None])
 
 
-def _residuals(part: PatchDriver, V: Float[Array, "c q lanes"]) -> Float[Array, "rows c*lanes"]:
+def _residuals(part: PatchDriver, V: Float[Array, "c q lanes"]) -> Float[Array, "rows columns"]:
     """P V^T - Y, channels and lanes in one axis: loops over two axes are the faster ones."""
     columns = jnp.moveaxis(V, 1, 0)
     targets = jnp.broadcast_to(part.targets[:, :, None], (*part.targets.shape, V.shape[2]))
@@ -133,7 +133,7 @@ def _residuals(part: PatchDriver, V: Float[Array, "c q lanes"]) -> Float[Array, 
     return product - targets.reshape(product.shape)
 
 
-def _times(table: Float[Array, "k rows"], numbers: Float[Array, "rows c*lanes"], V: Array) -> Float[Array, "c k lanes"]:
+def _times(table: Float[Array, "k rows"], numbers: Float[Array, "rows columns"], V: Array) -> Float[Array, "c k lanes"]:
     product = jnp.dot(table, numbers, precision=_HIGHEST)
     return jnp.moveaxis(product.reshape(-1, V.shape[0], V.shape[2]), 0, 1)
 

@@ -14,7 +14,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from lcnn_flow.network.architecture import Architecture
-from lcnn_flow.network.parameters import Params, ravel, squared_norms, unravel
+from lcnn_flow.network.parameters import Params, ParamsLike, as_params, ravel, squared_norms, unravel
 from lcnn_flow.numerics.lapack import thin_svd
 
 __all__ = [
@@ -28,7 +28,9 @@ __all__ = [
 ]
 
 
-def balancedness(arch: Architecture, params: Params) -> Float[Array, " N-1"] | tuple[Float[Array, "c c"], ...]:
+def balancedness(
+    arch: Architecture, params: ParamsLike
+) -> Float[Array, " interfaces"] | tuple[Float[Array, "c c"], ...]:
     """Conserved quantities, one entry an inner layer, in units of a squared filter.
 
     Single channel: h_l = (|w_l|^2 - |w_{l+1}|^2)/2, shape (N-1,). With channels: the matrices (Q_1, ..., Q_{N-1}),
@@ -38,7 +40,7 @@ def balancedness(arch: Architecture, params: Params) -> Float[Array, " N-1"] | t
         ArchitectureError: shapes of params do not fit `arch`.
     """
     arch.check_params(params)
-    return conserved(arch, ravel(params)) if arch.channels is None else _matrices(params)
+    return conserved(arch, ravel(params)) if arch.channels is None else _matrices(as_params(params))
 
 
 def conserved(arch: Architecture, vector: Float[Array, "n ..."]) -> Float[Array, "d ..."]:

@@ -156,9 +156,9 @@ def test_the_optimum_over_all_filters_is_that_of_a_general_minimiser(loss):
     gap = lf.classify(risk, params).optimality_gap
     form = risk.filter_risk
     best = minimize(
-        lambda v: float(form.value(v[None])),
+        lambda v: float(form.value(jnp.asarray(v)[None])),
         np.zeros(3),
-        jac=lambda v: np.asarray(form.gradient(v[None]))[0],
+        jac=lambda v: np.asarray(form.gradient(jnp.asarray(v)[None]))[0],
         tol=1e-14,
     )
     np.testing.assert_allclose(gap, float(risk(params)) - best.fun, rtol=1e-9)

@@ -311,6 +311,7 @@ def test_synthesis_is_a_pure_function_of_the_key_under_jit_and_vmap(arch):
         np.testing.assert_allclose(b[1], a, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("build", "text"),
     [

@@ -72,6 +72,7 @@ def test_csv_reads_every_float_exactly(tmp_path):
     np.testing.assert_array_equal(np.hstack([samples.inputs, samples.targets]), values)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
@@ -114,6 +115,7 @@ def test_csv_in_another_encoding_is_refused(tmp_path):
         data.load(tmp_path / "a.csv", split=1)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_missing_files_directories_and_suffixes(tmp_path):
     with pytest.raises(DataError, match="no such file in"):
         data.load(tmp_path / "missing.npz")

@@ -330,6 +330,7 @@ def test_custom_loss_differentiates_its_function():
     np.testing.assert_allclose(jax.jit(lambda model: model(r))(loss), loss(r), rtol=1e-15)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("build", "text"),
     [

@@ -112,6 +112,7 @@ def test_the_axis_of_an_image_is_named_and_its_suggestion_fits():
     Architecture((6, suggestion), (3, 2), (1, (1, 2)))
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [

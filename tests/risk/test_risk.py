@@ -171,6 +171,7 @@ def test_data_that_do_not_fit_are_named(change, message):
         lf.EmpiricalRisk(arch, lf.losses.Square(), lf.Dataset(**arrays))
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_forms_that_do_not_fit_are_named():
     arch = ARCHITECTURES["1-D"]
     data = random_problem(arch, lf.losses.Square()).data
