@@ -1,46 +1,64 @@
-"""Commands of `python -m experiments`.
+"""The command line, `python -m experiments`: names of commands, and what becomes of their errors.
 
-Exit codes: 0 done, 1 stopped in the middle or runs that differ, 2 mistake of the user, 130 Ctrl-C.
+Exit codes: 0 done, 1 stopped in the middle or runs that differ, 2 mistake of the user, 130 Ctrl-C. This module is
+light: a command is imported when it is called, so that `list` and `--help` answer at once.
 """
 
 import contextlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError
 
-from experiments.errors import Interrupted, RunError, UserError, command
-from experiments.faults import did_you_mean
-from experiments.modules import MODULES
-from experiments.planning.batches import label_of
-from experiments.planning.loading import load
-from experiments.planning.plan import plan_text
-from experiments.reporting.report import Report, write_report
-from experiments.results.compare import compare
-from experiments.results.export import export
-from experiments.running.busy import Busy
-from experiments.running.engines.choice import Choice
-from experiments.running.execute import begin, changes_since_begun, check_problems, collect_run, go_on, load_run
-from experiments.running.progress import monitor
-from experiments.running.runtime import configure
-from experiments.running.status import status_text
-from experiments.running.store import RunDirectory
-from experiments.sweeps.sweep import Sweep
+from experiments.errors import Interrupted, RunError, UserError
+from experiments.questions import QUESTIONS
 
 __all__ = ["INTERRUPTED", "app", "main"]
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
 
+_COMMANDS = {
+    "describe": ("describe", "Say what a module asks, what the theory expects, and what is checked."),
+    "validate": (
+        "validate",
+        "Check a configuration and print the plan: cells, seeds, programs, sizes, time.",
+    ),
+    "run": ("run", "Run a configuration and write a run directory with results and report."),
+    "resume": (
+        "resume",
+        "Compute what is missing or has failed in a run, to the same bits.",
+    ),
+    "status": ("status", "Say what is done, running, failed or missing in a run."),
+    "collect": ("collect", "Write results.zarr from the finished batches of a run; a second time changes nothing."),
+    "report": ("report", "Draw the figures and write the report of a run again, from its stored results."),
+    "export": (
+        "export_run",
+        "Write results as a table with a row per flow (csv, parquet), or whole (netcdf).",
+    ),
+    "compare": ("compare_runs", "Say whether two runs agree, and where not; the exit code is 0 if they do, else 1."),
+}
+"""Functions of `experiments.commands` by the name of the command, and what they do."""
+
 app = App(name="experiments", help="From a TOML file to converged gradient flows and a report.", version_flags=[])
 
-Sets = Annotated[list[str] | None, Parameter(name="--set", negative="", consume_multiple=False)]
-Axes = Annotated[list[str] | None, Parameter(name="--axis", negative="", consume_multiple=False)]
-Zips = Annotated[list[str] | None, Parameter(name="--zip", negative="", consume_multiple=False)]
-Slurm = Annotated[list[str] | None, Parameter(name="--slurm", negative="", consume_multiple=False)]
-Switch = Annotated[bool, Parameter(negative="")]
+
+@app.command(name="list")
+def list_() -> None:
+    """List the experiment modules and the configurations in configs/."""
+    print("modules (python -m experiments describe NAME):")
+    for name, question in QUESTIONS.items():
+        print(f"  {name:16} {question}")
+    found = sorted(Path("configs").glob("*.toml")) or sorted((Path(__file__).parent / "configs").glob("*.toml"))
+    if found:
+        print("configurations (python -m experiments run FILE):")
+        for file in found:
+            print(f"  {file}")
+
+
+for _name, (_function, _help) in _COMMANDS.items():
+    app.command(f"experiments.commands:{_function}", name=_name, help=_help)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,308 +87,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _complain(message: str, code: int) -> int:
     print(f"error: {message}" if code != INTERRUPTED else message, file=sys.stderr)
     return code
-
-
-@app.command(name="list")
-def list_() -> None:
-    """List the experiment modules and the configurations in configs/."""
-    print("modules (python -m experiments describe NAME):")
-    for name, module in MODULES.items():
-        print(f"  {name:16} {module.question}")
-    found = sorted(Path("configs").glob("*.toml")) or sorted((Path(__file__).parent / "configs").glob("*.toml"))
-    if found:
-        print("configurations (python -m experiments run FILE):")
-        for file in found:
-            print(f"  {file}")
-
-
-@app.command
-def describe(name: str) -> None:
-    """Say what a module asks, what the theory expects, and what is checked.
-
-    Args:
-        name: a module, as `list` shows it.
-    """
-    if name not in MODULES:
-        raise UserError(f'no module "{name}"; known: {", ".join(MODULES)}{did_you_mean(name, MODULES)}')
-    module = MODULES[name]
-    print(f"{module.name}: {module.question}\n\n{module.theory}\n\naxes that make sense:")
-    for axis, meaning in module.axes.items():
-        print(f"  {axis:24} {meaning}")
-    print("\nchecked on the results:")
-    for check in module.claims:
-        print(f"  {check.__name__:24} {(check.__doc__ or '').splitlines()[0]}")
-
-
-@app.command
-def validate(
-    config: Path,
-    /,
-    *,
-    set_: Sets = None,
-    axis: Axes = None,
-    zip_: Zips = None,
-    seeds: int | None = None,
-    toml: Switch = False,
-) -> None:
-    """Check a configuration and print the plan: cells, seeds, compile groups, batches, sizes, time.
-
-    Args:
-        config: a TOML file.
-        set_: section.key=value, in TOML; may be repeated.
-        axis: section.key=[value, ...]; may be repeated, for the product.
-        zip_: section.key=[value, ...]; may be repeated: all of them vary together, as one axis.
-        seeds: number of initial filters a cell.
-        toml: print the resolved configuration too.
-    """
-    with Busy("checking the configuration"):
-        sweep = _load(config, set_, axis, zip_, seeds)
-        check_problems(sweep)
-        plan = plan_text(sweep)
-    print(plan)
-    if toml:
-        print(f"\n{sweep.toml()}", end="")
-
-
-@app.command
-def run(
-    config: Path,
-    /,
-    *,
-    out: Path | None = None,
-    set_: Sets = None,
-    axis: Axes = None,
-    zip_: Zips = None,
-    seeds: int | None = None,
-    engine: str = "local",
-    workers: int | None = None,
-    scheduler: str | None = None,
-    slurm: Slurm = None,
-    no_cache: Switch = False,
-) -> None:
-    """Run a configuration and write a run directory with results and report.
-
-    Args:
-        config: a TOML file.
-        out: the run directory; runs/NAME-TIME by default.
-        set_: section.key=value, in TOML; may be repeated.
-        axis: section.key=[value, ...]; may be repeated, for the product.
-        zip_: section.key=[value, ...]; may be repeated: all of them vary together, as one axis.
-        seeds: number of initial filters a cell.
-        engine: local (this process, all devices), processes, dask or slurm.
-        workers: number of worker processes, or of jobs in the queue at once.
-        scheduler: address of a dask scheduler, such as tcp://host:8786; a cluster on this machine by default.
-        slurm: KEY=VALUE, a parameter of submitit such as slurm_partition=gpu; may be repeated.
-        no_cache: do not keep compiled programs in the user's cache folder.
-    """
-    choice = _choice(engine, workers, scheduler, slurm)
-    with Busy("checking the configuration"):
-        sweep = _load(config, set_, axis, zip_, seeds, not no_cache, host_only=choice.name != "local")
-        check_problems(sweep)
-        plan = plan_text(sweep)
-    directory = RunDirectory.create(out, config.stem)
-    begin(sweep, directory)
-    print(plan, file=sys.stderr)
-    _go_on(sweep, directory, choice, cache=not no_cache)
-
-
-@app.command
-def resume(
-    directory: Path,
-    /,
-    *,
-    engine: str = "local",
-    workers: int | None = None,
-    scheduler: str | None = None,
-    slurm: Slurm = None,
-    no_cache: Switch = False,
-) -> None:
-    """Compute what is missing or has failed in a run, to the same bits; several processes may do so at once.
-
-    Args:
-        directory: a run directory.
-        engine: local (this process, all devices), processes, dask or slurm.
-        workers: number of worker processes, or of jobs in the queue at once.
-        scheduler: address of a dask scheduler, such as tcp://host:8786; a cluster on this machine by default.
-        slurm: KEY=VALUE, a parameter of submitit such as slurm_partition=gpu; may be repeated.
-        no_cache: do not keep compiled programs in the user's cache folder.
-    """
-    choice = _choice(engine, workers, scheduler, slurm)
-    begun = RunDirectory.existing(directory)
-    sweep = load_run(begun)
-    configure(sweep.configuration.compute.precision, not no_cache, host_only=choice.name != "local")
-    check_problems(sweep)
-    begun.check_writable("make it writable, or copy it to where it is")
-    for change in changes_since_begun(begun):
-        print(f"note: {change}: new results may differ in the last bits", file=sys.stderr)
-    _go_on(sweep, begun, choice, cache=not no_cache)
-
-
-def _go_on(sweep: Sweep, directory: RunDirectory, choice: Choice, cache: bool) -> None:
-    """Computes what is missing, reports, and says what failed."""
-    flows = len(sweep.cells) * sweep.configuration.seeds
-    again = command("resume", directory.path)
-    try:
-        with monitor(flows, lambda batch: label_of(sweep, batch)) as progress:
-            summary = go_on(sweep, directory, choice, progress, cache)
-        failures = _failures(summary.failed)
-        if not summary.finished:
-            raise RunError("\n".join([f"all {summary.batches} batches failed:", *failures, f"to try again: {again}"]))
-        report = _report(directory)
-    except KeyboardInterrupt:
-        raise Interrupted(f"interrupted; what is finished is kept in {directory.path}; go on with: {again}") from None
-    except UserError as error:  # the run was begun: what it has is there, and can be used
-        raise UserError(f"{error}; the run is in {directory.path}; when that is mended: {again}") from error
-    print(_told(report))
-    print(f"wall time {summary.seconds:.1f} s; results in {directory.path}\nreport: {report.path}")
-    if failures:
-        count = f"{len(summary.failed)} of {summary.batches} batches failed:"
-        raise RunError("\n".join([count, *failures, f"to try them again: {again}"]))
-
-
-def _report(directory: RunDirectory) -> Report:
-    """Writes the report of a run whose results are there: it did not fail by a mistake in its configuration."""
-    try:
-        with Busy("drawing the report"):
-            return write_report(directory.path)
-    except UserError as error:
-        again = command("report", directory.path)
-        raise RunError(f"{error}\nall results are kept in {directory.path}; report again with: {again}") from error
-
-
-def _failures(failed: Mapping[str, str]) -> list[str]:
-    """A line for every error that occurred, with the batches that it hit."""
-    batches: dict[str, list[str]] = {}
-    for name, error in failed.items():
-        batches.setdefault(error, []).append(name)
-    return [
-        f"  {names[0]}{f' and {len(names) - 1} more' * (len(names) > 1)}: {error}" for error, names in batches.items()
-    ]
-
-
-@app.command
-def status(directory: Path, /, *, verify: Switch = False) -> None:
-    """Say what is done, running, failed or missing in a run.
-
-    Args:
-        directory: a run directory.
-        verify: read all finished batches and compare their checksums; damaged ones are set aside.
-    """
-    with Busy("looking at the batches"):
-        text = status_text(RunDirectory.existing(directory), verify)
-    print(text)
-
-
-@app.command
-def collect(directory: Path, /) -> None:
-    """Write results.zarr from the finished batches of a run; a second time changes nothing.
-
-    Args:
-        directory: a run directory.
-    """
-    begun = RunDirectory.existing(directory)
-    with Busy("collecting the results") as busy:
-        finished, total = collect_run(begun, busy.say)
-    print(f"{finished} of {total} batches are in {begun.path / 'results.zarr'}")
-
-
-@app.command
-def report(directory: Path, /) -> None:
-    """Draw the figures and write the report of a run again, from its stored results.
-
-    Args:
-        directory: a run directory.
-    """
-    _bring_up_to_date(directory)
-    with Busy("drawing the report"):
-        report = write_report(directory)
-    print(_told(report))
-    print(f"report: {report.path}")
-
-
-@app.command(name="export")
-def export_(
-    directory: Path,
-    /,
-    *,
-    to: Literal["csv", "parquet", "netcdf"] = "csv",
-    out: Path | None = None,
-    trajectories: Switch = False,
-) -> None:
-    """Write the results of a run as a table with a row per flow (csv, parquet), or as they are (netCDF).
-
-    Args:
-        directory: a run directory.
-        to: the format; parquet and netcdf need pip install "lcnn_flow[export]".
-        out: the file; results.csv, results.parquet or results.nc in the run directory by default.
-        trajectories: besides the table of flows, write one with a row per flow and time.
-    """
-    _bring_up_to_date(directory)
-    with Busy("writing the file"):
-        path = export(directory, to, out, trajectories)
-    print(path)
-
-
-@app.command(name="compare")
-def compare_(first: Path, second: Path, /, *, rtol: float = 1e-9) -> int:
-    """Say whether two runs agree, and where not; the exit code is 0 if they do, else 1.
-
-    Args:
-        first: a run directory.
-        second: another one.
-        rtol: relative difference up to which numbers agree to rounding.
-    """
-    _bring_up_to_date(first)
-    _bring_up_to_date(second)
-    with Busy("comparing the results"):
-        comparison = compare(first, second, rtol)
-    print(comparison)
-    return 0 if comparison.agree else 1
-
-
-def _bring_up_to_date(directory: Path) -> None:
-    """Collects batches that are not in the results yet; results that are there can be used without."""
-    if not (directory / "config.toml").is_file() or not (directory / "batches").is_dir():
-        return
-    try:
-        with Busy("collecting the results") as busy:
-            finished, total = collect_run(RunDirectory.existing(directory), busy.say)
-    except UserError as error:
-        if not (directory / "results.zarr").exists():
-            raise
-        print(f"note: {error}; going on with results.zarr as it is", file=sys.stderr)
-        return
-    if finished < total:
-        print(f"note: {total - finished} of the {total} batches of {directory} are not computed", file=sys.stderr)
-
-
-def _choice(engine: str, workers: int | None, scheduler: str | None, slurm: list[str] | None) -> Choice:
-    parameters = {}
-    for text in slurm or []:
-        key, equals, value = text.partition("=")
-        if not equals or not key:
-            raise UserError(f"--slurm {text}: write --slurm KEY=VALUE, for example --slurm slurm_partition=gpu")
-        parameters[key] = int(value) if value.isdecimal() else value
-    return Choice(engine, workers, scheduler, parameters)
-
-
-def _load(
-    config: Path,
-    sets: list[str] | None,
-    axes: list[str] | None,
-    zips: list[str] | None,
-    seeds: int | None,
-    cache: bool = True,
-    host_only: bool = False,
-) -> Sweep:
-    overrides = list(sets or []) + ([f"seeds={seeds}"] if seeds is not None else [])
-    sweep = load(config, overrides, axes or [], zips or [])
-    configure(sweep.configuration.compute.precision, cache, host_only)
-    return sweep
-
-
-def _told(report: Report) -> str:
-    """The answer, and a line for every claim."""
-    width = max(len(claim.conclusion) for claim in report.claims)
-    lines = [f"  {claim.conclusion:{width}}  {claim.statement}: {claim.observed}" for claim in report.claims]
-    return "\n".join([report.answer, *lines])

@@ -2,7 +2,7 @@
 
 from lcnn_flow import critical, data, losses, solvers, theory
 from lcnn_flow.compilation_cache import enable_compilation_cache
-from lcnn_flow.critical import Certificate, CriticalPoint, certify, classify
+from lcnn_flow.critical import Certificate, CriticalPoint, certify, classify, summary
 from lcnn_flow.data import Dataset
 from lcnn_flow.dynamics.settings import log_times
 from lcnn_flow.ensemble.description import describe
@@ -11,7 +11,7 @@ from lcnn_flow.errors import ArchitectureError, DataError, FlowError, LcnnFlowEr
 from lcnn_flow.flow.result import Flow, Trajectory
 from lcnn_flow.flow.single import gradient_flow
 from lcnn_flow.limits import verdict
-from lcnn_flow.limits.verdict import Verdict, summary
+from lcnn_flow.limits.verdict import Verdict
 from lcnn_flow.network import initializers
 from lcnn_flow.network.architecture import Architecture
 from lcnn_flow.network.filters import end_to_end_filter

@@ -22,6 +22,7 @@ from experiments.claims import (
 )
 from experiments.figures import filter_growth, filters, fit, gradient_norm, verdict_shares
 from experiments.modules.base import Module
+from experiments.questions import QUESTIONS
 from experiments.results.layout import named_cells
 from experiments.results.variables import NOT_COMPUTED, WITH_LIMIT
 from experiments.schema import Configuration, Lp, SyntheticData
@@ -156,7 +157,7 @@ def _restrict(dataset: xr.Dataset, flows: xr.DataArray) -> xr.Dataset | None:
 
 CONDITIONS = Module(
     name="conditions",
-    question="Do the full-rank conditions on the data decide whether gradient flow converges?",
+    question=QUESTIONS["conditions"],
     theory=(
         "X holds the samples as columns, P is the matrix of all patches, so that the residuals are P v − y, and the "
         "attainable end-to-end filters v are those that the layers can make. Three conditions form a ladder, each "

@@ -2,12 +2,13 @@
 
 from experiments.figures import balancedness_drift, excess_risk, filters, fit, gradient_norm, path_length, risk
 from experiments.modules.base import Module
+from experiments.questions import QUESTIONS
 
 __all__ = ["CONVERGENCE"]
 
 CONVERGENCE = Module(
     name="convergence",
-    question="Does gradient flow converge to a critical point of the empirical risk, along a finite path?",
+    question=QUESTIONS["convergence"],
     theory=(
         "For a linear convolutional network and data that satisfy a full-rank condition, gradient flow of "
         "the empirical risk converges to a critical point for the square loss, l_p losses, pseudo-Huber, "

@@ -24,6 +24,7 @@ from experiments.figures import (
 )
 from experiments.modules.base import Module
 from experiments.modules.convergence import CONVERGENCE
+from experiments.questions import QUESTIONS
 from experiments.results.layout import sweep_axes
 from experiments.schema import Configuration, SyntheticData
 
@@ -82,7 +83,7 @@ def _faults(configuration: Configuration) -> list[tuple[str, str]]:
 
 IDENTIFICATION = Module(
     name="identification",
-    question="Which loss finds an unknown filter best from noisy targets, and does every flow converge?",
+    question=QUESTIONS["identification"],
     theory=CONVERGENCE.theory
     + " Where the flow ends is another matter: a loss whose derivative is bounded limits the influence of "
     "outliers, so its minimiser is expected nearer to the true filter than that of the square loss; losses "

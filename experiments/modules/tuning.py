@@ -14,6 +14,7 @@ from experiments.computing.tune import tune
 from experiments.figures import balancedness_drift, excess_risk, gradient_norm, path_length, risk
 from experiments.figures.tuning import before_and_after, objective, tuned_weights
 from experiments.modules.base import Module
+from experiments.questions import QUESTIONS
 from experiments.results.layout import named_cells
 from experiments.results.variables import NOT_COMPUTED
 from experiments.schema import Configuration, SyntheticData
@@ -122,7 +123,7 @@ def _faults(configuration: Configuration) -> list[tuple[str, str]]:
 
 TUNING = Module(
     name="tuning",
-    question="Which loss parameter and which sample weights bring the limit of the flow nearest to the true filter?",
+    question=QUESTIONS["tuning"],
     theory=(
         "Where the flow converges to a minimum that is nondegenerate up to the symmetries of the network, the limit is "
         "locally a smooth function of the loss parameters, the weights of the samples and the conserved quantities; "

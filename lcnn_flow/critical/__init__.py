@@ -3,6 +3,7 @@
 from lcnn_flow.critical.ball_risk import PlainRisk, plain_risk
 from lcnn_flow.critical.certificate import Certificate, certify, certify_plain
 from lcnn_flow.critical.classification import CriticalPoint, Kind, classify
+from lcnn_flow.critical.overview import Overview, summary
 from lcnn_flow.critical.rescaled import Orbits, orbits
 
 __all__ = [
@@ -10,10 +11,12 @@ __all__ = [
     "CriticalPoint",
     "Kind",
     "Orbits",
+    "Overview",
     "PlainRisk",
     "certify",
     "certify_plain",
     "classify",
     "orbits",
     "plain_risk",
+    "summary",
 ]

@@ -26,7 +26,7 @@ from lcnn_flow.network.parameters import ParamsLike, layer_norms, unravel
 from lcnn_flow.numerics.compiling import quick_to_compile
 from lcnn_flow.numerics.lapack import singular_values
 from lcnn_flow.risk.chain_rule import filter_rows
-from lcnn_flow.risk.empirical import EmpiricalRisk
+from lcnn_flow.risk.empirical import EmpiricalRisk, check_risk
 from lcnn_flow.symmetry.rescaling import leaf_levels
 
 __all__ = ["CriticalPoint", "Kind", "classify"]
@@ -116,6 +116,7 @@ def classify(risk: EmpiricalRisk, params: ParamsLike) -> CriticalPoint:
     Raises:
         ArchitectureError: shapes of params do not fit.
     """
+    check_risk("classify", risk, "classify(risk.condition(i), ...) for each i")
     leading = _leading_axes(risk, params)
     if 0 in leading:
         raise ArchitectureError(f"params have leading axes {leading}: there is no point to classify")
@@ -132,6 +133,8 @@ def classify(risk: EmpiricalRisk, params: ParamsLike) -> CriticalPoint:
 
 def _leading_axes(risk: EmpiricalRisk, params: ParamsLike) -> tuple[int, ...]:
     shapes = risk.arch.layer_shapes
+    if hasattr(params, "verdict"):
+        risk.arch.check_params(params)
     if len(params) == len(shapes):
         leading = [tuple(np.shape(w)[: np.ndim(w) - len(s)]) for w, s in zip(params, shapes, strict=True)]
         if all(np.shape(w) == leading[0] + s for w, s in zip(params, shapes, strict=True)):

@@ -7,11 +7,13 @@ import jax
 from jax.typing import ArrayLike
 from jaxtyping import Real
 
+from lcnn_flow.arguments import check_key, check_kind
 from lcnn_flow.data.checks import number
 from lcnn_flow.data.corruption import Outliers, add_noise
 from lcnn_flow.data.dataset import Dataset
 from lcnn_flow.data.inputs import InputSource, White
 from lcnn_flow.data.targets import Planted, TargetSource
+from lcnn_flow.errors import DataError
 from lcnn_flow.network.architecture import Architecture
 
 __all__ = ["synthesize"]
@@ -47,6 +49,8 @@ def synthesize(
     Raises:
         DataError: choices that are out of range or do not fit the architecture.
     """
+    check_kind("synthesize", "arch", arch, Architecture, "the order is synthesize(key, arch, samples=...)", DataError)
+    check_key("synthesize", key, DataError)
     noise = number("synthesize", "noise", noise, 0, math.inf)
     key_inputs, key_targets, key_noise, key_outliers = jax.random.split(key, 4)
     x = inputs(key_inputs, arch, samples)

@@ -19,7 +19,7 @@ from lcnn_flow.ensemble.programs import LaneBlock, Reached, SearchBlock, fits_la
 from lcnn_flow.errors import FlowError
 from lcnn_flow.flow.result import Flow
 from lcnn_flow.network.parameters import ParamsLike
-from lcnn_flow.risk.empirical import EmpiricalRisk
+from lcnn_flow.risk.empirical import EmpiricalRisk, check_risk
 
 __all__ = ["gradient_flow_ensemble"]
 
@@ -102,6 +102,7 @@ def gradient_flow_ensemble(
         ArchitectureError, FlowError: as `gradient_flow`, axes that do not pair, or a flow that does not fit into the
             memory of a device.
     """
+    check_risk("gradient_flow_ensemble", risk)
     conditions, seeds = _check_axes(risk, params)
     if block_size is not None and (not isinstance(block_size, int) or block_size < 1):
         raise FlowError(f"block_size = {block_size!r}: write an integer of at least 1, or None")
@@ -132,6 +133,11 @@ def gradient_flow_ensemble(
 def _check_axes(risk: EmpiricalRisk, params: ParamsLike) -> tuple[int | None, int]:
     """Numbers of conditions and of seeds."""
     conditions = risk.num_conditions
+    if conditions is None and tuple(map(jnp.shape, params)) == risk.arch.layer_shapes:
+        raise FlowError(
+            "params are one set of filters, without an axis of seeds: for one flow use gradient_flow, or write "
+            "gradient_flow_ensemble(risk, tuple(w[None] for w in params))"
+        )
     leading = 1 if conditions is None else 2
     shapes = [tuple(jnp.shape(w)[:leading]) for w in params]
     if any(len(shape) < leading or shape != shapes[0] for shape in shapes) or 0 in shapes[0]:

@@ -2,11 +2,17 @@
 
 from typing import NamedTuple
 
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from lcnn_flow.limits.verdict import EXPLANATIONS, REASONS, WITH_LIMIT, Reason, Summary, Verdict
 from lcnn_flow.network.parameters import Params
+from lcnn_flow.numerics.arrays import is_concrete
 
 __all__ = ["Flow", "Trajectory"]
+
+_MOST_SHOWN = 16
+"""Numbers of a limit that are printed."""
 
 
 class Trajectory(NamedTuple):
@@ -79,3 +85,36 @@ class Flow(NamedTuple):
     """The derivative of `limit` exists: CONVERGED to an isolated, polished limit."""
     trajectory: Trajectory | None
     """None unless `times` were given."""
+
+    def __repr__(self) -> str:
+        if not is_concrete(self.verdict):
+            return f"Flow(verdict={self.verdict!r}, ...)"
+        if np.ndim(self.verdict):
+            return f"Flow of shape {np.shape(self.verdict)}\n{Summary(self)}"
+        verdict, reason = Verdict(int(self.verdict)), Reason(int(self.reason))
+        lines = [f"Flow({verdict.name}: {EXPLANATIONS[verdict] if reason == Reason.NONE else REASONS[reason]}"]
+        if verdict in WITH_LIMIT:
+            where = "isolated" if self.limit_is_isolated else "not isolated"
+            lines.append(f"  limit    {_shown(self.limit)} ({where})")
+            lines.append(
+                f"           {int(self.hessian_index)} negative and {int(self.nullity)} zero curvatures, "
+                f"smallest {float(self.smallest_curvature):.3g}"
+            )
+        else:
+            lines.append(f"  final    {_shown(self.final)}, growth rate {float(self.growth_rate):.3g}")
+        small = f"|gradient| {float(self.gradient_norm):.2g}, tolerance {float(self.gradient_tolerance):.2g}"
+        lines.append(
+            f"  risk     {float(self.risk):.6g} at time {float(self.time):.3g}, {int(self.steps)} steps; {small}"
+        )
+        lines.append(f"  path     length {float(self.path_length):.4g}, risk lost {float(self.energy):.4g}")
+        if self.trajectory is not None:
+            lines.append(f"  recorded at {np.size(self.trajectory.time)} times in .trajectory")
+        return "\n".join(lines) + ")"
+
+
+def _shown(params: Params) -> str:
+    """Filters in three digits, or their shapes where they are large."""
+    arrays = [np.asarray(w) for w in params]
+    if sum(w.size for w in arrays) > _MOST_SHOWN:
+        return f"filters of shapes {', '.join(str(w.shape) for w in arrays)}"
+    return ", ".join(np.array2string(w, precision=3, suppress_small=False, separator=", ") for w in arrays)

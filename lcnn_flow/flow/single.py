@@ -25,7 +25,7 @@ from lcnn_flow.network.parameters import ParamsLike, ravel, spread, unravel
 from lcnn_flow.numerics.compiling import quick_to_compile
 from lcnn_flow.numerics.norms import safe_norm
 from lcnn_flow.risk.bounds import largest_norm
-from lcnn_flow.risk.empirical import EmpiricalRisk
+from lcnn_flow.risk.empirical import EmpiricalRisk, check_risk
 from lcnn_flow.symmetry.exchange import equal_filters
 from lcnn_flow.symmetry.rescaling import conserved
 
@@ -86,6 +86,7 @@ def gradient_flow(
         ArchitectureError: shapes of params do not fit.
         FlowError: contradictory options, or a tolerance below what the precision resolves.
     """
+    check_risk("gradient_flow", risk, "jax.vmap(gradient_flow)(risk, params), or gradient_flow_ensemble(risk, params)")
     risk.arch.check_params(params)
     settings = flow_settings(
         params,

@@ -1,4 +1,4 @@
-"""What a flow ended as, and the host-side summary that explains it."""
+"""What a flow ended as, and counts of that in words."""
 
 from collections import Counter
 from enum import IntEnum
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["EXPLANATIONS", "REASONS", "WITH_LIMIT", "Reason", "Verdict", "summary"]
+__all__ = ["EXPLANATIONS", "REASONS", "WITH_LIMIT", "Reason", "Summary", "Verdict"]
 
 
 class Verdict(IntEnum):
@@ -74,15 +74,15 @@ REASONS = {
 class Summary:
     """Counts of verdicts of one flow or a batch of flows; prints as a table."""
 
-    def __init__(self, verdicts: Any, reasons: Any, steps: Any, isolated: Any) -> None:
-        codes, why = np.asarray(verdicts).ravel(), np.asarray(reasons).ravel()
+    def __init__(self, flow: Any) -> None:
+        codes, why = np.asarray(flow.verdict).ravel(), np.asarray(flow.reason).ravel()
         self.total = int(codes.size)
         counted = Counter(codes.tolist())
         self.counts = {verdict: counted[int(verdict)] for verdict in Verdict if counted[int(verdict)]}
         self.reasons = Counter((Verdict(v), Reason(r)) for v, r in zip(codes.tolist(), why.tolist(), strict=True))
-        self.steps = int(np.sum(np.asarray(steps)))
+        self.steps = int(np.sum(np.asarray(flow.steps)))
         converged = codes == Verdict.CONVERGED
-        self.not_isolated = int(np.sum(converged & ~np.asarray(isolated).ravel()))
+        self.not_isolated = int(np.sum(converged & ~np.asarray(flow.limit_is_isolated).ravel()))
 
     def __repr__(self) -> str:
         lines = [f"{self.total} flow{'s' * (self.total != 1)}, {self.steps} steps"]
@@ -92,8 +92,3 @@ class Summary:
         if self.not_isolated:
             lines.append(f"  {self.not_isolated:6d}  of the converged have a limit that is not isolated")
         return "\n".join(lines)
-
-
-def summary(flow: Any) -> Summary:
-    """Counts and explains the verdicts of a flow, or of a batch of flows; host side."""
-    return Summary(flow.verdict, flow.reason, flow.steps, flow.limit_is_isolated)

@@ -2,12 +2,14 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Real
 
 from lcnn_flow.errors import LossError
+from lcnn_flow.numerics.arrays import is_concrete
 from lcnn_flow.numerics.pytrees import Pytree
 
 __all__ = ["Loss", "LossTheory"]
@@ -66,4 +68,13 @@ class Loss(Pytree):
         """What is known of this loss; on the host, for concrete parameters."""
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{n}={getattr(self, n)!r}' for n in self.parameters)})"
+        return f"{type(self).__name__}({', '.join(f'{n}={_shown(getattr(self, n))}' for n in self.parameters)})"
+
+
+def _shown(value: Any) -> str:
+    """A parameter as one writes it; of a batch of them its shape."""
+    if callable(value):
+        return getattr(value, "__name__", repr(value))
+    if not is_concrete(value):
+        return "traced"
+    return repr(float(value)) if np.ndim(value) == 0 else f"array of shape {np.shape(value)}"

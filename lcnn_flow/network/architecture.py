@@ -79,6 +79,17 @@ class Architecture:
         object.__setattr__(self, "channels", channels)
         self._check_layers()
 
+    def __repr__(self) -> str:
+        def plain(entries: tuple[int, ...]) -> int | tuple[int, ...]:
+            return entries[0] if self.dimension == 1 else entries
+
+        words = [f"input_shape={plain(self.input_shape)}", f"kernel_sizes={tuple(map(plain, self.kernel_sizes))}"]
+        if any(step != 1 for steps in self.strides for step in steps):
+            words.append(f"strides={tuple(map(plain, self.strides))}")
+        if self.channels is not None:
+            words.append(f"channels={self.channels}")
+        return f"Architecture({', '.join(words)})"
+
     def _check_layers(self) -> None:
         size = self.input_shape
         for layer, (kernel, stride) in enumerate(zip(self.kernel_sizes, self.strides, strict=True), start=1):
@@ -178,11 +189,17 @@ class Architecture:
 
     def check_params(self, params: Any) -> None:
         """Raises ArchitectureError unless `params` is a tuple with the shapes `layer_shapes`."""
+        if hasattr(params, "limit") and hasattr(params, "verdict"):
+            raise ArchitectureError("params is the result of a flow: pass its .limit, or .final")
         if not isinstance(params, tuple):
             raise ArchitectureError(
                 f"params is a {type(params).__name__}: pass a tuple of {self.depth} arrays, one a layer"
             )
         shapes = tuple(tuple(getattr(w, "shape", ())) for w in params)
+        if len(shapes) != self.depth:
+            raise ArchitectureError(
+                f"params have shapes {shapes} but this architecture needs {self.layer_shapes}, one a layer"
+            )
         if shapes != self.layer_shapes:
             raise ArchitectureError(
                 f"params have shapes {shapes} but this architecture needs {self.layer_shapes}; for a batch of them use "

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from lcnn_flow.arguments import check_kind
+from lcnn_flow.errors import ArchitectureError
 from lcnn_flow.network.architecture import Architecture
 from lcnn_flow.network.parameters import Params, ParamsLike, as_params
 
@@ -29,6 +31,14 @@ def end_to_end_filter(arch: Architecture, params: ParamsLike) -> Float[Array, ".
     Raises:
         ArchitectureError: shapes of params do not fit `arch`.
     """
+    check_kind(
+        "end_to_end_filter",
+        "arch",
+        arch,
+        Architecture,
+        "the order is end_to_end_filter(arch, params)",
+        ArchitectureError,
+    )
     arch.check_params(params)
     return _composed(arch, as_params(params))
 

@@ -9,6 +9,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Real
 
+from lcnn_flow.arguments import check_kind
 from lcnn_flow.errors import ArchitectureError
 from lcnn_flow.network.architecture import Architecture
 from lcnn_flow.network.parameters import ParamsLike, as_params
@@ -26,6 +27,7 @@ def apply(arch: Architecture, params: ParamsLike, inputs: Real[ArrayLike, "..."]
     Raises:
         ArchitectureError: shapes of params or inputs do not fit `arch`.
     """
+    check_kind("apply", "arch", arch, Architecture, "the order is apply(arch, params, inputs)", ArchitectureError)
     arch.check_params(params)
     params, x = as_params(params), jnp.asarray(inputs)
     sample = arch.sample_shape

@@ -15,6 +15,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Real
 
+from lcnn_flow.arguments import check_key, check_kind
 from lcnn_flow.errors import ArchitectureError
 from lcnn_flow.network.architecture import Architecture
 from lcnn_flow.network.parameters import Params
@@ -34,7 +35,11 @@ def gaussian(std: float | Float[Array, ""] = 0.5) -> Initializer:
     """
     _check_nonnegative("gaussian", "std", std)
 
-    return lambda key, arch: _gaussian(arch, key, std)
+    def initialize(key: Any, arch: Architecture) -> Params:
+        _check_call("gaussian", key, arch)
+        return _gaussian(arch, key, std)
+
+    return initialize
 
 
 def balanced(std: float | Float[Array, ""] = 0.5) -> Initializer:
@@ -49,7 +54,11 @@ def balanced(std: float | Float[Array, ""] = 0.5) -> Initializer:
     """
     _check_nonnegative("balanced", "std", std)
 
-    return lambda key, arch: _balanced(arch, key, std)
+    def initialize(key: Any, arch: Architecture) -> Params:
+        _check_call("balanced", key, arch)
+        return _balanced(arch, key, std)
+
+    return initialize
 
 
 def orthogonal(gain: float | Float[Array, ""] = 1.0) -> Initializer:
@@ -64,7 +73,11 @@ def orthogonal(gain: float | Float[Array, ""] = 1.0) -> Initializer:
     """
     _check_nonnegative("orthogonal", "gain", gain)
 
-    return lambda key, arch: _orthogonal(arch, key, gain)
+    def initialize(key: Any, arch: Architecture) -> Params:
+        _check_call("orthogonal", key, arch)
+        return _orthogonal(arch, key, gain)
+
+    return initialize
 
 
 def scaled(
@@ -136,6 +149,12 @@ def _orthogonal(arch: Architecture, key: Any, gain: Any) -> Params:
 @jax.jit
 def _of_length(params: Params, lengths: Array) -> Params:
     return tuple(lengths[layer].astype(w.dtype) * _direction(w) for layer, w in enumerate(params))
+
+
+def _check_call(initializer: str, key: Any, arch: Any) -> None:
+    remedy = f"the order is {initializer}(...)(key, arch)"
+    check_kind(initializer, "arch", arch, Architecture, remedy, ArchitectureError)
+    check_key(initializer, key, ArchitectureError)
 
 
 def _check_nonnegative(factory: str, name: str, value: Any) -> None:

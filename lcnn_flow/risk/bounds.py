@@ -20,7 +20,7 @@ from lcnn_flow.network.architecture import Architecture
 from lcnn_flow.network.parameters import Params, ParamsLike, as_params, layer_norms, ravel
 from lcnn_flow.numerics.arrays import as_float_array
 from lcnn_flow.risk.chain_rule import filter_rows
-from lcnn_flow.risk.empirical import EmpiricalRisk, to_patches
+from lcnn_flow.risk.empirical import EmpiricalRisk, check_risk, to_patches
 from lcnn_flow.risk.outer import QuadraticForm
 
 __all__ = ["largest_norm", "mahler_constant", "norm_bound", "residual_bound"]
@@ -52,6 +52,7 @@ def norm_bound(risk: EmpiricalRisk, params: ParamsLike, smallest: Any = None) ->
         RiskError: a network with channels.
         LossError: a loss without `largest_residual`.
     """
+    check_risk("norm_bound", risk)
     arch = risk.arch
     arch.check_params(params)
     if arch.channels is not None:

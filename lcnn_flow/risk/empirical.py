@@ -13,10 +13,11 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Real
 
+from lcnn_flow.arguments import check_kind
 from lcnn_flow.data import Dataset
 from lcnn_flow.errors import RiskError
 from lcnn_flow.losses.base import Loss
-from lcnn_flow.losses.named import Lp, Square
+from lcnn_flow.losses.named import LOSSES, Lp, Square
 from lcnn_flow.network.architecture import Architecture
 from lcnn_flow.network.forward import apply, patches
 from lcnn_flow.network.parameters import Params, ParamsLike, as_params, layer_norms, ravel, unravel
@@ -28,7 +29,7 @@ from lcnn_flow.risk.cost import gradient_cost, moments_pay, step_cost
 from lcnn_flow.risk.lane_forms import MomentDriver, NormalDriver, PatchDriver
 from lcnn_flow.risk.outer import PatchForm, QuadraticForm
 
-__all__ = ["EmpiricalRisk", "to_patches"]
+__all__ = ["EmpiricalRisk", "check_risk", "to_patches"]
 
 Form = Literal["auto", "reduced", "patches", "moments", "layers"]
 
@@ -57,6 +58,11 @@ class EmpiricalRisk(Pytree):
     form: Form = eqx.field(static=True)
 
     def __init__(self, arch: Architecture, loss: Any, data: Dataset, form: Form = "auto") -> None:
+        order = "the order is EmpiricalRisk(arch, loss, data)"
+        remedy = f"write lf.Architecture(input_shape, kernel_sizes); {order}"
+        check_kind("EmpiricalRisk", "arch", arch, Architecture, remedy, RiskError)
+        check_kind("EmpiricalRisk", "loss", loss, Loss, f"{_loss_remedy(loss)}; {order}", RiskError)
+        check_kind("EmpiricalRisk", "data", data, Dataset, f"write lf.Dataset(inputs, targets); {order}", RiskError)
         for name, shape, wanted in (
             ("inputs", data.inputs.shape, arch.sample_shape),
             ("targets", data.targets.shape, arch.output_shape),
@@ -78,6 +84,9 @@ class EmpiricalRisk(Pytree):
         self.filter_risk = None
         if form != "layers":
             self.filter_risk = _of_the_filter(arch, form == "reduced", loss, (data.inputs, data.targets, data.weights))
+
+    def __repr__(self) -> str:
+        return f"EmpiricalRisk({self.arch!r}, {self.loss!r}, {self.data!r}, form={self.form!r})"
 
     @property
     def table_shape(self) -> tuple[int, int, int]:
@@ -115,7 +124,9 @@ class EmpiricalRisk(Pytree):
         return "moments" if isinstance(self.loss, Lp) and moments_pay(self.loss.p, rows, q, c) else "patches"
 
     def __call__(self, params: ParamsLike) -> Float[Array, ""]:
-        """L(w)."""
+        """L(w); ArchitectureError where shapes of params do not fit."""
+        if len(params) != self.arch.depth:
+            self.arch.check_params(params)
         if self.filter_risk is None:
             return _layerwise(self, as_params(params))
         return self.filter_risk.value(filter_rows(self.arch, as_params(params)))
@@ -241,6 +252,27 @@ def _leaf_ranks(risk: EmpiricalRisk) -> list[tuple[Any, int]]:
         rank = 0 if "loss" in names else (data_ranks if names[0] == "data" else _FILTER_RISK_RANKS)[names[1]]
         found.append((leaf, rank))
     return found
+
+
+def check_risk(function: str, risk: Any, batch: str | None = None) -> None:
+    """Raises RiskError unless `risk` is an EmpiricalRisk; a single one where `batch` says what to write for many."""
+    remedy = f"write lf.EmpiricalRisk(arch, loss, data), and {function}(risk, ...)"
+    check_kind(function, "risk", risk, EmpiricalRisk, remedy, RiskError)
+    if batch is not None and (conditions := risk.num_conditions) is not None:
+        raise RiskError(f"{function}: a batch of {conditions} risks, and one is needed: write {batch}")
+
+
+def _loss_remedy(loss: Any) -> str:
+    """What to write for something that is no loss."""
+    if isinstance(loss, type) and issubclass(loss, Loss):
+        return f"write lf.losses.{loss.__name__}({', '.join(f'{name}=...' for name in loss.parameters)})"
+    if isinstance(loss, str):
+        names = {name.replace("_", ""): kind for name, kind in LOSSES.items()}
+        known = names.get(loss.lower().replace("_", "").replace("-", "").replace(" ", ""))
+        return _loss_remedy(known) if known else "write a loss of lf.losses, such as lf.losses.Square()"
+    if callable(loss):
+        return "write lf.losses.Custom(function)"
+    return "write a loss of lf.losses, such as lf.losses.Square()"
 
 
 def _sample_weights(data: Dataset) -> Array:

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from lcnn_flow.arguments import check_kind
+from lcnn_flow.errors import ArchitectureError
 from lcnn_flow.network.architecture import Architecture
 from lcnn_flow.network.parameters import Params, ParamsLike, as_params, ravel, squared_norms, unravel
 from lcnn_flow.numerics.lapack import thin_svd
@@ -39,6 +41,7 @@ def balancedness(
     Raises:
         ArchitectureError: shapes of params do not fit `arch`.
     """
+    check_kind("balancedness", "arch", arch, Architecture, "the order is balancedness(arch, params)", ArchitectureError)
     arch.check_params(params)
     return conserved(arch, ravel(params)) if arch.channels is None else _matrices(as_params(params))
 

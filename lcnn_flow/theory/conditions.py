@@ -15,14 +15,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lcnn_flow.errors import RiskError
 from lcnn_flow.losses.base import Loss, LossTheory
 from lcnn_flow.losses.named import Lp
 from lcnn_flow.network.architecture import Architecture
 from lcnn_flow.network.forward import patches
 from lcnn_flow.numerics.rank import above_rounding
 from lcnn_flow.risk.bounds import mahler_constant
-from lcnn_flow.risk.empirical import EmpiricalRisk
+from lcnn_flow.risk.empirical import EmpiricalRisk, check_risk
 from lcnn_flow.theory.attainable import ROUNDING, ROUNDS, STARTS, attainable_minimum, attainable_zero
 from lcnn_flow.theory.exclusion import excluded_angle
 
@@ -126,8 +125,7 @@ def hypotheses(risk: EmpiricalRisk) -> Hypotheses:
     Raises:
         RiskError: a batch of risks.
     """
-    if risk.num_conditions is not None:
-        raise RiskError("hypotheses needs one risk, not a batch of them: write hypotheses(risk.condition(0))")
+    check_risk("hypotheses", risk, "hypotheses(risk.condition(i)) for each i")
     arch, data = risk.arch, risk.data
     counts = np.ones(data.num_samples, bool) if data.weights is None else np.asarray(data.weights) > 0
     inputs = np.asarray(data.inputs)[counts]

@@ -145,3 +145,28 @@ def test_data_of_ones_own_are_read_from_beside_the_configuration(configuration, 
     messages = capsys.readouterr().err.splitlines()
     assert len(messages) == 2
     assert all(line.startswith("error: ") and "mine.npz" in line for line in messages)
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["--help"]])
+def test_what_needs_no_run_imports_nothing_heavy(arguments):
+    code = (
+        "import sys\n"
+        "from experiments.cli import main\n"
+        "main(sys.argv[1:])\n"
+        "heavy = {'jax', 'lcnn_flow', 'xarray', 'matplotlib', 'zarr', 'numpy'} & set(sys.modules)\n"
+        "print(sorted(heavy), file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "[]\n")
+
+
+def test_every_command_is_listed_with_the_first_line_of_its_help():
+    from experiments import cli, commands
+    from experiments.modules import MODULES
+
+    assert set(MODULES) == set(cli.QUESTIONS)
+    assert [function for function, _ in cli._COMMANDS.values()] == sorted(
+        commands.__all__, key=[function for function, _ in cli._COMMANDS.values()].index
+    )
+    for function, words in cli._COMMANDS.values():
+        assert getattr(commands, function).__doc__.splitlines()[0] == words

@@ -1,0 +1,107 @@
+"""What a batch of flows found: verdicts in words and, with the risk, the distinct limits."""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from lcnn_flow.arguments import described
+from lcnn_flow.errors import FlowError
+from lcnn_flow.limits.verdict import WITH_LIMIT, Summary, Verdict
+from lcnn_flow.network.filters import end_to_end_filter
+from lcnn_flow.numerics.compiling import quick_to_compile
+from lcnn_flow.risk.empirical import EmpiricalRisk, check_risk
+
+__all__ = ["Limits", "Overview", "summary"]
+
+_MOST = 12
+_SAME_FILTER = 1e-6
+"""Relative distance of two end-to-end filters up to which they are one."""
+_SAME_RISK = 1e-9
+"""Relative difference of two risks up to which they are one."""
+_OF_THE_START = 1e-12
+"""The same in units of the risk at the start: what is left of it near interpolation is rounding."""
+
+
+class Limits(NamedTuple):
+    """The flows that end at one end-to-end filter."""
+
+    risk: float
+    count: int
+    verdicts: tuple[Verdict, ...]
+    end_to_end_filter: np.ndarray
+    above: float
+    """Risk less the lowest one of all limits; 0 up to rounding."""
+
+    @property
+    def spurious(self) -> bool:
+        """A minimum above another limit."""
+        return self.above > 0 and Verdict.CONVERGED in self.verdicts
+
+
+class Overview(Summary):
+    """Counts of verdicts, and the distinct limits, the lowest risk first; prints as two tables."""
+
+    def __init__(self, flow: Any, risk: EmpiricalRisk) -> None:
+        super().__init__(flow)
+        self.limits = _distinct(flow, risk)
+
+    def __repr__(self) -> str:
+        lines = [super().__repr__(), f"distinct limits, by end-to-end filter: {len(self.limits)}"]
+        for number, one in enumerate(self.limits[:_MOST], start=1):
+            kinds = "/".join(verdict.name for verdict in one.verdicts)
+            words = f"  {number:4d}  risk {one.risk:<12.8g} {one.count:6d} of {self.total} flows  {kinds}"
+            if one.spurious:
+                words += f", spurious: {one.above:.3g} above the lowest"
+            lines.append(words)
+        if len(self.limits) > _MOST:
+            lines.append(f"  and {len(self.limits) - _MOST} more")
+        return "\n".join(lines)
+
+
+def summary(flow: Any, risk: EmpiricalRisk | None = None) -> Summary:
+    """Counts and explains the verdicts of a flow or a batch of flows; host side.
+
+    Args:
+        flow: result of `gradient_flow` or `gradient_flow_ensemble`.
+        risk: what was minimised. With it the distinct limits are told too, by end-to-end filter, the lowest risk first:
+            a minimum above the lowest is spurious. One risk, not a batch.
+
+    Raises:
+        FlowError: no result of a flow.
+        RiskError: a batch of risks.
+    """
+    if not all(hasattr(flow, name) for name in ("verdict", "reason", "steps", "limit")):
+        raise FlowError(f"summary needs the result of gradient_flow or of an ensemble, not {described(flow)}")
+    if risk is None:
+        return Summary(flow)
+    check_risk("summary", risk, "summary(jax.tree.map(lambda x: x[i], flows), risk.condition(i)) for each i")
+    return Overview(flow, risk)
+
+
+def _distinct(flow: Any, risk: EmpiricalRisk) -> tuple[Limits, ...]:
+    verdict = np.atleast_1d(flow.verdict)
+    has = np.isin(verdict, WITH_LIMIT)
+    if not has.any():
+        return ()
+    shapes = risk.arch.layer_shapes
+    points = tuple(np.reshape(w, (-1, *shape))[has] for w, shape in zip(flow.limit, shapes, strict=True))
+    values, filters = (np.asarray(x) for x in _evaluated(risk, points))
+    filters, ends = filters.reshape(len(filters), -1), verdict[has]
+    start = float(np.median((np.atleast_1d(flow.risk) + np.atleast_1d(flow.energy))[has]))
+    rounding = _SAME_RISK * abs(float(values.min())) + _OF_THE_START * abs(start)
+    found, left = [], np.argsort(values, kind="stable")
+    while left.size:
+        v = filters[left[0]]
+        same = np.linalg.norm(filters[left] - v, axis=1) <= _SAME_FILTER * max(np.linalg.norm(v), np.finfo(float).tiny)
+        here = left[same]
+        above = float(values[here[0]] - values.min())
+        kinds = tuple(Verdict(int(code)) for code in np.unique(ends[here]))
+        found.append(Limits(float(values[here[0]]), len(here), kinds, v, above if above > rounding else 0.0))
+        left = left[~same]
+    return tuple(found)
+
+
+@quick_to_compile
+def _evaluated(risk: EmpiricalRisk, points: tuple[Any, ...]) -> tuple[jax.Array, jax.Array]:
+    return jax.vmap(lambda w: (risk(w), end_to_end_filter(risk.arch, w)))(points)
