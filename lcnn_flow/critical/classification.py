@@ -27,7 +27,6 @@ from lcnn_flow.numerics.compiling import quick_to_compile
 from lcnn_flow.numerics.lapack import singular_values
 from lcnn_flow.risk.chain_rule import filter_rows
 from lcnn_flow.risk.empirical import EmpiricalRisk, check_risk
-from lcnn_flow.symmetry.rescaling import leaf_levels
 
 __all__ = ["CriticalPoint", "Kind", "classify"]
 
@@ -154,7 +153,7 @@ def _measure(risk: EmpiricalRisk, vectors: Float[Array, "b n"]) -> dict[str, Arr
         parts = layer_norms(risk.arch, gradient)
         relative = jnp.max(jnp.where(parts == 0, 0, parts / jnp.where(scales == 0, 1, scales)))  # NaN stays NaN
         relative = jnp.where(jnp.all(jnp.isfinite(scales)), relative, jnp.nan)
-        result = polish(risk, vector, leaf_levels(risk.arch, vector))
+        result = polish(risk, vector, risk.symmetry.leaf_levels(vector))
         exact = result.converged & (result.relative_distance <= _NEAR)
         point, zero = jnp.where(exact, result.vector, vector), jnp.sqrt(relative)
         bend = curvature(risk, point, exact, zero)

@@ -17,7 +17,6 @@ from lcnn_flow.network.parameters import layer_norms
 from lcnn_flow.numerics.norms import safe_norm
 from lcnn_flow.risk.empirical import EmpiricalRisk
 from lcnn_flow.solvers import inverse_positive_definite
-from lcnn_flow.symmetry.exchange import keep_equal
 
 __all__ = [
     "FINEST_RTOL",
@@ -157,7 +156,7 @@ def symmetric_stage_solver(terms: Any, t: Any, y: Float[Array, " n"], args: Fiel
 
 def keep_symmetry(y: Float[Array, " n"], args: FieldArguments) -> Float[Array, " n"]:
     """Keeps filters that started equal or opposite so, bit for bit."""
-    return keep_equal(args.risk.arch, y, args.equal)
+    return args.risk.symmetry.keep(y, args.equal)
 
 
 def root_mean_square(vector: Float[Array, " n"]) -> Float[Array, ""]:

@@ -29,8 +29,6 @@ from lcnn_flow.numerics.norms import safe_norm
 from lcnn_flow.risk.chain_rule import filter_rows
 from lcnn_flow.risk.empirical import EmpiricalRisk
 from lcnn_flow.solvers import AbstractRosenbrock, dense_stage_solver
-from lcnn_flow.symmetry.exchange import equal_filters
-from lcnn_flow.symmetry.rescaling import conserved
 
 __all__ = ["LaneBlock", "Reached", "SearchBlock", "fits_lanes", "solved_by_us", "tells_regular"]
 
@@ -59,7 +57,7 @@ def solved_by_us(settings: FlowSettings) -> bool:
 
 def tells_regular(risk: EmpiricalRisk, settings: FlowSettings) -> bool:
     """Whether lanes can decide anything: `regular_limit` polishes, and knows a single channel only."""
-    return settings.polish and risk.arch.channels is None
+    return settings.polish and risk.symmetry.isolates
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ class LaneBlock:
         (params, wanted), arch, width = arrays, risk.arch, self.width
         vectors = jnp.concatenate([w.reshape(w.shape[0], -1) for w in params], axis=1).T
         start = _chunkwise(lambda chunk: _lane_start(risk, chunk, settings), width, vectors)
-        equal = jax.vmap(lambda v: equal_filters(arch, v), in_axes=1)(vectors)
+        equal = jax.vmap(risk.symmetry.equal, in_axes=1)(vectors)
         symmetric = jnp.any(equal != jnp.eye(arch.depth, dtype=equal.dtype)[None], axis=(1, 2))
         runs = wanted & ~symmetric  # filters that start equal must stay so bit for bit: `flow.search` sees to that
         order, count = jnp.argsort(~runs, stable=True), jnp.sum(runs)
@@ -129,14 +127,14 @@ def _lane_start(risk: EmpiricalRisk, vectors: Float[Array, "n lanes"], settings:
 def _find(risk: EmpiricalRisk, start: LaneStart, end: LanesEnd, settings: FlowSettings) -> tuple[Array, ...]:
     """Whether the flow converged, its limit, and the numbers of `Flow` that are measured, lanes last."""
     arch, w = risk.arch, end.vector
-    leaf = conserved(arch, start.vector)
+    leaf = risk.symmetry.conserved(start.vector)
     limit = regular_limit(risk, w, leaf)
     slope = risk.gradient(w)
     norm = safe_norm(slope)
     tolerance = gradient_tolerance(risk, w, start.least_scale, settings)
     form = risk.patch_form()
     begin, value = (form.value(filter_rows(arch, unravel(arch, x))) for x in (start.vector, w))
-    drift = jnp.max(jnp.abs(conserved(arch, w) - leaf), axis=0, initial=0.0)
+    drift = jnp.max(jnp.abs(risk.symmetry.conserved(w) - leaf), axis=0, initial=0.0)
     clear = start.rtol * end.passage.rebound <= CLEAR_OF_SADDLES
     passed = limit.passed & clear & (norm <= tolerance) & jnp.isfinite(value) & (safe_norm(w) <= start.norm_bound)
     rate = growth_rate(w, slope, end.time)

@@ -24,7 +24,6 @@ from lcnn_flow.numerics.norms import safe_norm
 from lcnn_flow.numerics.tridiagonal import smallest_eigenvalue
 from lcnn_flow.risk.chain_rule import gradient_and_hessian
 from lcnn_flow.risk.empirical import EmpiricalRisk
-from lcnn_flow.symmetry.rescaling import conserved
 
 __all__ = ["RegularLimit", "regular_limit"]
 
@@ -80,7 +79,7 @@ def regular_limit(
 
     def newton(state: _Iteration) -> _Iteration:
         here = linearized(state.vector)
-        offset = conserved(arch, state.vector) - invariants
+        offset = risk.symmetry.conserved(state.vector) - invariants
         residual = unit(_residual)(units, risk.gradient(state.vector), offset, here.pull)
         step = -matrix_vector(here.inverse, residual)
         length = safe_norm(step)

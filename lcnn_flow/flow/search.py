@@ -26,7 +26,6 @@ from lcnn_flow.limits.growth import growth_rate
 from lcnn_flow.limits.judgement import Judgement, judge
 from lcnn_flow.limits.verdict import Reason, Verdict
 from lcnn_flow.numerics.norms import safe_norm
-from lcnn_flow.symmetry.rescaling import leaf_levels
 
 __all__ = ["CLEAR_OF_SADDLES", "End", "find_limit"]
 
@@ -115,7 +114,7 @@ def find_limit(
         settings: everything else; its adjoint plays no part, for nothing here is differentiated.
         reached: the end of the loose round, or how far it came, where another integrated it.
     """
-    levels = leaf_levels(args.risk.arch, start)
+    levels = args.risk.symmetry.leaf_levels(start)
     parts = jnp.asarray(_PARTS, start.dtype)
     sane = jnp.isfinite(safe_norm(args.risk.gradient(start)))
     settings = dataclasses.replace(settings, adjoint=diffrax.ForwardMode())
@@ -248,7 +247,7 @@ def _decide(
 
 def _only_gauge(args: FieldArguments) -> Array:
     """Limits are not isolated because of the gauge group alone: the end-to-end filter is."""
-    if args.risk.arch.channels is None:
+    if args.risk.symmetry.isolates:
         return jnp.asarray(False)
     return args.risk.patch_form().smallest_singular_value > 0
 

@@ -26,8 +26,6 @@ from lcnn_flow.numerics.compiling import quick_to_compile
 from lcnn_flow.numerics.norms import safe_norm
 from lcnn_flow.risk.bounds import largest_norm
 from lcnn_flow.risk.empirical import EmpiricalRisk, check_risk
-from lcnn_flow.symmetry.exchange import equal_filters
-from lcnn_flow.symmetry.rescaling import conserved
 
 __all__ = ["end_of_time", "gradient_flow", "run_flow"]
 
@@ -124,7 +122,7 @@ def run_flow(risk: EmpiricalRisk, params: ParamsLike, settings: FlowSettings, re
         norm_bound=norm_bound,
         bounded=bounded,
         rtol=scales.rtol,
-        equal=equal_filters(risk.arch, initial),
+        equal=risk.symmetry.equal(initial),
     )
     atol = spread(risk.arch, scales.atol)
     zero, no = jnp.zeros((), start.dtype), jnp.asarray(False)
@@ -148,7 +146,7 @@ def run_flow(risk: EmpiricalRisk, params: ParamsLike, settings: FlowSettings, re
     vector, record = end.vector, end.record
     energy = held.risk(unravel(risk.arch, initial)) - held.risk(unravel(risk.arch, vector))
     has_limit = jnp.isin(end.verdict, jnp.asarray(WITH_LIMIT, end.verdict.dtype))
-    drift = jnp.abs(conserved(risk.arch, vector) - conserved(risk.arch, initial))
+    drift = jnp.abs(risk.symmetry.conserved(vector) - risk.symmetry.conserved(initial))
     return Flow(
         verdict=end.verdict,
         reason=end.reason,
@@ -195,7 +193,7 @@ def _trajectory(risk: EmpiricalRisk, start: Array, saved: Saved, reached: Array)
         params = unravel(risk.arch, vector)
         squares = jnp.stack([jnp.sum(w**2) for w in params])
         v = end_to_end_filter(risk.arch, params)
-        return params, risk(params), safe_norm(risk.gradient(vector)), v, squares, conserved(risk.arch, vector)
+        return params, risk(params), safe_norm(risk.gradient(vector)), v, squares, risk.symmetry.conserved(vector)
 
     params, value, norm, v, squares, balance = lax.map(measured, only_valid(saved.states))
     path_length, dissipation = only_valid(saved.lengths).T

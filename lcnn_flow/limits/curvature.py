@@ -15,7 +15,7 @@ from lcnn_flow.limits.units import layer_units
 from lcnn_flow.network.parameters import layer_norms
 from lcnn_flow.numerics.lapack import eigh
 from lcnn_flow.risk.empirical import EmpiricalRisk
-from lcnn_flow.symmetry.rescaling import symmetry_basis
+from lcnn_flow.symmetry.invariants import symmetry_basis
 
 __all__ = ["Curvature", "curvature", "spectrum"]
 
@@ -73,7 +73,7 @@ def spectrum(risk: EmpiricalRisk, vector: Float[Array, " n"]) -> Float[Array, " 
 
 def _across(risk: EmpiricalRisk, vector: Array, hessian: Array, sizes: Array) -> tuple[Array, Array, Array]:
     """Eigenvalues across the symmetry directions in units `sizes`, ascending, their axes, a mask of those that are."""
-    basis, counts = symmetry_basis(risk.arch, vector, sizes)
+    basis, counts = symmetry_basis(risk.symmetry, vector, sizes)
     bend = jnp.linalg.norm(jnp.matmul(hessian, basis, precision=lax.Precision.HIGHEST), axis=0)
     counts = jnp.where(bend <= _FLAT * jnp.linalg.norm(hessian), counts, 0)
     basis = basis * counts[None, :]

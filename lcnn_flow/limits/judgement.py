@@ -71,5 +71,5 @@ def judge(args: FieldArguments, vector: Float[Array, " n"], levels: Float[Array,
         stays=found.stays,
         curvature=bend,
         converged=converged,
-        isolated=converged & positive & found.nonsingular & (risk.arch.channels is None),
+        isolated=converged & positive & found.nonsingular & risk.symmetry.isolates,
     )

@@ -21,7 +21,6 @@ from lcnn_flow.limits.rounding import SAFETY, across_nudges, eigenvalue_rounding
 from lcnn_flow.limits.units import layer_units
 from lcnn_flow.numerics.lapack import eigh
 from lcnn_flow.risk.empirical import EmpiricalRisk
-from lcnn_flow.symmetry.rescaling import leaf_chain, leaf_levels, leaf_values
 
 __all__ = [
     "CONTRACTION",
@@ -103,7 +102,7 @@ def polish(risk: EmpiricalRisk, start: Float[Array, " n"], levels: Float[Array, 
     half each, so it does not count as converged there; nor does a point whose place the rounding of the gradient leaves
     open to more than eps^0.45 (9e-8 in float64).
     """
-    units, chain = layer_units(risk, start), leaf_chain(risk.arch, start)
+    units, chain = layer_units(risk, start), risk.symmetry.leaf_chain(start)
     eps = jnp.finfo(start.dtype).eps
 
     def linearized(vector: Array) -> _Linearized:
@@ -183,12 +182,12 @@ def implicit_derivative(
 def _implicit_derivative_jvp(primals: tuple, tangents: tuple):
     limit, start, risk, factor = primals
     _, start_dot, risk_dot, _ = tangents
-    units, chain = layer_units(risk, limit), leaf_chain(risk.arch, limit)
+    units, chain = layer_units(risk, limit), risk.symmetry.leaf_chain(limit)
     slopes = _slopes(risk, limit, units, chain)
-    _, matrix, pull = _leaf_equation(risk, limit, leaf_levels(risk.arch, start), units, slopes, chain)
+    _, matrix, pull = _leaf_equation(risk, limit, risk.symmetry.leaf_levels(start), units, slopes, chain)
 
     def equation(initial: Array, minimised: EmpiricalRisk) -> Array:
-        leaf = leaf_values(risk.arch, leaf_levels(risk.arch, initial), chain)
+        leaf = risk.symmetry.leaf_values(risk.symmetry.leaf_levels(initial), chain)
         return units * minimised.gradient(limit) - jnp.matmul(leaf, pull, precision=lax.Precision.HIGHEST)
 
     _, change = jax.jvp(equation, (start, risk), (start_dot, risk_dot))
@@ -197,7 +196,7 @@ def _implicit_derivative_jvp(primals: tuple, tangents: tuple):
 
 def _slopes(risk: EmpiricalRisk, vector: Array, units: Array, chain: Array) -> Array:
     """Gradients of the conserved quantities in units of each layer's norm, (d, n)."""
-    return jax.jacfwd(lambda x: leaf_values(risk.arch, leaf_levels(risk.arch, x), chain))(vector) * units[None, :]
+    return jax.jacfwd(lambda x: risk.symmetry.leaf_values(risk.symmetry.leaf_levels(x), chain))(vector) * units[None, :]
 
 
 def _leaf_equation(
@@ -211,8 +210,8 @@ def _leaf_equation(
     hessian = risk.hessian(vector) * jnp.outer(units, units)
     squares = jnp.sum(slopes**2, axis=1, keepdims=True)
     pull = slopes * jnp.where(squares > 0, jnp.linalg.norm(hessian) / jnp.where(squares > 0, squares, 1), 0)
-    here = lax.optimization_barrier(leaf_levels(risk.arch, vector))
-    offset = leaf_values(risk.arch, here - levels, chain)
+    here = lax.optimization_barrier(risk.symmetry.leaf_levels(vector))
+    offset = risk.symmetry.leaf_values(here - levels, chain)
     gradient = units * risk.gradient(vector) + jnp.matmul(offset, pull, precision=lax.Precision.HIGHEST)
     return gradient, hessian + jnp.matmul(slopes.T, pull, precision=lax.Precision.HIGHEST), pull
 

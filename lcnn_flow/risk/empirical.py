@@ -28,6 +28,9 @@ from lcnn_flow.risk.chain_rule import filter_columns, filter_rows, gradient, gra
 from lcnn_flow.risk.cost import gradient_cost, moments_pay, step_cost
 from lcnn_flow.risk.lane_forms import MomentDriver, NormalDriver, PatchDriver
 from lcnn_flow.risk.outer import PatchForm, QuadraticForm
+from lcnn_flow.symmetry.gauge import ChannelGauge
+from lcnn_flow.symmetry.invariants import symmetry_of
+from lcnn_flow.symmetry.rescaling import LayerRescaling
 
 __all__ = ["EmpiricalRisk", "check_risk", "to_patches"]
 
@@ -84,6 +87,11 @@ class EmpiricalRisk(Pytree):
         self.filter_risk = None
         if form != "layers":
             self.filter_risk = _of_the_filter(arch, form == "reduced", loss, (data.inputs, data.targets, data.weights))
+
+    @property
+    def symmetry(self) -> LayerRescaling | ChannelGauge:
+        """What leaves L unchanged whatever the data."""
+        return symmetry_of(self.arch)
 
     def __repr__(self) -> str:
         return f"EmpiricalRisk({self.arch!r}, {self.loss!r}, {self.data!r}, form={self.form!r})"

@@ -44,8 +44,6 @@ def keep_equal(arch: Architecture, vector: Float[Array, " n"], equal: Float[Arra
 
 def _exchangeable(arch: Architecture) -> list[list[int]]:
     """Groups of two layers or more that enter the end-to-end filter alike."""
-    if arch.channels is not None:
-        return []
     groups: dict[tuple, list[int]] = {}
     for layer, key in enumerate(zip(arch.kernel_sizes, arch.cumulative_strides, strict=True)):
         groups.setdefault(key, []).append(layer)

@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 import lcnn_flow as lf
 from lcnn_flow.critical.common_roots import common_root_gap
 from lcnn_flow.network.parameters import ravel, unravel
-from lcnn_flow.symmetry.rescaling import symmetry_directions
+from lcnn_flow.symmetry.invariants import symmetry_directions
 
 CASES = [case for case in truth("critical_points") if case["critical_points"]]
 MOST = max(len(case["critical_points"]) for case in CASES)

@@ -11,7 +11,6 @@ from lcnn_flow.limits.growth import growth_rate
 from lcnn_flow.limits.newton import polish
 from lcnn_flow.limits.polyak_lojasiewicz import satisfies_local_pl
 from lcnn_flow.network.parameters import ravel
-from lcnn_flow.symmetry.rescaling import leaf_levels
 
 CASES = [case for case in truth("critical_points") if case["critical_points"]]
 
@@ -23,7 +22,7 @@ def test_newton_on_the_leaf_returns_to_a_critical_point_with_the_given_balance()
         w = as_params(point["filters"])
         exact = ravel((1.7 * w[0], w[1] / 1.7))
         start = exact + 1e-4 * jnp.array([1.0, -0.3, 0.2, 0.7])
-        result = polish(risk, start, leaf_levels(risk.arch, exact))
+        result = polish(risk, start, risk.symmetry.leaf_levels(exact))
         assert bool(result.converged)
         assert bool(result.nonsingular)
         np.testing.assert_allclose(result.vector, exact, rtol=0, atol=1e-13)
@@ -32,7 +31,7 @@ def test_newton_on_the_leaf_returns_to_a_critical_point_with_the_given_balance()
 def test_newton_does_not_converge_at_a_degenerate_point():
     risk = filter_problem((2, 2), (1, 2, 1))
     near = jnp.array([1.0, 1.01, 1.0, 0.99])
-    assert not polish(risk, near, leaf_levels(risk.arch, near)).converged
+    assert not polish(risk, near, risk.symmetry.leaf_levels(near)).converged
 
 
 def test_local_pl_test_needs_every_seen_direction_to_move():

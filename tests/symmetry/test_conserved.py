@@ -10,8 +10,7 @@ from problems import random_params, random_problem
 
 import lcnn_flow as lf
 from lcnn_flow.network.parameters import ravel, unravel
-from lcnn_flow.symmetry.exchange import equal_filters, keep_equal
-from lcnn_flow.symmetry.rescaling import conserved, symmetry_basis, symmetry_directions
+from lcnn_flow.symmetry.invariants import symmetry_basis, symmetry_directions, symmetry_of
 
 ARCHITECTURES = {
     "1-D": lf.Architecture(10, (3, 2, 3)),
@@ -30,7 +29,7 @@ def test_conserved_quantities_are_orthogonal_to_every_gradient(name):
 
     @jax.jit
     def evaluate(risk, x):
-        slopes = jax.jacfwd(lambda z: conserved(arch, z))(x)
+        slopes = jax.jacfwd(lambda z: symmetry_of(arch).conserved(z))(x)
         return slopes, slopes @ risk.gradient(x), risk.layer_scales(x).max()
 
     slopes, change, scale = evaluate(risk, vector)
@@ -53,7 +52,7 @@ def test_symmetry_basis_is_orthonormal_and_spans_the_directions(name):
     arch = ARCHITECTURES[name]
     vector = ravel(random_params(6, arch))
     sizes = jnp.linspace(0.5, 2.0, vector.size)
-    basis, counts = symmetry_basis(arch, vector, sizes)
+    basis, counts = symmetry_basis(symmetry_of(arch), vector, sizes)
     chosen = np.asarray(basis)[:, np.asarray(counts) > 0]
     np.testing.assert_allclose(chosen.T @ chosen, np.eye(chosen.shape[1]), atol=1e-14)
     directions = np.asarray(symmetry_directions(arch, vector) / sizes[:, None])
@@ -90,9 +89,9 @@ def test_filters_that_enter_alike_and_start_equal_are_kept_equal_bit_for_bit():
     arch = lf.Architecture(12, (3, 3, 2, 3))
     w = jnp.array([0.3, -0.7, 0.2])
     vector = ravel((w, -w, jnp.array([1.0, 2.0]), w))
-    equal = equal_filters(arch, vector)
+    equal = symmetry_of(arch).equal(vector)
     np.testing.assert_array_equal(equal, [[1, -1, 0, 1], [-1, 1, 0, -1], [0, 0, 1, 0], [1, -1, 0, 1]])
-    kept = unravel(arch, keep_equal(arch, vector + 1e-15 * jnp.arange(11.0), equal))
+    kept = unravel(arch, symmetry_of(arch).keep(vector + 1e-15 * jnp.arange(11.0), equal))
     np.testing.assert_array_equal(kept[0], kept[3])
     np.testing.assert_array_equal(kept[0], -kept[1])
     np.testing.assert_allclose(kept[0], w, atol=1e-13)
@@ -101,10 +100,10 @@ def test_filters_that_enter_alike_and_start_equal_are_kept_equal_bit_for_bit():
 def test_keeping_equal_changes_no_bit_of_other_filters():
     arch = lf.Architecture(12, (3, 3, 2, 3))
     vector = ravel(random_params(0, arch))
-    np.testing.assert_array_equal(keep_equal(arch, vector, equal_filters(arch, vector)), vector)
+    np.testing.assert_array_equal(symmetry_of(arch).keep(vector, symmetry_of(arch).equal(vector)), vector)
 
 
 def test_layers_with_different_spacing_are_not_exchangeable():
     arch = lf.Architecture(10, (2, 2), (2, 1))
     w = jnp.array([0.3, -0.7])
-    np.testing.assert_array_equal(equal_filters(arch, ravel((w, w))), np.eye(2))
+    np.testing.assert_array_equal(symmetry_of(arch).equal(ravel((w, w))), np.eye(2))
