@@ -2,14 +2,13 @@
 
 from experiments.figures.conditions import filter_growth, verdict_shares
 from experiments.figures.filters import EXACT, error_text, filter_error, filters, learned_filter, relative_error
-from experiments.figures.fit import Fit, fit, fit_of
+from experiments.figures.fit import fit, fit_of
 from experiments.figures.style import Drawing, house_style, render
 from experiments.figures.trajectories import balancedness_drift, excess_risk, gradient_norm, path_length, risk
 
 __all__ = [
     "EXACT",
     "Drawing",
-    "Fit",
     "balancedness_drift",
     "error_text",
     "excess_risk",

@@ -3,13 +3,15 @@
 Filters of the layers are determined only up to factors between them, so only end-to-end filters are compared.
 """
 
+import math
+
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from experiments.figures.series import MOST_CELLS, Series, cells, facets, left_out, panels, quantiles
+from experiments.figures.series import MOST_CELLS, Series, cells, facets, left_out, panels, quantiles, shown_of
 from experiments.figures.style import Drawing, Look, canvas, columns_for, grid, look, plain_ticks, pretty
 from experiments.results.layout import sweep_axes
 
@@ -91,19 +93,12 @@ def draw_filters(panel: Axes, cell: Series, before: str | None = None) -> None:
 
 
 def filter_frame(shown: list[Series]) -> tuple[float, float]:
-    """Limits of an axis that shows the true filters of these cells, or the learned ones where none are known."""
-    return _frame([one.data["true_filter"].values if "true_filter" in one.data else _middle(one.data) for one in shown])
-
-
-def _frame(filters: list[np.ndarray]) -> tuple[float, float]:
-    """Limits of an axis that shows these filters, with room above for others."""
+    """Limits of an axis that shows the true filters of these cells, or the learned ones, with room for others."""
+    known = all("true_filter" in one.data for one in shown)
+    filters = [one.data["true_filter"].values if known else quantiles(learned_filter(one.data))[1] for one in shown]
     values = np.concatenate([v[np.isfinite(v)] for v in filters])
     reach = float(np.max(np.abs(values), initial=0.0)) or 1.0
     return (-1.6 if np.min(values, initial=0.0) < -0.2 * reach else -0.8) * reach, 1.6 * reach
-
-
-def _middle(cell: xr.Dataset) -> np.ndarray:
-    return quantiles(learned_filter(cell))[1]
 
 
 def _marks(panel: Axes, values: xr.DataArray, look: Look, label: str, shift: float = 0, hollow: bool = False) -> None:
@@ -145,7 +140,9 @@ def filter_error(dataset: xr.Dataset) -> Drawing | None:
     if "true_filter" not in dataset:
         return None
     numeric = [axis for axis in sweep_axes(dataset) if dataset[axis].dtype.kind == "f"]
-    figure = _against_numbers(dataset, numeric[0]) if numeric else _by_category(dataset)
+    if not numeric and not any(True for _ in panels(dataset)):
+        return None
+    figure, missing = _against_numbers(dataset, numeric[0]) if numeric else (_by_category(dataset), left_out(dataset))
     return Drawing(
         "filter_error",
         "Error of the filter",
@@ -153,7 +150,7 @@ def filter_error(dataset: xr.Dataset) -> Drawing | None:
         "Relative error ‖v − v*‖ / ‖v*‖ of the learned end-to-end filter: median over the seeds, bars from the "
         "10% to the 90% quantile" + ("" if numeric else "; dots are single flows") + ". The error has two sources: "
         "the noise in the targets, which the loss weighs, and spurious minima, which the seed picks. Errors below "
-        f"{EXACT:g} are rounding, and drawn there as “exact”." + ("" if numeric else left_out(dataset)),
+        f"{EXACT:g} are rounding, and drawn there as “exact”." + missing,
     )
 
 
@@ -198,7 +195,8 @@ def _by_category(dataset: xr.Dataset) -> Figure:
     return figure
 
 
-def _against_numbers(dataset: xr.Dataset, axis: str) -> Figure:
+def _against_numbers(dataset: xr.Dataset, axis: str) -> tuple[Figure, str]:
+    """The figure, and what it cannot show."""
     others = [name for name in sweep_axes(dataset) if name != axis]
     parts = list(facets(dataset, others[1:]))
     label = "relative error of the end-to-end filter"
@@ -230,4 +228,5 @@ def _against_numbers(dataset: xr.Dataset, axis: str) -> Figure:
     if others:
         handles = axes[0].get_legend_handles_labels()
         figure.legend(*handles, loc="outside right upper", title=pretty(others[0]))
-    return figure
+    shown = len(parts) * math.prod(dataset.sizes[name] for name in (axis, *others[:1]))
+    return figure, shown_of(dataset, shown)

@@ -11,7 +11,7 @@ from experiments.figures.style import Look, look, pretty
 from experiments.results.layout import sweep_axes
 from experiments.results.variables import NOT_COMPUTED
 
-__all__ = ["MOST_CELLS", "Series", "cells", "facets", "left_out", "panels", "quantiles"]
+__all__ = ["MOST_CELLS", "Series", "cells", "facets", "left_out", "panels", "quantiles", "shown_of"]
 
 _MOST_SERIES = 8
 _MOST_PANELS = 16
@@ -28,30 +28,20 @@ class Series:
     data: xr.Dataset
 
 
-def panels(
-    dataset: xr.Dataset, series_axis: str | None = None, most: int = _MOST_PANELS
-) -> Iterator[tuple[str, list[Series]]]:
-    """Title and series of every panel that has any; cells that were not computed are left out.
-
-    Args:
-        dataset: stored results.
-        series_axis: the axis whose values are the series; the first one by default.
-        most: panels; of longer axes evenly spaced values are taken.
-    """
+def panels(dataset: xr.Dataset, most: int = _MOST_PANELS) -> Iterator[tuple[str, list[Series]]]:
+    """Title and series of every panel that has any, `most` at the most; cells that were not computed are left out."""
     axes = sweep_axes(dataset)
-    series_axis = series_axis or (axes[0] if axes else None)
-    for title, part in facets(dataset, [axis for axis in axes if axis != series_axis], most):
-        found = list(_series(part, series_axis))
+    for title, part in facets(dataset, axes[1:], most):
+        found = list(_series(part, axes[0] if axes else None))
         if found:
             yield title, found
 
 
 def cells(dataset: xr.Dataset, most: int = MOST_CELLS) -> list[Series]:
     """Every cell by itself, `most` at the most, for figures with a panel per cell; labels name series and panel."""
-    series = min(_MOST_SERIES, _count(dataset, sweep_axes(dataset)[:1]))
     return [
         Series("\n".join(filter(None, (one.label, title))), one.look, one.data)
-        for title, found in panels(dataset, most=max(1, most // series))
+        for title, found in panels(dataset, _panels_of(dataset, most))
         for one in found
     ]
 
@@ -66,15 +56,17 @@ def facets(dataset: xr.Dataset, axes: list[str], most: int = _MOST_PANELS) -> It
 
 def left_out(dataset: xr.Dataset, most_cells: int | None = None) -> str:
     """Sentence for a caption where a figure, of `panels` or of at most so many `cells`, cannot show the whole sweep."""
-    axes = sweep_axes(dataset)
-    series = _count(dataset, axes[:1])
-    most = _MOST_PANELS if most_cells is None else max(1, most_cells // min(series, _MOST_SERIES))
-    rest = _count(dataset, axes[1:])
-    shown = math.prod(map(len, _chosen([dataset.sizes[axis] for axis in axes[1:]], most)))
-    if series <= _MOST_SERIES and shown == rest:
+    most = _MOST_PANELS if most_cells is None else _panels_of(dataset, most_cells)
+    sizes = [dataset.sizes[axis] for axis in sweep_axes(dataset)[1:]]
+    return shown_of(dataset, _series_count(dataset) * math.prod(map(len, _chosen(sizes, most))))
+
+
+def shown_of(dataset: xr.Dataset, shown: int) -> str:
+    """Sentence for a caption where `shown` cells are not all; nothing where they are."""
+    total = math.prod(dataset.sizes[axis] for axis in sweep_axes(dataset))
+    if shown == total:
         return ""
-    shown *= min(series, _MOST_SERIES)
-    return f" Evenly spaced values of long axes: {shown} of {series * rest} cells are shown; all are in the tables."
+    return f" Evenly spaced values of long axes: {shown} of {total} cells are shown; all are in the tables."
 
 
 def quantiles(values: xr.DataArray, over: str = "seed") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -116,8 +108,15 @@ def _evenly(count: int, most: int) -> list[int]:
     return sorted({round(i) for i in np.linspace(0, count - 1, min(count, most))})
 
 
-def _count(dataset: xr.Dataset, axes: list[str]) -> int:
-    return math.prod(dataset.sizes[axis] for axis in axes)
+def _panels_of(dataset: xr.Dataset, most_cells: int) -> int:
+    """Panels of series that make at most so many cells."""
+    return max(1, most_cells // _series_count(dataset))
+
+
+def _series_count(dataset: xr.Dataset) -> int:
+    """Series in a panel."""
+    axes = sweep_axes(dataset)
+    return min(_MOST_SERIES, dataset.sizes[axes[0]]) if axes else 1
 
 
 def _computed(dataset: xr.Dataset) -> bool:

@@ -130,6 +130,8 @@ def _over_time(
     if needed not in dataset:
         return None
     facets = list(panels(dataset))
+    if not facets:
+        return None
     alone = _apart(facets)
     if alone:  # bands of many series would hide each other: a panel each, the other medians in grey
         shown = [(one.label, [one], facets[0][1]) for one in facets[0][1]]

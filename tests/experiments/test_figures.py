@@ -36,6 +36,26 @@ def test_every_axis_of_a_sweep_is_in_the_panels_and_what_is_left_out_is_said(tmp
     assert len(long.figure.axes) == 24
 
 
+def test_cells_left_out_of_an_error_against_numbers_are_said(tmp_path):
+    scales = ", ".join(f"{scale}.0" for scale in range(1, 21))
+    text = fakes.CONFIGURATION + f'"initializer.std" = [0.1, 0.5]\n"data.outliers.scale" = [{scales}]\n'
+    with house_style():
+        drawing = filter_error(fakes.results(tmp_path, text))
+    assert len(drawing.figure.axes) == 16
+    assert "96 of 120 cells are shown" in drawing.caption
+
+
+def test_a_sweep_of_which_no_shown_cell_was_computed_has_no_figure(tmp_path):
+    labels = ", ".join(f'{{ kind = "filter", values = [{k}.0, 1, 1, 1, 1, 1, 1] }}' for k in range(20))
+    dataset = fakes.results(tmp_path, fakes.CONFIGURATION + f'"data.targets" = [{labels}]\n')
+    verdict = dataset["verdict"].copy()
+    verdict[:, np.arange(20) != 2] = -1  # the third is not among the 16 that are shown
+    partial = dataset.assign(verdict=verdict)
+    assert list(panels(partial)) == []
+    with house_style():
+        assert [draw(partial) for draw in (filter_error, excess_risk, filters)] == [None] * 3
+
+
 def test_the_excess_risk_is_that_above_the_limit_of_each_flow(tmp_path):
     dataset = fakes.results(tmp_path, limit_risk=lambda risk: np.full(risk.shape, 0.1))
     with house_style():
