@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
+import lcnn_flow as lf
 from experiments.figures import EXACT, error_text, fit_of, relative_error
 from experiments.results.layout import computed_cells, sweep_axes
 from experiments.results.limits import lowest_flow
@@ -26,10 +27,6 @@ __all__ = [
     "spurious",
 ]
 
-_SAME_RISK = 1e-9
-"""Relative difference of two risks up to which they are one."""
-_OF_THE_START = 1e-12
-"""The same in units of the risk at the start: what is left of it near interpolation is rounding."""
 _MOST_NAMED = 3
 _MOST_TAPS = 9
 _ON_PAR = 0.02
@@ -49,13 +46,8 @@ class Spurious(NamedTuple):
 
 def above_lowest(cell: xr.Dataset) -> np.ndarray:
     """Risk of every limit of a cell less the lowest one, 0 up to rounding, NaN where there is no limit; (seeds,)."""
-    risk = cell["limit_risk"].values
-    if not np.isfinite(risk).any():
-        return np.full(risk.shape, np.nan)
-    lowest = float(np.nanmin(risk))
-    start = float(np.nanmedian(cell["final_risk"].values + cell["final_energy"].values))
-    rounding = _SAME_RISK * abs(lowest) + _OF_THE_START * abs(start)
-    return np.where(risk - lowest <= rounding, 0 * risk, risk - lowest)
+    start = cell["final_risk"].values + cell["final_energy"].values
+    return lf.critical.above_lowest(cell["limit_risk"].values, start)
 
 
 def spurious(cell: xr.Dataset) -> Spurious | None:

@@ -107,8 +107,6 @@ def _nearby(path: Path) -> str:
     files = [file for folder in (path.parent, Path("configs")) if folder.is_dir() for file in folder.glob("*.toml")]
     names = {file.name: str(file) for file in reversed(files)}
     wanted = path.name if path.suffix else f"{path.name}.toml"
-    if wanted in names:
-        return f'; did you mean "{names[wanted]}"?'
     close = difflib.get_close_matches(wanted, names, n=1)
     return f'; did you mean "{names[close[0]]}"?' if close else ""
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+import lcnn_flow as lf
 from experiments.answers import above_lowest
 from experiments.figures import error_text
 from experiments.reporting.summary import cell_rows
@@ -22,8 +23,6 @@ __all__ = ["Table", "hypotheses_table", "limit_table", "orbit_table", "rate_tabl
 
 _MOST_ORBITS = 6  # of a cell
 _MOST_ROWS = 60
-_SAME_FILTER = 1e-6
-"""Relative distance of two end-to-end filters up to which they are one."""
 
 
 @dataclass(frozen=True)
@@ -230,18 +229,9 @@ def orbit_table(dataset: xr.Dataset) -> Table | None:
 def _filters(cell: xr.Dataset) -> list[np.ndarray]:
     """Starts of a cell with isolated limits, one array an end-to-end filter, the lowest risk first."""
     orbit, filters = cell["orbit"].values, cell["limit_filter"].values
-    groups: list[list[np.ndarray]] = []
-    for name in np.unique(orbit[np.isfinite(orbit)]):
-        here = np.flatnonzero(orbit == name)
-        for group in groups:
-            v, w = filters[group[0][0]], filters[here[0]]
-            known = np.isfinite(v) & np.isfinite(w)  # cells with fewer taps are filled up
-            if np.linalg.norm((v - w)[known]) <= _SAME_FILTER * np.linalg.norm(v[known]):
-                group.append(here)
-                break
-        else:
-            groups.append([here])
-    joined = [np.concatenate(group) for group in groups]
+    ends = [np.flatnonzero(orbit == name) for name in np.unique(orbit[np.isfinite(orbit)])]
+    groups = lf.critical.grouped_by_filter(filters[[here[0] for here in ends]])
+    joined = [np.concatenate([ends[i] for i in group]) for group in groups]
     return sorted(joined, key=lambda here: float(cell["limit_risk"].values[here[0]]))
 
 

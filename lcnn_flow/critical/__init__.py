@@ -3,6 +3,7 @@
 from lcnn_flow.critical.ball_risk import PlainRisk, plain_risk
 from lcnn_flow.critical.certificate import Certificate, certify, certify_plain
 from lcnn_flow.critical.classification import CriticalPoint, Kind, classify
+from lcnn_flow.critical.distinct import above_lowest, grouped_by_filter
 from lcnn_flow.critical.overview import Overview, summary
 from lcnn_flow.critical.rescaled import Orbits, orbits
 
@@ -13,9 +14,11 @@ __all__ = [
     "Orbits",
     "Overview",
     "PlainRisk",
+    "above_lowest",
     "certify",
     "certify_plain",
     "classify",
+    "grouped_by_filter",
     "orbits",
     "plain_risk",
     "summary",

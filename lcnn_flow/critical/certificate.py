@@ -92,9 +92,9 @@ def certify(
         RiskError: a custom loss, or a batch of risks.
     """
     check_risk("certify", risk, "certify(risk.condition(i), ...) for each i")
-    if len(params) == risk.arch.depth and (leading := _leading(risk, params)):
+    if leading := risk.arch.leading_axes(params):
         one = "certify(risk, tuple(w[i] for w in params)) for each i"
-        raise ArchitectureError(f"certify takes one point, and params are {leading} of them: write {one}")
+        raise ArchitectureError(f"certify takes one point, and params are {math.prod(leading)} of them: write {one}")
     arch = risk.arch
     arch.check_params(params)
     if balancedness is not None and np.shape(balancedness) != (arch.depth - 1,):
@@ -103,14 +103,6 @@ def certify(
     if arch.channels is not None:
         return Certificate("inconclusive", "continuous gauge group: with channels no critical point is isolated")
     return certify_plain(plain_risk(risk), [np.asarray(w, float) for w in params], balancedness)
-
-
-def _leading(risk: EmpiricalRisk, params: ParamsLike) -> int:
-    """How many points there are along a common leading axis; 0 for a single one."""
-    shapes = [np.shape(w) for w in params]
-    if all(len(s) > 0 and s[1:] == t for s, t in zip(shapes, risk.arch.layer_shapes, strict=True)):
-        return shapes[0][0]
-    return 0
 
 
 def certify_plain(

@@ -116,7 +116,12 @@ def classify(risk: EmpiricalRisk, params: ParamsLike) -> CriticalPoint:
         ArchitectureError: shapes of params do not fit.
     """
     check_risk("classify", risk, "classify(risk.condition(i), ...) for each i")
-    leading = _leading_axes(risk, params)
+    leading = risk.arch.leading_axes(params)
+    if leading is None:
+        given, needed = [tuple(np.shape(w)) for w in params], risk.arch.layer_shapes
+        raise ArchitectureError(
+            f"params have shapes {given}: this architecture needs {needed}, with common leading axes"
+        )
     if 0 in leading:
         raise ArchitectureError(f"params have leading axes {leading}: there is no point to classify")
     flat = jnp.concatenate([jnp.reshape(w, (math.prod(leading), -1)) for w in params], axis=1)
@@ -128,18 +133,6 @@ def classify(risk: EmpiricalRisk, params: ParamsLike) -> CriticalPoint:
     eigenvalues = fields.pop("hessian_eigenvalues")
     numbers = {name: array.item() for name, array in fields.items()}
     return CriticalPoint(kind=str(words[0]), hessian_eigenvalues=eigenvalues[np.isfinite(eigenvalues)], **numbers)
-
-
-def _leading_axes(risk: EmpiricalRisk, params: ParamsLike) -> tuple[int, ...]:
-    shapes = risk.arch.layer_shapes
-    if hasattr(params, "verdict"):
-        risk.arch.check_params(params)
-    if len(params) == len(shapes):
-        leading = [tuple(np.shape(w)[: np.ndim(w) - len(s)]) for w, s in zip(params, shapes, strict=True)]
-        if all(np.shape(w) == leading[0] + s for w, s in zip(params, shapes, strict=True)):
-            return leading[0]
-    given = [tuple(np.shape(w)) for w in params]
-    raise ArchitectureError(f"params have shapes {given}: this architecture needs {shapes}, with common leading axes")
 
 
 @quick_to_compile

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from lcnn_flow.arguments import described
+from lcnn_flow.critical.distinct import above_lowest, grouped_by_filter
 from lcnn_flow.errors import FlowError
 from lcnn_flow.limits.verdict import WITH_LIMIT, Summary, Verdict
 from lcnn_flow.network.filters import end_to_end_filter
@@ -15,12 +16,6 @@ from lcnn_flow.risk.empirical import EmpiricalRisk, check_risk
 __all__ = ["Limits", "Overview", "summary"]
 
 _MOST = 12
-_SAME_FILTER = 1e-6
-"""Relative distance of two end-to-end filters up to which they are one."""
-_SAME_RISK = 1e-9
-"""Relative difference of two risks up to which they are one."""
-_OF_THE_START = 1e-12
-"""The same in units of the risk at the start: what is left of it near interpolation is rounding."""
 
 
 class Limits(NamedTuple):
@@ -88,17 +83,14 @@ def _distinct(flow: Any, risk: EmpiricalRisk) -> tuple[Limits, ...]:
     points = tuple(np.reshape(w, (-1, *shape))[has] for w, shape in zip(flow.limit, shapes, strict=True))
     values, filters = (np.asarray(x) for x in _evaluated(risk, points))
     filters, ends = filters.reshape(len(filters), -1), verdict[has]
-    start = float(np.median((np.atleast_1d(flow.risk) + np.atleast_1d(flow.energy))[has]))
-    rounding = _SAME_RISK * abs(float(values.min())) + _OF_THE_START * abs(start)
-    found, left = [], np.argsort(values, kind="stable")
-    while left.size:
-        v = filters[left[0]]
-        same = np.linalg.norm(filters[left] - v, axis=1) <= _SAME_FILTER * max(np.linalg.norm(v), np.finfo(float).tiny)
-        here = left[same]
-        above = float(values[here[0]] - values.min())
+    start = (np.atleast_1d(flow.risk) + np.atleast_1d(flow.energy))[has]
+    above, order = above_lowest(values, start), np.argsort(values, kind="stable")
+    found = []
+    for group in grouped_by_filter(filters[order]):
+        here = order[group]
         kinds = tuple(Verdict(int(code)) for code in np.unique(ends[here]))
-        found.append(Limits(float(values[here[0]]), len(here), kinds, v, above if above > rounding else 0.0))
-        left = left[~same]
+        first = here[0]
+        found.append(Limits(float(values[first]), len(here), kinds, filters[first], float(above[first])))
     return tuple(found)
 
 

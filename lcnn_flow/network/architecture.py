@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 import jax
+import numpy as np
 
 from lcnn_flow.errors import ArchitectureError
 
@@ -189,8 +190,7 @@ class Architecture:
 
     def check_params(self, params: Any) -> None:
         """Raises ArchitectureError unless `params` is a tuple with the shapes `layer_shapes`."""
-        if hasattr(params, "limit") and hasattr(params, "verdict"):
-            raise ArchitectureError("params is the result of a flow: pass its .limit, or .final")
+        _refuse_flows(params)
         if not isinstance(params, tuple):
             raise ArchitectureError(
                 f"params is a {type(params).__name__}: pass a tuple of {self.depth} arrays, one a layer"
@@ -205,6 +205,21 @@ class Architecture:
                 f"params have shapes {shapes} but this architecture needs {self.layer_shapes}; for a batch of them use "
                 "jax.vmap or gradient_flow_ensemble"
             )
+
+    def leading_axes(self, params: Sequence[Any]) -> tuple[int, ...] | None:
+        """The common axes before those of the filters, () for a single set of filters; None if shapes do not fit."""
+        _refuse_flows(params)
+        if len(params) != self.depth:
+            return None
+        shapes = [tuple(np.shape(w)) for w in params]
+        leading = shapes[0][: max(0, len(shapes[0]) - len(self.layer_shapes[0]))]
+        fits = all(shape == leading + own for shape, own in zip(shapes, self.layer_shapes, strict=True))
+        return leading if fits else None
+
+
+def _refuse_flows(params: Any) -> None:
+    if hasattr(params, "limit") and hasattr(params, "verdict"):
+        raise ArchitectureError("params is the result of a flow: pass its .limit, or .final")
 
 
 def _tuple(name: str, values: Any) -> tuple:

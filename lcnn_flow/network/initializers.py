@@ -34,12 +34,7 @@ def gaussian(std: float | Float[Array, ""] = 0.5) -> Initializer:
         ArchitectureError: std is negative or not finite.
     """
     _check_nonnegative("gaussian", "std", std)
-
-    def initialize(key: Any, arch: Architecture) -> Params:
-        _check_call("gaussian", key, arch)
-        return _gaussian(arch, key, std)
-
-    return initialize
+    return _drawing("gaussian", _gaussian, std)
 
 
 def balanced(std: float | Float[Array, ""] = 0.5) -> Initializer:
@@ -53,12 +48,7 @@ def balanced(std: float | Float[Array, ""] = 0.5) -> Initializer:
         ArchitectureError: std is negative or not finite.
     """
     _check_nonnegative("balanced", "std", std)
-
-    def initialize(key: Any, arch: Architecture) -> Params:
-        _check_call("balanced", key, arch)
-        return _balanced(arch, key, std)
-
-    return initialize
+    return _drawing("balanced", _balanced, std)
 
 
 def orthogonal(gain: float | Float[Array, ""] = 1.0) -> Initializer:
@@ -72,12 +62,7 @@ def orthogonal(gain: float | Float[Array, ""] = 1.0) -> Initializer:
         ArchitectureError: gain is negative or not finite.
     """
     _check_nonnegative("orthogonal", "gain", gain)
-
-    def initialize(key: Any, arch: Architecture) -> Params:
-        _check_call("orthogonal", key, arch)
-        return _orthogonal(arch, key, gain)
-
-    return initialize
+    return _drawing("orthogonal", _orthogonal, gain)
 
 
 def scaled(
@@ -151,10 +136,16 @@ def _of_length(params: Params, lengths: Array) -> Params:
     return tuple(lengths[layer].astype(w.dtype) * _direction(w) for layer, w in enumerate(params))
 
 
-def _check_call(initializer: str, key: Any, arch: Any) -> None:
-    remedy = f"the order is {initializer}(...)(key, arch)"
-    check_kind(initializer, "arch", arch, Architecture, remedy, ArchitectureError)
-    check_key(initializer, key, ArchitectureError)
+def _drawing(name: str, draw: Callable[[Architecture, Any, Any], Params], size: Any) -> Initializer:
+    """The initializer that draws filters of this size, once its arguments are checked."""
+    order = f"the order is {name}(...)(key, arch)"
+
+    def initialize(key: Any, arch: Architecture) -> Params:
+        check_kind(name, "arch", arch, Architecture, order, ArchitectureError)
+        check_key(name, key, ArchitectureError)
+        return draw(arch, key, size)
+
+    return initialize
 
 
 def _check_nonnegative(factory: str, name: str, value: Any) -> None:

@@ -105,13 +105,6 @@ class EmpiricalRisk(Pytree):
         return rows, math.prod(self.arch.end_to_end_kernel_size) * channels[0], channels[1]
 
     @property
-    def table_width(self) -> int:
-        """Columns q of the patch matrix."""
-        return math.prod(self.arch.end_to_end_kernel_size) * (
-            1 if self.arch.channels is None else self.arch.channels[0]
-        )
-
-    @property
     def gradient_cost(self) -> int:
         """Multiply-adds of one gradient, see `cost`."""
         return gradient_cost(*self._cost_arguments())
@@ -135,9 +128,10 @@ class EmpiricalRisk(Pytree):
         """L(w); ArchitectureError where shapes of params do not fit."""
         if len(params) != self.arch.depth:
             self.arch.check_params(params)
+        arrays = as_params(params)
         if self.filter_risk is None:
-            return _layerwise(self, as_params(params))
-        return self.filter_risk.value(filter_rows(self.arch, as_params(params)))
+            return _layerwise(self, arrays)
+        return self.filter_risk.value(filter_rows(self.arch, arrays))
 
     def gradient(self, vector: Real[ArrayLike, "n ..."]) -> Float[Array, "n ..."]:
         """grad L at the raveled filters `vector`, raveled (see `network.ravel`)."""
