@@ -1,10 +1,10 @@
 """Gradient flow of linear convolutional networks: flows to their limits, each with a verdict that can be trusted."""
 
-from lcnn_flow import critical, data, losses, solvers, theory
+from lcnn_flow import critical, data, losses, solvers, symmetry, theory
 from lcnn_flow.compilation_cache import enable_compilation_cache
 from lcnn_flow.critical import Certificate, CriticalPoint, certify, classify, summary
 from lcnn_flow.data import Dataset
-from lcnn_flow.dynamics.settings import log_times
+from lcnn_flow.dynamics.settings import FlowOptions, log_times
 from lcnn_flow.ensemble.description import describe
 from lcnn_flow.ensemble.many import gradient_flow_ensemble
 from lcnn_flow.errors import ArchitectureError, DataError, FlowError, LcnnFlowError, LossError, RiskError
@@ -17,6 +17,7 @@ from lcnn_flow.network.architecture import Architecture
 from lcnn_flow.network.filters import end_to_end_filter
 from lcnn_flow.network.forward import apply, patches
 from lcnn_flow.risk.empirical import EmpiricalRisk
+from lcnn_flow.risk.function import Risk
 
 __version__ = "0.1.0"
 
@@ -30,8 +31,10 @@ __all__ = [
     "EmpiricalRisk",
     "Flow",
     "FlowError",
+    "FlowOptions",
     "LcnnFlowError",
     "LossError",
+    "Risk",
     "RiskError",
     "Trajectory",
     "Verdict",
@@ -51,6 +54,7 @@ __all__ = [
     "patches",
     "solvers",
     "summary",
+    "symmetry",
     "theory",
     "verdict",
 ]

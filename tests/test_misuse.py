@@ -57,7 +57,7 @@ RISKS = jax.vmap(lambda delta: lf.EmpiricalRisk(ARCH, lf.losses.PseudoHuber(delt
         (lambda: lf.theory.norm_bound(DATA, PARAMS), "risk is a Dataset"),
         (
             lambda: lf.gradient_flow_ensemble(RISK, PARAMS),
-            r"without an axis of seeds: .* tuple\(w\[None\] for w in params\)",
+            r"without an axis of seeds: .* jax.tree.map\(lambda w: w\[None\], params\)",
         ),
         (lambda: lf.gradient_flow_ensemble(PARAMS, RISK), "risk is a tuple of 2"),
         (

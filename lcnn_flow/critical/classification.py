@@ -21,7 +21,6 @@ from lcnn_flow.errors import ArchitectureError
 from lcnn_flow.limits.curvature import curvature, spectrum
 from lcnn_flow.limits.newton import polish
 from lcnn_flow.limits.polyak_lojasiewicz import satisfies_local_pl
-from lcnn_flow.limits.units import layer_units
 from lcnn_flow.network.parameters import ParamsLike, layer_norms, unravel
 from lcnn_flow.numerics.compiling import quick_to_compile
 from lcnn_flow.numerics.lapack import singular_values
@@ -137,7 +136,7 @@ def classify(risk: EmpiricalRisk, params: ParamsLike) -> CriticalPoint:
 
 @quick_to_compile
 def _measure(risk: EmpiricalRisk, vectors: Float[Array, "b n"]) -> dict[str, Array]:
-    form = risk.patch_form()
+    form = risk.outer
     best = least_filter_risk(risk.loss, form)
 
     def one(vector: Array) -> dict[str, Array]:
@@ -177,7 +176,7 @@ def _measure(risk: EmpiricalRisk, vectors: Float[Array, "b n"]) -> dict[str, Arr
 
 def _jacobian_rank(risk: EmpiricalRisk, vector: Array) -> Int[Array, ""]:
     """Rank of dv/dw, in units of each layer's norm."""
-    jacobian = risk.filter_jacobian(vector) * layer_units(risk, vector)[None, :]
+    jacobian = risk.image_jacobian(vector) * risk.units(vector)[None, :]
     values = singular_values(jacobian)
     return jnp.sum(values > jnp.sqrt(jnp.finfo(vector.dtype).eps) * jnp.max(values)).astype(jnp.int32)
 

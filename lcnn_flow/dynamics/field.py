@@ -4,18 +4,16 @@ The filters are integrated as a `Recorded`: what the solver records beside them 
 at module level and take the risk in `args`, so that a second flow of the same shape compiles nothing.
 """
 
-import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from lcnn_flow.dynamics.recording import Recorded
+from lcnn_flow.dynamics.recording import Record, Recorded
 from lcnn_flow.dynamics.settings import FlowSettings
-from lcnn_flow.network.parameters import layer_norms
 from lcnn_flow.numerics.norms import safe_norm
-from lcnn_flow.risk.empirical import EmpiricalRisk
+from lcnn_flow.risk.base import RiskLike
 from lcnn_flow.solvers import inverse_positive_definite
 
 __all__ = [
@@ -35,6 +33,7 @@ __all__ = [
 ]
 
 _NORM_SPAN = 1e6
+_ABOVE_ROUNDING = 2.0
 _WELL = 0.1
 """Local errors in the residuals, in units of the width of the well of the loss, that a default rtol allows."""
 FINEST_RTOL = 1e-9
@@ -59,7 +58,7 @@ class StartScales(NamedTuple):
 class FieldArguments(NamedTuple):
     """What the vector field and its events need besides the state."""
 
-    risk: EmpiricalRisk
+    risk: RiskLike
     gradient_atol: Float[Array, ""]
     gradient_rtol: Float[Array, ""]
     least_scale: Float[Array, ""]
@@ -85,10 +84,10 @@ def recorded_field(t: Any, y: Recorded, args: FieldArguments) -> Recorded:
     return Recorded(vector_field(t, y.vector, args), jax.tree.map(jnp.zeros_like, y.record))
 
 
-def start_scales(risk: EmpiricalRisk, vector: Float[Array, "n ..."], settings: FlowSettings) -> StartScales:
+def start_scales(risk: RiskLike, vector: Float[Array, "n ..."], settings: FlowSettings) -> StartScales:
     """Units and tolerances of flows from the raveled filters `vector`."""
-    arch = risk.arch
-    norms, scales = layer_norms(arch, vector), risk.layer_scales(vector)
+    norms = risk.space.norms(vector)
+    scales = risk.layer_scales(vector) if risk.knows_scales else risk.uncancelled(vector)
     moving = (norms > 0) & (scales > 0)
     times = norms / jnp.where(moving, scales, 1)
     longest = jnp.max(jnp.where(moving, times, 0), axis=0)
@@ -98,48 +97,67 @@ def start_scales(risk: EmpiricalRisk, vector: Float[Array, "n ..."], settings: F
         rtol = jnp.minimum(rtol, jnp.maximum(_WELL / risk.contrast(vector), FINEST_RTOL))
     bound, atol = settings.norm_bound, settings.atol
     if bound is None:
-        bound = _NORM_SPAN * jnp.maximum(safe_norm(norms), risk.filter_scale())
+        bound = _NORM_SPAN * jnp.maximum(safe_norm(norms), risk.parameter_scale(vector))
     if atol is None:
-        counts = jnp.asarray([math.prod(shape) for shape in arch.layer_shapes], vector.dtype)
+        counts = jnp.asarray(risk.space.layer_sizes, vector.dtype)
         rms = norms / jnp.sqrt(counts.reshape(counts.shape + (1,) * (vector.ndim - 1)))
         largest = jnp.max(rms, axis=0)
         atol = 0.1 * rtol[None] * jnp.where(rms > 0, rms, jnp.where(largest > 0, largest, 1)[None])
     return StartScales(
         time_unit=jnp.where(longest > 0, longest, 1),
         first_step=0.01 * jnp.where(jnp.isfinite(shortest), shortest, 1),
-        least_scale=1e-4 * gradient_scale(risk, vector),
+        least_scale=1e-4 * gradient_scale(risk, vector) if risk.knows_scales else jnp.zeros_like(longest),
         norm_bound=jnp.broadcast_to(bound, longest.shape),
         rtol=rtol,
         atol=jnp.broadcast_to(atol, norms.shape),
     )
 
 
-def gradient_scale(risk: EmpiricalRisk, vector: Float[Array, "n ..."]) -> Float[Array, "..."]:
-    """Smallest of `risk.layer_scales`, but not below 1e-8 of the largest: the layer that moves least decides."""
+def gradient_scale(risk: RiskLike, vector: Float[Array, "n ..."], record: Record | None = None) -> Float[Array, "..."]:
+    """Smallest of `risk.layer_scales`, but not below 1e-8 of the largest: the layer that moves least decides.
+
+    Where a risk does not know them, the energy that the flow has lost over the length of its path, which is a mean of
+    the gradient's norm; before the first step the gradient.
+    """
+    if not risk.knows_scales:
+        norm = safe_norm(risk.gradient(vector))
+        if record is None:
+            return norm
+        moved = record.path_length > 0
+        return jnp.where(moved, record.dissipation / jnp.where(moved, record.path_length, 1), norm)
     scales = risk.layer_scales(vector)
     return jnp.maximum(jnp.min(scales, axis=0), 1e-8 * jnp.max(scales, axis=0))
 
 
 def gradient_tolerance(
-    risk: EmpiricalRisk,
+    risk: RiskLike,
     vector: Float[Array, "n ..."],
     least_scale: Float[Array, "..."],
     settings: FlowSettings | FieldArguments,
+    record: Record | None = None,
 ) -> Float[Array, "..."]:
-    """gradient_atol + gradient_rtol * scale, scale the larger of `gradient_scale` and `least_scale`."""
-    scale = jnp.maximum(least_scale, gradient_scale(risk, vector))
-    return settings.gradient_atol + settings.gradient_rtol * scale
+    """gradient_atol + gradient_rtol * scale, scale the larger of `gradient_scale` and `least_scale`.
+
+    Where a risk does not know the scale of its gradient, no less than what rounding leaves of it.
+    """
+    scale = jnp.maximum(least_scale, gradient_scale(risk, vector, record))
+    tolerance = settings.gradient_atol + settings.gradient_rtol * scale
+    if risk.knows_scales:
+        return tolerance
+    rounding = jnp.finfo(vector.dtype).eps * safe_norm(risk.uncancelled(vector))
+    return jnp.maximum(tolerance, _ABOVE_ROUNDING * rounding)
 
 
 def stops(t: Any, y: Recorded, args: FieldArguments, **kwargs: Any) -> Bool[Array, ""]:
     """Event: the end of time, or `at_rest`."""
     del kwargs
-    return at_rest(y.vector, args) | (t >= args.stop)
+    return at_rest(y.vector, y.record, args) | (t >= args.stop)
 
 
-def at_rest(vector: Float[Array, " n"], args: FieldArguments) -> Bool[Array, ""]:
+def at_rest(vector: Float[Array, " n"], record: Record, args: FieldArguments) -> Bool[Array, ""]:
     """The gradient is below tolerance, or the filters have left the norm bound or are not finite."""
-    small = safe_norm(args.risk.gradient(vector)) <= gradient_tolerance(args.risk, vector, args.least_scale, args)
+    tolerance = gradient_tolerance(args.risk, vector, args.least_scale, args, record)
+    small = safe_norm(args.risk.gradient(vector)) <= tolerance
     return small | ~(safe_norm(vector) <= args.norm_bound)
 
 

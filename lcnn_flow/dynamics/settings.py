@@ -1,6 +1,10 @@
 """Options of a flow: defaults, and the checks that can be made before anything is compiled."""
 
+import inspect
 import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
 from typing import Any
 
 import diffrax
@@ -14,11 +18,45 @@ from lcnn_flow.network.parameters import ParamsLike
 from lcnn_flow.numerics.arrays import is_concrete, warn_where_narrowed
 from lcnn_flow.solvers import Rodas4
 
-__all__ = ["FlowSettings", "flow_settings", "log_times"]
+__all__ = ["FlowOptions", "FlowSettings", "flow_settings", "log_times", "takes_options"]
 
 
 _MAX_STEPS = 4096
 _ORDINARY_RTOL = 1e-6
+
+
+@dataclass(frozen=True)
+class FlowOptions:
+    """Options of `gradient_flow` and `gradient_flow_ensemble`, which take them as keywords."""
+
+    times: Any = None
+    """Increasing times, for example `log_times(1e-3, 1e6, 200)`: the trajectory is wanted too. Integration always
+    reaches the last of them, then goes on to the limit. None: only the limit is wanted."""
+    rtol: Any = None
+    """Local error tolerance for the parameters, relative: 1e-3 without `times` and 1e-6 with them (1e-4 in float32),
+    and tighter where the loss bends on a scale that is small against the residuals."""
+    atol: Any = None
+    """The same in units of parameters: rtol times a tenth of the rms initial entry of the layer."""
+    gradient_rtol: Any = None
+    """Gradient at which a flow counts as at rest, in units of its scale: 1e-8 in float64, 1e-4 in float32."""
+    gradient_atol: Any = 0.0
+    """The same in units of risk/parameter."""
+    max_time: Any = None
+    """1e16 times the largest |w_l|/|grad_l L| (by scale) at the start."""
+    max_steps: int | None = None
+    """Steps in each round of integration; 4,096, for rtol below 1e-6 more, in proportion to rtol^(-1/4)."""
+    norm_bound: Any = None
+    """Largest |w| before the flow counts as DIVERGED; 1e6 times the larger of |w(0)| and the size that fits the
+    targets. Without it a flow that theory bounds (P of full column rank, coercive loss, single channel) never counts as
+    DIVERGED."""
+    solver: diffrax.AbstractSolver | None = None
+    """Any diffrax solver; `Rodas4()` by default. Rosenbrock methods are given the exact symmetric Hessian."""
+    polish: bool = True
+    """Newton's method on the invariant leaf."""
+    adjoint: diffrax.AbstractAdjoint | None = None
+    """diffrax adjoint for the trajectory; `diffrax.ForwardMode()` for forward-mode differentiation."""
+    unsound_derivative: str = "nan"
+    """Derivative of `limit` where it does not exist: "nan" or "zero"."""
 
 
 class FlowSettings(eqx.Module):
@@ -55,62 +93,65 @@ def log_times(start: float, stop: float, count: int) -> Float[np.ndarray, " coun
     return times
 
 
-def flow_settings(
-    params: ParamsLike,
-    *,
-    times: Any = None,
-    rtol: float | None = None,
-    atol: float | None = None,
-    gradient_rtol: float | None = None,
-    gradient_atol: float = 0.0,
-    max_time: float | None = None,
-    max_steps: int | None = None,
-    norm_bound: float | None = None,
-    solver: diffrax.AbstractSolver | None = None,
-    polish: bool = True,
-    adjoint: diffrax.AbstractAdjoint | None = None,
-    unsound_derivative: str = "nan",
-) -> FlowSettings:
-    """Options of `gradient_flow`, see there, with defaults for the precision of `params`.
+def flow_settings(layers: ParamsLike, **options: Any) -> FlowSettings:
+    """Checked options, with defaults for the precision of the parameters.
 
     Raises:
-        FlowError: contradictory options, or a tolerance below what the precision resolves.
+        FlowError: unknown or contradictory options, or a tolerance below what the precision resolves.
     """
-    for w in params:
+    names = [field.name for field in fields(FlowOptions)]
+    for name in options:
+        if name not in names:
+            near = get_close_matches(name, names, 1)
+            raise FlowError(f"unknown option {name!r}: " + (f"did you mean {near[0]}?" if near else ", ".join(names)))
+    return _checked(layers, FlowOptions(**options))
+
+
+def takes_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Shows the fields of `FlowOptions` as keywords of a function that takes them as **options."""
+    signature = inspect.signature(function)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    shown = [p for p in signature.parameters.values() if p.kind != p.VAR_KEYWORD]
+    shown += [inspect.Parameter(f.name, keyword, default=f.default, annotation=f.type) for f in fields(FlowOptions)]
+    function.__signature__ = signature.replace(parameters=shown)  # pyright: ignore[reportFunctionMemberAccess]
+    return function
+
+
+def _checked(layers: ParamsLike, options: FlowOptions) -> FlowSettings:
+    for w in layers:
         warn_where_narrowed(w)
-    dtype = jnp.result_type(*params)
+    dtype = jnp.result_type(*layers)
     if not jnp.issubdtype(dtype, jnp.floating):
         raise FlowError(f"params have dtype {dtype}: pass floating-point filters")
-    double, adapts = jnp.finfo(dtype).bits >= 64, rtol is None
+    double, times, rtol, gradient_rtol = jnp.finfo(dtype).bits >= 64, options.times, options.rtol, options.gradient_rtol
     if rtol is None:
         rtol = 1e-3 if times is None else (1e-6 if double else 1e-4)
     if gradient_rtol is None:
         gradient_rtol = 1e-8 if double else 1e-4
-    _check_numbers(dtype, rtol, atol, gradient_rtol, gradient_atol, max_time, norm_bound)
-    if max_steps is None:
-        max_steps = _default_max_steps(rtol)
+    _check_numbers(dtype, replace(options, rtol=rtol, gradient_rtol=gradient_rtol))
+    max_steps = _default_max_steps(rtol) if options.max_steps is None else options.max_steps
     if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 1:
         raise FlowError(f"max_steps = {max_steps!r}: write an integer of at least 1")
-    if unsound_derivative not in ("nan", "zero"):
-        raise FlowError(f"unsound_derivative = {unsound_derivative!r}: write 'nan' or 'zero'")
+    if options.unsound_derivative not in ("nan", "zero"):
+        raise FlowError(f"unsound_derivative = {options.unsound_derivative!r}: write 'nan' or 'zero'")
 
     def number(x: Any) -> Array | None:
         return None if x is None else jnp.asarray(x, dtype)
 
     return FlowSettings(
-        times=_check_times(times, max_time, dtype),
+        times=_check_times(times, options.max_time, dtype),
         rtol=jnp.asarray(rtol, dtype),
-        atol=number(atol),
+        atol=number(options.atol),
         gradient_rtol=jnp.asarray(gradient_rtol, dtype),
-        gradient_atol=jnp.asarray(gradient_atol, dtype),
-        max_time=number(max_time),
-        norm_bound=number(norm_bound),
-        solver=Rodas4() if solver is None else solver,
-        adjoint=diffrax.RecursiveCheckpointAdjoint() if adjoint is None else adjoint,
+        gradient_atol=jnp.asarray(options.gradient_atol, dtype),
+        max_time=number(options.max_time),
+        norm_bound=number(options.norm_bound),
+        solver=Rodas4() if options.solver is None else options.solver,
+        adjoint=diffrax.RecursiveCheckpointAdjoint() if options.adjoint is None else options.adjoint,
         max_steps=max_steps,
-        polish=bool(polish),
-        unsound_derivative=unsound_derivative,
-        adapts_rtol=adapts,
+        polish=bool(options.polish),
+        unsound_derivative=options.unsound_derivative,
+        adapts_rtol=options.rtol is None,
         relative=not (is_concrete(gradient_rtol) and gradient_rtol == 0),
     )
 
@@ -137,17 +178,19 @@ def _check_times(times: Any, max_time: Any, dtype: Any) -> Array | None:
     return array
 
 
-def _check_numbers(dtype, rtol, atol, gradient_rtol, gradient_atol, max_time, norm_bound) -> None:
+def _check_numbers(dtype: Any, options: FlowOptions) -> None:
     """Raises FlowError for numbers out of range; tracers pass."""
     finest = 10 * float(jnp.finfo(dtype).eps)
-    for name, value, least, allowed in (
-        ("rtol", rtol, finest, f"at least {finest:.1e} in {jnp.dtype(dtype).name}"),
-        ("atol", atol, 0.0, "at least 0"),
-        ("gradient_rtol", gradient_rtol, 0.0, "at least 0"),
-        ("gradient_atol", gradient_atol, 0.0, "at least 0"),
-        ("max_time", max_time, np.finfo(float).tiny, "above 0"),
-        ("norm_bound", norm_bound, np.finfo(float).tiny, "above 0"),
+    gradient_rtol, gradient_atol = options.gradient_rtol, options.gradient_atol
+    for name, least, allowed in (
+        ("rtol", finest, f"at least {finest:.1e} in {jnp.dtype(dtype).name}"),
+        ("atol", 0.0, "at least 0"),
+        ("gradient_rtol", 0.0, "at least 0"),
+        ("gradient_atol", 0.0, "at least 0"),
+        ("max_time", np.finfo(float).tiny, "above 0"),
+        ("norm_bound", np.finfo(float).tiny, "above 0"),
     ):
+        value = getattr(options, name)
         if value is not None and is_concrete(value) and not (least <= float(value) < np.inf):
             raise FlowError(f"{name} = {value}: write a number {allowed}")
     if not (is_concrete(gradient_rtol) and is_concrete(gradient_atol)):

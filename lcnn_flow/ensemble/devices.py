@@ -15,14 +15,14 @@ import jax
 import numpy as np
 
 from lcnn_flow.numerics.compiling import quick_options
-from lcnn_flow.risk.empirical import EmpiricalRisk
+from lcnn_flow.risk.base import RiskLike
 
 __all__ = ["run_blocks"]
 
 
 def run_blocks(
     program: Callable[..., Any],
-    risk: EmpiricalRisk,
+    risk: RiskLike,
     calls: Iterable[tuple[np.ndarray, Any]],
     settings: Any,
     devices: Sequence[Any],
@@ -106,8 +106,8 @@ def _compiled(quick: bool, platform: str) -> Any:
     return jax.jit(_on_one_device, static_argnums=(0, 1, 2), compiler_options=options)
 
 
-def _on_one_device(program: Any, rest: Any, many: tuple[bool, ...], risk: EmpiricalRisk, arrays: Any, numbers: Any):
-    def one(risk: EmpiricalRisk, arrays: Any) -> Any:
+def _on_one_device(program: Any, rest: Any, many: tuple[bool, ...], risk: RiskLike, arrays: Any, numbers: Any):
+    def one(risk: RiskLike, arrays: Any) -> Any:
         return program(risk, arrays, eqx.combine(numbers, rest))
 
     structure = jax.tree.structure(risk)

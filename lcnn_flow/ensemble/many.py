@@ -12,14 +12,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lcnn_flow.dynamics.settings import FlowSettings, flow_settings
+from lcnn_flow.dynamics.settings import FlowSettings, flow_settings, takes_options
 from lcnn_flow.ensemble.devices import run_blocks
-from lcnn_flow.ensemble.memory import lanes_that_fit
+from lcnn_flow.ensemble.memory import device_bytes, lanes_that_fit
 from lcnn_flow.ensemble.programs import LaneBlock, Reached, SearchBlock, fits_lanes, solved_by_us, tells_regular
 from lcnn_flow.errors import FlowError
 from lcnn_flow.flow.result import Flow
-from lcnn_flow.network.parameters import ParamsLike
-from lcnn_flow.risk.empirical import EmpiricalRisk, check_risk
+from lcnn_flow.flow.single import in_tree, refuse_false_symmetry
+from lcnn_flow.numerics.memory import check_memory, flow_bytes
+from lcnn_flow.risk.base import RiskLike, is_risk, runs_in_lanes
+from lcnn_flow.risk.empirical import EmpiricalRisk
+from lcnn_flow.risk.function import as_risk
 
 __all__ = ["gradient_flow_ensemble"]
 
@@ -60,9 +63,9 @@ class _Call(NamedTuple):
 class _Work(NamedTuple):
     """What all blocks of one ensemble share."""
 
-    risk: EmpiricalRisk
+    risk: Any
     params: tuple[np.ndarray, ...]
-    """Initial filters, conditions and seeds in one axis."""
+    """Initial layers, conditions and seeds in one axis."""
     settings: FlowSettings
     devices: tuple[Any, ...]
     tell: Callable[[int], None]
@@ -70,9 +73,10 @@ class _Work(NamedTuple):
     """Multiply-adds of one step of a flow."""
 
 
+@takes_options
 def gradient_flow_ensemble(
-    risk: EmpiricalRisk,
-    params: ParamsLike,
+    risk: Any,
+    params: Any,
     *,
     block_size: int | None = None,
     devices: Sequence[Any] | None = None,
@@ -85,15 +89,16 @@ def gradient_flow_ensemble(
     limits are wanted.
 
     Args:
-        risk: one risk for all flows; or, with a leading axis C on some of its leaves (made by jax.vmap or by
-            stacking), C risks: data conditions, loss parameters.
-        params: initial filters with a leading axis S, the seeds; with C risks (C, S, ...).
+        risk: one risk for all flows, an `EmpiricalRisk`, a `Risk` or a function of the params of one seed; or, with a
+            leading axis C on some of its leaves (made by jax.vmap, by stacking or by `batched` of `Risk`), C risks:
+            data conditions, loss parameters.
+        params: initial parameters with a leading axis S, the seeds, on every layer; with C risks (C, S, ...).
         block_size: seeds a block. By default it follows from the number of seeds and the kind of device: on CPU two
             blocks from 128 seeds on, eight from 4,096 on, and at most 2,048 seeds in each.
         devices: where to run; all local devices by default. Of CPU devices, what does not run in lanes takes as many as
             repay the compilation for each, and only the first with solvers that are not Rosenbrock methods of ours.
         progress: called as progress(done, total), in flows, between blocks.
-        **options: those of `gradient_flow`.
+        **options: fields of `FlowOptions`, as of `gradient_flow`.
 
     Returns:
         A `Flow` whose fields are numpy arrays with leading axis S, or axes (C, S).
@@ -102,17 +107,19 @@ def gradient_flow_ensemble(
         ArchitectureError, FlowError: as `gradient_flow`, axes that do not pair, or a flow that does not fit into the
             memory of a device.
     """
-    check_risk("gradient_flow_ensemble", risk)
-    conditions, seeds = _check_axes(risk, params)
+    risk = _as_ensemble_risk(risk, params)
+    layers = risk.layers(params)
+    conditions, seeds = _check_axes(risk, layers)
     if block_size is not None and (not isinstance(block_size, int) or block_size < 1):
         raise FlowError(f"block_size = {block_size!r}: write an integer of at least 1, or None")
     chosen = tuple(jax.local_devices() if devices is None else devices)
     if not chosen:
         raise FlowError("devices is empty: name at least one, or write None for all local devices")
-    settings = flow_settings(params, **options)
+    settings = flow_settings(layers, **options)
     leading = (seeds,) if conditions is None else (conditions, seeds)
-    risk.arch.check_params(tuple(np.empty(jnp.shape(w)[len(leading) :]) for w in params))
-    flat = tuple(np.asarray(w).reshape(-1, *jnp.shape(w)[len(leading) :]) for w in params)
+    seed = tuple(np.empty(np.shape(w)[len(leading) :], jnp.result_type(w)) for w in layers)
+    risk.check_params(risk.space.tree(seed) if len(seed) == risk.space.num_layers else seed)
+    flat = tuple(np.asarray(w).reshape(-1, *np.shape(w)[len(leading) :]) for w in layers)
     total, done = len(flat[0]), 0
 
     def tell(more: int) -> None:
@@ -122,24 +129,44 @@ def gradient_flow_ensemble(
             progress(done, total)
 
     work = _Work(risk.without_data(), flat, settings, chosen, tell, risk.step_cost)
-    if fits_lanes(settings):
+    if runs_in_lanes(risk) and fits_lanes(settings):
         width, size = _lane_sizes(risk, seeds, block_size, chosen[0])
         flows = _in_lanes(work, _cut(total, seeds, size), width)
     else:
-        flows = _search(work, _cut(total, seeds, min(block_size or _LOCKSTEP, seeds)), None, None)
-    return jax.tree.map(lambda x: x.reshape(*leading, *x.shape[1:]), flows)
+        size = min(block_size or _LOCKSTEP, seeds, _searches_that_fit(risk, chosen[0]))
+        flows = _search(work, _cut(total, seeds, size), None, None)
+    refuse_false_symmetry(flows)
+    return in_tree(risk.space, jax.tree.map(lambda x: x.reshape(*leading, *x.shape[1:]), flows))
 
 
-def _check_axes(risk: EmpiricalRisk, params: ParamsLike) -> tuple[int | None, int]:
+def _as_ensemble_risk(risk: Any, params: Any) -> Any:
+    """A risk as it is, and the one that a bare function of one seed's params is."""
+    if is_risk(risk):
+        return risk
+
+    def first(leaf: Any) -> Any:
+        moves = hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating) and np.ndim(leaf) > 0
+        return jax.ShapeDtypeStruct(np.shape(leaf)[1:], leaf.dtype) if moves else leaf
+
+    return as_risk("gradient_flow_ensemble", risk, jax.tree.map(first, params))
+
+
+def _searches_that_fit(risk: RiskLike, device: Any) -> int:
+    """Flows in lockstep that fit into half the memory of a device; one at least."""
+    check_memory(risk.space.num_parameters, np.float32)
+    return max(1, device_bytes(device) // 2 // flow_bytes(risk.space.num_parameters, np.float64))
+
+
+def _check_axes(risk: Any, layers: tuple[Any, ...]) -> tuple[int | None, int]:
     """Numbers of conditions and of seeds."""
     conditions = risk.num_conditions
-    if conditions is None and tuple(map(jnp.shape, params)) == risk.arch.layer_shapes:
+    if conditions is None and tuple(map(np.shape, layers)) == risk.space.layer_shapes:
         raise FlowError(
-            "params are one set of filters, without an axis of seeds: for one flow use gradient_flow, or write "
-            "gradient_flow_ensemble(risk, tuple(w[None] for w in params))"
+            "params are one point, without an axis of seeds: for one flow use gradient_flow, or write "
+            "gradient_flow_ensemble(risk, jax.tree.map(lambda w: w[None], params))"
         )
     leading = 1 if conditions is None else 2
-    shapes = [tuple(jnp.shape(w)[:leading]) for w in params]
+    shapes = [tuple(np.shape(w)[:leading]) for w in layers]
     if any(len(shape) < leading or shape != shapes[0] for shape in shapes) or 0 in shapes[0]:
         axes = "(seeds, ...)" if conditions is None else f"({conditions}, seeds, ...)"
         raise FlowError(f"params have leading axes {shapes}: every layer needs {axes}")

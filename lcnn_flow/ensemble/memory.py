@@ -1,15 +1,15 @@
 """How much memory a flow takes, and how many fit side by side on a device. Derived from the shapes, in bytes."""
 
 import math
-import os
 from typing import Any
 
 import jax
 
 from lcnn_flow.errors import FlowError
+from lcnn_flow.numerics.memory import physical_memory
 from lcnn_flow.risk.empirical import EmpiricalRisk
 
-__all__ = ["data_bytes", "device_bytes", "lane_bytes", "lanes_that_fit", "physical_memory"]
+__all__ = ["data_bytes", "device_bytes", "lane_bytes", "lanes_that_fit"]
 
 _LANES = {"cpu": 64}
 _MANY_LANES = 2048
@@ -44,14 +44,6 @@ def device_bytes(device: Any) -> int:
     if stats and "bytes_limit" in stats:
         return int(stats["bytes_limit"])
     return physical_memory() // max(1, jax.local_device_count("cpu") if device.platform == "cpu" else 1)
-
-
-def physical_memory() -> int:
-    """Memory of this machine, or 8 GiB where the system does not say."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return 8 * 2**30
 
 
 def lanes_that_fit(risk: EmpiricalRisk, device: Any) -> int:

@@ -24,9 +24,8 @@ from lcnn_flow.flow.search import CLEAR_OF_SADDLES
 from lcnn_flow.flow.single import end_of_time, run_flow
 from lcnn_flow.limits.growth import growth_rate
 from lcnn_flow.limits.verdict import Verdict
-from lcnn_flow.network.parameters import Params, unravel
+from lcnn_flow.network.parameters import Params
 from lcnn_flow.numerics.norms import safe_norm
-from lcnn_flow.risk.chain_rule import filter_rows
 from lcnn_flow.risk.empirical import EmpiricalRisk
 from lcnn_flow.solvers import AbstractRosenbrock, dense_stage_solver
 
@@ -77,11 +76,11 @@ class LaneBlock:
         Returns:
             The flows, seeds first; which of them are decided; a `Reached`, where the others go on.
         """
-        (params, wanted), arch, width = arrays, risk.arch, self.width
+        (params, wanted), width = arrays, self.width
         vectors = jnp.concatenate([w.reshape(w.shape[0], -1) for w in params], axis=1).T
         start = _chunkwise(lambda chunk: _lane_start(risk, chunk, settings), width, vectors)
         equal = jax.vmap(risk.symmetry.equal, in_axes=1)(vectors)
-        symmetric = jnp.any(equal != jnp.eye(arch.depth, dtype=equal.dtype)[None], axis=(1, 2))
+        symmetric = jnp.any(equal != jnp.eye(equal.shape[-1], dtype=equal.dtype)[None], axis=(1, 2))
         runs = wanted & ~symmetric  # filters that start equal must stay so bit for bit: `flow.search` sees to that
         order, count = jnp.argsort(~runs, stable=True), jnp.sum(runs)
         end = integrate_lanes(risk, start, order, count, width, settings)
@@ -126,14 +125,14 @@ def _lane_start(risk: EmpiricalRisk, vectors: Float[Array, "n lanes"], settings:
 
 def _find(risk: EmpiricalRisk, start: LaneStart, end: LanesEnd, settings: FlowSettings) -> tuple[Array, ...]:
     """Whether the flow converged, its limit, and the numbers of `Flow` that are measured, lanes last."""
-    arch, w = risk.arch, end.vector
+    w = end.vector
     leaf = risk.symmetry.conserved(start.vector)
     limit = regular_limit(risk, w, leaf)
     slope = risk.gradient(w)
     norm = safe_norm(slope)
     tolerance = gradient_tolerance(risk, w, start.least_scale, settings)
-    form = risk.patch_form()
-    begin, value = (form.value(filter_rows(arch, unravel(arch, x))) for x in (start.vector, w))
+    form = risk.outer
+    begin, value = (form.value(risk.image(x)) for x in (start.vector, w))
     drift = jnp.max(jnp.abs(risk.symmetry.conserved(w) - leaf), axis=0, initial=0.0)
     clear = start.rtol * end.passage.rebound <= CLEAR_OF_SADDLES
     passed = limit.passed & clear & (norm <= tolerance) & jnp.isfinite(value) & (safe_norm(w) <= start.norm_bound)
@@ -144,9 +143,8 @@ def _find(risk: EmpiricalRisk, start: LaneStart, end: LanesEnd, settings: FlowSe
 
 def _as_flow(risk, end, limit, energy, value, norm, tolerance, drift, distance, smallest, rate) -> Flow:
     """CONVERGED flows, seeds first."""
-    arch = risk.arch
     yes, none = jnp.ones(value.shape, bool), jnp.zeros(value.shape, jnp.int32)
-    many = jax.vmap(lambda v: unravel(arch, v), in_axes=1)
+    many = jax.vmap(risk.space.unravel, in_axes=1)
     return Flow(
         verdict=jnp.full(value.shape, int(Verdict.CONVERGED), jnp.int32),
         reason=none,

@@ -16,8 +16,6 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from lcnn_flow.limits.newton import CONTRACTION, LARGEST_MOVE, MOST_ITERATIONS
-from lcnn_flow.limits.units import layer_units
-from lcnn_flow.network.parameters import spread
 from lcnn_flow.numerics.factors import factor
 from lcnn_flow.numerics.kernels import matrix_vector, outer_products, slice_of, total, unit
 from lcnn_flow.numerics.norms import safe_norm
@@ -62,8 +60,8 @@ def regular_limit(
 ) -> RegularLimit:
     """Newton's method from `vector` on the leaf with these conserved quantities, and the tests of where it ends."""
     arch, form, eps = risk.arch, risk.driver(vector.shape[1]), jnp.finfo(vector.dtype).eps
-    units = layer_units(risk, vector)
-    scale = safe_norm(units * spread(arch, risk.layer_scales(vector)))
+    units = risk.units(vector)
+    scale = safe_norm(units * risk.space.spread(risk.layer_scales(vector)))
     signs = _signs(risk)[:, :, None].astype(vector.dtype)
 
     def linearized(vector: Array) -> _Linearized:
@@ -168,6 +166,6 @@ def _lifted(hessian: Array, dual: Array, directions: Array, size: Array) -> Arra
 
 def _signs(risk: EmpiricalRisk) -> Float[Array, "d n"]:
     """The symmetry direction xi_l, also the gradient of h_l, is row l of this times the filters."""
-    depth = risk.arch.depth
+    depth = risk.space.num_layers
     layers = np.eye(depth - 1, depth) - np.eye(depth - 1, depth, k=1)
-    return spread(risk.arch, jnp.asarray(layers.T)).T
+    return risk.space.spread(jnp.asarray(layers.T)).T

@@ -1,12 +1,12 @@
 """What a flow returns: its limit and verdict, and its trajectory."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from lcnn_flow.limits.verdict import EXPLANATIONS, REASONS, WITH_LIMIT, Reason, Summary, Verdict
-from lcnn_flow.network.parameters import Params
 from lcnn_flow.numerics.arrays import is_concrete
 
 __all__ = ["Flow", "Trajectory"]
@@ -19,15 +19,16 @@ class Trajectory(NamedTuple):
     """The flow at the requested times; entries after `valid_until` are NaN."""
 
     time: Float[Array, " T"]
-    params: Params
-    """Filters, each with a leading axis T."""
+    params: Any
+    """Parameters in the tree they were given in, each with a leading axis T; for networks a tuple of filters."""
     risk: Float[Array, " T"]
     gradient_norm: Float[Array, " T"]
-    end_to_end_filter: Float[Array, "T ..."]
+    end_to_end_filter: Float[Array, "T ..."] | None
+    """None where the risk is not that of a network."""
     squared_norms: Float[Array, "T N"]
     """|w_l|^2."""
     balancedness: Float[Array, "T d"]
-    """Conserved quantities: h_l, with channels the upper triangles of all Q_l in a row."""
+    """Conserved quantities: h_l, with channels the upper triangles of all Q_l in a row; of a `Risk` those declared."""
     path_length: Float[Array, " T"]
     """Integral of |grad L|, in units of filters, by `quadrature` on the dense output."""
     energy: Float[Array, " T"]
@@ -45,9 +46,9 @@ class Flow(NamedTuple):
     """Code of `Verdict`."""
     reason: Int[Array, ""]
     """Code of `verdict.Reason`: why, where the verdict leaves it open; `summary` has the words."""
-    final: Params
-    """Last integrated state."""
-    limit: Params
+    final: Any
+    """Last integrated state, in the tree of the initial parameters."""
+    limit: Any
     """Critical point that the flow tends to; NaN unless CONVERGED, AT_SADDLE or DEGENERATE (there: `final`). Exact to
     rounding where it is isolated; on a manifold of minimisers its place is as good as the integration, rtol 1e-6."""
     risk: Float[Array, ""]
@@ -112,9 +113,9 @@ class Flow(NamedTuple):
         return "\n".join(lines) + ")"
 
 
-def _shown(params: Params) -> str:
-    """Filters in three digits, or their shapes where they are large."""
-    arrays = [np.asarray(w) for w in params]
+def _shown(params: Any) -> str:
+    """Parameters in three digits, or their shapes where they are large."""
+    arrays = [np.asarray(w) for w in jax.tree.leaves(params) if hasattr(w, "dtype")]
     if sum(w.size for w in arrays) > _MOST_SHOWN:
-        return f"filters of shapes {', '.join(str(w.shape) for w in arrays)}"
+        return f"arrays of shapes {', '.join(str(w.shape) for w in arrays)}"
     return ", ".join(np.array2string(w, precision=3, suppress_small=False, separator=", ") for w in arrays)

@@ -9,7 +9,7 @@ of time, at a tighter tolerance still: it diverges if the exponent is the same i
 """
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import diffrax
 import jax
@@ -26,8 +26,9 @@ from lcnn_flow.limits.growth import growth_rate
 from lcnn_flow.limits.judgement import Judgement, judge
 from lcnn_flow.limits.verdict import Reason, Verdict
 from lcnn_flow.numerics.norms import safe_norm
+from lcnn_flow.risk.base import CompositeRisk, is_composite
 
-__all__ = ["CLEAR_OF_SADDLES", "End", "find_limit"]
+__all__ = ["CLEAR_OF_SADDLES", "End", "find_limit", "withhold_unless"]
 
 _PARTS = (1.0, 1e-1, 1e-2, 1e-3, 1e-5, 1e-7, 1e-9)
 """Of the gradient tolerance, round by round."""
@@ -128,14 +129,14 @@ def find_limit(
             gradient_atol=jnp.where(watching, -1.0, jnp.maximum(args.gradient_atol * part, search.floor)),
             gradient_rtol=jnp.where(watching, 0.0, args.gradient_rtol * part),
         )
-        already = at_rest(begin.vector, tight) | ~intact
+        already = at_rest(begin.vector, begin.record, tight) | ~intact
         goes = search.undecided & ~already
         tighter = jnp.where(watching, _TIGHTEST, _TIGHTER ** search.level.astype(start.dtype))
         local = jnp.minimum(args.rtol, jnp.maximum(args.rtol * tighter, FINEST_RTOL))
         until = jnp.where(goes, stop, begin.time)
         span, _ = integrate(tight, begin, until, settings, local, atol * local / args.rtol)
         span = span._replace(stuck=span.stuck | earlier.stuck)
-        here = judge(args, span.vector, levels)
+        here = judge(args, span.vector, span.record, start, levels)
         search = _decide(args, tight, span, here, search, local, intact & sane, max_time)
         steps = search.end.steps + jnp.where(goes, span.steps, 0)
         reason = jnp.where(sane, search.end.reason, int(Reason.START_NOT_FINITE))
@@ -149,6 +150,19 @@ def find_limit(
 
     blank = _blank_search(earlier if reached is None else reached)
     return lax.while_loop(lambda search: search.undecided, keep_decided, blank).end
+
+
+def withhold_unless(kept: Bool[Array, ""], end: End) -> End:
+    """The end of a flow, UNDECIDED unless its declared symmetry is `kept`."""
+    whole, no = jnp.asarray(-1, jnp.int32), jnp.asarray(False)
+    withheld = end._replace(
+        verdict=jnp.asarray(int(Verdict.UNDECIDED), end.verdict.dtype),
+        reason=jnp.asarray(int(Reason.SYMMETRY_NOT_KEPT), end.reason.dtype),
+        curvature=Curvature(whole, whole, end.curvature.smallest),
+        isolated=no,
+        sound=no,
+    )
+    return _where(kept, end, withheld)
 
 
 def _decide(
@@ -165,7 +179,7 @@ def _decide(
     watching, ended = search.watches > 0, span.time >= max_time
     growth = _growth(span, here, search, watching)
     bend, norm = here.curvature, here.norm
-    below = norm <= gradient_tolerance(args.risk, span.vector, args.least_scale, tight)
+    below = norm <= gradient_tolerance(args.risk, span.vector, args.least_scale, tight, span.record)
     below |= watching & (norm <= here.tolerance)
     escaped = here.finite & ~(safe_norm(span.vector) <= args.norm_bound)
     begins = below & growth.grows & (search.watches == 0) & (search.round > 0) & ~here.converged & (bend.index == 0)
@@ -247,9 +261,9 @@ def _decide(
 
 def _only_gauge(args: FieldArguments) -> Array:
     """Limits are not isolated because of the gauge group alone: the end-to-end filter is."""
-    if args.risk.symmetry.isolates:
+    if args.risk.symmetry.isolates or not is_composite(args.risk):
         return jnp.asarray(False)
-    return args.risk.patch_form().smallest_singular_value > 0
+    return cast(CompositeRisk, args.risk).outer.smallest_singular_value > 0
 
 
 def _growth(span: Span, here: Judgement, search: _Search, watching: Array) -> _Growth:

@@ -1,130 +1,112 @@
-"""Gradient flow dw/dt = -grad L(w) of the empirical risk, from initial filters to its limit, with a verdict.
+"""Gradient flow dw/dt = -grad L(w) of a risk, from initial parameters to its limit, with a verdict.
 
 diffrax integrates; the end is then tested. A small gradient is not convergence, so a flow counts as CONVERGED only
 when Newton's method on the invariant leaf contracts (`polish`) and the curvature across the symmetries is positive,
-or the local Polyak-Lojasiewicz test passes (`polyak_lojasiewicz`).
+or the local Polyak-Lojasiewicz test passes (`polyak_lojasiewicz`, `kernel_probe`).
 """
 
 from typing import Any
 
-import diffrax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
 from lcnn_flow.dynamics.field import FieldArguments, StartScales, start_scales
 from lcnn_flow.dynamics.recording import Saved, blank_record
-from lcnn_flow.dynamics.settings import FlowSettings, flow_settings
+from lcnn_flow.dynamics.settings import FlowSettings, flow_settings, takes_options
+from lcnn_flow.errors import FlowError, RiskError
 from lcnn_flow.flow.integration import Span, integrate
 from lcnn_flow.flow.result import Flow, Trajectory
-from lcnn_flow.flow.search import find_limit
+from lcnn_flow.flow.search import End, find_limit, withhold_unless
+from lcnn_flow.limits.declaration import keeps_symmetry
 from lcnn_flow.limits.newton import implicit_derivative
-from lcnn_flow.limits.verdict import WITH_LIMIT
+from lcnn_flow.limits.verdict import WITH_LIMIT, Reason
 from lcnn_flow.network.filters import end_to_end_filter
-from lcnn_flow.network.parameters import ParamsLike, ravel, spread, unravel
+from lcnn_flow.network.parameters import ParamsLike, ravel
+from lcnn_flow.numerics.arrays import is_concrete
 from lcnn_flow.numerics.compiling import quick_to_compile
+from lcnn_flow.numerics.memory import check_memory
 from lcnn_flow.numerics.norms import safe_norm
-from lcnn_flow.risk.bounds import largest_norm
-from lcnn_flow.risk.empirical import EmpiricalRisk, check_risk
+from lcnn_flow.numerics.parameter_space import ParameterSpace
+from lcnn_flow.risk.base import RiskLike
+from lcnn_flow.risk.empirical import EmpiricalRisk
+from lcnn_flow.risk.function import as_risk
+from lcnn_flow.symmetry.declared import Declared
 
-__all__ = ["end_of_time", "gradient_flow", "run_flow"]
+__all__ = ["end_of_time", "gradient_flow", "in_tree", "refuse_false_symmetry", "run_flow"]
 
 _TIME_SPAN = 1e16
 
 
-def gradient_flow(
-    risk: EmpiricalRisk,
-    params: ParamsLike,
-    *,
-    times: Any = None,
-    rtol: float | None = None,
-    atol: float | None = None,
-    gradient_rtol: float | None = None,
-    gradient_atol: float = 0.0,
-    max_time: float | None = None,
-    max_steps: int | None = None,
-    norm_bound: float | None = None,
-    solver: diffrax.AbstractSolver | None = None,
-    polish: bool = True,
-    adjoint: diffrax.AbstractAdjoint | None = None,
-    unsound_derivative: str = "nan",
-) -> Flow:
+@takes_options
+def gradient_flow(risk: Any, params: Any, **options: Any) -> Flow:
     """Integrates dw/dt = -grad L(w) from `params` to its limit; works under jit, vmap and differentiation.
 
     Stops when |grad L| <= gradient_atol + gradient_rtol * scale. The scale is the smallest over layers of
     `risk.layer_scales`, the size the gradient in a layer would have if nothing cancelled, now or 1e-4 times the
-    start's, whichever is larger: so units of data, and of one layer against another, change no verdict. The end is
-    polished and tested; where the tests do not pass, the flow is integrated again at a tighter tolerance and goes on,
-    up to a thousandth of the gradient tolerance.
+    start's, whichever is larger: so units of data, and of one layer against another, change no verdict. Of a function
+    of which nothing is known it is the energy lost over the length of the path, and no tolerance is below the rounding
+    of the gradient. The end is polished and tested; where the tests do not pass, the flow is integrated again at a
+    tighter tolerance and goes on, up to a thousandth of the gradient tolerance.
 
-    Time is in units of (squared filter)/risk. Only `limit` (where `sound`) and `trajectory` are differentiable;
+    Time is in units of (squared parameter)/risk. Only `limit` (where `sound`) and `trajectory` are differentiable;
     every other field has derivative 0.
 
     Args:
-        risk: what is minimised.
-        params: initial filters, as in `Architecture.layer_shapes`.
-        times: increasing times, for example `log_times(1e-3, 1e6, 200)`: the trajectory is wanted too. Integration
-            always reaches the last of them, then goes on to the limit. None: only the limit is wanted.
-        rtol, atol: local error tolerances for the filters; rtol is 1e-3 without `times` and 1e-6 with them (1e-4 in
-            float32), and tighter where the loss bends on a scale that is small against the residuals; atol, in units of
-            filters, is rtol times a tenth of the rms initial entry of the layer.
-        gradient_rtol: 1e-8 in float64, 1e-4 in float32.
-        gradient_atol: in units of risk/filter.
-        max_time: 1e16 times the largest |w_l|/|grad_l L| (by scale) at the start.
-        max_steps: steps in each round of integration; 4,096, for rtol below 1e-6 more, in proportion to rtol^(-1/4).
-        norm_bound: largest |w| before the flow counts as DIVERGED; 1e6 times the larger of |w(0)| and the filter
-            size that fits the targets. Without it a flow that theory bounds (P of full column rank, coercive loss,
-            single channel) never counts as DIVERGED.
-        solver: any diffrax solver; `Rodas4()` by default. Rosenbrock methods are given the exact symmetric Hessian.
-        polish: Newton's method on the invariant leaf.
-        adjoint: diffrax adjoint for the trajectory; `diffrax.ForwardMode()` for forward-mode differentiation.
-        unsound_derivative: derivative of `limit` where it does not exist: "nan" or "zero".
+        risk: what is minimised: an `EmpiricalRisk`, a `Risk`, or any differentiable function of params. Such a function
+            is compiled once: the same lambda written anew is a new program.
+        params: where the flow begins: filters as in `Architecture.layer_shapes`, or the tree of parameters that the
+            function takes; results come back in the same tree.
+        **options: fields of `FlowOptions`.
 
     Raises:
         ArchitectureError: shapes of params do not fit.
-        FlowError: contradictory options, or a tolerance below what the precision resolves.
+        RiskError: a function that does not return one real number.
+        FlowError: contradictory options, a tolerance below what the precision resolves, params that the function cannot
+            be differentiated in, a declared symmetry that is none, or more parameters than memory can hold Hessians of.
     """
-    check_risk("gradient_flow", risk, "jax.vmap(gradient_flow)(risk, params), or gradient_flow_ensemble(risk, params)")
-    risk.arch.check_params(params)
-    settings = flow_settings(
-        params,
-        times=times,
-        rtol=rtol,
-        atol=atol,
-        gradient_rtol=gradient_rtol,
-        gradient_atol=gradient_atol,
-        max_time=max_time,
-        max_steps=max_steps,
-        norm_bound=norm_bound,
-        solver=solver,
-        polish=polish,
-        adjoint=adjoint,
-        unsound_derivative=unsound_derivative,
-    )
-    return _compiled_flow(risk, params, settings)
+    risk = as_risk("gradient_flow", risk, params)
+    if risk.num_conditions is not None:
+        raise RiskError(
+            f"gradient_flow: a batch of {risk.num_conditions} risks, and one is needed: write "
+            "jax.vmap(gradient_flow)(risk, params), or gradient_flow_ensemble(risk, params)"
+        )
+    risk.check_params(params)
+    layers, space = risk.layers(params), risk.space
+    check_memory(space.num_parameters, jnp.result_type(*layers))
+    flow = _compiled_flow(risk, layers, flow_settings(layers, **options))
+    refuse_false_symmetry(flow)
+    return in_tree(space, flow)
 
 
-def run_flow(risk: EmpiricalRisk, params: ParamsLike, settings: FlowSettings, reached: Span | None = None) -> Flow:
-    """`gradient_flow` with checked settings, compiled by the caller; without `times` it may go on from `reached`."""
+def in_tree(space: ParameterSpace, flow: Flow) -> Flow:
+    """A flow with its parameters in the user's tree instead of a tuple of layers."""
+    trajectory = flow.trajectory
+    if trajectory is not None:
+        trajectory = trajectory._replace(params=space.tree(trajectory.params))
+    return flow._replace(final=space.tree(flow.final), limit=space.tree(flow.limit), trajectory=trajectory)
+
+
+def refuse_false_symmetry(flow: Flow) -> None:
+    """Raises FlowError where a declared symmetry was found to be none, and this is not traced."""
+    if is_concrete(flow.reason) and np.any(np.asarray(flow.reason) == Reason.SYMMETRY_NOT_KEPT):
+        raise FlowError(
+            "the declared symmetry is none of this function: <grad c, grad L> at the start, or the Hessian times a "
+            "direction at the limit, is above rounding; correct lf.symmetry.Declared, or leave it out"
+        )
+
+
+def run_flow(risk: RiskLike, params: ParamsLike, settings: FlowSettings, reached: Span | None = None) -> Flow:
+    """`gradient_flow` with checked settings, compiled by the caller, parameters as layers.
+
+    Without `times` it may go on from `reached`.
+    """
     start = ravel(params)
     held, initial = lax.stop_gradient((risk, start))
     scales = start_scales(held, initial, settings)
-    norm_bound, bounded = scales.norm_bound, jnp.asarray(False)
-    if settings.norm_bound is None:
-        largest = 1.001 * largest_norm(held, unravel(risk.arch, initial))  # what rounding adds is less
-        bounded = jnp.isfinite(largest)
-        norm_bound = jnp.where(bounded, jnp.maximum(norm_bound, largest), norm_bound)
-    args = FieldArguments(
-        risk=risk,
-        gradient_atol=settings.gradient_atol,
-        gradient_rtol=settings.gradient_rtol,
-        least_scale=scales.least_scale,
-        norm_bound=norm_bound,
-        bounded=bounded,
-        rtol=scales.rtol,
-        equal=risk.symmetry.equal(initial),
-    )
-    atol = spread(risk.arch, scales.atol)
+    args = _arguments(risk, held, initial, scales, settings)
+    atol = risk.space.spread(scales.atol)
     zero, no = jnp.zeros((), start.dtype), jnp.asarray(False)
     span = Span(start, blank_record(start, zero, None), zero, jnp.asarray(0, jnp.int32), no, no)
     intact, trajectory = ~no, None
@@ -137,22 +119,48 @@ def run_flow(risk: EmpiricalRisk, params: ParamsLike, settings: FlowSettings, re
     max_time = end_of_time(scales, settings)
     search = lax.stop_gradient((args, start, span, intact, max_time, atol))
     end = lax.stop_gradient(find_limit(*search, settings, reached))
-    held = search[0]
-    limit = end.limit
+    held, limit = search[0].risk, end.limit
+    if isinstance(risk.symmetry, Declared):
+        end = withhold_unless(keeps_symmetry(held, initial, end), end)
     if settings.polish:
         unsound = jnp.nan if settings.unsound_derivative == "nan" else 0.0
         factor = jnp.where(end.sound, 1.0, unsound).astype(start.dtype)
         limit = implicit_derivative(limit, start, risk, factor)
-    vector, record = end.vector, end.record
-    energy = held.risk(unravel(risk.arch, initial)) - held.risk(unravel(risk.arch, vector))
+    return _result(held, initial, end, limit, trajectory)
+
+
+def _arguments(
+    risk: RiskLike, held: RiskLike, initial: Array, scales: StartScales, settings: FlowSettings
+) -> FieldArguments:
+    norm_bound, bounded = scales.norm_bound, jnp.asarray(False)
+    if settings.norm_bound is None:
+        largest = 1.001 * held.largest_norm(initial)  # what rounding adds is less
+        bounded = jnp.isfinite(largest)
+        norm_bound = jnp.where(bounded, jnp.maximum(norm_bound, largest), norm_bound)
+    return FieldArguments(
+        risk=risk,
+        gradient_atol=settings.gradient_atol,
+        gradient_rtol=settings.gradient_rtol,
+        least_scale=scales.least_scale,
+        norm_bound=norm_bound,
+        bounded=bounded,
+        rtol=scales.rtol,
+        equal=risk.symmetry.equal(initial),
+    )
+
+
+def _result(held: RiskLike, initial: Array, end: End, limit: Array, trajectory: Trajectory | None) -> Flow:
+    """The flow in numbers; of all that is in it only the limit and the trajectory are differentiated."""
+    space, vector, record = held.space, end.vector, end.record
+    energy = held.value(initial) - held.value(vector)
     has_limit = jnp.isin(end.verdict, jnp.asarray(WITH_LIMIT, end.verdict.dtype))
-    drift = jnp.abs(risk.symmetry.conserved(vector) - risk.symmetry.conserved(initial))
+    drift = jnp.abs(held.symmetry.conserved(vector) - held.symmetry.conserved(initial))
     return Flow(
         verdict=end.verdict,
         reason=end.reason,
-        final=unravel(risk.arch, vector),
-        limit=unravel(risk.arch, jnp.where(has_limit, limit, jnp.nan)),
-        risk=held.risk(unravel(risk.arch, vector)),
+        final=space.unravel(vector),
+        limit=space.unravel(jnp.where(has_limit, limit, jnp.nan)),
+        risk=held.value(vector),
         gradient_norm=end.gradient_norm,
         gradient_tolerance=end.tolerance,
         time=end.time,
@@ -182,7 +190,7 @@ def end_of_time(scales: StartScales, settings: FlowSettings) -> Float[Array, "..
     return jnp.broadcast_to(settings.max_time, scales.time_unit.shape)
 
 
-def _trajectory(risk: EmpiricalRisk, start: Array, saved: Saved, reached: Array) -> Trajectory:
+def _trajectory(risk: RiskLike, start: Array, saved: Saved, reached: Array) -> Trajectory:
     """Everything that is recorded along a flow."""
     valid = saved.times <= reached
 
@@ -190,22 +198,23 @@ def _trajectory(risk: EmpiricalRisk, start: Array, saved: Saved, reached: Array)
         return jnp.where(valid.reshape(-1, *(1 for _ in x.shape[1:])), x, jnp.nan)
 
     def measured(vector: Array) -> tuple:
-        params = unravel(risk.arch, vector)
-        squares = jnp.stack([jnp.sum(w**2) for w in params])
-        v = end_to_end_filter(risk.arch, params)
-        return params, risk(params), safe_norm(risk.gradient(vector)), v, squares, risk.symmetry.conserved(vector)
+        layers = risk.space.unravel(vector)
+        squares = jnp.stack([jnp.sum(w**2) for w in layers])
+        v = end_to_end_filter(risk.arch, layers) if isinstance(risk, EmpiricalRisk) else None
+        norm = safe_norm(risk.gradient(vector))
+        return layers, risk.value(vector), norm, v, squares, risk.symmetry.conserved(vector)
 
-    params, value, norm, v, squares, balance = lax.map(measured, only_valid(saved.states))
+    layers, value, norm, v, squares, conserved = lax.map(measured, only_valid(saved.states))
     path_length, dissipation = only_valid(saved.lengths).T
-    energy = risk(unravel(risk.arch, start)) - value
+    energy = risk.value(start) - value
     return Trajectory(
         time=saved.times,
-        params=params,
+        params=layers,
         risk=value,
         gradient_norm=only_valid(norm),
         end_to_end_filter=v,
         squared_norms=squares,
-        balancedness=balance,
+        balancedness=conserved,
         path_length=path_length,
         energy=energy,
         energy_defect=energy - dissipation,

@@ -11,10 +11,8 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from lcnn_flow.limits.rounding import across_nudges, eigenvalue_rounding
-from lcnn_flow.limits.units import layer_units
-from lcnn_flow.network.parameters import layer_norms
 from lcnn_flow.numerics.lapack import eigh
-from lcnn_flow.risk.empirical import EmpiricalRisk
+from lcnn_flow.risk.base import RiskLike
 from lcnn_flow.symmetry.invariants import symmetry_basis
 
 __all__ = ["Curvature", "curvature", "spectrum"]
@@ -34,11 +32,13 @@ class Curvature(NamedTuple):
     """Smallest eigenvalue."""
 
 
-def curvature(risk: EmpiricalRisk, vector: Float[Array, " n"], exact: Any = True, zero: Any = 0.0) -> Curvature:
+def curvature(
+    risk: RiskLike, vector: Float[Array, " n"], exact: Any = True, zero: Any = 0.0, start: Any = None
+) -> Curvature:
     """Signature of the Hessian at the raveled filters, modulo the symmetry directions.
 
     Index and nullity are read off in units of each layer's norm, D H D with D = diag(|w_l|): by Sylvester's law
-    they are the same, and thresholds do not depend on how norms are shared out between layers.
+    they are the same, and thresholds do not depend on how norms are shared out between layers (`risk.units`).
 
     Args:
         risk: the empirical risk.
@@ -46,10 +46,11 @@ def curvature(risk: EmpiricalRisk, vector: Float[Array, " n"], exact: Any = True
         exact: whether the point is known to rounding. Eigenvalues then count as 0 up to their own rounding.
         zero: otherwise eigenvalues up to `zero` times the largest absolute one that there would be if nothing cancelled
             in the residuals count as 0: near interpolation, what is left of them bends the Hessian.
+        start: raveled start of the flow, which may tell the units.
     """
-    sizes = layer_units(risk, vector)
+    sizes = risk.units(vector, start)
 
-    def scaled_hessian(risk: EmpiricalRisk, vector: Array) -> Array:
+    def scaled_hessian(risk: RiskLike, vector: Array) -> Array:
         return risk.hessian(vector) * jnp.outer(sizes, sizes)
 
     hessian, changes = across_nudges(scaled_hessian, risk, vector, sizes)
@@ -57,7 +58,7 @@ def curvature(risk: EmpiricalRisk, vector: Float[Array, " n"], exact: Any = True
     lengths = jnp.where(present, jnp.abs(scaled), 0)
     largest = jnp.max(lengths)
     rounding = eigenvalue_rounding(axes, changes, largest)
-    uncancelled = risk.steepness(vector) * jnp.prod(layer_norms(risk.arch, vector)) ** 2
+    uncancelled = risk.curvature_scale(vector)
     rough = jnp.maximum(rounding, zero * jnp.maximum(largest, uncancelled))
     null = present & (lengths <= jnp.where(exact, rounding, rough))
     index = jnp.sum(present & ~null & (scaled < 0))
@@ -65,13 +66,13 @@ def curvature(risk: EmpiricalRisk, vector: Float[Array, " n"], exact: Any = True
     return Curvature(index.astype(jnp.int32), jnp.sum(null).astype(jnp.int32), smallest)
 
 
-def spectrum(risk: EmpiricalRisk, vector: Float[Array, " n"]) -> Float[Array, " n"]:
+def spectrum(risk: RiskLike, vector: Float[Array, " n"]) -> Float[Array, " n"]:
     """Hessian eigenvalues across the symmetry directions, ascending; NaN in the last places, one a direction."""
     eigenvalues, _, present = _across(risk, vector, risk.hessian(vector), jnp.ones_like(vector))
     return jnp.where(present, eigenvalues, jnp.nan)
 
 
-def _across(risk: EmpiricalRisk, vector: Array, hessian: Array, sizes: Array) -> tuple[Array, Array, Array]:
+def _across(risk: RiskLike, vector: Array, hessian: Array, sizes: Array) -> tuple[Array, Array, Array]:
     """Eigenvalues across the symmetry directions in units `sizes`, ascending, their axes, a mask of those that are."""
     basis, counts = symmetry_basis(risk.symmetry, vector, sizes)
     bend = jnp.linalg.norm(jnp.matmul(hessian, basis, precision=lax.Precision.HIGHEST), axis=0)

@@ -2,20 +2,23 @@
 
 A small gradient shows none of this. Newton's method on the invariant leaf must come to rest at a critical point nearby,
 with the gradient at its rounding in every direction (`polish`); the curvature across the symmetries must be positive
-there, or the local Polyak-Lojasiewicz test pass (`polyak_lojasiewicz`).
+there, or the local Polyak-Lojasiewicz test pass (`polyak_lojasiewicz`), or, for a risk that is only a function of its
+parameters, the point lie on a manifold of critical points (`kernel_probe`).
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from lcnn_flow.dynamics.field import FieldArguments, gradient_scale, gradient_tolerance
+from lcnn_flow.dynamics.recording import Record
 from lcnn_flow.limits.curvature import Curvature, curvature
+from lcnn_flow.limits.kernel_probe import lies_on_critical_manifold
 from lcnn_flow.limits.newton import polish
 from lcnn_flow.limits.polyak_lojasiewicz import satisfies_local_pl
-from lcnn_flow.network.parameters import unravel
 from lcnn_flow.numerics.norms import safe_norm
+from lcnn_flow.risk.base import CompositeRisk, is_composite
 
 __all__ = ["Judgement", "judge"]
 
@@ -46,24 +49,31 @@ class Judgement(NamedTuple):
     isolated: Bool[Array, ""]
 
 
-def judge(args: FieldArguments, vector: Float[Array, " n"], levels: Float[Array, " m"]) -> Judgement:
-    """The tests at the raveled filters `vector` of a flow on the leaf with these `leaf_levels`."""
+def judge(
+    args: FieldArguments, vector: Float[Array, " n"], record: Record, start: Float[Array, " n"], levels: Array
+) -> Judgement:
+    """The tests at the raveled filters `vector` of a flow from `start`, on the leaf with these `leaf_levels`."""
     risk = args.risk
     gradient = risk.gradient(vector)
     norm = safe_norm(gradient)
-    found = polish(risk, vector, levels)
+    found = polish(risk, vector, levels, start)
     exact, limit = found.converged, jnp.where(found.converged, found.vector, vector)
-    scale = jnp.maximum(args.least_scale, gradient_scale(risk, vector))
+    scale = jnp.maximum(args.least_scale, gradient_scale(risk, vector, record))
     coarse = jnp.sqrt(norm / jnp.where(scale > 0, scale, 1))
-    bend = curvature(risk, limit, exact, coarse)
+    bend = curvature(risk, limit, exact, coarse, start)
     positive = (bend.index == 0) & (bend.nullity == 0)
-    converged = exact & (bend.index == 0) & (positive | satisfies_local_pl(risk, limit, exact, coarse, found.blur))
+    bottom = exact & (bend.index == 0)
+    if is_composite(risk):
+        held = satisfies_local_pl(cast(CompositeRisk, risk), limit, exact, coarse, found.blur)
+    else:
+        held = lies_on_critical_manifold(risk, limit, levels, start, bottom & ~positive)
+    converged = bottom & (positive | held)
     return Judgement(
         gradient=gradient,
         norm=norm,
-        tolerance=gradient_tolerance(risk, vector, args.least_scale, args),
+        tolerance=gradient_tolerance(risk, vector, args.least_scale, args, record),
         rounding=found.rounding,
-        finite=jnp.isfinite(norm) & jnp.isfinite(risk(unravel(risk.arch, vector))),
+        finite=jnp.isfinite(norm) & jnp.isfinite(risk.value(vector)),
         exact=exact,
         limit=limit,
         distance=jnp.where(exact, found.distance, 0),

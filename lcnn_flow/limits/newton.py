@@ -10,7 +10,7 @@ With channels an orthogonal gauge group survives, and rank-deficient data leave 
 there the step of least norm is taken.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,17 +18,19 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from lcnn_flow.limits.rounding import SAFETY, across_nudges, eigenvalue_rounding
-from lcnn_flow.limits.units import layer_units
 from lcnn_flow.numerics.lapack import eigh
-from lcnn_flow.risk.empirical import EmpiricalRisk
+from lcnn_flow.risk.base import RiskLike
 
 __all__ = [
     "CONTRACTION",
     "LARGEST_MOVE",
     "MOST_ITERATIONS",
+    "Linearized",
     "Polished",
     "implicit_derivative",
+    "linearized",
     "polish",
+    "times",
 ]
 
 MOST_ITERATIONS = 12
@@ -63,8 +65,8 @@ class Polished(NamedTuple):
     """The same in units of each layer's norm."""
 
 
-class _Linearized(NamedTuple):
-    """The leaf equation in the eigenvectors of its matrix."""
+class Linearized(NamedTuple):
+    """The leaf equation in the eigenvectors of its matrix, in units of each layer's norm."""
 
     gradient: Array
     changes: Array
@@ -76,7 +78,7 @@ class _Linearized(NamedTuple):
 
     def along(self, gradient: Array, changes: Array) -> tuple[Array, Array]:
         """A gradient along the axes, and what of it counts as zero."""
-        return _times(self.axes.T, gradient), SAFETY * jnp.mean(jnp.abs(_times(changes, self.axes)), axis=0)
+        return times(self.axes.T, gradient), SAFETY * jnp.mean(jnp.abs(times(changes, self.axes)), axis=0)
 
 
 class _Iteration(NamedTuple):
@@ -84,7 +86,7 @@ class _Iteration(NamedTuple):
     last: Array
     going: Array
     settled: Array
-    here: _Linearized
+    here: Linearized
     """At the vector before the last step."""
     nearby: Array
     first_gradient: Array
@@ -92,38 +94,27 @@ class _Iteration(NamedTuple):
     count: Array
 
 
-def polish(risk: EmpiricalRisk, start: Float[Array, " n"], levels: Float[Array, " m"]) -> Polished:
+def polish(risk: RiskLike, start: Float[Array, " n"], levels: Float[Array, " m"], initial: Any = None) -> Polished:
     """Newton's method for grad Phi = 0 from the raveled filters `start`, on the leaf with these `leaf_levels`.
 
-    Lengths are measured in units of each layer's norm. Steps are taken along the eigenvectors whose eigenvalues are
-    above their rounding (`rounding`); the gradient must come down to its rounding along all of them, also along those
-    that no step is taken in. The second step may be no longer than the first, every later one at most a quarter of the
-    one before, and the whole move at most a tenth. At a degenerate critical point the steps never shrink by more than a
-    half each, so it does not count as converged there; nor does a point whose place the rounding of the gradient leaves
-    open to more than eps^0.45 (9e-8 in float64).
+    Lengths are measured in units of each layer's norm (`risk.units`, which `initial`, where the flow began, may tell).
+    Steps are taken along the eigenvectors whose eigenvalues are above their rounding (`rounding`); the gradient must
+    come down to its rounding along all of them, also along those that no step is taken in. The second step may be no
+    longer than the first, every later one at most a quarter of the one before, and the whole move at most a tenth. At a
+    degenerate critical point the steps never shrink by more than a half each, so it does not count as converged there;
+    nor does a point whose place the rounding of the gradient leaves open to more than eps^0.45 (9e-8 in float64).
     """
-    units, chain = layer_units(risk, start), risk.symmetry.leaf_chain(start)
+    units, chain = risk.units(start, initial), risk.symmetry.leaf_chain(start)
     eps = jnp.finfo(start.dtype).eps
 
-    def linearized(vector: Array) -> _Linearized:
-        # held under nudges: those of filters that all but vanish would turn
-        slopes = _slopes(risk, vector, units, chain)
-
-        def equation(risk: EmpiricalRisk, vector: Array) -> Array:
-            gradient, matrix, _ = _leaf_equation(risk, vector, levels, units, slopes, chain)
-            return jnp.concatenate([gradient[None], matrix])
-
-        value, changes = across_nudges(equation, risk, vector, units)
-        eigenvalues, axes = eigh(value[1:])
-        sizes = jnp.abs(eigenvalues)
-        used = sizes > eigenvalue_rounding(axes, changes[:, 1:], jnp.max(sizes))
-        return _Linearized(value[0], changes[:, 0], axes, eigenvalues, used)
+    def at(vector: Array) -> Linearized:
+        return linearized(risk, vector, levels, units, chain)
 
     def newton(state: _Iteration) -> _Iteration:
-        here = linearized(state.vector)
+        here = at(state.vector)
         components, zero = here.along(here.gradient, here.changes)
         inverse = jnp.where(here.used, 1 / jnp.where(here.used, here.eigenvalues, 1), 0)
-        step = -_times(here.axes, inverse * components)
+        step = -times(here.axes, inverse * components)
         length, open_to = jnp.linalg.norm(step), jnp.linalg.norm(inverse * zero)
         rest = jnp.abs(components) <= zero
         small = jnp.all(rest | (here.used & (length <= 8 * eps)))
@@ -143,7 +134,7 @@ def polish(risk: EmpiricalRisk, start: Float[Array, " n"], levels: Float[Array, 
         )
 
     yes = jnp.asarray(True)
-    blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(linearized, start))
+    blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(at, start))
     far = jnp.asarray(jnp.inf, start.dtype)
     begin = _Iteration(start, far, yes, ~yes, blank, ~yes, blank.gradient, blank.changes, jnp.asarray(0))
     last = lax.while_loop(lambda state: state.going, newton, begin)
@@ -164,9 +155,26 @@ def polish(risk: EmpiricalRisk, start: Float[Array, " n"], levels: Float[Array, 
     )
 
 
+def linearized(
+    risk: RiskLike, vector: Float[Array, " n"], levels: Float[Array, " m"], units: Float[Array, " n"], chain: Array
+) -> Linearized:
+    """The leaf equation at `vector`, for the leaf with these levels."""
+    slopes = _slopes(risk, vector, units, chain)  # held under nudges: those of filters that all but vanish would turn
+
+    def equation(risk: RiskLike, vector: Array) -> Array:
+        gradient, matrix, _ = _leaf_equation(risk, vector, levels, units, slopes, chain)
+        return jnp.concatenate([gradient[None], matrix])
+
+    value, changes = across_nudges(equation, risk, vector, units)
+    eigenvalues, axes = eigh(value[1:])
+    sizes = jnp.abs(eigenvalues)
+    used = sizes > eigenvalue_rounding(axes, changes[:, 1:], jnp.max(sizes))
+    return Linearized(value[0], changes[:, 0], axes, eigenvalues, used)
+
+
 @jax.custom_jvp
 def implicit_derivative(
-    limit: Float[Array, " n"], start: Float[Array, " n"], risk: EmpiricalRisk, factor: Float[Array, ""]
+    limit: Float[Array, " n"], start: Float[Array, " n"], risk: RiskLike, factor: Float[Array, ""]
 ) -> Float[Array, " n"]:
     """`limit`, with the derivative that the implicit function theorem gives it on the leaf of `start`.
 
@@ -182,11 +190,11 @@ def implicit_derivative(
 def _implicit_derivative_jvp(primals: tuple, tangents: tuple):
     limit, start, risk, factor = primals
     _, start_dot, risk_dot, _ = tangents
-    units, chain = layer_units(risk, limit), risk.symmetry.leaf_chain(limit)
+    units, chain = risk.units(limit, start), risk.symmetry.leaf_chain(limit)
     slopes = _slopes(risk, limit, units, chain)
     _, matrix, pull = _leaf_equation(risk, limit, risk.symmetry.leaf_levels(start), units, slopes, chain)
 
-    def equation(initial: Array, minimised: EmpiricalRisk) -> Array:
+    def equation(initial: Array, minimised: RiskLike) -> Array:
         leaf = risk.symmetry.leaf_values(risk.symmetry.leaf_levels(initial), chain)
         return units * minimised.gradient(limit) - jnp.matmul(leaf, pull, precision=lax.Precision.HIGHEST)
 
@@ -194,13 +202,13 @@ def _implicit_derivative_jvp(primals: tuple, tangents: tuple):
     return limit, factor * units * _solve(matrix, change)
 
 
-def _slopes(risk: EmpiricalRisk, vector: Array, units: Array, chain: Array) -> Array:
+def _slopes(risk: RiskLike, vector: Array, units: Array, chain: Array) -> Array:
     """Gradients of the conserved quantities in units of each layer's norm, (d, n)."""
     return jax.jacfwd(lambda x: risk.symmetry.leaf_values(risk.symmetry.leaf_levels(x), chain))(vector) * units[None, :]
 
 
 def _leaf_equation(
-    risk: EmpiricalRisk, vector: Array, levels: Array, units: Array, slopes: Array, chain: Array
+    risk: RiskLike, vector: Array, levels: Array, units: Array, slopes: Array, chain: Array
 ) -> tuple[Array, Array, Array]:
     """grad Phi and Hess Phi in units of each layer's norm, and the pull to the leaf per unit of offset, mu_l grad c_l.
 
@@ -222,8 +230,9 @@ def _solve(matrix: Array, gradient: Array) -> Array:
     sizes = jnp.abs(eigenvalues)
     used = sizes > 4 * len(sizes) * jnp.finfo(matrix.dtype).eps * jnp.max(sizes)
     inverse = jnp.where(used, 1 / jnp.where(used, eigenvalues, 1), 0)
-    return -_times(axes, inverse * _times(axes.T, gradient))
+    return -times(axes, inverse * times(axes.T, gradient))
 
 
-def _times(matrix: Array, other: Array) -> Array:
+def times(matrix: Array, other: Array) -> Array:
+    """matrix @ other, to working precision on every device."""
     return jnp.matmul(matrix, other, precision=lax.Precision.HIGHEST)

@@ -14,11 +14,8 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from lcnn_flow.limits.rounding import SAFETY
-from lcnn_flow.limits.units import layer_units
-from lcnn_flow.network.parameters import layer_norms, spread, unravel
 from lcnn_flow.numerics.lapack import eigh, singular_values
-from lcnn_flow.risk.chain_rule import filter_rows
-from lcnn_flow.risk.empirical import EmpiricalRisk
+from lcnn_flow.risk.base import CompositeRisk
 
 __all__ = ["satisfies_local_pl"]
 
@@ -27,7 +24,7 @@ _PLACE = 1e-6
 
 
 def satisfies_local_pl(
-    risk: EmpiricalRisk, vector: Float[Array, " n"], exact: Any = True, zero: Any = 0.0, blur: Any = 0.0
+    risk: CompositeRisk, vector: Float[Array, " n"], exact: Any = True, zero: Any = 0.0, blur: Any = 0.0
 ) -> Bool[Array, ""]:
     """Whether the local Polyak-Lojasiewicz test passes at a critical point: rank(P J) = rank(P), rho'' > 0 enough.
 
@@ -35,11 +32,10 @@ def satisfies_local_pl(
     to it exponentially. The curvature l''(v) of every output channel must be positive definite on the row space of P:
     positive semidefinite, and of the rank of P, so that residuals with rho'' = 0 do not hide directions of P. J^T must
     be injective there. Where a single filter vanishes and grad l(0) = 0, the risk is constant on {w_l = 0}, and J_l
-    need be injective only: the flow converges exponentially to that set. False for `form="layers"`, which keeps no
-    patch matrix.
+    need be injective only: the flow converges exponentially to that set.
 
     Args:
-        risk: the empirical risk.
+        risk: what is minimised.
         vector: raveled filters, at or near a critical point.
         exact: whether the point is known to rounding.
         zero: otherwise eigenvalues up to `zero` times the largest that there would be if nothing cancelled in the
@@ -48,10 +44,8 @@ def satisfies_local_pl(
             such a gradient to leave open the place of the minimisers to a millionth of those units: a flow whose
             gradient is rounding from the start would otherwise rest there.
     """
-    form = risk.filter_risk
-    if form is None:
-        return jnp.asarray(False)
-    V, eps = filter_rows(risk.arch, unravel(risk.arch, vector)), jnp.finfo(vector.dtype).eps
+    form = risk.outer
+    V, eps = risk.image(vector), jnp.finfo(vector.dtype).eps
     eigenvalues, axes = jax.vmap(eigh)(form.hessian(V))
 
     def smallest(size: int) -> Array:
@@ -60,8 +54,8 @@ def satisfies_local_pl(
     floor = smallest(V.shape[1]) * jnp.maximum(jnp.max(jnp.abs(eigenvalues)), form.steepness(V))
     seen, convex = eigenvalues > floor, jnp.all(eigenvalues > -floor)
     whole = convex & jnp.any(seen) & jnp.all(jnp.sum(seen, axis=1) == form.rank)
-    units = layer_units(risk, vector)
-    jacobian = (risk.filter_jacobian(vector) * units[None, :]).reshape(len(V), -1, vector.size)
+    units = risk.units(vector, None)
+    jacobian = (risk.image_jacobian(vector) * units[None, :]).reshape(len(V), -1, vector.size)
     roots = jnp.sqrt(jnp.where(seen, eigenvalues, 0))
     moves = jnp.einsum("cq,cpq,cpn->cqn", roots, axes, jacobian, precision=lax.Precision.HIGHEST)
     moves = moves.reshape(-1, vector.size)
@@ -71,17 +65,17 @@ def satisfies_local_pl(
 
 
 def _rests_on_a_zero_filter(
-    risk: EmpiricalRisk, form: Any, vector: Array, jacobian: Array, moves: Array, finest: Array, blur: Any
+    risk: CompositeRisk, form: Any, vector: Array, jacobian: Array, moves: Array, finest: Array, blur: Any
 ) -> Bool[Array, ""]:
     """Whether one filter alone vanishes, grad l(0) is zero to rounding, and P J_l is injective."""
-    if risk.arch.channels is not None:
+    if not risk.symmetry.isolates:
         return jnp.asarray(False)
-    norms, units = layer_norms(risk.arch, vector), layer_units(risk, vector)
+    norms, units = risk.space.norms(vector), risk.units(vector, None)
     gone = norms <= jnp.sqrt(jnp.finfo(vector.dtype).eps) * jnp.max(units)
     origin = jnp.zeros(jacobian.shape[:2], vector.dtype)
     level = SAFETY * jnp.finfo(vector.dtype).eps * form.patch_size * form.slope(origin)
     best = jnp.linalg.norm(form.gradient(origin)) <= level
-    layer = spread(risk.arch, gone.astype(vector.dtype))
+    layer = risk.space.spread(gone.astype(vector.dtype))
     own = _placed(moves * layer[None], jnp.sum(layer > 0), finest, blur)
     return (jnp.sum(gone) == 1) & best & own
 

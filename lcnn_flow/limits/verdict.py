@@ -52,6 +52,7 @@ class Reason(IntEnum):
     MAY_LEAVE_THE_SADDLE = 7
     PASSED_A_SADDLE = 8
     BEYOND_A_PRIORI_BOUND = 9
+    SYMMETRY_NOT_KEPT = 10
 
 
 REASONS = {
@@ -68,6 +69,8 @@ REASONS = {
     Reason.PASSED_A_SADDLE: "the flow passed so close to a saddle that the tightest integration cannot tell on which "
     "side: lower rtol",
     Reason.BEYOND_A_PRIORI_BOUND: "the filters are larger than the data allow, so the integration is wrong: lower rtol",
+    Reason.SYMMETRY_NOT_KEPT: "the declared symmetry is none of this function: correct lf.symmetry.Declared, or leave "
+    "it out",
 }
 
 

@@ -4,18 +4,27 @@ Raveled filters may carry trailing axes, (n, ...): many networks at once, the la
 is computed from them has the same trailing axes.
 """
 
-import itertools
-import math
 from collections.abc import Sequence
+from functools import cache
 
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Real
 
 from lcnn_flow.network.architecture import Architecture
+from lcnn_flow.numerics.parameter_space import ParameterSpace
 
-__all__ = ["Params", "ParamsLike", "as_params", "layer_norms", "ravel", "spread", "squared_norms", "unravel"]
+__all__ = [
+    "Params",
+    "ParamsLike",
+    "as_params",
+    "layer_norms",
+    "parameter_space",
+    "ravel",
+    "spread",
+    "squared_norms",
+    "unravel",
+]
 
 Params = tuple[Float[Array, "..."], ...]
 """One filter a layer, first layer first, with the shapes `Architecture.layer_shapes`."""
@@ -33,27 +42,27 @@ def ravel(params: ParamsLike) -> Float[Array, " n"]:
     return jnp.concatenate([jnp.ravel(w) for w in params])
 
 
+@cache
+def parameter_space(arch: Architecture) -> ParameterSpace:
+    """Filters of a network as a tuple, one layer each."""
+    return ParameterSpace.of_shapes(arch.layer_shapes)
+
+
 def unravel(arch: Architecture, vector: Float[Array, "n ..."]) -> Params:
     """Inverse of `ravel`: a vector of `arch.num_parameters` entries as a tuple of filters; trailing axes stay."""
-    parts = jnp.split(vector, _ends(arch)[:-1])
-    return tuple(w.reshape(shape + w.shape[1:]) for w, shape in zip(parts, arch.layer_shapes, strict=True))
+    return parameter_space(arch).unravel(vector)
 
 
 def layer_norms(arch: Architecture, vector: Float[Array, "n ..."]) -> Float[Array, "N ..."]:
     """(|w_1|, ..., |w_N|) of the raveled filters."""
-    return jnp.sqrt(squared_norms(arch, vector))
+    return parameter_space(arch).norms(vector)
 
 
 def squared_norms(arch: Architecture, vector: Float[Array, "n ..."]) -> Float[Array, "N ..."]:
     """(|w_1|^2, ..., |w_N|^2) of the raveled filters."""
-    return jnp.stack([jnp.sum(w**2, axis=0) for w in jnp.split(vector, _ends(arch)[:-1])])
+    return parameter_space(arch).squared_norms(vector)
 
 
 def spread(arch: Architecture, values: Float[Array, "N ..."]) -> Float[Array, "n ..."]:
     """One number a layer, repeated for every entry of the layer's filter."""
-    layer = np.repeat(np.arange(arch.depth), [math.prod(s) for s in arch.layer_shapes])
-    return values[layer]
-
-
-def _ends(arch: Architecture) -> list[int]:
-    return list(itertools.accumulate(math.prod(shape) for shape in arch.layer_shapes))
+    return parameter_space(arch).spread(values)

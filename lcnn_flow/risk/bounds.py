@@ -7,85 +7,35 @@ Derived.
 """
 
 import math
-from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from lcnn_flow.errors import RiskError
 from lcnn_flow.losses.base import Loss
 from lcnn_flow.losses.named import GeneralizedHuber, LogCosh, Lp, PseudoHuber, Square
 from lcnn_flow.network.architecture import Architecture
-from lcnn_flow.network.parameters import Params, ParamsLike, as_params, layer_norms, ravel
+from lcnn_flow.network.parameters import Params, layer_norms, ravel
 from lcnn_flow.numerics.arrays import as_float_array
 from lcnn_flow.risk.chain_rule import filter_rows
-from lcnn_flow.risk.empirical import EmpiricalRisk, check_risk, to_patches
-from lcnn_flow.risk.outer import QuadraticForm
+from lcnn_flow.risk.outer import PatchForm, QuadraticForm
 
-__all__ = ["largest_norm", "mahler_constant", "norm_bound", "residual_bound"]
+__all__ = ["bound_from", "mahler_constant", "residual_bound"]
 
 _BISECTIONS = 80
 
 
-def norm_bound(risk: EmpiricalRisk, params: ParamsLike, smallest: Any = None) -> Float[Array, " N"]:
-    """Bound on (|w_1(t)|, ..., |w_N(t)|) for all t >= 0 along the gradient flow from `params`; jit and vmap work.
+def bound_from(
+    arch: Architecture, loss: Loss, params: Params, form: PatchForm | QuadraticForm, stretch: Array
+) -> Float[Array, " N"]:
+    """Bound on (|w_1(t)|, ..., |w_N(t)|) for all t >= 0 from a lower bound `stretch` of |D P v|/|v|.
 
-    With the weights w_i of the rows of the patch matrix P (the sample weights divided by their sum) and
-    D = diag(sqrt(w_i)), |D P v| <= |D y| + |D r| bounds |v|, because L(t) <= L(0) bounds |D r|, r = P v - y.
-
-    Args:
-        risk: the empirical risk of a single-channel network, 1-D or 2-D, with one of the named losses.
-        params: initial filters.
-        smallest: a lower bound of |P v|/|v| over the attainable filters v, rows of weight zero left out, for
-            data whose P has not full column rank: `hypotheses(risk).attainable_at_least`, which is proved and 0
-            where nothing is, or a claim of the caller, on which the bound then rests. The smallest value that a
-            search found (`attainable_smallest`) is an upper bound and of no use here. None: the smallest
-            singular value of D P decides.
-
-    Returns:
-        (N,), in units of filters; +inf where D P has not full column rank (its smallest singular value is at most
-        max(shape) * eps times its largest) and `smallest` is None or 0.
-
-    Raises:
-        ArchitectureError: shapes of params do not fit.
-        RiskError: a network with channels.
-        LossError: a loss without `largest_residual`.
+    With the weights w_i of the rows of P and D = diag(sqrt(w_i)), |D P v| <= |D y| + |D r| bounds |v|, because
+    L(t) <= L(0) bounds |D r|, r = P v - y. Infinite where `stretch` is 0.
     """
-    check_risk("norm_bound", risk)
-    arch = risk.arch
-    arch.check_params(params)
-    if arch.channels is not None:
-        raise RiskError(
-            "norm_bound needs a single channel: with channels, filters may grow along channels that cancel in the "
-            "end-to-end filter, so that it bounds no product of norms; write Architecture(..., channels=None)"
-        )
-    form = risk.patch_form()
-    stretch = form.smallest_singular_value
-    if smallest is not None:
-        weights = to_patches(arch, risk.loss, risk.data).weights
-        least_root = jnp.sqrt(jnp.min(jnp.where(weights > 0, weights, jnp.inf)))
-        stretch = jnp.maximum(stretch, least_root * jnp.asarray(smallest, stretch.dtype))
-    return _bound_from(risk, as_params(params), form, stretch)
-
-
-def largest_norm(risk: EmpiricalRisk, params: Params) -> Float[Array, ""]:
-    """Bound on |w(t)| of all filters together for all t >= 0; infinite where `norm_bound` has none to give."""
-    known = risk.arch.channels is None and risk.loss.theory.coercive is True
-    if not known or not hasattr(risk.loss, "largest_residual"):
-        return jnp.asarray(jnp.inf, params[0].dtype)
-    form = risk.patch_form()
-    return jnp.linalg.norm(_bound_from(risk, params, form, form.smallest_singular_value))
-
-
-def _bound_from(risk: EmpiricalRisk, params: Params, form: Any, stretch: Array) -> Float[Array, " N"]:
-    """`norm_bound` from a lower bound of |D P v|/|v|, 0 for none."""
-    arch = risk.arch
     value = form.value(filter_rows(arch, params))
-    if isinstance(form, QuadraticForm):
-        residuals = jnp.sqrt(2 * value)
-    else:
-        residuals = residual_bound(risk.loss, value, form.weights)
+    exact = isinstance(form, QuadraticForm)
+    residuals = jnp.sqrt(2 * value) if exact else residual_bound(loss, value, form.weights)
     known = stretch > 0
     radius = (form.target_size + residuals) / jnp.where(known, stretch, 1)
     squares = layer_norms(arch, ravel(params)) ** 2

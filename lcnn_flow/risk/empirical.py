@@ -20,10 +20,22 @@ from lcnn_flow.losses.base import Loss
 from lcnn_flow.losses.named import LOSSES, Lp, Square
 from lcnn_flow.network.architecture import Architecture
 from lcnn_flow.network.forward import apply, patches
-from lcnn_flow.network.parameters import Params, ParamsLike, as_params, layer_norms, ravel, unravel
+from lcnn_flow.network.parameters import (
+    Params,
+    ParamsLike,
+    as_params,
+    layer_norms,
+    parameter_space,
+    ravel,
+    spread,
+    unravel,
+)
 from lcnn_flow.numerics.arrays import as_float_array
 from lcnn_flow.numerics.compiling import quick_to_compile
-from lcnn_flow.numerics.pytrees import Pytree
+from lcnn_flow.numerics.nudges import nudged, signs
+from lcnn_flow.numerics.parameter_space import ParameterSpace
+from lcnn_flow.risk.base import RiskBase
+from lcnn_flow.risk.bounds import bound_from
 from lcnn_flow.risk.chain_rule import filter_columns, filter_rows, gradient, gradient_and_hessian
 from lcnn_flow.risk.cost import gradient_cost, moments_pay, step_cost
 from lcnn_flow.risk.lane_forms import MomentDriver, NormalDriver, PatchDriver
@@ -37,7 +49,7 @@ __all__ = ["EmpiricalRisk", "check_risk", "to_patches"]
 Form = Literal["auto", "reduced", "patches", "moments", "layers"]
 
 
-class EmpiricalRisk(Pytree):
+class EmpiricalRisk(RiskBase):
     """Empirical risk of a linear convolutional network: `risk(params)`; differentiable in params, data and loss.
 
     Args:
@@ -59,6 +71,7 @@ class EmpiricalRisk(Pytree):
     filter_risk: PatchForm | QuadraticForm | None
     arch: Architecture = eqx.field(static=True)
     form: Form = eqx.field(static=True)
+    knows_scales = True
 
     def __init__(self, arch: Architecture, loss: Any, data: Dataset, form: Form = "auto") -> None:
         order = "the order is EmpiricalRisk(arch, loss, data)"
@@ -87,6 +100,11 @@ class EmpiricalRisk(Pytree):
         self.filter_risk = None
         if form != "layers":
             self.filter_risk = _of_the_filter(arch, form == "reduced", loss, (data.inputs, data.targets, data.weights))
+
+    @property
+    def space(self) -> ParameterSpace:
+        """Filters as a tuple, one layer each."""
+        return parameter_space(self.arch)
 
     @property
     def symmetry(self) -> LayerRescaling | ChannelGauge:
@@ -133,6 +151,18 @@ class EmpiricalRisk(Pytree):
             return _layerwise(self, arrays)
         return self.filter_risk.value(filter_rows(self.arch, arrays))
 
+    def layers(self, params: ParamsLike) -> tuple[Any, ...]:
+        """The filters, as they are."""
+        return tuple(params)
+
+    def check_params(self, params: ParamsLike) -> None:
+        """Raises ArchitectureError unless `params` are one set of filters that fit."""
+        self.arch.check_params(params)
+
+    def value(self, vector: Float[Array, " n"]) -> Float[Array, ""]:
+        """L at the raveled filters `vector`."""
+        return self(unravel(self.arch, vector))
+
     def gradient(self, vector: Real[ArrayLike, "n ..."]) -> Float[Array, "n ..."]:
         """grad L at the raveled filters `vector`, raveled (see `network.ravel`)."""
         vector = jnp.asarray(vector)
@@ -148,7 +178,18 @@ class EmpiricalRisk(Pytree):
         matrix = gradient_and_hessian(self.arch, self.filter_risk, vector)[1]
         return (matrix + matrix.T) / 2
 
-    def filter_jacobian(self, vector: Float[Array, " n"]) -> Float[Array, "cq n"]:
+    @property
+    def outer(self) -> PatchForm | QuadraticForm:
+        """l, the risk as a function of the end-to-end filter; for `form="layers"` reduced on the spot."""
+        if self.filter_risk is not None:
+            return self.filter_risk
+        return to_patches(self.arch, self.loss, self.data)
+
+    def image(self, vector: Float[Array, "n ..."]) -> Float[Array, "c q ..."]:
+        """The end-to-end filter, one row an output channel."""
+        return filter_rows(self.arch, unravel(self.arch, vector))
+
+    def image_jacobian(self, vector: Float[Array, " n"]) -> Float[Array, "cq n"]:
         """J = dv/dw at the raveled filters, rows in the memory order of the end-to-end filter."""
         return filter_columns(self.arch, vector).reshape(-1, vector.size)
 
@@ -159,21 +200,64 @@ class EmpiricalRisk(Pytree):
         gradient in layer l, up to a factor that depends on filter sizes alone. Tolerances on the gradient are
         relative to it, so that units of data and filters change no verdict.
         """
-        form = self.patch_form()
+        form = self.outer
         norms = layer_norms(self.arch, vector)
         others = [math.prod([norms[m] for m in range(self.arch.depth) if m != i], start=1.0) for i in range(len(norms))]
-        slope = form.slope(filter_rows(self.arch, unravel(self.arch, vector)))
+        slope = form.slope(self.image(vector))
         return jnp.stack([jnp.broadcast_to(x, slope.shape) for x in others]) * (form.patch_size * slope)[None]
 
-    def steepness(self, vector: Float[Array, " n"]) -> Float[Array, ""]:
-        """Size of the second derivative in the end-to-end filter if nothing cancelled in the residuals: its trace."""
-        return self.patch_form().steepness(filter_rows(self.arch, unravel(self.arch, vector)))
+    def units(self, vector: Float[Array, "n ..."], start: Any = None) -> Float[Array, "n ..."]:
+        """|w_l| for every entry of layer l: the units in which thresholds do not see how norms are shared out.
 
-    def filter_scale(self) -> Float[Array, ""]:
+        A filter that tends to zero has no unit of its own. Where the end-to-end filter all but vanishes (the product of
+        norms is below sqrt(eps) times that of filters that fit the targets, or the targets are zero), layers smaller
+        than sqrt(eps) times the largest, or than filters that fit the targets, get the larger of these two as their
+        unit. The unit is 1 if there is none. The start plays no part.
+        """
+        del start
+        norms = layer_norms(self.arch, vector)
+        tiny, fitting = jnp.sqrt(jnp.finfo(vector.dtype).eps), self.parameter_scale()
+        reference = jnp.maximum(jnp.max(norms, axis=0), fitting)[None]
+        fits = fitting**self.arch.depth
+        gone = (jnp.prod(norms, axis=0)[None] <= tiny * fits) | (fits == 0)
+        vanishing = gone & (norms <= tiny * reference)
+        fallback = jnp.where(reference > 0, reference, 1)
+        return spread(self.arch, jnp.where(vanishing | (norms == 0), fallback, norms))
+
+    def parameter_scale(self, start: Any = None) -> Float[Array, ""]:
         """Size of a filter that fits the targets: (rms target / rms patch)^(1/N); 0 for zero targets."""
-        form = self.patch_form()
+        del start
+        form = self.outer
         size = jnp.where(form.patch_size > 0, form.patch_size, 1)
         return (form.target_size / size) ** (1 / self.arch.depth)
+
+    def largest_norm(self, start: Float[Array, " n"]) -> Float[Array, ""]:
+        """Bound on |w(t)| of all filters together for all t >= 0; infinite where `theory.norm_bound` has none."""
+        known = self.arch.channels is None and self.loss.theory.coercive is True
+        if not known or not hasattr(self.loss, "largest_residual"):
+            return jnp.asarray(jnp.inf, start.dtype)
+        form = self.outer
+        filters = unravel(self.arch, start)
+        return jnp.linalg.norm(bound_from(self.arch, self.loss, filters, form, form.smallest_singular_value))
+
+    def curvature_scale(self, vector: Float[Array, " n"]) -> Float[Array, ""]:
+        """Size of the Hessian in `units` if nothing cancelled in the residuals: trace of l'' there, times |w_l|^2."""
+        return self.outer.steepness(self.image(vector)) * jnp.prod(layer_norms(self.arch, vector)) ** 2
+
+    def nudged(
+        self, vector: Float[Array, " n"], units: Float[Array, " n"], k: Any
+    ) -> tuple["EmpiricalRisk", Float[Array, " n"]]:
+        """Risk and raveled filters with every number changed by one unit of rounding; k = 0 changes nothing.
+
+        Filters are changed relative to their `units`, numbers that come out of a QR decomposition relative to the norm
+        of their column.
+        """
+        size = jnp.where(k > 0, jnp.finfo(vector.dtype).eps, 0).astype(vector.dtype)
+        moved = vector + size * units * signs(vector.shape, k)
+        if self.filter_risk is None:
+            inputs, targets = nudged(self.data.inputs, size, k), nudged(self.data.targets, size, k)
+            return eqx.tree_at(lambda risk: (risk.data.inputs, risk.data.targets), self, (inputs, targets)), moved
+        return eqx.tree_at(lambda risk: risk.filter_risk, self, self.filter_risk.nudged(size, k)), moved
 
     def contrast(self, vector: Float[Array, "n ..."]) -> Float[Array, "..."]:
         """Size of the residuals in units of the width of the well of the loss, at least 1; dimensionless.
@@ -182,40 +266,33 @@ class EmpiricalRisk(Pytree):
         a narrow well. 1 for l_p, which is the same on all scales.
         """
         one = jnp.ones(vector.shape[1:], vector.dtype)
-        form = self.patch_form()
+        form = self.outer
         if isinstance(self.loss, Square | Lp) or isinstance(form, QuadraticForm):
             return one
-        V = filter_rows(self.arch, unravel(self.arch, vector))
+        V = self.image(vector)
         slope = form.slope(V)
         found = form.size(V) * self.loss.second_derivative(jnp.zeros((), vector.dtype))
         found = found / jnp.where(slope > 0, slope, jnp.inf)
         return jnp.maximum(jnp.where(jnp.isfinite(found), found, 1), one)
 
-    @property
-    def num_conditions(self) -> int | None:
-        """Length of the leading axis that leaves carry in a batch of risks; None for a single risk.
-
-        Raises:
-            RiskError: leaves with leading axes of different lengths.
-        """
-        lengths = {leaf.shape[0] for leaf, rank in _leaf_ranks(self) if jnp.ndim(leaf) == rank + 1}
-        if any(jnp.ndim(leaf) > rank + 1 for leaf, rank in _leaf_ranks(self)) or len(lengths) > 1:
-            raise RiskError(f"a batch of risks needs one leading axis of one length, not lengths {sorted(lengths)}")
-        return lengths.pop() if lengths else None
-
-    def batched(self) -> "EmpiricalRisk":
-        """In place of every leaf whether it carries the axis of a batch of risks."""
-        flags = [jnp.ndim(leaf) > rank for leaf, rank in _leaf_ranks(self)]
-        return jax.tree.unflatten(jax.tree.structure(self), flags)
-
-    def condition(self, number: int) -> "EmpiricalRisk":
-        """One risk of a batch of risks."""
-        leaves = [leaf[number] if jnp.ndim(leaf) > rank else leaf for leaf, rank in _leaf_ranks(self)]
-        return jax.tree.unflatten(jax.tree.structure(self), leaves)
+    def leaf_ranks(self) -> list[tuple[Any, int]]:
+        """Every leaf with the rank it has in a single risk."""
+        data_ranks = {
+            "inputs": 1 + len(self.arch.sample_shape),
+            "targets": 1 + len(self.arch.output_shape),
+            "weights": 1,
+            "true_filter": len(self.arch.end_to_end_filter_shape),
+        }
+        found = []
+        for path, leaf in jax.tree_util.tree_leaves_with_path(self):
+            names = [key.name for key in path if isinstance(key, jax.tree_util.GetAttrKey)]
+            rank = 0 if "loss" in names else (data_ranks if names[0] == "data" else _FILTER_RISK_RANKS)[names[1]]
+            found.append((leaf, rank))
+        return found
 
     def driver(self, lanes: int) -> NormalDriver | PatchDriver | MomentDriver:
         """The risk of the end-to-end filter in the form that drives `lanes` flows side by side, see `lane_forms`."""
-        form = self.patch_form()
+        form = self.outer
         if isinstance(form, QuadraticForm):
             return NormalDriver(form)
         return MomentDriver.of(form) if self.form == "moments" else PatchDriver.of(form, lanes)
@@ -226,34 +303,11 @@ class EmpiricalRisk(Pytree):
             return self
         return eqx.tree_at(lambda risk: risk.data, self, None)
 
-    def patch_form(self) -> PatchForm | QuadraticForm:
-        """The risk as a function of the end-to-end filter; for `form="layers"` reduced on the spot."""
-        if self.filter_risk is not None:
-            return self.filter_risk
-        return to_patches(self.arch, self.loss, self.data)
-
 
 _FILTER_RISK_RANKS = {
     **{"patches": 2, "targets": 2, "weights": 1, "patch_size": 0, "triangle": 2},
     **{"factor": 2, "image": 2, "rest": 0, "gram": 2, "moment": 2, "energy": 0, "rows": 0},
 }
-
-
-def _leaf_ranks(risk: EmpiricalRisk) -> list[tuple[Any, int]]:
-    """Every leaf of a risk with the rank it has in a single risk."""
-    arch = risk.arch
-    data_ranks = {
-        "inputs": 1 + len(arch.sample_shape),
-        "targets": 1 + len(arch.output_shape),
-        "weights": 1,
-        "true_filter": len(arch.end_to_end_filter_shape),
-    }
-    found = []
-    for path, leaf in jax.tree_util.tree_leaves_with_path(risk):
-        names = [key.name for key in path if isinstance(key, jax.tree_util.GetAttrKey)]
-        rank = 0 if "loss" in names else (data_ranks if names[0] == "data" else _FILTER_RISK_RANKS)[names[1]]
-        found.append((leaf, rank))
-    return found
 
 
 def check_risk(function: str, risk: Any, batch: str | None = None) -> None:

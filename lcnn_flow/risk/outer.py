@@ -11,6 +11,7 @@ Shapes: V is (c, q), one row an output channel (c = 1 without channels), q = c_0
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +19,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from lcnn_flow.losses.base import Loss
+from lcnn_flow.numerics.nudges import nudged, signs
 from lcnn_flow.numerics.pytrees import Pytree
 from lcnn_flow.numerics.rank import smallest_singular_value, values_above_rounding
 from lcnn_flow.numerics.triangles import Curvature, product_with, symmetric
@@ -100,6 +102,11 @@ class PatchForm(Pytree):
         """Largest trace over output channels of the second derivative, rho'' taken at |P V^T| + |Y|."""
         squares = _trailing((self.weights * jnp.sum(self.patches**2, axis=1))[:, None], V)
         return jnp.max(jnp.sum(squares * self.loss.second_derivative(self._size(V)), axis=0), axis=0)
+
+    def nudged(self, size: Array, k: Any) -> "PatchForm":
+        """Every number of patches and targets changed by `size` of itself, see `nudges`."""
+        new = nudged(self.patches, size, k), nudged(self.targets, size, k + 7)
+        return eqx.tree_at(lambda form: (form.patches, form.targets), self, new)
 
     def _second(self, residuals: Array) -> Array:
         """P^T diag(w rho''(r)) P: with trailing axes one product with those of two columns of P, which they share."""
@@ -210,6 +217,17 @@ class QuadraticForm(Pytree):
         prediction = _contract("rq,cq...->rc...", self.factor, V)
         size = jnp.sqrt(jnp.sum(prediction**2, axis=(0, 1)))
         return size + jnp.sqrt(jnp.sum(self.image**2) + self.rest)
+
+    def nudged(self, size: Array, k: Any) -> "QuadraticForm":
+        """Numbers that come out of the QR decomposition changed by `size` of the norm of their column."""
+        columns = jnp.linalg.norm(self.factor, axis=0)[None]
+        sides = jnp.sqrt(jnp.diagonal(self.gram)) * signs(self.gram.shape[:1], k)
+        new = (
+            self.factor + size * columns * signs(self.factor.shape, k),
+            self.image + size * self.target_size * signs(self.image.shape, k + 7),
+            self.gram + size * jnp.outer(sides, sides),
+        )
+        return eqx.tree_at(lambda form: (form.factor, form.image, form.gram), self, new)
 
 
 def _contract(subscripts: str, matrix: Array, x: Array) -> Array:

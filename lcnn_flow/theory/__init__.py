@@ -1,7 +1,7 @@
 """Quantities of the theory of gradient flow for linear convolutional networks, by name."""
 
-from lcnn_flow.risk.bounds import norm_bound
 from lcnn_flow.symmetry.invariants import balancedness, symmetry_directions
+from lcnn_flow.theory.bounds import norm_bound
 from lcnn_flow.theory.conditions import Hypotheses, hypotheses
 from lcnn_flow.theory.lojasiewicz import LojasiewiczFit, lojasiewicz_exponent
 

@@ -1,0 +1,25 @@
+"""Arrays changed by one unit of rounding in each number, with signs without pattern."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array
+
+__all__ = ["nudged", "signs"]
+
+_GOLDEN = 0.6180339887498949
+
+
+def nudged(x: Array, size: Array, k: Any) -> Array:
+    """Every number of x changed by `size` of itself."""
+    return x + size.astype(x.dtype) * x * signs(x.shape, k)
+
+
+def signs(shape: tuple[int, ...], k: Any) -> Array:
+    """Signs without pattern, others for every k."""
+    count = 1
+    for length in shape:
+        count *= length
+    turn = 1 + 0.31 * jnp.asarray(k, float)
+    places = (jnp.arange(1, count + 1).astype(jnp.float32) * jnp.float32(_GOLDEN)).astype(turn.dtype) * turn
+    return jnp.where(places - jnp.floor(places) < 0.5, -1.0, 1.0).reshape(shape)

@@ -1,0 +1,195 @@
+"""Parameters as one vector: any tree of arrays, and the layers that it is made of.
+
+A layer is a leaf with parameters; layers stand in the order of `jax.tree.leaves`. Leaves of a floating type are
+parameters, and all of one type; whole numbers, booleans, functions, `None` and empty arrays are held fixed. Vectors may
+carry trailing axes, (n, ...): many points at once, the layout in which they run fastest.
+"""
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, Float
+
+from lcnn_flow.arguments import described
+from lcnn_flow.errors import FlowError
+
+__all__ = ["ParameterSpace"]
+
+
+@dataclass(frozen=True)
+class ParameterSpace:
+    """The shape of a tree of parameters; static and hashable.
+
+    Attributes:
+        layer_shapes: of the leaves with parameters.
+        structure: of the whole tree.
+        held: in the place of every leaf what is held fixed, or None for parameters.
+    """
+
+    layer_shapes: tuple[tuple[int, ...], ...]
+    structure: Any
+    held: tuple["Held | None", ...]
+
+    @classmethod
+    def of_shapes(cls, layer_shapes: tuple[tuple[int, ...], ...]) -> "ParameterSpace":
+        """A tuple of arrays of these shapes."""
+        return cls(layer_shapes, jax.tree.structure((0,) * len(layer_shapes)), (None,) * len(layer_shapes))
+
+    @classmethod
+    def of_tree(cls, tree: Any) -> "ParameterSpace":
+        """The space that a tree of arrays, or of their shapes, is a point of.
+
+        Raises:
+            FlowError: a leaf that is neither a parameter nor can be held fixed, or no parameters at all.
+        """
+        paths, structure = jax.tree_util.tree_flatten_with_path(tree)
+        shapes, held, types = [], [], {}
+        for path, leaf in paths:
+            name = f"params{jax.tree_util.keystr(path)}"
+            if not _is_parameter(leaf, name):
+                held.append(Held.of(leaf, name))
+                continue
+            held.append(None)
+            shapes.append(tuple(np.shape(leaf)))
+            if not isinstance(leaf, float):  # Python's floats take the type of the others
+                types.setdefault(jnp.result_type(leaf), name)
+        if len(types) > 1:
+            mixed = ", ".join(f"{name} is {dtype}" for dtype, name in types.items())
+            raise FlowError(f"parameters need one floating type, and {mixed}: convert them, say by x.astype(...)")
+        if not shapes:
+            raise FlowError(f"params are {described(tree)} without a leaf of floating type: there is nothing to move")
+        return cls(tuple(shapes), structure, tuple(held))
+
+    @property
+    def num_layers(self) -> int:
+        """Leaves with parameters."""
+        return len(self.layer_shapes)
+
+    @property
+    def num_parameters(self) -> int:
+        """n."""
+        return sum(self.layer_sizes)
+
+    @property
+    def layer_sizes(self) -> list[int]:
+        """Parameters of every layer."""
+        return [math.prod(shape) for shape in self.layer_shapes]
+
+    def layers(self, tree: Any) -> tuple[Any, ...]:
+        """The leaves of a tree that are parameters.
+
+        Raises:
+            FlowError: another structure, or something else held fixed.
+        """
+        paths, structure = jax.tree_util.tree_flatten_with_path(tree)
+        if structure != self.structure:
+            raise FlowError(f"params have the structure {structure}, and {self.structure} is needed")
+        found = []
+        for (path, leaf), held in zip(paths, self.held, strict=True):
+            if held is None:
+                found.append(leaf)
+            elif Held.of(leaf, name := f"params{jax.tree_util.keystr(path)}") != held:
+                raise FlowError(f"{name} is held fixed, and differs from what the risk was made with: make it anew")
+        return tuple(found)
+
+    def moving(self, tree: Any) -> tuple[Any, ...]:
+        """The leaves that stand where parameters do, whatever is held fixed.
+
+        Raises:
+            FlowError: another number of leaves.
+        """
+        leaves = jax.tree.leaves(tree)
+        if len(leaves) != len(self.held):
+            raise FlowError(f"{len(leaves)} leaves stand where params have {len(self.held)}: write a tree like params")
+        return tuple(leaf for leaf, held in zip(leaves, self.held, strict=True) if held is None)
+
+    def tree(self, layers: tuple[Any, ...]) -> Any:
+        """The tree with these layers, and what is held fixed in its place; the layers may have further axes."""
+        rest = iter(layers)
+        leaves = [next(rest) if held is None else held.value for held in self.held]
+        return jax.tree.unflatten(self.structure, leaves)
+
+    def check(self, layers: tuple[Any, ...]) -> None:
+        """Raises FlowError unless the layers are those of one point."""
+        if (leading := self.leading_axes(layers)) != ():
+            shapes = [tuple(np.shape(w)) for w in layers]
+            many = "; for a batch of them use jax.vmap or gradient_flow_ensemble" if leading else ""
+            raise FlowError(f"params have shapes {shapes}, and {list(self.layer_shapes)} are needed{many}")
+
+    def leading_axes(self, layers: tuple[Any, ...]) -> tuple[int, ...] | None:
+        """The common axes before those of the layers, () for a single point; None if shapes do not fit."""
+        if len(layers) != self.num_layers:
+            return None
+        shapes = [tuple(np.shape(w)) for w in layers]
+        leading = shapes[0][: max(0, len(shapes[0]) - len(self.layer_shapes[0]))]
+        fits = all(shape == leading + own for shape, own in zip(shapes, self.layer_shapes, strict=True))
+        return leading if fits else None
+
+    def unravel(self, vector: Float[Array, "n ..."]) -> tuple[Array, ...]:
+        """A vector of n entries as layers; trailing axes stay."""
+        parts = jnp.split(vector, self._ends[:-1])
+        return tuple(w.reshape(shape + w.shape[1:]) for w, shape in zip(parts, self.layer_shapes, strict=True))
+
+    def squared_norms(self, vector: Float[Array, "n ..."]) -> Float[Array, "N ..."]:
+        """(|w_1|^2, ..., |w_N|^2)."""
+        return jnp.stack([jnp.sum(w**2, axis=0) for w in jnp.split(vector, self._ends[:-1])])
+
+    def norms(self, vector: Float[Array, "n ..."]) -> Float[Array, "N ..."]:
+        """(|w_1|, ..., |w_N|)."""
+        return jnp.sqrt(self.squared_norms(vector))
+
+    def spread(self, values: Float[Array, "N ..."]) -> Float[Array, "n ..."]:
+        """One number a layer, repeated for every entry of the layer."""
+        return values[np.repeat(np.arange(self.num_layers), self.layer_sizes)]
+
+    @property
+    def _ends(self) -> list[int]:
+        return list(itertools.accumulate(self.layer_sizes))
+
+
+@dataclass(frozen=True)
+class Held:
+    """A leaf that is held fixed; equal to another one of equal contents."""
+
+    contents: Any
+    value: Any = None
+
+    @classmethod
+    def of(cls, leaf: Any, name: str) -> "Held":
+        """What stands for a leaf.
+
+        Raises:
+            FlowError: a traced array.
+        """
+        if isinstance(leaf, Tracer):
+            raise FlowError(f"{name} is held fixed, and cannot be traced: pass it as data of lf.Risk")
+        if not hasattr(leaf, "dtype"):
+            return cls((type(leaf), leaf), leaf)
+        plain = jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+        array = np.asarray(plain)
+        return cls((str(leaf.dtype), array.shape, array.tobytes()), leaf)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Held) and self.contents == other.contents
+
+    def __hash__(self) -> int:
+        return hash(self.contents)
+
+
+def _is_parameter(leaf: Any, name: str) -> bool:
+    """Whether a leaf moves; FlowError where it cannot be either."""
+    if isinstance(leaf, complex) or (hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.complexfloating)):
+        raise FlowError(f"{name} is complex: pass real and imaginary parts as two leaves")
+    if isinstance(leaf, float):
+        return True
+    if hasattr(leaf, "dtype"):
+        return bool(jnp.issubdtype(leaf.dtype, jnp.floating)) and math.prod(np.shape(leaf)) > 0
+    if leaf is None or callable(leaf) or isinstance(leaf, int):
+        return False
+    raise FlowError(f"{name} is {described(leaf)}: parameters are arrays of floating-point numbers")

@@ -1,0 +1,231 @@
+"""The risk that any differentiable function is: `Risk`, and what turns a bare function into one.
+
+Nothing is known of such a function beyond its values: its Hessian is that of automatic differentiation, the scale of
+its gradient is told by the flow, and what it leaves flat near a limit is probed there (`limits.kernel_probe`).
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+from lcnn_flow.arguments import described
+from lcnn_flow.errors import FlowError, RiskError
+from lcnn_flow.numerics.arrays import as_float_array
+from lcnn_flow.numerics.norms import safe_norm
+from lcnn_flow.numerics.nudges import nudged, signs
+from lcnn_flow.numerics.parameter_space import ParameterSpace
+from lcnn_flow.risk.base import RiskBase, is_risk
+from lcnn_flow.risk.traced import Traced, trace
+from lcnn_flow.symmetry.base import Symmetry
+from lcnn_flow.symmetry.declared import Declared
+from lcnn_flow.symmetry.none import NoSymmetry
+
+__all__ = ["Risk", "as_risk"]
+
+_COLUMNS = 256
+"""Columns of a Hessian that are computed at once."""
+
+
+class Risk(RiskBase):
+    """A differentiable function of any tree of parameters: `risk(params)`; differentiable in parameters and data.
+
+    Leaves of floating type are parameters, all of one type, a scalar being a layer of one entry; whole numbers,
+    booleans, functions and `None` are held fixed, empty arrays skipped. The order of layers is that of
+    `jax.tree.leaves`.
+    Arrays that the function closes over count as data. The function is compiled once for the same function object and
+    shapes; the same lambda written anew is a new program.
+
+    Args:
+        function: function(params), or function(params, data) where data are given; it returns one real number.
+        example_params: parameters, or their shapes and types.
+        data: a tree of arrays, its leaves differentiable like parameters; whole numbers stay what they are.
+        symmetry: `lf.symmetry.Declared(conserved)`, or None.
+        batched: {"X": 0} names the entries of `data` with an axis of conditions, and where it is: a batch of risks, as
+            `gradient_flow_ensemble` takes. Risks can also be stacked by jax.tree.map.
+
+    Raises:
+        RiskError: the function does not return one real number, or data cannot be used.
+        FlowError: `example_params` have a leaf that is neither a parameter nor can be held fixed.
+    """
+
+    data: Any
+    constants: tuple[Array, ...]
+    traced: Traced = eqx.field(static=True)
+    space: ParameterSpace = eqx.field(static=True)
+    symmetry: Symmetry = eqx.field(static=True)
+    name: str = eqx.field(static=True)
+    ranks: tuple[int, ...] = eqx.field(static=True)
+    dtype: Any = eqx.field(static=True)
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        example_params: Any,
+        data: Any = None,
+        symmetry: Declared | None = None,
+        batched: Mapping[str, int] | None = None,
+    ) -> None:
+        if isinstance(function, type) or not callable(function):
+            raise RiskError(f"Risk: function is {described(function)}: write a function of params")
+        if symmetry is not None and not isinstance(symmetry, Declared):
+            raise RiskError(f"Risk: symmetry is {described(symmetry)}: write lf.symmetry.Declared(conserved), or None")
+        self.space = space = ParameterSpace.of_tree(example_params)
+        self.name = name = getattr(function, "__name__", type(function).__name__)
+        data = _as_data(data)
+        axes, (leaves, structure) = _batch_axes(data, batched), jax.tree.flatten(data)
+        leaves = [x if axis is None else jnp.moveaxis(x, axis, 0) for x, axis in zip(leaves, axes, strict=True)]
+        self.data = jax.tree.unflatten(structure, leaves)
+        shapes = [_shape(x, axis is not None) for x, axis in zip(leaves, axes, strict=True)]
+        self.dtype = dtype = jnp.result_type(*space.moving(example_params))
+        arrays = tuple(jax.ShapeDtypeStruct(shape, dtype) for shape in space.layer_shapes)
+
+        def call(layers: tuple, leaves: list) -> Any:
+            params = space.tree(layers)
+            return function(params) if data is None else function(params, jax.tree.unflatten(structure, leaves))
+
+        self.traced, self.constants = trace(name, function, call, arrays, shapes)
+        self.symmetry = NoSymmetry() if symmetry is None else symmetry.on(space, dtype)
+        self.ranks = tuple(len(x.shape) for x in (*shapes, *self.constants))
+
+    def __repr__(self) -> str:
+        data = ", ".join(f"{x.dtype}{list(x.shape)}" for x in jax.tree.leaves(self.data) if hasattr(x, "dtype"))
+        sizes = ", ".join(map(str, self.space.layer_shapes))
+        return f"Risk({self.name}, parameters of shapes {sizes}{', data ' * bool(data)}{data})"
+
+    @property
+    def step_cost(self) -> int:
+        """Multiply-adds of one step of Rodas4, without those of the function, which are not known."""
+        return 2 * self.space.num_parameters**3
+
+    def __call__(self, params: Any) -> Float[Array, ""]:
+        """The function at `params`; FlowError where they are no point of the space."""
+        return self._at(tuple(jnp.asarray(w) for w in self.layers(params)))
+
+    def layers(self, params: Any) -> tuple[Any, ...]:
+        """The leaves that are parameters; FlowError where the tree is another one."""
+        return self.space.layers(params)
+
+    def check_params(self, params: Any) -> None:
+        """Raises FlowError unless `params` are one point of the space, of the type that the risk was made for."""
+        layers = self.layers(params)
+        self.space.check(layers)
+        if (dtype := jnp.result_type(*layers)) != self.dtype:
+            raise FlowError(f"params are {dtype}, and the risk was made for {self.dtype}: make it with these params")
+
+    def value(self, vector: Float[Array, " n"]) -> Float[Array, ""]:
+        """The function at raveled parameters."""
+        return self._at(self.space.unravel(vector))
+
+    def _at(self, layers: tuple[Array, ...]) -> Array:
+        return self.traced(self.constants, *layers, *jax.tree.leaves(self.data))
+
+    def gradient(self, vector: Float[Array, " n"]) -> Float[Array, " n"]:
+        """grad L at raveled parameters."""
+        return jax.grad(self.value)(vector)
+
+    def hessian(self, vector: Float[Array, " n"]) -> Float[Array, "n n"]:
+        """Hess L at raveled parameters, symmetric; columns in chunks."""
+        _, push = jax.linearize(self.gradient, vector)
+        identity = jnp.eye(vector.size, dtype=vector.dtype)
+        columns = jax.vmap(push)(identity) if vector.size <= _COLUMNS else lax.map(push, identity, batch_size=_COLUMNS)
+        return (columns + columns.T) / 2
+
+    def units(self, vector: Float[Array, " n"], start: Any = None) -> Float[Array, " n"]:
+        """Norm of each layer, now or at the start of the flow, the larger; of all where a layer is 0; 1 if all are."""
+        norms = self.space.norms(vector)
+        if start is not None:
+            norms = jnp.maximum(norms, self.space.norms(start))
+        largest = jnp.max(norms)
+        largest = jnp.where(largest > 0, largest, 1)
+        return self.space.spread(jnp.where(norms > jnp.finfo(vector.dtype).eps ** 0.75 * largest, norms, largest))
+
+    def parameter_scale(self, start: Float[Array, " n"]) -> Float[Array, ""]:
+        """The step of steepest descent at the start to where a quadratic function would be least."""
+        slope, bent = jax.jvp(self.gradient, (start,), (self.gradient(start),))
+        size = safe_norm(bent)
+        return jnp.where(size > 0, safe_norm(slope) ** 2 / jnp.where(size > 0, size, 1), 0)
+
+    def contrast(self, vector: Float[Array, " n"]) -> Float[Array, ""]:
+        """1: nothing is known."""
+        return jnp.ones((), vector.dtype)
+
+    def largest_norm(self, start: Float[Array, " n"]) -> Float[Array, ""]:
+        """Infinite: nothing is known."""
+        return jnp.asarray(jnp.inf, start.dtype)
+
+    def curvature_scale(self, vector: Float[Array, " n"]) -> Float[Array, ""]:
+        """0: nothing is known."""
+        return jnp.zeros((), vector.dtype)
+
+    def nudged(
+        self, vector: Float[Array, " n"], units: Float[Array, " n"], k: Any
+    ) -> tuple["Risk", Float[Array, " n"]]:
+        """Function and parameters with every number of data and parameters changed by one unit of rounding."""
+        size = jnp.where(k > 0, jnp.finfo(vector.dtype).eps, 0).astype(vector.dtype)
+
+        def change(x: Array) -> Array:
+            return nudged(x, size, k) if jnp.issubdtype(x.dtype, jnp.floating) else x
+
+        leaves = tuple(map(change, jax.tree.leaves((self.data, self.constants))))
+        new = jax.tree.unflatten(jax.tree.structure((self.data, self.constants)), leaves)
+        moved = vector + size * units * signs(vector.shape, k)
+        return eqx.tree_at(lambda risk: (risk.data, risk.constants), self, new, is_leaf=lambda x: x is None), moved
+
+    def without_data(self) -> "Risk":
+        """The risk as it is: its data are the function."""
+        return self
+
+    def leaf_ranks(self) -> list[tuple[Any, int]]:
+        """Every leaf with the rank it has in a single risk."""
+        return list(zip(jax.tree.leaves(self), self.ranks, strict=True))
+
+
+def as_risk(name: str, risk: Any, params: Any) -> Any:
+    """A risk as it is, and of a bare function of `params` the risk that it is."""
+    if is_risk(risk):
+        return risk
+    if isinstance(risk, type) or not callable(risk):
+        raise RiskError(
+            f"{name}: risk is {described(risk)}: write lf.EmpiricalRisk(arch, loss, data), lf.Risk(function, params) "
+            f"or a function of params, and {name}(risk, ...)"
+        )
+    return Risk(risk, params)
+
+
+def _as_data(data: Any) -> Any:
+    """Data as arrays."""
+
+    def convert(path: Any, leaf: Any) -> Array:
+        name = f"data{jax.tree_util.keystr(path)}"
+        if not (hasattr(leaf, "dtype") or isinstance(leaf, int | float)):
+            raise RiskError(f"{name} is {described(leaf)}: data are arrays")
+        array = jnp.asarray(leaf)
+        return as_float_array(leaf) if isinstance(leaf, float | np.floating) else array
+
+    return jax.tree_util.tree_map_with_path(convert, data)
+
+
+def _batch_axes(data: Any, batched: Mapping[str, int] | None) -> list[int | None]:
+    """Of every leaf of `data` where its axis of conditions is."""
+    known, axes = set(), []
+    for path, leaf in jax.tree_util.tree_leaves_with_path(data):
+        first = path[0] if path else None
+        name = str(getattr(first, "key", getattr(first, "name", getattr(first, "idx", None))))
+        known.add(name)
+        place = (batched or {}).get(name)
+        if place is not None and not (isinstance(place, int) and -leaf.ndim <= place < leaf.ndim):
+            raise RiskError(f"batched: {name!r} has no axis {place!r}: its shape is {leaf.shape}")
+        axes.append(place)
+    if unknown := set(batched or {}) - known:
+        raise RiskError(f"batched names {sorted(unknown)}: data have {sorted(known)}")
+    return axes
+
+
+def _shape(x: Array, batched: bool) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(x.shape[1:] if batched else x.shape, x.dtype)

@@ -1,0 +1,88 @@
+"""A symmetry that the user declares, in the tree of the parameters.
+
+c is conserved by the gradient flow of L iff <grad c, grad L> = 0, and that holds iff L is constant along the flow of
+grad c: the gradients of what is conserved are directions of the symmetry. There may be more of them, such as the
+rotations of a factorisation U V^T, which conserve nothing of their own. Derived.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
+
+from lcnn_flow.arguments import described
+from lcnn_flow.errors import FlowError
+from lcnn_flow.numerics.parameter_space import ParameterSpace
+from lcnn_flow.symmetry.none import NoSymmetry
+
+__all__ = ["Declared"]
+
+
+@dataclass(frozen=True)
+class Declared(NoSymmetry):
+    """Conserved quantities of a gradient flow, and the directions of the symmetry behind them.
+
+    It is checked: at the start of a flow and at its limit, and a false declaration is an error. Directions that it does
+    not list are no harm: the limit is then not isolated, which is found out there.
+
+    Args:
+        conserved: params -> an array, or a tree of arrays; for U V^T: U^T U - V^T V.
+        directions: params -> a list of trees like params, along each of which the risk is constant; the gradients of
+            `conserved` need not be among them, and are all where it is None.
+    """
+
+    conserved_of: Callable[[Any], Any]
+    directions_of: Callable[[Any], list[Any]] | None
+    space: ParameterSpace | None
+
+    def __init__(self, conserved: Callable[[Any], Any], directions: Callable[[Any], list[Any]] | None = None) -> None:
+        for name, value in (("conserved", conserved), ("directions", directions)):
+            if not callable(value) and (value is not None or name == "conserved"):
+                raise FlowError(f"Declared: {name} is {described(value)}: write a function of params")
+        object.__setattr__(self, "conserved_of", conserved)
+        object.__setattr__(self, "directions_of", directions)
+        object.__setattr__(self, "space", None)
+
+    @property
+    def isolates(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether a limit can be isolated on its leaf: not where directions are listed beyond the gradients."""
+        return self.directions_of is None
+
+    def on(self, space: ParameterSpace, dtype: Any) -> "Declared":
+        """The same for raveled parameters.
+
+        Raises:
+            FlowError: a function that does not fit the parameters.
+        """
+        bound = Declared(self.conserved_of, self.directions_of)
+        object.__setattr__(bound, "space", space)
+        vector = jax.ShapeDtypeStruct((space.num_parameters,), dtype)
+        for name, function in (("conserved", bound.conserved), ("directions", bound.directions)):
+            try:
+                jax.eval_shape(function, vector)
+            except FlowError:
+                raise
+            except Exception as error:
+                raise FlowError(f"Declared: {name} cannot be evaluated at params: {error}") from error
+        return bound
+
+    def conserved(self, vector: Float[Array, " n"]) -> Float[Array, " d"]:
+        """What is conserved, as one vector."""
+        assert self.space is not None
+        return ravel_pytree(self.conserved_of(self.space.tree(self.space.unravel(vector))))[0].astype(vector.dtype)
+
+    def directions(self, vector: Float[Array, " n"]) -> Float[Array, "n e"]:
+        """The gradients of what is conserved, and the directions listed."""
+        assert self.space is not None
+        columns = jax.jacrev(self.conserved)(vector).T
+        if self.directions_of is None:
+            return columns
+        listed = self.directions_of(self.space.tree(self.space.unravel(vector)))
+        if not isinstance(listed, list):
+            raise FlowError(f"Declared: directions returned {described(listed)}: write a list of trees like params")
+        more = [jnp.concatenate([jnp.ravel(x) for x in self.space.moving(tree)]) for tree in listed]
+        return jnp.concatenate([columns, *(x[:, None].astype(vector.dtype) for x in more)], axis=1)
