@@ -12,6 +12,7 @@ minimum, are bounded in `basin`. Krawczyk's test is that of R. Krawczyk, Computi
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
@@ -22,8 +23,8 @@ from lcnn_flow.critical.balls import above, below, exact_matrix, middle, row_sum
 from lcnn_flow.critical.basin import Basin
 from lcnn_flow.critical.leaf_system import LeafSystem
 from lcnn_flow.errors import ArchitectureError
-from lcnn_flow.network.parameters import ParamsLike
 from lcnn_flow.risk.empirical import EmpiricalRisk, check_risk
+from lcnn_flow.risk.function import as_risk
 
 __all__ = ["Certificate", "certify", "certify_plain"]
 
@@ -71,16 +72,17 @@ class Certificate:
 
 
 def certify(
-    risk: EmpiricalRisk, params: ParamsLike, balancedness: Sequence[float] | np.ndarray | jax.Array | None = None
+    risk: Any, params: Any, balancedness: Sequence[float] | np.ndarray | jax.Array | None = None
 ) -> Certificate:
     """Tries to prove that a non-degenerate critical point lies at `params`; host side, concrete values only.
 
-    Data, loss parameters and filters are taken as the exact values of their floats (those of the risk: float32 values
-    where JAX was told to use no float64); everything is computed in ball
-    arithmetic with 128 bits. Single channel, one or two dimensions, any strides, the five named losses.
+    For an `EmpiricalRisk` of a single channel, one or two dimensions, any strides, the five named losses; of a function
+    known by its values alone nothing is shown. Data, loss parameters and filters are taken as the exact values of their
+    floats (those of the risk: float32 values where JAX was told to use no float64); everything is computed in ball
+    arithmetic with 128 bits.
 
     Args:
-        risk: the empirical risk.
+        risk: what is minimised.
         params: filters at or near a critical point, such as `flow.limit`.
         balancedness: (N-1,) wanted values of (|w_l|^2 - |w_{l+1}|^2)/2; those of `params` by default.
 
@@ -91,6 +93,9 @@ def certify(
         ArchitectureError: shapes of params or balancedness do not fit.
         RiskError: a custom loss, or a batch of risks.
     """
+    if not isinstance(risk, EmpiricalRisk):
+        as_risk("certify", risk, params)
+        return Certificate("inconclusive", "the function is known by its values alone, and a proof needs its formula")
     check_risk("certify", risk, "certify(risk.condition(i), ...) for each i")
     if leading := risk.arch.leading_axes(params):
         one = "certify(risk, tuple(w[i] for w in params)) for each i"

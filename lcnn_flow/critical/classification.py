@@ -17,15 +17,15 @@ from jaxtyping import Array, Float, Int
 
 from lcnn_flow.critical.common_roots import common_root_gap
 from lcnn_flow.critical.optimum import least_filter_risk
-from lcnn_flow.errors import ArchitectureError
+from lcnn_flow.errors import ArchitectureError, RiskError
 from lcnn_flow.limits.curvature import curvature, spectrum
+from lcnn_flow.limits.judgement import attracts_along_manifold
 from lcnn_flow.limits.newton import polish
-from lcnn_flow.limits.polyak_lojasiewicz import satisfies_local_pl
-from lcnn_flow.network.parameters import ParamsLike, layer_norms, unravel
+from lcnn_flow.network.architecture import refuse_flows
 from lcnn_flow.numerics.compiling import quick_to_compile
 from lcnn_flow.numerics.lapack import singular_values
-from lcnn_flow.risk.chain_rule import filter_rows
-from lcnn_flow.risk.empirical import EmpiricalRisk, check_risk
+from lcnn_flow.risk.empirical import EmpiricalRisk
+from lcnn_flow.risk.function import as_risk
 
 __all__ = ["CriticalPoint", "Kind", "classify"]
 
@@ -73,25 +73,29 @@ class CriticalPoint:
     """Hessian spectrum across the symmetry directions, ascending, in units of risk / filter^2; NaN fills up batches
     where fewer directions count."""
     jacobian_rank: Any
-    """Rank of dv/dw; k_v of them (surjective) make a critical point of a convex loss a global minimum."""
+    """Rank of dv/dw; k_v of them (surjective) make a critical point of a convex loss a global minimum. -1 where the
+    risk is not that of a network."""
     common_root_gap: Any
-    """Distance from a common root of two layers, 0 to 1; NaN in two dimensions, with channels or for one layer."""
+    """Distance from a common root of two layers, 0 to 1; NaN in two dimensions, with channels, for one layer or
+    without a network."""
     optimality_gap: Any
     """L - min over all end-to-end filters, attainable or not; exact to rounding of L. NaN where the loss is not known
-    to be convex. 0: a global minimum; positive says nothing either way."""
+    to be convex, and without a network. 0: a global minimum; positive says nothing either way."""
 
     def __repr__(self) -> str:
         if np.ndim(self.risk):
             names, counts = np.unique(self.kind, return_counts=True)
             return "CriticalPoint(" + ", ".join(f"{n} {name}" for name, n in zip(names, counts, strict=True)) + ")"
+        words = f"CriticalPoint({self.kind}: risk {self.risk:.6g}, index {self.hessian_index}, nullity {self.nullity}"
+        if self.jacobian_rank < 0:
+            return words + ")"
         return (
-            f"CriticalPoint({self.kind}: risk {self.risk:.6g}, index {self.hessian_index}, nullity {self.nullity}, "
-            f"rank dv/dw {self.jacobian_rank}, common-root gap {self.common_root_gap:.2g}, "
+            f"{words}, rank dv/dw {self.jacobian_rank}, common-root gap {self.common_root_gap:.2g}, "
             f"gap to the optimum over all filters {self.optimality_gap:.3g})"
         )
 
 
-def classify(risk: EmpiricalRisk, params: ParamsLike) -> CriticalPoint:
+def classify(risk: Any, params: Any) -> CriticalPoint:
     """Classifies the point `params`, or a batch of points with leading axes; host side.
 
     All thresholds are relative, so that units of data and of one layer against another change nothing:
@@ -107,23 +111,30 @@ def classify(risk: EmpiricalRisk, params: ParamsLike) -> CriticalPoint:
     With zero filters the same is done with what is left of the symmetry directions. At w = 0 with three or more layers
     the Hessian vanishes: degenerate.
 
+    Of a function of which nothing else is known, the size without cancellation is told by what rounding does to the
+    gradient, and the local Polyak-Lojasiewicz test is replaced by a walk along the kernel (`limits.kernel_probe`).
+
     Args:
-        risk: the empirical risk.
-        params: filters as in `Architecture.layer_shapes`, with or without common leading axes.
+        risk: an `EmpiricalRisk`, a `Risk`, or a function of params, of which one point is classified.
+        params: parameters, with or without common leading axes.
 
     Raises:
         ArchitectureError: shapes of params do not fit.
+        RiskError: a batch of risks.
     """
-    check_risk("classify", risk, "classify(risk.condition(i), ...) for each i")
-    leading = risk.arch.leading_axes(params)
+    risk = as_risk("classify", risk, params)
+    if (conditions := risk.num_conditions) is not None:
+        write = "classify(risk.condition(i), ...) for each i"
+        raise RiskError(f"classify: a batch of {conditions} risks, and one is needed: write {write}")
+    refuse_flows(params)
+    layers = risk.layers(params)
+    leading = risk.space.leading_axes(layers)
     if leading is None:
-        given, needed = [tuple(np.shape(w)) for w in params], risk.arch.layer_shapes
-        raise ArchitectureError(
-            f"params have shapes {given}: this architecture needs {needed}, with common leading axes"
-        )
+        given, needed = [tuple(np.shape(w)) for w in layers], risk.space.layer_shapes
+        raise ArchitectureError(f"params have shapes {given}: {needed} are needed, with common leading axes")
     if 0 in leading:
         raise ArchitectureError(f"params have leading axes {leading}: there is no point to classify")
-    flat = jnp.concatenate([jnp.reshape(w, (math.prod(leading), -1)) for w in params], axis=1)
+    flat = jnp.concatenate([jnp.reshape(w, (math.prod(leading), -1)) for w in layers], axis=1)
     measured = jax.tree.map(np.asarray, _measure(risk, flat))
     words = np.asarray([kind.word for kind in Kind])[measured.pop("kind")]
     fields = {name: array.reshape(leading + array.shape[1:]) for name, array in measured.items()}
@@ -135,43 +146,63 @@ def classify(risk: EmpiricalRisk, params: ParamsLike) -> CriticalPoint:
 
 
 @quick_to_compile
-def _measure(risk: EmpiricalRisk, vectors: Float[Array, "b n"]) -> dict[str, Array]:
-    form = risk.outer
-    best = least_filter_risk(risk.loss, form)
+def _measure(risk: Any, vectors: Float[Array, "b n"]) -> dict[str, Array]:
+    network = _of_the_network(risk) if isinstance(risk, EmpiricalRisk) else _of_no_network
 
     def one(vector: Array) -> dict[str, Array]:
-        params = unravel(risk.arch, vector)
         gradient, scales = risk.gradient(vector), risk.layer_scales(vector)
-        parts = layer_norms(risk.arch, gradient)
+        parts = risk.space.norms(gradient)
         relative = jnp.max(jnp.where(parts == 0, 0, parts / jnp.where(scales == 0, 1, scales)))  # NaN stays NaN
         relative = jnp.where(jnp.all(jnp.isfinite(scales)), relative, jnp.nan)
-        result = polish(risk, vector, risk.symmetry.leaf_levels(vector))
+        levels = risk.symmetry.leaf_levels(vector)
+        result = polish(risk, vector, levels)
         exact = result.converged & (result.relative_distance <= _NEAR)
         point, zero = jnp.where(exact, result.vector, vector), jnp.sqrt(relative)
         bend = curvature(risk, point, exact, zero)
         flat = (bend.index == 0) & (bend.nullity > 0)
-        degenerate = jnp.where(
-            exact, flat & ~satisfies_local_pl(risk, point, exact, zero, result.blur), bend.nullity > 0
-        )
+        attracts = attracts_along_manifold(risk, point, levels, None, exact, zero, result.blur, exact & flat)
+        degenerate = jnp.where(exact, flat & ~attracts, bend.nullity > 0)
         eps = jnp.finfo(relative.dtype).eps
         small = relative <= eps**0.45
         at_rest = exact & (result.relative_distance <= jnp.sqrt(eps))  # where all vanishes, nothing is relatively small
         return {
             "kind": _kind(at_rest | (small & (exact | degenerate)), bend.index, degenerate),
-            "risk": risk(params),
+            "risk": risk.value(vector),
             "gradient_norm": jnp.linalg.norm(gradient),
             "relative_gradient": relative,
             "hessian_index": bend.index,
             "nullity": bend.nullity,
             "hessian_eigenvalues": spectrum(risk, point),
-            "jacobian_rank": _jacobian_rank(risk, vector),
-            "common_root_gap": common_root_gap(risk.arch, vector),
-            "optimality_gap": best.gap(form, filter_rows(risk.arch, params)),
+            **network(vector),
         }
 
     if len(vectors) <= _BLOCK:
         return jax.vmap(one)(vectors)
     return jax.lax.map(one, vectors, batch_size=_BLOCK)
+
+
+def _of_the_network(risk: EmpiricalRisk) -> Any:
+    """What the end-to-end filter of a point tells."""
+    form = risk.outer
+    best = least_filter_risk(risk.loss, form)
+
+    def measure(vector: Array) -> dict[str, Array]:
+        return {
+            "jacobian_rank": _jacobian_rank(risk, vector),
+            "common_root_gap": common_root_gap(risk.arch, vector),
+            "optimality_gap": best.gap(form, risk.image(vector)),
+        }
+
+    return measure
+
+
+def _of_no_network(vector: Array) -> dict[str, Array]:
+    unknown = jnp.full((), jnp.nan, vector.dtype)
+    return {
+        "jacobian_rank": jnp.full((), -1, jnp.int32),
+        "common_root_gap": unknown,
+        "optimality_gap": unknown,
+    }
 
 
 def _jacobian_rank(risk: EmpiricalRisk, vector: Array) -> Int[Array, ""]:

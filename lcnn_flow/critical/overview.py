@@ -1,17 +1,18 @@
 """What a batch of flows found: verdicts in words and, with the risk, the distinct limits."""
 
+import math
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from lcnn_flow.arguments import described
 from lcnn_flow.critical.distinct import above_lowest, grouped_by_filter
-from lcnn_flow.errors import FlowError
+from lcnn_flow.errors import FlowError, RiskError
 from lcnn_flow.limits.verdict import WITH_LIMIT, Summary, Verdict
-from lcnn_flow.network.filters import end_to_end_filter
 from lcnn_flow.numerics.compiling import quick_to_compile
-from lcnn_flow.risk.empirical import EmpiricalRisk, check_risk
+from lcnn_flow.risk.base import is_composite, is_risk
 
 __all__ = ["Limits", "Overview", "summary"]
 
@@ -19,12 +20,13 @@ _MOST = 12
 
 
 class Limits(NamedTuple):
-    """The flows that end at one end-to-end filter."""
+    """The flows that end at one end-to-end filter, or, without a network, at one value of the risk."""
 
     risk: float
     count: int
     verdicts: tuple[Verdict, ...]
-    end_to_end_filter: np.ndarray
+    end_to_end_filter: np.ndarray | None
+    """None without a network."""
     above: float
     """Risk less the lowest one of all limits; 0 up to rounding."""
 
@@ -37,12 +39,13 @@ class Limits(NamedTuple):
 class Overview(Summary):
     """Counts of verdicts, and the distinct limits, the lowest risk first; prints as two tables."""
 
-    def __init__(self, flow: Any, risk: EmpiricalRisk) -> None:
+    def __init__(self, flow: Any, risk: Any) -> None:
         super().__init__(flow)
         self.limits = _distinct(flow, risk)
+        self.by = "end-to-end filter" if is_composite(risk) else "risk"
 
     def __repr__(self) -> str:
-        lines = [super().__repr__(), f"distinct limits, by end-to-end filter: {len(self.limits)}"]
+        lines = [super().__repr__(), f"distinct limits, by {self.by}: {len(self.limits)}"]
         for number, one in enumerate(self.limits[:_MOST], start=1):
             kinds = "/".join(verdict.name for verdict in one.verdicts)
             words = f"  {number:4d}  risk {one.risk:<12.8g} {one.count:6d} of {self.total} flows  {kinds}"
@@ -54,12 +57,13 @@ class Overview(Summary):
         return "\n".join(lines)
 
 
-def summary(flow: Any, risk: EmpiricalRisk | None = None) -> Summary:
+def summary(flow: Any, risk: Any = None) -> Summary:
     """Counts and explains the verdicts of a flow or a batch of flows; host side.
 
     Args:
         flow: result of `gradient_flow` or `gradient_flow_ensemble`.
-        risk: what was minimised. With it the distinct limits are told too, by end-to-end filter, the lowest risk first:
+        risk: what was minimised. With it the distinct limits are told too, by end-to-end filter or, without a
+            network, by risk, the lowest first:
             a minimum above the lowest is spurious. One risk, not a batch.
 
     Raises:
@@ -70,30 +74,46 @@ def summary(flow: Any, risk: EmpiricalRisk | None = None) -> Summary:
         raise FlowError(f"summary needs the result of gradient_flow or of an ensemble, not {described(flow)}")
     if risk is None:
         return Summary(flow)
-    check_risk("summary", risk, "summary(jax.tree.map(lambda x: x[i], flows), risk.condition(i)) for each i")
+    if not is_risk(risk):
+        raise RiskError(f"summary: risk is {described(risk)}: write lf.EmpiricalRisk(...) or lf.Risk(function, params)")
+    if (conditions := risk.num_conditions) is not None:
+        write = "summary(jax.tree.map(lambda x: x[i], flows), risk.condition(i)) for each i"
+        raise RiskError(f"summary: a batch of {conditions} risks, and one is needed: write {write}")
     return Overview(flow, risk)
 
 
-def _distinct(flow: Any, risk: EmpiricalRisk) -> tuple[Limits, ...]:
+def _distinct(flow: Any, risk: Any) -> tuple[Limits, ...]:
     verdict = np.atleast_1d(flow.verdict)
     has = np.isin(verdict, WITH_LIMIT)
     if not has.any():
         return ()
-    shapes = risk.arch.layer_shapes
-    points = tuple(np.reshape(w, (-1, *shape))[has] for w, shape in zip(flow.limit, shapes, strict=True))
+    limits = zip(risk.layers(flow.limit), risk.space.layer_shapes, strict=True)
+    points = np.concatenate([np.reshape(w, (-1, math.prod(shape)))[has] for w, shape in limits], axis=1)
     values, filters = (np.asarray(x) for x in _evaluated(risk, points))
     filters, ends = filters.reshape(len(filters), -1), verdict[has]
     start = (np.atleast_1d(flow.risk) + np.atleast_1d(flow.energy))[has]
     above, order = above_lowest(values, start), np.argsort(values, kind="stable")
+    if not is_composite(risk):  # risks are told apart above the lowest, where that is above rounding
+        filters = above[:, None]
     found = []
     for group in grouped_by_filter(filters[order]):
         here = order[group]
         kinds = tuple(Verdict(int(code)) for code in np.unique(ends[here]))
         first = here[0]
-        found.append(Limits(float(values[first]), len(here), kinds, filters[first], float(above[first])))
+        found.append(
+            Limits(
+                float(values[first]),
+                len(here),
+                kinds,
+                filters[first] if is_composite(risk) else None,
+                float(above[first]),
+            )
+        )
     return tuple(found)
 
 
 @quick_to_compile
-def _evaluated(risk: EmpiricalRisk, points: tuple[Any, ...]) -> tuple[jax.Array, jax.Array]:
-    return jax.vmap(lambda w: (risk(w), end_to_end_filter(risk.arch, w)))(points)
+def _evaluated(risk: Any, points: Any) -> tuple[jax.Array, jax.Array]:
+    """Risk and image of raveled parameters; the risk itself where it has no image."""
+    image = risk.image if is_composite(risk) else risk.value
+    return jax.vmap(lambda w: (risk.value(w), image(w)))(jnp.asarray(points))

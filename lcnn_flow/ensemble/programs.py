@@ -26,6 +26,7 @@ from lcnn_flow.limits.growth import growth_rate
 from lcnn_flow.limits.verdict import Verdict
 from lcnn_flow.network.parameters import Params
 from lcnn_flow.numerics.norms import safe_norm
+from lcnn_flow.risk.base import RiskLike
 from lcnn_flow.risk.empirical import EmpiricalRisk
 from lcnn_flow.solvers import AbstractRosenbrock, dense_stage_solver
 
@@ -54,7 +55,7 @@ def solved_by_us(settings: FlowSettings) -> bool:
     return solver.stage_solver is dense_stage_solver and solver.after_step is None
 
 
-def tells_regular(risk: EmpiricalRisk, settings: FlowSettings) -> bool:
+def tells_regular(risk: RiskLike, settings: FlowSettings) -> bool:
     """Whether lanes can decide anything: `regular_limit` polishes, and knows a single channel only."""
     return settings.polish and risk.symmetry.isolates
 
@@ -97,7 +98,7 @@ class LaneBlock:
 class SearchBlock:
     """Flows of a block by `gradient_flow`, in lockstep."""
 
-    def __call__(self, risk: EmpiricalRisk, arrays: tuple[Params, Reached | None], settings: FlowSettings) -> Flow:
+    def __call__(self, risk: RiskLike, arrays: tuple[Params, Reached | None], settings: FlowSettings) -> Flow:
         """From initial filters (seeds, ...), or from where lanes left them; seeds first."""
         params, reached = arrays
         if reached is None:

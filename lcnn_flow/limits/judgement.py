@@ -6,7 +6,7 @@ there, or the local Polyak-Lojasiewicz test pass (`polyak_lojasiewicz`), or, for
 parameters, the point lie on a manifold of critical points (`kernel_probe`).
 """
 
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -18,9 +18,9 @@ from lcnn_flow.limits.kernel_probe import lies_on_critical_manifold
 from lcnn_flow.limits.newton import polish
 from lcnn_flow.limits.polyak_lojasiewicz import satisfies_local_pl
 from lcnn_flow.numerics.norms import safe_norm
-from lcnn_flow.risk.base import CompositeRisk, is_composite
+from lcnn_flow.risk.base import CompositeRisk, RiskLike, is_composite
 
-__all__ = ["Judgement", "judge"]
+__all__ = ["Judgement", "attracts_along_manifold", "judge"]
 
 
 class Judgement(NamedTuple):
@@ -63,11 +63,8 @@ def judge(
     bend = curvature(risk, limit, exact, coarse, start)
     positive = (bend.index == 0) & (bend.nullity == 0)
     bottom = exact & (bend.index == 0)
-    if is_composite(risk):
-        held = satisfies_local_pl(cast(CompositeRisk, risk), limit, exact, coarse, found.blur)
-    else:
-        held = lies_on_critical_manifold(risk, limit, levels, start, bottom & ~positive)
-    converged = bottom & (positive | held)
+    attracts = attracts_along_manifold(risk, limit, levels, start, exact, coarse, found.blur, bottom & ~positive)
+    converged = bottom & (positive | attracts)
     return Judgement(
         gradient=gradient,
         norm=norm,
@@ -83,3 +80,22 @@ def judge(
         converged=converged,
         isolated=converged & positive & found.nonsingular & risk.symmetry.isolates,
     )
+
+
+def attracts_along_manifold(
+    risk: RiskLike,
+    limit: Float[Array, " n"],
+    levels: Float[Array, " m"],
+    start: Any,
+    exact: Any,
+    zero: Any,
+    blur: Any,
+    asked: Bool[Array, ""],
+) -> Bool[Array, ""]:
+    """Whether flows converge exponentially to the critical points around one that is not isolated.
+
+    By what the risk is composed of where that is known, else by a walk along the kernel, which is taken where `asked`.
+    """
+    if is_composite(risk):
+        return satisfies_local_pl(cast(CompositeRisk, risk), limit, exact, zero, blur)
+    return lies_on_critical_manifold(risk, limit, levels, start, asked)

@@ -17,7 +17,7 @@ import numpy as np
 
 from lcnn_flow.errors import ArchitectureError
 
-__all__ = ["Architecture"]
+__all__ = ["Architecture", "refuse_flows"]
 
 _MAX_ELEMENTS = 2**40
 _KINDS = {1: "a 1-D", 2: "a 2-D"}
@@ -190,7 +190,7 @@ class Architecture:
 
     def check_params(self, params: Any) -> None:
         """Raises ArchitectureError unless `params` is a tuple with the shapes `layer_shapes`."""
-        _refuse_flows(params)
+        refuse_flows(params)
         if not isinstance(params, tuple):
             raise ArchitectureError(
                 f"params is a {type(params).__name__}: pass a tuple of {self.depth} arrays, one a layer"
@@ -208,7 +208,7 @@ class Architecture:
 
     def leading_axes(self, params: Sequence[Any]) -> tuple[int, ...] | None:
         """The common axes before those of the filters, () for a single set of filters; None if shapes do not fit."""
-        _refuse_flows(params)
+        refuse_flows(params)
         if len(params) != self.depth:
             return None
         shapes = [tuple(np.shape(w)) for w in params]
@@ -217,7 +217,8 @@ class Architecture:
         return leading if fits else None
 
 
-def _refuse_flows(params: Any) -> None:
+def refuse_flows(params: Any) -> None:
+    """Raises ArchitectureError for the result of a flow in the place of parameters."""
     if hasattr(params, "limit") and hasattr(params, "verdict"):
         raise ArchitectureError("params is the result of a flow: pass its .limit, or .final")
 

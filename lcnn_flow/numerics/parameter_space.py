@@ -89,7 +89,8 @@ class ParameterSpace:
         """
         paths, structure = jax.tree_util.tree_flatten_with_path(tree)
         if structure != self.structure:
-            raise FlowError(f"params have the structure {structure}, and {self.structure} is needed")
+            given, needed = (str(x).removeprefix("PyTreeDef(")[:-1] for x in (structure, self.structure))
+            raise FlowError(f"params are the tree {given}, and {needed} is needed")
         found = []
         for (path, leaf), held in zip(paths, self.held, strict=True):
             if held is None:
