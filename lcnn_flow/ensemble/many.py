@@ -120,7 +120,21 @@ def gradient_flow_ensemble(
     seed = tuple(np.empty(np.shape(w)[len(leading) :], jnp.result_type(w)) for w in layers)
     risk.check_params(risk.space.tree(seed) if len(seed) == risk.space.num_layers else seed)
     flat = tuple(np.asarray(w).reshape(-1, *np.shape(w)[len(leading) :]) for w in layers)
-    total, done = len(flat[0]), 0
+    tell = _counter(progress, len(flat[0]))
+    work = _Work(risk.without_data(), flat, settings, chosen, tell, risk.step_cost)
+    if runs_in_lanes(risk) and fits_lanes(settings):
+        width, size = _lane_sizes(risk, seeds, block_size, chosen[0])
+        flows = _in_lanes(work, _cut(len(flat[0]), seeds, size), width)
+    else:
+        size = min(block_size or _LOCKSTEP, seeds, _searches_that_fit(risk, chosen[0]))
+        flows = _search(work, _cut(len(flat[0]), seeds, size), None, None)
+    refuse_false_symmetry(flows)
+    return in_tree(risk.space, jax.tree.map(lambda x: x.reshape(*leading, *x.shape[1:]), flows))
+
+
+def _counter(progress: Callable[[int, int], None] | None, total: int) -> Callable[[int], None]:
+    """What is told how many more flows are done."""
+    done = 0
 
     def tell(more: int) -> None:
         nonlocal done
@@ -128,15 +142,7 @@ def gradient_flow_ensemble(
         if progress is not None and more > 0:
             progress(done, total)
 
-    work = _Work(risk.without_data(), flat, settings, chosen, tell, risk.step_cost)
-    if runs_in_lanes(risk) and fits_lanes(settings):
-        width, size = _lane_sizes(risk, seeds, block_size, chosen[0])
-        flows = _in_lanes(work, _cut(total, seeds, size), width)
-    else:
-        size = min(block_size or _LOCKSTEP, seeds, _searches_that_fit(risk, chosen[0]))
-        flows = _search(work, _cut(total, seeds, size), None, None)
-    refuse_false_symmetry(flows)
-    return in_tree(risk.space, jax.tree.map(lambda x: x.reshape(*leading, *x.shape[1:]), flows))
+    return tell
 
 
 def _as_ensemble_risk(risk: Any, params: Any) -> Any:

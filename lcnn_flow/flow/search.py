@@ -176,18 +176,88 @@ def _decide(
     max_time: Array,
 ) -> _Search:
     """The verdict after one round, or what is to be done next. Step counts are left as they were."""
+    growth = _growth(span, here, search, search.watches > 0)
+    signs = _signs(args, tight, span, here, search, growth, rtol, intact, max_time)
+    verdict, reason = _verdict(args, span, here, signs, growth, intact)
+    bend, open_ = here.curvature, verdict == int(Verdict.UNDECIDED)
+    known = Curvature(jnp.where(open_, -1, bend.index), jnp.where(open_, -1, bend.nullity), bend.smallest)
+    end = search.end._replace(
+        vector=span.vector,
+        record=span.record,
+        time=span.time,
+        gradient_norm=here.norm,
+        tolerance=here.tolerance,
+        curvature=known,
+        isolated=here.isolated & (verdict == Verdict.CONVERGED),
+        growth_rate=growth.reported,
+        verdict=verdict,
+        reason=reason,
+    )
+    lasts = growth.grows & (search.watches < _WATCHES)
+    begun = jnp.where(signs.begins, 1, search.watches)
+    return _Search(
+        end=end,
+        round=jnp.where(signs.again, 1, search.round + jnp.where(signs.watching | signs.begins, 0, 1)),
+        level=search.level + jnp.where(signs.again | (search.round == 0), 1, 0),
+        restart=signs.again | ((search.round == 0) & ~signs.watching),
+        watches=jnp.where(signs.watching, jnp.where(lasts, search.watches + 1, -1), begun),
+        floor=_ABOVE_ROUNDING * here.rounding,
+        watched_rate=jnp.where(signs.watching, growth.rate, search.watched_rate),
+        undecided=verdict < 0,
+    )
+
+
+class _Signs(NamedTuple):
+    """What a round has shown; all true or false."""
+
+    watching: Array
+    """Growth is being watched."""
+    begins: Array
+    """It is to be watched from now on."""
+    ended: Array
+    """By max_time."""
+    below: Array
+    """The gradient is below the tolerance of the round."""
+    escaped: Array
+    """The filters have left the norm bound."""
+    loose: Array
+    """A first round: its failures are not the flow's."""
+    clear: Array
+    """No saddle was passed so close that the side is in doubt."""
+    finer: Array
+    """A finer integration is to be had."""
+    passes: Array
+    """All tests of convergence pass."""
+    rests: Array
+    """At a saddle, without a sign of leaving."""
+    again: Array
+    """The integration is to be repeated, finer."""
+    last: Array
+    """There is nothing more to learn from a smaller gradient, or none to be had."""
+    hindered: Array
+    """The integration came to a stop, far below the tolerance."""
+    exhausted: Array
+    """All rounds are used up."""
+
+
+def _signs(
+    args: FieldArguments,
+    tight: FieldArguments,
+    span: Span,
+    here: Judgement,
+    search: _Search,
+    growth: _Growth,
+    rtol: Array,
+    intact: Array,
+    max_time: Array,
+) -> _Signs:
     watching, ended = search.watches > 0, span.time >= max_time
-    growth = _growth(span, here, search, watching)
     bend, norm = here.curvature, here.norm
     below = norm <= gradient_tolerance(args.risk, span.vector, args.least_scale, tight, span.record)
     below |= watching & (norm <= here.tolerance)
-    escaped = here.finite & ~(safe_norm(span.vector) <= args.norm_bound)
     begins = below & growth.grows & (search.watches == 0) & (search.round > 0) & ~here.converged & (bend.index == 0)
     begins &= ~args.bounded
-    lasts = growth.grows & (search.watches < _WATCHES)
-    watches = jnp.where(watching, jnp.where(lasts, search.watches + 1, -1), jnp.where(begins, 1, search.watches))
-
-    loose = (search.round == 0) & ~watching & intact  # a failure of the loose round is not the flow's
+    loose = (search.round == 0) & ~watching & intact
     clear = rtol * span.record.passage.rebound <= CLEAR_OF_SADDLES
     sharp = here.isolated | (rtol <= _MANIFOLD_RTOL) | _only_gauge(args)
     finer = (search.level < _LEVELS) & (rtol > FINEST_RTOL)
@@ -197,66 +267,62 @@ def _decide(
     far = bottom | (search.round >= _THOUSANDTH)
     rests = below & here.exact & (bend.index > 0) & here.stays & far
     again = ((passes | rests) & ~clear & finer) | (passes & ~sharp & finer)
-    passes &= ~again
-    # far enough: there is nothing more to learn from a smaller gradient, or none to be had
     deep = norm <= 1e-3 * here.tolerance
     hindered = (ended | span.out_of_steps | span.stuck) & ~loose & ~watching & deep
     last = (below & (bottom | ended)) | hindered
     singular = here.exact & (bend.index == 0) & below & far
-    last = (last | singular) & ~begins & ~watching & ~again
-    # the event saw the gradient below the tolerance of the last round, and here it is above it by its last digit
-    exhausted = (search.round >= len(_PARTS) - 1) & ~watching & ~begins & ~again
-    tail = ((bend.index == 0) & (here.exact | here.nearby)) | growth.fades | growth.grows
-    undecided = int(Verdict.UNDECIDED)
+    return _Signs(
+        watching=watching,
+        begins=begins,
+        ended=ended,
+        below=below,
+        escaped=here.finite & ~(safe_norm(span.vector) <= args.norm_bound),
+        loose=loose,
+        clear=clear,
+        finer=finer,
+        passes=passes & ~again,
+        rests=rests,
+        again=again,
+        last=(last | singular) & ~begins & ~watching & ~again,
+        hindered=hindered,
+        # the event saw the gradient below the tolerance of the last round, and here it is above it by its last digit
+        exhausted=(search.round >= len(_PARTS) - 1) & ~watching & ~begins & ~again,
+    )
+
+
+def _verdict(
+    args: FieldArguments, span: Span, here: Judgement, signs: _Signs, growth: _Growth, intact: Array
+) -> tuple[Int[Array, ""], Int[Array, ""]]:
+    """Verdict and reason by the first case that holds; -1 where none does."""
+    loose, below, passes, rests, last = signs.loose, signs.below, signs.passes, signs.rests, signs.last
+    tail = ((here.curvature.index == 0) & (here.exact | here.nearby)) | growth.fades | growth.grows
+    undecided, spent = int(Verdict.UNDECIDED), span.out_of_steps & ~below & ~loose
     cases = (
-        ((~here.finite | (span.stuck & ~(below & intact) & ~hindered)) & ~loose, Verdict.NOT_FINITE, Reason.NO_STEP),
-        (escaped & ~args.bounded, Verdict.DIVERGED, Reason.BEYOND_NORM_BOUND),
-        (escaped & ~loose, undecided, Reason.BEYOND_A_PRIORI_BOUND),
+        (
+            (~here.finite | (span.stuck & ~(below & intact) & ~signs.hindered)) & ~loose,
+            Verdict.NOT_FINITE,
+            Reason.NO_STEP,
+        ),
+        (signs.escaped & ~args.bounded, Verdict.DIVERGED, Reason.BEYOND_NORM_BOUND),
+        (signs.escaped & ~loose, undecided, Reason.BEYOND_A_PRIORI_BOUND),
         (growth.steady, Verdict.DIVERGED, Reason.GROWS_LIKE_A_POWER),
         (~intact, Verdict.STEP_LIMIT, Reason.NONE),
-        ((passes | rests) & ~clear & ~finer, undecided, Reason.PASSED_A_SADDLE),
-        (passes & clear, Verdict.CONVERGED, Reason.NONE),
-        (rests & clear, Verdict.AT_SADDLE, Reason.NONE),
+        ((passes | rests) & ~signs.clear & ~signs.finer, undecided, Reason.PASSED_A_SADDLE),
+        (passes & signs.clear, Verdict.CONVERGED, Reason.NONE),
+        (rests & signs.clear, Verdict.AT_SADDLE, Reason.NONE),
         (last & tail, Verdict.DEGENERATE, Reason.NONE),
         (last & here.exact, undecided, Reason.MAY_LEAVE_THE_SADDLE),
         (last, undecided, Reason.LIMIT_NOT_RESOLVED),
-        (
-            span.out_of_steps & ~below & ~loose & (norm <= here.tolerance),
-            undecided,
-            Reason.OUT_OF_STEPS_BELOW_TOLERANCE,
-        ),
-        (span.out_of_steps & ~below & ~loose, Verdict.STEP_LIMIT, Reason.NONE),
-        (ended & ~below & ~loose, Verdict.TIME_LIMIT, Reason.NONE),
-        (exhausted, undecided, Reason.LIMIT_NOT_RESOLVED),
+        (spent & (here.norm <= here.tolerance), undecided, Reason.OUT_OF_STEPS_BELOW_TOLERANCE),
+        (spent, Verdict.STEP_LIMIT, Reason.NONE),
+        (signs.ended & ~below & ~loose, Verdict.TIME_LIMIT, Reason.NONE),
+        (signs.exhausted, undecided, Reason.LIMIT_NOT_RESOLVED),
     )
     verdict, reason = jnp.asarray(-1, jnp.int32), jnp.asarray(0, jnp.int32)
     for holds, code, why in reversed(cases):
         verdict = jnp.where(holds, jnp.asarray(int(code), jnp.int32), verdict)
         reason = jnp.where(holds, jnp.asarray(int(why), jnp.int32), reason)
-    open_ = verdict == undecided
-    known = Curvature(jnp.where(open_, -1, bend.index), jnp.where(open_, -1, bend.nullity), bend.smallest)
-    end = search.end._replace(
-        vector=span.vector,
-        record=span.record,
-        time=span.time,
-        gradient_norm=norm,
-        tolerance=here.tolerance,
-        curvature=known,
-        isolated=here.isolated & (verdict == Verdict.CONVERGED),
-        growth_rate=growth.reported,
-        verdict=verdict,
-        reason=reason,
-    )
-    return _Search(
-        end=end,
-        round=jnp.where(again, 1, search.round + jnp.where(watching | begins, 0, 1)),
-        level=search.level + jnp.where(again | (search.round == 0), 1, 0),
-        restart=again | ((search.round == 0) & ~watching),
-        watches=watches,
-        floor=_ABOVE_ROUNDING * here.rounding,
-        watched_rate=jnp.where(watching, growth.rate, search.watched_rate),
-        undecided=verdict < 0,
-    )
+    return verdict, reason
 
 
 def _only_gauge(args: FieldArguments) -> Array:
