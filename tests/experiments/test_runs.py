@@ -4,6 +4,7 @@ import re
 import shlex
 from pathlib import Path
 
+import jax
 import numpy as np
 import xarray as xr
 
@@ -50,7 +51,7 @@ def test_a_small_run_obeys_the_theory_finds_the_filter_and_runs_again_to_the_sam
 
 
 def test_the_code_of_the_readme_runs_as_printed(capsys):
-    code, about_limits = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    code, about_limits, any_function = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     assert len([line for line in code.splitlines() if line and not line.startswith("import")]) <= 10
     exec(compile(code, "README.md", "exec"), {})
     printed = capsys.readouterr().out
@@ -61,6 +62,20 @@ def test_the_code_of_the_readme_runs_as_printed(capsys):
     assert "the hypotheses of convergence to a critical point hold" in printed
     assert "CriticalPoint(minimum: risk 2.60006, index 0" in printed
     assert "certified: a critical point of index 0 within" in printed
+    shown = {}
+    with jax.numpy_rank_promotion("allow"):  # users broadcast
+        exec(compile(any_function, "README.md", "exec"), shown)
+        check_derivative(shown["learned"], np.sin(3 * np.asarray(shown["x"])))
+    printed = capsys.readouterr().out
+    assert printed.count("CONVERGED") == 2
+    assert printed.count("(not isolated)") == 1
+
+
+def check_derivative(function, point):
+    """Against a difference in one direction."""
+    direction = np.cos(np.arange(len(point)))
+    difference = (function(point + 1e-5 * direction) - function(point - 1e-5 * direction)) / 2e-5
+    np.testing.assert_allclose(jax.grad(function)(point) @ direction, difference, rtol=1e-6)
 
 
 def test_the_configuration_of_the_readme_is_valid(tmp_path):
