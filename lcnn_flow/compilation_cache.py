@@ -1,6 +1,7 @@
 """Compiled programs that outlive the process: JAX's persistent compilation cache, switched on by one call.
 
-A second process then loads in a fraction of a second what the first compiled in many. Programs are specific to the
+A second process then loads in a fraction of a second what the first compiled in many; the traces of flows are kept too
+(`numerics.stored_programs`), so that Python need not make them anew. Programs are specific to the
 version of jaxlib and to the instructions of the processor, so both are part of the name of the folder: a home folder
 that several machines share never hands one of them the program of another.
 """
@@ -15,6 +16,7 @@ import jax
 from jax.experimental.compilation_cache import compilation_cache
 
 from lcnn_flow.errors import LcnnFlowError
+from lcnn_flow.numerics.stored_programs import keep_programs_in
 
 __all__ = ["enable_compilation_cache"]
 
@@ -43,6 +45,7 @@ def enable_compilation_cache(path: str | os.PathLike | None = None) -> Path:
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    keep_programs_in(folder)
     compilation_cache.reset_cache()  # JAX decides at its first compilation whether there is a cache
     return folder.resolve()
 

@@ -160,7 +160,7 @@ def _measure(risk: Any, vectors: Float[Array, "b n"]) -> dict[str, Array]:
         point, zero = jnp.where(exact, result.vector, vector), jnp.sqrt(relative)
         bend = curvature(risk, point, exact, zero)
         flat = (bend.index == 0) & (bend.nullity > 0)
-        attracts = attracts_along_manifold(risk, point, levels, None, exact, zero, result.blur, exact & flat)
+        attracts, _ = attracts_along_manifold(risk, point, point, levels, None, exact, zero, result.blur, exact & flat)
         degenerate = jnp.where(exact, flat & ~attracts, bend.nullity > 0)
         eps = jnp.finfo(relative.dtype).eps
         small = relative <= eps**0.45

@@ -21,6 +21,7 @@ __all__ = [
     "FieldArguments",
     "StartScales",
     "at_rest",
+    "blind_rtol",
     "gradient_scale",
     "gradient_tolerance",
     "keep_symmetry",
@@ -37,6 +38,7 @@ _ABOVE_ROUNDING = 2.0
 _WELL = 0.1
 """Local errors in the residuals, in units of the width of the well of the loss, that a default rtol allows."""
 FINEST_RTOL = 1e-9
+_BLIND_RTOL = 1e-6
 
 
 class StartScales(NamedTuple):
@@ -86,8 +88,10 @@ def recorded_field(t: Any, y: Recorded, args: FieldArguments) -> Recorded:
 
 def start_scales(risk: RiskLike, vector: Float[Array, "n ..."], settings: FlowSettings) -> StartScales:
     """Units and tolerances of flows from the raveled filters `vector`."""
-    norms = risk.space.norms(vector)
+    norms, fitting = risk.space.norms(vector), risk.parameter_scale(vector)
     scales = risk.layer_scales(vector) if risk.knows_scales else risk.uncancelled(vector)
+    if not risk.knows_scales:  # a start at 0 has no size of its own
+        norms = jnp.where(jnp.max(norms) > 0, norms, fitting)
     moving = (norms > 0) & (scales > 0)
     times = norms / jnp.where(moving, scales, 1)
     longest = jnp.max(jnp.where(moving, times, 0), axis=0)
@@ -95,9 +99,10 @@ def start_scales(risk: RiskLike, vector: Float[Array, "n ..."], settings: FlowSe
     rtol = jnp.broadcast_to(settings.rtol, longest.shape)
     if settings.adapts_rtol:
         rtol = jnp.minimum(rtol, jnp.maximum(_WELL / risk.contrast(vector), FINEST_RTOL))
+        rtol = rtol if risk.knows_scales else jnp.minimum(rtol, blind_rtol(vector.dtype))
     bound, atol = settings.norm_bound, settings.atol
     if bound is None:
-        bound = _NORM_SPAN * jnp.maximum(safe_norm(norms), risk.parameter_scale(vector))
+        bound = _NORM_SPAN * jnp.maximum(safe_norm(norms), fitting)
     if atol is None:
         counts = jnp.asarray(risk.space.layer_sizes, vector.dtype)
         rms = norms / jnp.sqrt(counts.reshape(counts.shape + (1,) * (vector.ndim - 1)))
@@ -111,6 +116,11 @@ def start_scales(risk: RiskLike, vector: Float[Array, "n ..."], settings: FlowSe
         rtol=rtol,
         atol=jnp.broadcast_to(atol, norms.shape),
     )
+
+
+def blind_rtol(dtype: Any) -> float:
+    """The default for functions of which nothing is known: how wide their wells are, only the integration tells."""
+    return max(_BLIND_RTOL, 100 * float(jnp.finfo(dtype).eps))
 
 
 def gradient_scale(risk: RiskLike, vector: Float[Array, "n ..."], record: Record | None = None) -> Float[Array, "..."]:

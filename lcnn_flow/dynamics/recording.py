@@ -15,10 +15,12 @@ from jaxtyping import Array, Float
 
 from lcnn_flow.numerics.norms import safe_norm
 from lcnn_flow.numerics.quadrature import NODES, WEIGHTS, partial_weights
+from lcnn_flow.numerics.stored_programs import storable
 
 __all__ = ["Passage", "Record", "Recorded", "RecordingSolver", "Saved", "blank_record", "follow_passage", "no_passage"]
 
 
+@storable
 class Passage(NamedTuple):
     """How close a flow came to a critical point that it left again, from the norms of the gradient on the way."""
 
@@ -30,6 +32,7 @@ class Passage(NamedTuple):
     """Largest ratio of a gradient norm to the smallest one before it; 0 if there was none."""
 
 
+@storable
 class Saved(NamedTuple):
     """What has been saved at the requested times; NaN where not reached."""
 
@@ -39,6 +42,7 @@ class Saved(NamedTuple):
     """Path length and dissipation."""
 
 
+@storable
 class Record(NamedTuple):
     """What has been recorded up to the present time."""
 

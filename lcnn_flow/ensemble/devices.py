@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from lcnn_flow.numerics.compiling import quick_options
+from lcnn_flow.numerics.stored_programs import StoredProgram
 from lcnn_flow.risk.base import RiskLike
 
 __all__ = ["run_blocks"]
@@ -84,7 +85,7 @@ def _launch(compiled: Any, static: tuple, inputs: list[tuple]) -> list[Any]:
     returns_at_once = program in _launched and jax.config.read("jax_cpu_enable_async_dispatch")
     if len(inputs) == 1 or returns_at_once:
         return [call(*given) for given in inputs]
-    compiled.trace(*static, *inputs[0])  # once, not in every thread
+    compiled.prepare(*static, *inputs[0])  # once, not in every thread
     results = list(_threads(len(inputs)).map(lambda given: call(*given), inputs))
     _launched.add(program)
     return results
@@ -103,7 +104,8 @@ def _threads(count: int) -> ThreadPoolExecutor:
 @cache
 def _compiled(quick: bool, platform: str) -> Any:
     options = quick_options(platform) if quick else None
-    return jax.jit(_on_one_device, static_argnums=(0, 1, 2), compiler_options=options)
+    plain = jax.jit(_on_one_device, static_argnums=(0, 1, 2), compiler_options=options)
+    return StoredProgram(_on_one_device, plain, options)
 
 
 def _on_one_device(program: Any, rest: Any, many: tuple[bool, ...], risk: RiskLike, arrays: Any, numbers: Any):

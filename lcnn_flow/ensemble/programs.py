@@ -26,6 +26,7 @@ from lcnn_flow.limits.growth import growth_rate
 from lcnn_flow.limits.verdict import Verdict
 from lcnn_flow.network.parameters import Params
 from lcnn_flow.numerics.norms import safe_norm
+from lcnn_flow.numerics.stored_programs import storable
 from lcnn_flow.risk.base import RiskLike
 from lcnn_flow.risk.empirical import EmpiricalRisk
 from lcnn_flow.solvers import AbstractRosenbrock, dense_stage_solver
@@ -33,6 +34,7 @@ from lcnn_flow.solvers import AbstractRosenbrock, dense_stage_solver
 __all__ = ["LaneBlock", "Reached", "SearchBlock", "fits_lanes", "solved_by_us", "tells_regular"]
 
 
+@storable
 class Reached(NamedTuple):
     """Where the lanes of a block left its flows, seeds first."""
 

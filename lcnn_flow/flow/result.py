@@ -8,6 +8,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from lcnn_flow.limits.verdict import EXPLANATIONS, REASONS, WITH_LIMIT, Reason, Summary, Verdict
 from lcnn_flow.numerics.arrays import is_concrete
+from lcnn_flow.numerics.stored_programs import storable
 
 __all__ = ["Flow", "Trajectory"]
 
@@ -15,6 +16,7 @@ _MOST_SHOWN = 16
 """Numbers of a limit that are printed."""
 
 
+@storable
 class Trajectory(NamedTuple):
     """The flow at the requested times; entries after `valid_until` are NaN."""
 
@@ -39,6 +41,7 @@ class Trajectory(NamedTuple):
     """Last time reached: the last of `time`, or where the flow diverged, ran out of steps or broke."""
 
 
+@storable
 class Flow(NamedTuple):
     """Result of `gradient_flow`; under vmap every field has the batch axes in front."""
 

@@ -152,17 +152,17 @@ def find_limit(
     return lax.while_loop(lambda search: search.undecided, keep_decided, blank).end
 
 
-def withhold_unless(kept: Bool[Array, ""], end: End) -> End:
-    """The end of a flow, UNDECIDED unless its declared symmetry is `kept`."""
+def withhold_unless(passes: Bool[Array, ""], end: End, reason: Reason) -> End:
+    """The end of a flow, UNDECIDED for this reason unless a further test `passes`."""
     whole, no = jnp.asarray(-1, jnp.int32), jnp.asarray(False)
     withheld = end._replace(
         verdict=jnp.asarray(int(Verdict.UNDECIDED), end.verdict.dtype),
-        reason=jnp.asarray(int(Reason.SYMMETRY_NOT_KEPT), end.reason.dtype),
+        reason=jnp.asarray(int(reason), end.reason.dtype),
         curvature=Curvature(whole, whole, end.curvature.smallest),
         isolated=no,
         sound=no,
     )
-    return _where(kept, end, withheld)
+    return _where(passes, end, withheld)
 
 
 def _decide(

@@ -19,11 +19,12 @@ from lcnn_flow.errors import FlowError, RiskError
 from lcnn_flow.flow.integration import Span, integrate
 from lcnn_flow.flow.result import Flow, Trajectory
 from lcnn_flow.flow.search import End, find_limit, withhold_unless
+from lcnn_flow.flow.twins import is_insensitive
 from lcnn_flow.limits.declaration import keeps_symmetry
 from lcnn_flow.limits.newton import implicit_derivative
 from lcnn_flow.limits.verdict import WITH_LIMIT, Reason
 from lcnn_flow.network.filters import end_to_end_filter
-from lcnn_flow.network.parameters import ParamsLike, ravel
+from lcnn_flow.network.parameters import ParamsLike, as_params, ravel
 from lcnn_flow.numerics.arrays import is_concrete
 from lcnn_flow.numerics.compiling import quick_to_compile
 from lcnn_flow.numerics.memory import check_memory
@@ -75,7 +76,8 @@ def gradient_flow(risk: Any, params: Any, **options: Any) -> Flow:
     risk.check_params(params)
     layers, space = risk.layers(params), risk.space
     check_memory(space.num_parameters, jnp.result_type(*layers))
-    flow = _compiled_flow(risk, layers, flow_settings(layers, **options))
+    settings = flow_settings(layers, **options)
+    flow = _compiled_flow(risk, as_params(layers), settings)
     refuse_false_symmetry(flow)
     return in_tree(space, flow)
 
@@ -121,7 +123,9 @@ def run_flow(risk: RiskLike, params: ParamsLike, settings: FlowSettings, reached
     end = lax.stop_gradient(find_limit(*search, settings, reached))
     held, limit = search[0].risk, end.limit
     if isinstance(risk.symmetry, Declared):
-        end = withhold_unless(keeps_symmetry(held, initial, end), end)
+        end = withhold_unless(keeps_symmetry(held, initial, end), end, Reason.SYMMETRY_NOT_KEPT)
+    if not risk.knows_scales:
+        end = withhold_unless(is_insensitive(search[0], span, end, atol, settings), end, Reason.PASSED_A_SADDLE)
     if settings.polish:
         unsound = jnp.nan if settings.unsound_derivative == "nan" else 0.0
         factor = jnp.where(end.sound, 1.0, unsound).astype(start.dtype)

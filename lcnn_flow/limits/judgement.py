@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float
 from lcnn_flow.dynamics.field import FieldArguments, gradient_scale, gradient_tolerance
 from lcnn_flow.dynamics.recording import Record
 from lcnn_flow.limits.curvature import Curvature, curvature
-from lcnn_flow.limits.kernel_probe import lies_on_critical_manifold
+from lcnn_flow.limits.kernel_probe import critical_manifold
 from lcnn_flow.limits.newton import polish
 from lcnn_flow.limits.polyak_lojasiewicz import satisfies_local_pl
 from lcnn_flow.numerics.norms import safe_norm
@@ -63,8 +63,12 @@ def judge(
     bend = curvature(risk, limit, exact, coarse, start)
     positive = (bend.index == 0) & (bend.nullity == 0)
     bottom = exact & (bend.index == 0)
-    attracts = attracts_along_manifold(risk, limit, levels, start, exact, coarse, found.blur, bottom & ~positive)
+    asked = bottom & ~positive
+    attracts, place = attracts_along_manifold(risk, limit, vector, levels, start, exact, coarse, found.blur, asked)
     converged = bottom & (positive | attracts)
+    distance = jnp.where(exact, found.distance, 0)
+    if not is_composite(risk):
+        distance = jnp.where(exact, safe_norm(place - vector), 0)
     return Judgement(
         gradient=gradient,
         norm=norm,
@@ -72,8 +76,8 @@ def judge(
         rounding=found.rounding,
         finite=jnp.isfinite(norm) & jnp.isfinite(risk.value(vector)),
         exact=exact,
-        limit=limit,
-        distance=jnp.where(exact, found.distance, 0),
+        limit=place,
+        distance=distance,
         nearby=found.nearby,
         stays=found.stays,
         curvature=bend,
@@ -85,17 +89,19 @@ def judge(
 def attracts_along_manifold(
     risk: RiskLike,
     limit: Float[Array, " n"],
+    flow_end: Float[Array, " n"],
     levels: Float[Array, " m"],
     start: Any,
     exact: Any,
     zero: Any,
     blur: Any,
     asked: Bool[Array, ""],
-) -> Bool[Array, ""]:
-    """Whether flows converge exponentially to the critical points around one that is not isolated.
+) -> tuple[Bool[Array, ""], Float[Array, " n"]]:
+    """Whether flows converge exponentially to the critical points around one that is not isolated, and where to.
 
-    By what the risk is composed of where that is known, else by a walk along the kernel, which is taken where `asked`.
+    By what the risk is composed of where that is known, else by walks along the kernel, which are taken where `asked`.
     """
     if is_composite(risk):
-        return satisfies_local_pl(cast(CompositeRisk, risk), limit, exact, zero, blur)
-    return lies_on_critical_manifold(risk, limit, levels, start, asked)
+        return satisfies_local_pl(cast(CompositeRisk, risk), limit, exact, zero, blur), limit
+    found, place = critical_manifold(risk, limit, flow_end, levels, start, asked)
+    return found, jnp.where(found, place, limit)

@@ -10,7 +10,6 @@ at 1e-3 the sixth power of a distance is below rounding. Derived; a numerical te
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
@@ -18,27 +17,37 @@ from jaxtyping import Array, Bool, Float
 from lcnn_flow.limits.newton import Linearized, linearized, times
 from lcnn_flow.risk.base import RiskLike
 
-__all__ = ["lies_on_critical_manifold"]
+__all__ = ["critical_manifold"]
 
 _STEPS = (3e-2, 3e-3)
 """In units of each layer's norm."""
-_DIRECTIONS = 2
+_DIRECTIONS = 4
+"""For each length: two, each of both signs."""
 _NEWTON = 8
 """Iterations back to the manifold: the first error is of the order of the square of the step."""
 _BACK = 0.1
 """Part of a step that the way back may take: the manifold is tangent to the step."""
 
 
-def lies_on_critical_manifold(
-    risk: RiskLike, limit: Float[Array, " n"], levels: Float[Array, " m"], initial: Any, asked: Bool[Array, ""]
-) -> Bool[Array, ""]:
-    """Whether the walks from a critical point along its kernel, on the leaf with these levels, stay critical.
+def critical_manifold(
+    risk: RiskLike,
+    limit: Float[Array, " n"],
+    flow_end: Float[Array, " n"],
+    levels: Float[Array, " m"],
+    initial: Any,
+    asked: Bool[Array, ""],
+) -> tuple[Bool[Array, ""], Float[Array, " n"]]:
+    """Whether walks along the kernel of a critical point stay critical, and the place on the manifold of a flow's end.
+
+    Newton's method at full rank may move a point along the manifold, for curvature along it that the distance from it
+    makes, so the place is found anew, by Newton's method at the rank of the limit from where the flow ended.
 
     False where the Hessian has no curvature at all: nothing then holds a flow there. Work is done only where `asked`.
     """
     units, chain = risk.units(limit, initial), risk.symmetry.leaf_chain(limit)
     dtype, numbers = limit.dtype, jnp.arange(limit.size, dtype=limit.dtype)
     steps = jnp.repeat(jnp.asarray(_STEPS, dtype), _DIRECTIONS)
+    turn = jnp.sum(jnp.cos(1e5 * (numbers + 1) * limit / units))  # no direction is foreseen
 
     def at(vector: Array) -> Linearized:
         return linearized(risk, vector, levels, units, chain)
@@ -54,21 +63,24 @@ def lies_on_critical_manifold(
         vector = vector - units * times(there.axes, inverse * times(there.axes.T, there.gradient))
         return vector, at(vector)
 
-    def walk(state: tuple[Array, Array]) -> tuple[Array, Array]:
-        number, _ = state
-        mixture = jnp.where(here.used, 0, jnp.cos((1.7 + number.astype(dtype)) * (numbers + 0.3)))
-        away = steps[number] * times(here.axes, mixture / jnp.linalg.norm(mixture))
-        begin = limit + units * away
+    def walk(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        number, _, place = state
+        first, pair = number == 0, (number - 1) // 2
+        mixture = jnp.where(here.used, 0, jnp.cos((1.7 + turn + pair.astype(dtype)) * (numbers + 0.3)))
+        length = steps[jnp.maximum(number - 1, 0)] * jnp.where(number % 2 == 0, 1, -1)
+        away = length * times(here.axes, mixture / jnp.linalg.norm(mixture))
+        begin = jnp.where(first, flow_end, limit + units * away)
         end, there = lax.fori_loop(0, _NEWTON, back, (begin, at(begin)))
         components, zero = there.along(there.gradient, there.changes)
-        near = jnp.linalg.norm((end - begin) / units) <= _BACK * steps[number]
+        near = jnp.linalg.norm((end - begin) / units) <= _BACK * jnp.where(first, 1, jnp.abs(length))
         same = (jnp.sum(there.used) == rank) & jnp.all(~there.used | (there.eigenvalues > 0))
-        return number + 1, near & same & jnp.all(jnp.abs(components) <= zero) & jnp.all(jnp.isfinite(end))
+        passes = near & same & jnp.all(jnp.abs(components) <= zero) & jnp.all(jnp.isfinite(end))
+        return number + 1, passes, jnp.where(first, end, place)
 
-    def going(state: tuple[Array, Array]) -> Array:
-        number, passes = state
-        return passes & (number < len(steps))
+    def going(state: tuple[Array, Array, Array]) -> Array:
+        number, passes, _ = state
+        return passes & (number <= len(steps))
 
     needed = asked & (rank > 0) & (rank < limit.size)
-    _, passes = lax.while_loop(going, walk, (jnp.asarray(0), needed))
-    return jax.lax.stop_gradient(passes)
+    _, passes, place = lax.while_loop(going, walk, (jnp.asarray(0), needed, limit))
+    return passes, place

@@ -15,16 +15,22 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
+from lcnn_flow.numerics.stored_programs import StoredProgram
+
 __all__ = ["quick_options", "quick_to_compile"]
 
 _QUICK = {"xla_cpu_use_fusion_emitters": False}
 
 
 def quick_to_compile(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`equinox.filter_jit` of a function, by `quick_options` where it is called outside of transformations."""
+    """`equinox.filter_jit` of a function; outside of transformations by `quick_options`, its traces kept on disk."""
     inside = eqx.filter_jit(function)
     with_options: Any = eqx.filter_jit  # what it does not know it hands on to jax.jit
-    outside = cache(lambda platform: with_options(function, compiler_options=quick_options(platform)))
+
+    @cache
+    def outside(platform: str) -> StoredProgram:
+        options = quick_options(platform)
+        return StoredProgram(function, with_options(function, compiler_options=options), options)
 
     @wraps(function)
     def call(*args: Any) -> Any:

@@ -1,0 +1,227 @@
+"""Traced programs that outlive the process, beside the compiled ones.
+
+JAX's persistent cache keeps what XLA made of a program, and finds it by the program: Python traces it anew in every
+process, which for a flow takes ten times as long as loading it. Where `enable_compilation_cache` has named a folder,
+the program itself is kept there too, as StableHLO (`jax.export`), under a name that is a hash of all that it follows
+from: the sources and constants of this library, the versions of what it rests on, the settings of JAX, shapes and types
+of the arrays, and the description of everything else. What has no description that is the same in every process is
+traced as ever.
+"""
+
+import enum
+import functools
+import hashlib
+import os
+import sys
+import tempfile
+import types
+import warnings
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+import equinox as eqx
+import jax
+import numpy as np
+
+__all__ = ["StoredProgram", "keep_programs_in", "storable"]
+
+T = TypeVar("T")
+
+_MAGIC = b"lcnn_flow program 1\n"
+_RESTS_ON = ("jax", "jaxlib", "diffrax", "equinox", "lineax", "optimistix", "numpy")
+_KNOWN = ("lcnn_flow", "jax", "jaxlib", "diffrax", "equinox", "lineax", "optimistix", "optax")
+"""Packages whose functions are what they are by their names: their sources or versions are part of the key."""
+_folder: dict[str, Path] = {}
+_results: list[type] = []
+
+
+def keep_programs_in(folder: Path) -> None:
+    """Keeps programs in a folder as long as it is the one of JAX's persistent cache."""
+    _folder["programs"] = folder
+
+
+def storable(kind: type[T]) -> type[T]:
+    """Marks a NamedTuple that stored programs may return."""
+    _results.append(kind)
+    return kind
+
+
+class StoredProgram:
+    """A function of arrays and other values, compiled; its traces are kept on disk where a folder is named.
+
+    Args:
+        function: pure, at module level, hashable; it returns arrays in tuples, dictionaries and `storable` ones.
+        plain: the same compiled by JAX, which is called where nothing can be kept.
+        options: of XLA.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], plain: Callable[..., Any], options: dict[str, Any] | None = None
+    ) -> None:
+        self._function, self._plain, self._options = function, plain, options
+        self._ready: dict[Any, Callable[..., Any] | None] = {}
+
+    def __call__(self, *args: Any) -> Any:
+        """function(*args)."""
+        program, leaves = self._find(args)
+        return self._plain(*args) if program is None else program(*leaves)
+
+    def prepare(self, *args: Any) -> None:
+        """Traces, or loads, what a call with these arguments needs, but compiles nothing."""
+        if self._find(args)[0] is None:
+            trace: Any = getattr(self._plain, "trace", None)
+            if trace is not None:
+                trace(*args)
+
+    def _find(self, args: tuple) -> tuple[Callable[..., Any] | None, list[Any]]:
+        folder = _current_folder()
+        if folder is None:
+            return None, []
+        given = _description(args)
+        if given is None:
+            return None, []
+        dynamic, static = eqx.partition(args, _is_array)
+        leaves, structure = jax.tree.flatten(dynamic)
+        key = (given, _settings())
+        if key not in self._ready:
+            self._ready[key] = self._load(folder, key, structure, static, leaves)
+        return self._ready[key], leaves
+
+    def _load(
+        self, folder: Path, key: tuple, structure: Any, static: Any, leaves: list[Any]
+    ) -> Callable[..., Any] | None:
+        from jax import export  # not needed where nothing is kept
+
+        _register(export)
+        name = f"{self._function.__module__}.{self._function.__qualname__}"
+        digest = hashlib.sha256("\n".join((_foundations(), _constants(), name, *key)).encode()).hexdigest()
+        file = folder / f"{name.rsplit('.', 1)[-1].strip('_')}-{digest[:32]}.stablehlo"
+        payload = _read(file)
+        if payload is not None:
+            return jax.jit(export.deserialize(bytearray(payload)).call, compiler_options=self._options)
+
+        def of_leaves(*leaves: Any) -> Any:
+            return self._function(*eqx.combine(jax.tree.unflatten(structure, leaves), static))
+
+        exported = export.export(jax.jit(of_leaves))(*leaves)
+        try:
+            payload = bytes(exported.serialize())
+        except ValueError:  # it returns something that cannot be written down
+            return None
+        _write(file, payload)
+        return jax.jit(exported.call, compiler_options=self._options)
+
+
+def _is_array(x: Any) -> bool:
+    return isinstance(x, jax.Array | np.ndarray)
+
+
+def _current_folder() -> Path | None:
+    """Where programs are kept now; none where they are not, or where JAX is told to look into every operation."""
+    folder = _folder.get("programs")
+    if folder is None or getattr(jax.config, "jax_compilation_cache_dir", None) != str(folder):
+        return None
+    watched = getattr(jax.config, "jax_debug_nans", False) or getattr(jax.config, "jax_disable_jit", False)
+    return None if watched or jax.default_backend() != "cpu" else folder
+
+
+def _description(value: Any) -> str | None:
+    """Values, and shapes and types of arrays, in words that are the same in every process; None where none are."""
+    try:
+        return _described(value)
+    except TypeError:
+        return None
+
+
+def _described(value: Any) -> str:
+    if _is_array(value):
+        return f"array({value.shape},{value.dtype},{getattr(value, 'weak_type', False)})"
+    if value is None or isinstance(value, bool | int | float | str | bytes | enum.Enum | np.dtype):
+        return f"{type(value).__name__}:{value!r}"
+    if isinstance(value, tuple | list):
+        return f"{type(value).__qualname__}({','.join(map(_described, value))})"
+    if isinstance(value, dict):
+        return f"dict({','.join(f'{_described(k)}={_described(x)}' for k, x in value.items())})"
+    if isinstance(value, functools.partial):
+        return f"partial({','.join(map(_described, (value.func, value.args, value.keywords)))})"
+    kind = value if isinstance(value, type) else type(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        parts = ",".join(f"{field.name}={_described(getattr(value, field.name))}" for field in fields(value))
+        return f"{_name(kind)}({parts})"
+    if isinstance(value, type) or (isinstance(value, types.FunctionType) and value.__closure__ is None):
+        return _name(value)
+    raise TypeError(f"{value!r} has no name")
+
+
+def _name(value: Any) -> str:
+    """Module and name of a class or function at the top of a module of a known package."""
+    module, name = value.__module__, value.__qualname__
+    if module.split(".")[0] not in _KNOWN or "<" in name:
+        raise TypeError(f"{value!r} may be another one in another process")
+    return f"{module}.{name}"
+
+
+def _settings() -> str:
+    """All settings of JAX that a trace may depend on, those of the thread included."""
+    names = sorted(name for name in jax.config.values if "cache" not in name)
+    return str([(name, getattr(jax.config, name, None)) for name in names])
+
+
+@functools.cache
+def _foundations() -> str:
+    """The sources of this library, the versions of what it rests on, and the machine."""
+    digest, root = hashlib.sha256(), Path(__file__).parents[1]
+    for file in sorted(root.rglob("*.py")):
+        digest.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes() + b"\0")
+    versions = [f"{name} {version(name)}" for name in _RESTS_ON]
+    machine = f"python {sys.version}, {os.cpu_count()} processors, {jax.local_device_count()} devices"
+    return " ".join((digest.hexdigest(), *versions, machine))
+
+
+def _constants() -> str:
+    """What stands in the modules of this library at present: it may not be what their sources say."""
+    found = []
+    for name, module in sorted(sys.modules.items()):
+        if name.split(".")[0] != "lcnn_flow" or module is None:
+            continue
+        for key, value in sorted(vars(module).items()):
+            if isinstance(value, bool | int | float | str | tuple):
+                found.append(f"{name}.{key}={value!r}")
+            elif isinstance(value, types.FunctionType):
+                found.append(f"{name}.{key}={value.__module__}.{value.__qualname__} {value.__code__.co_code!r}")
+    return "\n".join(found)
+
+
+def _register(export: Any) -> None:
+    """Tells JAX how to write down the results that are tuples with names."""
+    while _results:
+        kind = _results.pop()
+        export.register_namedtuple_serialization(kind, serialized_name=f"lcnn_flow.{kind.__name__}")
+
+
+def _read(file: Path) -> bytes | None:
+    """What was written; None where nothing was, or not all of it."""
+    try:
+        content = file.read_bytes()
+    except OSError:
+        return None
+    head, digest, payload = content[: len(_MAGIC)], content[len(_MAGIC) :][:32], content[len(_MAGIC) + 32 :]
+    return payload if head == _MAGIC and hashlib.sha256(payload).digest() == digest else None
+
+
+def _write(file: Path, payload: bytes) -> None:
+    """Writes beside and renames: another process sees all of it or nothing."""
+    try:
+        handle, beside = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as out:
+                out.write(_MAGIC + hashlib.sha256(payload).digest() + payload)
+            Path(beside).replace(file)
+        except OSError:
+            Path(beside).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        warnings.warn(f"a traced program cannot be kept in {file.parent}: {error.strerror}", UserWarning, stacklevel=4)
