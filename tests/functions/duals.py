@@ -98,6 +98,18 @@ class Jet:
         s = np.where(positive, 1 / (1 + e), e / (1 + e))
         return self._chain(_call("log1p", e) + np.where(positive, self.v, 0), s, e / ((1 + e) * (1 + e)))
 
+    def positive(self) -> "Jet":
+        """The larger of itself and 0, with derivative 0 at 0."""
+        on = np.asarray(self.v > 0).astype(int)
+        return self._chain(self.v * on, self.v * 0 + on, self.v * 0)
+
+    def flat(self) -> "Jet":
+        """exp(-1/x^2), and 0 at 0."""
+        at_zero = np.asarray(self.v == 0).astype(int)
+        r = 1 / (self.v + at_zero)
+        e = _call("exp", -r * r) * (1 - at_zero)
+        return self._chain(e, 2 * r * r * r * e, (4 * r * r - 6) * r * r * r * r * e)
+
     def inverse(self) -> "Jet":
         r = 1 / self.v
         return self._chain(r, -r * r, 2 * r * r * r)

@@ -133,7 +133,18 @@ def _tensors(r: int) -> Structure:
 
 def _shallow(params: dict, data: dict) -> Any:
     hidden = jnp.tanh(data["x"][:, None] * params["w"][None, :] + params["b"][None, :])
-    return jnp.mean((hidden @ params["v"] - data["y"]) ** 2) / 2
+    return jnp.mean((hidden @ params["v"] - _targets(data)) ** 2) / 2
+
+
+def _targets(data: dict) -> Any:
+    """Those of a teacher are computed with the function: rounded, no network would fit them."""
+    t = data["teacher"]
+    return data["y"] + t[0] * jnp.tanh(t[1] * data["x"] + t[2])
+
+
+def _targets_jet(z: Jet, data: dict) -> Jet:
+    t = [data["teacher"][..., i : i + 1] for i in range(3)]
+    return (_wide(z.at(0)) * 0 + data["x"] * t[1] + t[2]).tanh() * t[0] + data["y"]
 
 
 def _shallow_jet(z: Jet, data: dict) -> Jet:
@@ -141,13 +152,13 @@ def _shallow_jet(z: Jet, data: dict) -> Jet:
     for k in range(2):
         term = (_wide(z.at(2 + k)) * x + _wide(z.at(k))).tanh() * _wide(z.at(4 + k))
         total = term if total is None else total + term
-    return half_squares(total - data["y"]) * _one_over(x)
+    return half_squares(total - _targets_jet(z, data)) * _one_over(x)
 
 
 def _deep(params: dict, data: dict) -> Any:
     hidden = jax.nn.softplus(data["x"][:, None] * params["w"][None, :] + params["b"][None, :])
     hidden = jax.nn.softplus(hidden @ params["m"] + params["c"][None, :])
-    return jnp.mean((hidden @ params["v"] - data["y"]) ** 2) / 2
+    return jnp.mean((hidden @ params["v"] - _targets(data)) ** 2) / 2
 
 
 def _deep_jet(z: Jet, data: dict) -> Jet:
@@ -159,7 +170,7 @@ def _deep_jet(z: Jet, data: dict) -> Jet:
         inner = first[0] * _wide(z.at(4 + k)) + first[1] * _wide(z.at(6 + k)) + _wide(z.at(2 + k))
         term = inner.softplus() * _wide(z.at(8 + k))
         total = term if total is None else total + term
-    return half_squares(total - data["y"]) * _one_over(x)
+    return half_squares(total - _targets_jet(z, data)) * _one_over(x)
 
 
 def _wide(jet: Jet) -> Jet:
@@ -181,13 +192,14 @@ def _network(name: str, count: int, shapes: dict, function: Any, jet: Any) -> St
         x, y = np.sort(rng.normal(size=count)), rng.normal(size=count)
         if kind == "duplicate inputs":
             x[1] = x[0]
+        teacher = np.array([0.7, 1.1, -0.2]) * (kind == "teacher")
         if kind in ("smooth", "teacher"):
-            y = np.sin(rng.uniform(0.5, 2) * x) if kind == "smooth" else 0.7 * np.tanh(1.1 * x - 0.2)
+            y = np.sin(rng.uniform(0.5, 2) * x) * (kind == "smooth")
         scale = 10.0 ** rng.uniform(-1, 0.3, STARTS)
         starts = [s * rng.normal(size=size) for s in scale]
         if number % 7 == 6:
             starts[1][1::2] = starts[1][::2]  # both hidden units alike
-        return Draw({"x": x, "y": y}, tuple(map(Start, starts)), kind)
+        return Draw({"x": x, "y": y, "teacher": teacher}, tuple(map(Start, starts)), kind)
 
     return Structure(name, shapes, function, jet, draw)
 

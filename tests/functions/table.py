@@ -14,10 +14,11 @@ from .products import STRUCTURES as PRODUCTS
 from .reference_flow import flow_ends
 from .shapes import STRUCTURES as SHAPES
 from .structure import Draw, Structure
+from .traps import STRUCTURES as TRAPS
 
 __all__ = ["STRUCTURES", "Finding", "Table", "draw_function", "run_structure"]
 
-STRUCTURES: tuple[Structure, ...] = (*PRODUCTS, *SHAPES, *LANDSCAPES)
+STRUCTURES: tuple[Structure, ...] = (*PRODUCTS, *SHAPES, *LANDSCAPES, *TRAPS)
 _RTOL = 1e-9
 _SCALES = ((20, 0), (-20, 0), (0, 20), (0, -20), (20, -20), (-20, 20))
 """Powers of 2 of the units of parameters and function."""
