@@ -32,11 +32,11 @@ def main() -> None:
         began = time.perf_counter()
         found = run_structure(table, index, range(each), chosen.seed, chosen.engine)
         false = [f for f in found if f.judgement.false]
-        print(f"{index:3d} {STRUCTURES[index].name}: {len(false)} false, {time.perf_counter() - began:.0f} s", flush=True)
-        print(*false, sep="\n", flush=True)
+        seconds = time.perf_counter() - began
+        lines = [f"{index:3d} {STRUCTURES[index].name}: {len(false)} false, {seconds:.0f} s", *map(str, false)]
         if chosen.withheld:
-            silent = [f for f in found if f.judgement.regular and not f.judgement.decided]
-            print(*(f"    {f} undecided" for f in silent), sep="\n", flush=True)
+            lines += [f"    withheld: {f}" for f in found if f.judgement.regular and not f.judgement.decided]
+        print(*lines, sep="\n", flush=True)
     print(table)
 
 

@@ -117,7 +117,8 @@ class Jet:
 
 def matvec(matrix: Any, x: Jet) -> Jet:
     """A constant (..., m, n) times a jet (..., n)."""
-    return (Jet(x.v[..., None, :], x.g[..., None, :, :], None if x.h is None else x.h[..., None, :, :, :]) * matrix).sum()
+    h = None if x.h is None else x.h[..., None, :, :, :]
+    return (Jet(x.v[..., None, :], x.g[..., None, :, :], h) * matrix).sum()
 
 
 def variables(points: Any, second: bool = True) -> Jet:

@@ -98,7 +98,8 @@ def _newton(at: Callable, x: list, kernel: np.ndarray, scale: float, size: float
         gradient, hessian = at(x)
         if _norm(gradient) <= _AT_REST * scale * size:
             return x
-        step = _solve([[h[j] + float(c[j]) for j in range(len(x))] for h, c in zip(hessian, lift, strict=True)], gradient)
+        lifted = [[h[j] + float(c[j]) for j in range(len(x))] for h, c in zip(hessian, lift, strict=True)]
+        step = _solve(lifted, gradient)
         if step is None:
             return None
         x = [(a - b).mid() for a, b in zip(x, step, strict=True)]

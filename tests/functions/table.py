@@ -40,7 +40,8 @@ class Finding(NamedTuple):
 
     def __str__(self) -> str:
         what, units = self.judgement, f", units 2^{self.scales[0]}, 2^{self.scales[1]}" if any(self.scales) else ""
-        return f"{self.structure} {self.number}.{self.start} ({self.kind}{units}) {self.verdict}: {what.false} {what.detail}"
+        name = f"{self.structure} {self.number}.{self.start} ({self.kind}{units})"
+        return f"{name} {self.verdict}: {what.false or 'true'}{', ' * bool(what.detail)}{what.detail}"
 
 
 def draw_function(index: int, number: int, seed: int) -> tuple[Draw, tuple[int, int]]:

@@ -109,7 +109,8 @@ def _draw_flat(rng: np.random.Generator, number: int) -> Draw:
         angles = [np.cos((1.7 + k) * np.array([0.3, 1.3])) for k in range(4)]
         lines = np.array([[-s * w[1], w[0]] for w in angles for s in (1, -1)])
         starts = [np.append([0, 0], rng.normal()) for _ in range(STARTS)]
-    return Draw({"R": turn, "c": c, "p": p, "lines": lines}, tuple(Start(turn.T @ u, "degenerate") for u in starts), kind)
+    data = {"R": turn, "c": c, "p": p, "lines": lines}
+    return Draw(data, tuple(Start(turn.T @ u, "degenerate") for u in starts), kind)
 
 
 _RIDGES = Structure("ridges", {"x": (3,)}, _ridge, _ridge_jet, _draw_ridge)

@@ -1,0 +1,119 @@
+"""Flows of arbitrary functions: nothing that the library says of their limits may be false.
+
+The functions, the independent reference and the judge are those of `tests/functions`; `python -m tests.functions`
+prints the table with every false statement and how to repeat it.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from functions.duals import variables
+from functions.judge import Case
+from functions.reference import critical_point
+from functions.reference_flow import flow_ends
+from functions.structure import Start
+from functions.table import STRUCTURES, Table, draw_function, run_structure
+
+import lcnn_flow as lf
+
+SLOW_FUNCTIONS = 48
+"""Of each of the 21 structures: 1,008 functions."""
+DECIDED = 0.8
+"""Least share of flows to nondegenerate limits that are decided: else silence would pass."""
+NUMBER = {structure.name: index for index, structure in enumerate(STRUCTURES)}
+FAST = {"squares": 9, "U V^T declared": 6, "CP rank 1": 6, "degenerate": 12, "manifolds": 9, "valleys": 9, "wells": 9}
+
+
+@pytest.fixture(scope="module")
+def table() -> Table:
+    """The fast lane: 60 functions."""
+    found = Table()
+    for name, count in FAST.items():
+        run_structure(found, NUMBER[name], range(count))
+    return found
+
+
+def test_nothing_said_of_sixty_functions_is_false(table):
+    assert len({(f.structure, f.number) for f in table.findings}) == 60
+    assert not table.false, "\n".join(map(str, table.false))
+
+
+def test_most_nondegenerate_limits_are_decided(table):
+    said, of = table.decided()
+    assert of > 60
+    assert said >= DECIDED * of, table
+
+
+def test_units_change_no_verdict(table):
+    changed = [f for f in table.findings if f.changed]
+    assert not changed, "\n".join(map(str, changed))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("index", range(len(STRUCTURES)), ids=lambda i: STRUCTURES[i].name)
+def test_nothing_said_of_a_thousand_functions_is_false(index):
+    found = Table()
+    run_structure(found, index, range(SLOW_FUNCTIONS))
+    print(found)
+    said, of = found.decided()
+    assert not found.false, "\n".join(map(str, found.false))
+    assert said >= DECIDED * of
+
+
+@pytest.mark.parametrize("index", range(len(STRUCTURES)), ids=lambda i: STRUCTURES[i].name)
+def test_both_implementations_are_the_same_function(index):
+    structure = STRUCTURES[index]
+    if structure.name == "ridges":
+        draws = [draw_function(index, 0, 1)[0]]  # its starts take a search
+    else:
+        draws = [draw_function(index, number, 1)[0] for number in range(6)]
+    data = {k: np.stack([d.data[k] for d in draws]) for k in draws[0].data}
+    points = np.stack([d.starts[-1].vector for d in draws])
+    jet = structure.jet(variables(points), data)
+
+    def value(vector, data):
+        shapes = {k: np.zeros(s) for k, s in structure.shapes.items()}
+        ends = np.cumsum([x.size for x in shapes.values()])[:-1]
+        parts = jnp.split(vector, ends)
+        params = {k: w.reshape(x.shape) for (k, x), w in zip(shapes.items(), parts, strict=True)}
+        return structure.function(params, data)
+
+    for mine, function in ((jet.v, value), (jet.g, jax.grad(value)), (jet.h, jax.hessian(value))):
+        theirs = np.asarray(jax.vmap(function)(points, data))
+        np.testing.assert_allclose(mine, theirs, rtol=1e-9, atol=1e-11 * max(1.0, np.max(np.abs(theirs))))
+
+
+def test_reference_knows_minima_manifolds_saddles_and_what_is_none_of_them():
+    rosenbrock, crossings = (STRUCTURES[NUMBER[name]] for name in ("Rosenbrock", "crossings"))
+    data = {"a": np.array(1.0), "b": np.array(100.0)}
+    point = critical_point(rosenbrock, data, np.array([1.0, 1.0, 1.0 + 1e-9]), 1.0)
+    assert (point.found, point.index, point.nullity, point.on_manifold) == (True, 0, 0, True)
+    data = {"R": np.eye(4), "c": np.array([1.0, 0, 0, 0, 0, 1])}  # (xy)^2 + z^2 + w^2
+    on_axis = critical_point(crossings, data, np.array([0.7, 0, 0, 0]), 1.0)
+    assert (on_axis.nullity, on_axis.regular) == (1, True)
+    crossing = critical_point(crossings, data, np.zeros(4), 1.0)
+    assert (crossing.nullity, crossing.regular) == (2, False)
+    assert not critical_point(crossings, data, np.array([0.7, 0.1, 0, 0]), 1.0).found
+
+
+def test_reference_flow_ends_where_it_is_known_to():
+    """L = (x^2 - 1)^2/4 + ...: of -x, x the sign decides; y^2 exp(-x) conserves x + y^2/4."""
+    index = NUMBER["valleys"]
+    data = {"R": np.eye(3), "c": np.array([0, 1.0, 0, 0, 0, 0])}
+    start = np.array([1.0, 2.0, 0.5])
+    end = flow_ends(STRUCTURES[index], {k: v[None] for k, v in data.items()}, start[None], 1e-9)
+    assert end.rested[0]
+    np.testing.assert_allclose(end.vectors[0], [2.0, 0, 0], atol=1e-6)
+
+
+def test_judge_finds_what_is_false():
+    structure = STRUCTURES[NUMBER["Rosenbrock"]]
+    draw = draw_function(NUMBER["Rosenbrock"], 0, 0)[0]
+    case = Case(structure, draw, Start(draw.starts[0].vector), np.ones(3), True)
+    assert not case.judge(lf.Verdict.CONVERGED, np.ones(3), True).false
+    assert case.judge(lf.Verdict.CONVERGED, np.ones(3) + 1e-7, True).false
+    assert case.judge(lf.Verdict.AT_SADDLE, np.ones(3), False).false
+    assert case.judge(lf.Verdict.CONVERGED, np.zeros(3), True).false
+    degenerate = Case(structure, draw, Start(draw.starts[0].vector, "none"), np.ones(3), True)
+    assert degenerate.judge(lf.Verdict.CONVERGED, np.ones(3), True).false
