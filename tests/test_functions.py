@@ -6,7 +6,6 @@ prints the table with every false statement and how to repeat it.
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 from functions.duals import variables
@@ -24,14 +23,6 @@ DECIDED = 0.8
 """Least share of flows to nondegenerate limits that are decided: else silence would pass."""
 NUMBER = {structure.name: index for index, structure in enumerate(STRUCTURES)}
 FAST = {"squares": 15, "degenerate": 15, "manifolds": 15, "wells": 15}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def unannotated():
-    """The ensemble's programs are annotated for risks of networks only."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +148,6 @@ def eight_lines(p):
     return jnp.prod(lines @ p[:2]) ** 2 + p[2] ** 2
 
 
-@pytest.mark.xfail(reason="known false statements", strict=True)
 @pytest.mark.parametrize(
     ("function", "start", "truth"),
     [

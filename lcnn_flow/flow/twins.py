@@ -20,7 +20,6 @@ from lcnn_flow.dynamics.field import FieldArguments, blind_rtol
 from lcnn_flow.dynamics.settings import FlowSettings
 from lcnn_flow.flow.integration import Span, integrate
 from lcnn_flow.limits.verdict import Verdict
-from lcnn_flow.numerics.nudges import signs
 
 __all__ = ["is_insensitive"]
 
@@ -50,10 +49,11 @@ def is_insensitive(
     size = _APART * jnp.sqrt(jnp.finfo(dtype).eps)
     rtol = jnp.minimum(args.rtol, blind_rtol(dtype))
     settings = dataclasses.replace(settings, adjoint=diffrax.ForwardMode())
+    aside = jnp.sqrt(2) * jnp.cos(2.3 * jnp.arange(start.size, dtype=dtype) + 0.7)  # no direction of any symmetry
     until = jnp.where(claimed, end.time, begin.time)
 
     def flow(side: Array) -> Array:
-        beside = begin._replace(vector=start + side * size * units * signs(start.shape, 1))
+        beside = begin._replace(vector=start + side * size * units * aside)
         return integrate(args, beside, until, settings, rtol, atol * rtol / args.rtol)[0].vector
 
     below, same, above = lax.stop_gradient(jax.vmap(flow)(jnp.asarray([-1.0, 0.0, 1.0], dtype)))
@@ -62,6 +62,7 @@ def is_insensitive(
     def apart(one: Array, other: Array) -> Array:
         return jnp.linalg.norm((one - other) / lengths)
 
-    together = jnp.maximum(apart(below, same), apart(above, same)) <= _TOGETHER * size
+    furthest = jnp.maximum(apart(below, same), apart(above, same))
+    together = furthest <= jnp.where(end.isolated, jnp.maximum(_PLACED, _TOGETHER * size), _TOGETHER * size)
     there = apart(same, end.limit) <= jnp.where(end.isolated, _ISOLATED, jnp.maximum(_PLACED, _TOGETHER * size))
     return ~claimed | (together & there)

@@ -55,13 +55,13 @@ def critical_manifold(
     here = at(limit)
     rank = jnp.sum(here.used)
 
-    def back(_: Any, state: tuple[Array, Linearized]) -> tuple[Array, Linearized]:
-        vector, there = state
+    def back(_: Any, state: tuple[Array, Array, Linearized]) -> tuple[Array, Array, Linearized]:
+        vector = state[0]
+        there = at(vector)
         sizes = jnp.abs(there.eigenvalues)
         kept = sizes >= jnp.sort(sizes)[limit.size - jnp.maximum(rank, 1)]
         inverse = jnp.where(kept, 1 / jnp.where(kept, there.eigenvalues, 1), 0)
-        vector = vector - units * times(there.axes, inverse * times(there.axes.T, there.gradient))
-        return vector, at(vector)
+        return vector - units * times(there.axes, inverse * times(there.axes.T, there.gradient)), vector, there
 
     def walk(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         number, _, place = state
@@ -70,7 +70,7 @@ def critical_manifold(
         length = steps[jnp.maximum(number - 1, 0)] * jnp.where(number % 2 == 0, 1, -1)
         away = length * times(here.axes, mixture / jnp.linalg.norm(mixture))
         begin = jnp.where(first, flow_end, limit + units * away)
-        end, there = lax.fori_loop(0, _NEWTON, back, (begin, at(begin)))
+        _, end, there = lax.fori_loop(0, _NEWTON, back, (begin, begin, here))
         components, zero = there.along(there.gradient, there.changes)
         near = jnp.linalg.norm((end - begin) / units) <= _BACK * jnp.where(first, 1, jnp.abs(length))
         same = (jnp.sum(there.used) == rank) & jnp.all(~there.used | (there.eigenvalues > 0))
