@@ -22,12 +22,12 @@ SLOW_FUNCTIONS = 48
 DECIDED = 0.8
 """Least share of flows to nondegenerate limits that are decided: else silence would pass."""
 NUMBER = {structure.name: index for index, structure in enumerate(STRUCTURES)}
-FAST = {"squares": 15, "degenerate": 15, "manifolds": 15, "wells": 15}
+FAST = {"degenerate": 30, "manifolds": 30}
 
 
 @pytest.fixture(scope="module")
 def table() -> Table:
-    """The fast lane: 60 functions of four programs, for it is programs that take time."""
+    """The fast lane: 60 functions of two programs, for it is programs that take time."""
     found = Table()
     for name, count in FAST.items():
         run_structure(found, NUMBER[name], range(count))
@@ -41,7 +41,7 @@ def test_nothing_said_of_sixty_functions_is_false(table):
 
 def test_most_nondegenerate_limits_are_decided(table):
     said, of = table.decided()
-    assert of > 60
+    assert of > 50
     assert said >= DECIDED * of, table
 
 

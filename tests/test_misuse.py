@@ -146,6 +146,9 @@ def test_a_summary_with_the_risk_tells_distinct_limits_and_names_the_spurious_on
     assert best.above == 0
     assert not best.spurious
     assert spurious.above == pytest.approx(2.60006, rel=1e-5)  # the minimum of the README, found by computer algebra
+    shown = lf.summary(flows, risk)._repr_html_()  # what notebooks show
+    assert shown.count("<table>") == 2
+    assert "<td>spurious</td>" in shown
     assert best.count + spurious.count == 64
     values = np.asarray(jax.vmap(risk)(flows.limit))
     assert spurious.count == int((values > 1).sum()) > 0

@@ -131,7 +131,7 @@ def classify(risk: Any, params: Any) -> CriticalPoint:
     leading = risk.space.leading_axes(layers)
     if leading is None:
         given, needed = [tuple(np.shape(w)) for w in layers], risk.space.layer_shapes
-        raise ArchitectureError(f"params have shapes {given}: {needed} are needed, with common leading axes")
+        raise ArchitectureError(f"params have shapes {given}: this risk needs {needed}, with common leading axes")
     if 0 in leading:
         raise ArchitectureError(f"params have leading axes {leading}: there is no point to classify")
     flat = jnp.concatenate([jnp.reshape(w, (math.prod(leading), -1)) for w in layers], axis=1)

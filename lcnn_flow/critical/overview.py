@@ -10,7 +10,7 @@ import numpy as np
 from lcnn_flow.arguments import described
 from lcnn_flow.critical.distinct import above_lowest, grouped_by_filter
 from lcnn_flow.errors import FlowError, RiskError
-from lcnn_flow.limits.verdict import WITH_LIMIT, Summary, Verdict
+from lcnn_flow.limits.verdict import WITH_LIMIT, Summary, Verdict, html_table
 from lcnn_flow.numerics.compiling import quick_to_compile
 from lcnn_flow.risk.base import is_composite, is_risk
 
@@ -43,6 +43,13 @@ class Overview(Summary):
         super().__init__(flow)
         self.limits = _distinct(flow, risk)
         self.by = "end-to-end filter" if is_composite(risk) else "risk"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (f"{one.risk:.8g}", str(one.count), "/".join(v.name for v in one.verdicts), "spurious" * one.spurious)
+            for one in self.limits[:_MOST]
+        ]
+        return super()._repr_html_() + html_table((f"risk, limits by {self.by}", "flows", "verdict", ""), rows)
 
     def __repr__(self) -> str:
         lines = [super().__repr__(), f"distinct limits, by {self.by}: {len(self.limits)}"]

@@ -49,7 +49,8 @@ def gradient_flow(risk: Any, params: Any, **options: Any) -> Flow:
     start's, whichever is larger: so units of data, and of one layer against another, change no verdict. Of a function
     of which nothing is known it is the energy lost over the length of the path, and no tolerance is below the rounding
     of the gradient. The end is polished and tested; where the tests do not pass, the flow is integrated again at a
-    tighter tolerance and goes on, up to a thousandth of the gradient tolerance.
+    tighter tolerance and goes on, up to a thousandth of the gradient tolerance. For such a function flows from both
+    sides of the start must end at the limit too (`flow.twins`), or the verdict is UNDECIDED.
 
     Time is in units of (squared parameter)/risk. Only `limit` (where `sound`) and `trajectory` are differentiable;
     every other field has derivative 0.

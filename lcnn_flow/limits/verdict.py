@@ -1,12 +1,14 @@
 """What a flow ended as, and counts of that in words."""
 
+import html
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from typing import Any
 
 import numpy as np
 
-__all__ = ["EXPLANATIONS", "REASONS", "WITH_LIMIT", "Reason", "Summary", "Verdict"]
+__all__ = ["EXPLANATIONS", "REASONS", "WITH_LIMIT", "Reason", "Summary", "Verdict", "html_table"]
 
 
 class Verdict(IntEnum):
@@ -87,6 +89,13 @@ class Summary:
         converged = codes == Verdict.CONVERGED
         self.not_isolated = int(np.sum(converged & ~np.asarray(flow.limit_is_isolated).ravel()))
 
+    def _repr_html_(self) -> str:
+        rows = [
+            (str(count), verdict.name, EXPLANATIONS[verdict] if reason == Reason.NONE else REASONS[reason])
+            for (verdict, reason), count in sorted(self.reasons.items())
+        ]
+        return html_table(("flows", "verdict", "meaning"), rows)
+
     def __repr__(self) -> str:
         lines = [f"{self.total} flow{'s' * (self.total != 1)}, {self.steps} steps"]
         for (verdict, reason), count in sorted(self.reasons.items()):
@@ -95,3 +104,10 @@ class Summary:
         if self.not_isolated:
             lines.append(f"  {self.not_isolated:6d}  of the converged have a limit that is not isolated")
         return "\n".join(lines)
+
+
+def html_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table as notebooks show it."""
+    lines = [f"<tr>{''.join(f'<th>{html.escape(x)}</th>' for x in head)}</tr>"]
+    lines += [f"<tr>{''.join(f'<td>{html.escape(x)}</td>' for x in row)}</tr>" for row in rows]
+    return f"<table>{''.join(lines)}</table>"

