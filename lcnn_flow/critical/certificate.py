@@ -97,7 +97,7 @@ def certify(
         as_risk("certify", risk, params)
         return Certificate("inconclusive", "the function is known by its values alone, and a proof needs its formula")
     check_risk("certify", risk, "certify(risk.condition(i), ...) for each i")
-    if leading := risk.arch.leading_axes(params):
+    if leading := risk.space.leading_axes(risk.layers(params)):
         one = "certify(risk, tuple(w[i] for w in params)) for each i"
         raise ArchitectureError(f"certify takes one point, and params are {math.prod(leading)} of them: write {one}")
     arch = risk.arch

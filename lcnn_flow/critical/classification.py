@@ -17,13 +17,14 @@ from jaxtyping import Array, Float, Int
 
 from lcnn_flow.critical.common_roots import common_root_gap
 from lcnn_flow.critical.optimum import least_filter_risk
-from lcnn_flow.errors import ArchitectureError, RiskError
+from lcnn_flow.errors import ArchitectureError
 from lcnn_flow.limits.curvature import curvature, spectrum
 from lcnn_flow.limits.judgement import attracts_along_manifold
 from lcnn_flow.limits.newton import polish
 from lcnn_flow.network.architecture import refuse_flows
 from lcnn_flow.numerics.compiling import quick_to_compile
 from lcnn_flow.numerics.lapack import singular_values
+from lcnn_flow.risk.base import check_single
 from lcnn_flow.risk.empirical import EmpiricalRisk
 from lcnn_flow.risk.function import as_risk
 
@@ -123,9 +124,7 @@ def classify(risk: Any, params: Any) -> CriticalPoint:
         RiskError: a batch of risks.
     """
     risk = as_risk("classify", risk, params)
-    if (conditions := risk.num_conditions) is not None:
-        write = "classify(risk.condition(i), ...) for each i"
-        raise RiskError(f"classify: a batch of {conditions} risks, and one is needed: write {write}")
+    check_single("classify", risk, "classify(risk.condition(i), ...) for each i")
     refuse_flows(params)
     layers = risk.layers(params)
     leading = risk.space.leading_axes(layers)

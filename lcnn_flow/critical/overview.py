@@ -12,7 +12,7 @@ from lcnn_flow.critical.distinct import above_lowest, grouped_by_filter
 from lcnn_flow.errors import FlowError, RiskError
 from lcnn_flow.limits.verdict import WITH_LIMIT, Summary, Verdict, html_table
 from lcnn_flow.numerics.compiling import quick_to_compile
-from lcnn_flow.risk.base import is_composite, is_risk
+from lcnn_flow.risk.base import check_single, is_composite, is_risk
 
 __all__ = ["Limits", "Overview", "summary"]
 
@@ -83,9 +83,7 @@ def summary(flow: Any, risk: Any = None) -> Summary:
         return Summary(flow)
     if not is_risk(risk):
         raise RiskError(f"summary: risk is {described(risk)}: write lf.EmpiricalRisk(...) or lf.Risk(function, params)")
-    if (conditions := risk.num_conditions) is not None:
-        write = "summary(jax.tree.map(lambda x: x[i], flows), risk.condition(i)) for each i"
-        raise RiskError(f"summary: a batch of {conditions} risks, and one is needed: write {write}")
+    check_single("summary", risk, "summary(jax.tree.map(lambda x: x[i], flows), risk.condition(i)) for each i")
     return Overview(flow, risk)
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from lcnn_flow.dynamics.field import FieldArguments, StartScales, start_scales
 from lcnn_flow.dynamics.recording import Saved, blank_record
 from lcnn_flow.dynamics.settings import FlowSettings, flow_settings, takes_options
-from lcnn_flow.errors import FlowError, RiskError
+from lcnn_flow.errors import FlowError
 from lcnn_flow.flow.integration import Span, integrate
 from lcnn_flow.flow.result import Flow, Trajectory
 from lcnn_flow.flow.search import End, find_limit, withhold_unless
@@ -30,7 +30,7 @@ from lcnn_flow.numerics.compiling import quick_to_compile
 from lcnn_flow.numerics.memory import check_memory
 from lcnn_flow.numerics.norms import safe_norm
 from lcnn_flow.numerics.parameter_space import ParameterSpace
-from lcnn_flow.risk.base import RiskLike
+from lcnn_flow.risk.base import RiskLike, check_single
 from lcnn_flow.risk.empirical import EmpiricalRisk
 from lcnn_flow.risk.function import as_risk
 from lcnn_flow.symmetry.declared import Declared
@@ -69,11 +69,8 @@ def gradient_flow(risk: Any, params: Any, **options: Any) -> Flow:
             be differentiated in, a declared symmetry that is none, or more parameters than memory can hold Hessians of.
     """
     risk = as_risk("gradient_flow", risk, params)
-    if risk.num_conditions is not None:
-        raise RiskError(
-            f"gradient_flow: a batch of {risk.num_conditions} risks, and one is needed: write "
-            "jax.vmap(gradient_flow)(risk, params), or gradient_flow_ensemble(risk, params)"
-        )
+    many = "jax.vmap(gradient_flow)(risk, params), or gradient_flow_ensemble(risk, params)"
+    check_single("gradient_flow", risk, many)
     risk.check_params(params)
     layers, space = risk.layers(params), risk.space
     check_memory(space.num_parameters, jnp.result_type(*layers))

@@ -13,7 +13,6 @@ from functools import cached_property
 from typing import Any
 
 import jax
-import numpy as np
 
 from lcnn_flow.errors import ArchitectureError
 
@@ -205,16 +204,6 @@ class Architecture:
                 f"params have shapes {shapes} but this architecture needs {self.layer_shapes}; for a batch of them use "
                 "jax.vmap or gradient_flow_ensemble"
             )
-
-    def leading_axes(self, params: Sequence[Any]) -> tuple[int, ...] | None:
-        """The common axes before those of the filters, () for a single set of filters; None if shapes do not fit."""
-        refuse_flows(params)
-        if len(params) != self.depth:
-            return None
-        shapes = [tuple(np.shape(w)) for w in params]
-        leading = shapes[0][: max(0, len(shapes[0]) - len(self.layer_shapes[0]))]
-        fits = all(shape == leading + own for shape, own in zip(shapes, self.layer_shapes, strict=True))
-        return leading if fits else None
 
 
 def refuse_flows(params: Any) -> None:

@@ -22,15 +22,20 @@ __all__ = ["quick_options", "quick_to_compile"]
 _QUICK = {"xla_cpu_use_fusion_emitters": False}
 
 
-def quick_to_compile(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`equinox.filter_jit` of a function; outside of transformations by `quick_options`, its traces kept on disk."""
+def quick_to_compile(function: Callable[..., Any], keep: bool = True) -> Callable[..., Any]:
+    """`equinox.filter_jit` of a function; outside of transformations by `quick_options`.
+
+    Its traces are kept on disk, see `stored_programs`, where `keep`: not of one that returns more than arrays in tuples
+    and dictionaries.
+    """
     inside = eqx.filter_jit(function)
     with_options: Any = eqx.filter_jit  # what it does not know it hands on to jax.jit
 
     @cache
-    def outside(platform: str) -> StoredProgram:
+    def outside(platform: str) -> Callable[..., Any]:
         options = quick_options(platform)
-        return StoredProgram(function, with_options(function, compiler_options=options), options)
+        plain = with_options(function, compiler_options=options)
+        return StoredProgram(function, plain, options) if keep else plain
 
     @wraps(function)
     def call(*args: Any) -> Any:

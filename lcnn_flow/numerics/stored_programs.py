@@ -62,7 +62,7 @@ class StoredProgram:
         self, function: Callable[..., Any], plain: Callable[..., Any], options: dict[str, Any] | None = None
     ) -> None:
         self._function, self._plain, self._options = function, plain, options
-        self._ready: dict[Any, Callable[..., Any] | None] = {}
+        self._ready: dict[Any, Callable[..., Any]] = {}
 
     def __call__(self, *args: Any) -> Any:
         """function(*args)."""
@@ -90,9 +90,7 @@ class StoredProgram:
             self._ready[key] = self._load(folder, key, structure, static, leaves)
         return self._ready[key], leaves
 
-    def _load(
-        self, folder: Path, key: tuple, structure: Any, static: Any, leaves: list[Any]
-    ) -> Callable[..., Any] | None:
+    def _load(self, folder: Path, key: tuple, structure: Any, static: Any, leaves: list[Any]) -> Callable[..., Any]:
         from jax import export  # not needed where nothing is kept
 
         _register(export)
@@ -107,11 +105,7 @@ class StoredProgram:
             return self._function(*eqx.combine(jax.tree.unflatten(structure, leaves), static))
 
         exported = export.export(jax.jit(of_leaves))(*leaves)
-        try:
-            payload = bytes(exported.serialize())
-        except ValueError:  # it returns something that cannot be written down
-            return None
-        _write(file, payload)
+        _write(file, bytes(exported.serialize()))
         return jax.jit(exported.call, compiler_options=self._options)
 
 

@@ -17,7 +17,16 @@ from lcnn_flow.numerics.parameter_space import ParameterSpace
 from lcnn_flow.numerics.pytrees import Pytree
 from lcnn_flow.symmetry.base import Symmetry
 
-__all__ = ["CompositeRisk", "LaneRisk", "RiskBase", "RiskLike", "is_composite", "is_risk", "runs_in_lanes"]
+__all__ = [
+    "CompositeRisk",
+    "LaneRisk",
+    "RiskBase",
+    "RiskLike",
+    "check_single",
+    "is_composite",
+    "is_risk",
+    "runs_in_lanes",
+]
 
 
 @runtime_checkable
@@ -182,7 +191,13 @@ class RiskBase(Pytree):
 
 def is_risk(value: Any) -> bool:
     """Whether a value has the parts of a `RiskLike`."""
-    return isinstance(getattr(type(value), "space", None), property) or hasattr(value, "space")
+    return hasattr(value, "space")
+
+
+def check_single(function: str, risk: Any, remedy: str) -> None:
+    """Raises RiskError for a batch of risks; `remedy` says what to write."""
+    if (conditions := risk.num_conditions) is not None:
+        raise RiskError(f"{function}: a batch of {conditions} risks, and one is needed: write {remedy}")
 
 
 def is_composite(risk: Any) -> bool:

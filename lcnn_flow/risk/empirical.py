@@ -5,6 +5,7 @@ grad L = J^T grad l(v) and Hess L = J^T l''(v) J + sum_i (grad l)_i Hess pi_i, J
 """
 
 import math
+from functools import partial
 from typing import Any, Literal, get_args
 
 import equinox as eqx
@@ -34,7 +35,7 @@ from lcnn_flow.numerics.arrays import as_float_array
 from lcnn_flow.numerics.compiling import quick_to_compile
 from lcnn_flow.numerics.nudges import nudged, signs
 from lcnn_flow.numerics.parameter_space import ParameterSpace
-from lcnn_flow.risk.base import RiskBase
+from lcnn_flow.risk.base import RiskBase, check_single
 from lcnn_flow.risk.bounds import bound_from
 from lcnn_flow.risk.chain_rule import filter_columns, filter_rows, gradient, gradient_and_hessian
 from lcnn_flow.risk.cost import gradient_cost, moments_pay, step_cost
@@ -314,8 +315,8 @@ def check_risk(function: str, risk: Any, batch: str | None = None) -> None:
     """Raises RiskError unless `risk` is an EmpiricalRisk; a single one where `batch` says what to write for many."""
     remedy = f"write lf.EmpiricalRisk(arch, loss, data), and {function}(risk, ...)"
     check_kind(function, "risk", risk, EmpiricalRisk, remedy, RiskError)
-    if batch is not None and (conditions := risk.num_conditions) is not None:
-        raise RiskError(f"{function}: a batch of {conditions} risks, and one is needed: write {batch}")
+    if batch is not None:
+        check_single(function, risk, batch)
 
 
 def _loss_remedy(loss: Any) -> str:
@@ -339,7 +340,7 @@ def _sample_weights(data: Dataset) -> Array:
     return data.weights / jnp.sum(data.weights)
 
 
-@quick_to_compile
+@partial(quick_to_compile, keep=False)
 def _of_the_filter(arch: Architecture, reduced: bool, loss: Any, arrays: tuple) -> PatchForm | QuadraticForm:
     """The form of inputs, targets and weights, by one program: its operations one by one would be twenty."""
     table = to_patches(arch, loss, Dataset(*arrays))

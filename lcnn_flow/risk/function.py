@@ -205,8 +205,7 @@ def _as_data(data: Any) -> Any:
         name = f"data{jax.tree_util.keystr(path)}"
         if not (hasattr(leaf, "dtype") or isinstance(leaf, int | float)):
             raise RiskError(f"{name} is {described(leaf)}: data are arrays")
-        array = jnp.asarray(leaf)
-        return as_float_array(leaf) if isinstance(leaf, float | np.floating) else array
+        return as_float_array(leaf) if isinstance(leaf, float | np.floating) else jnp.asarray(leaf)
 
     return jax.tree_util.tree_map_with_path(convert, data)
 
