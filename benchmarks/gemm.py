@@ -9,6 +9,7 @@ as many threads, in the same turns.
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,13 +27,13 @@ _SHAPES = ((1024, 1024, 1024), (2048, 2048, 2048), (4096, 1024, 1024), (46080, 2
 """(rows, inner, columns): square ones, and the patch matrix times the filters of all seeds."""
 
 
-def batched_gradient(risk: lf.EmpiricalRisk, vectors: jax.Array) -> Callable[[], list[jax.Array]]:
+def batched_gradient(risk: Any, vectors: jax.Array) -> Callable[[], list[jax.Array]]:
     """Gradients at `vectors` (n, seeds) as ensembles evaluate them: every device a share, as many flows side by side
     as they have lanes."""
     lanes, devices = lf.describe(risk).lanes, jax.local_devices()
 
     @jax.jit
-    def gradients(risk: lf.EmpiricalRisk, vectors: jax.Array) -> jax.Array:
+    def gradients(risk: Any, vectors: jax.Array) -> jax.Array:
         driver = risk.driver(lanes)
         chunks = jnp.moveaxis(vectors.reshape(vectors.shape[0], -1, lanes), 1, 0)
         return jax.lax.map(lambda chunk: gradient(risk.arch, driver, chunk), chunks)

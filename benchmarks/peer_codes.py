@@ -5,6 +5,7 @@ Relative and absolute tolerances are 1e-6 for all of them.
 """
 
 from functools import partial
+from typing import Any
 
 import diffrax
 import jax
@@ -66,7 +67,7 @@ def kvaerno5_gram(risk: lf.EmpiricalRisk, starts) -> np.ndarray:
 
 def _layer_flow(start, data):
     arch, inputs, targets = data
-    risk = lf.EmpiricalRisk(arch, lf.losses.Square(), lf.Dataset(inputs, targets), form="layers")
+    risk: Any = lf.EmpiricalRisk(arch, lf.losses.Square(), lf.Dataset(inputs, targets), form="layers")
     return _one_flow(lambda w, _: risk.gradient(w), start, None)
 
 

@@ -4,6 +4,7 @@ Slow codes run on the first few of the seeds. Distances are from the limits of `
 """
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -106,7 +107,7 @@ def measure(quick: bool, say: Say) -> dict:
     return found
 
 
-def _operations(risk: lf.EmpiricalRisk) -> int:
+def _operations(risk: Any) -> int:
     """Floating-point operations of the matrix products of one step: six gradients, and l''."""
     rows, q, c = risk.table_shape
     return (6 * 4 * q + q * (q + 1)) * rows * c

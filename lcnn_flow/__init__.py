@@ -12,8 +12,9 @@ from lcnn_flow.flow.result import Flow, Trajectory
 from lcnn_flow.flow.single import gradient_flow
 from lcnn_flow.limits import verdict
 from lcnn_flow.limits.verdict import Verdict
-from lcnn_flow.network import initializers
+from lcnn_flow.network import activations, initializers
 from lcnn_flow.network.architecture import Architecture
+from lcnn_flow.network.dense import Dense
 from lcnn_flow.network.filters import end_to_end_filter
 from lcnn_flow.network.forward import apply, patches
 from lcnn_flow.risk.empirical import EmpiricalRisk
@@ -28,6 +29,7 @@ __all__ = [
     "CriticalPoint",
     "DataError",
     "Dataset",
+    "Dense",
     "EmpiricalRisk",
     "Flow",
     "FlowError",
@@ -38,6 +40,7 @@ __all__ = [
     "RiskError",
     "Trajectory",
     "Verdict",
+    "activations",
     "apply",
     "certify",
     "classify",

@@ -19,6 +19,7 @@ from lcnn_flow.errors import RiskError
 from lcnn_flow.network.filters import tap_offsets
 from lcnn_flow.network.forward import patches
 from lcnn_flow.risk.empirical import EmpiricalRisk
+from lcnn_flow.risk.linear import check_linear
 
 __all__ = ["BallRisk", "PlainRisk", "Polynomial", "plain_risk", "product"]
 
@@ -50,9 +51,9 @@ def plain_risk(risk: EmpiricalRisk) -> PlainRisk:
     """The numbers of a single-channel risk with one of the named losses.
 
     Raises:
-        RiskError: channels, a custom loss, or a batch of risks.
+        RiskError: not a linear network, channels, a custom loss, or a batch of risks.
     """
-    arch = risk.arch
+    arch = check_linear("certify", risk).arch
     if arch.channels is not None:
         raise RiskError("ball arithmetic is for single-channel networks: this architecture has channels")
     if risk.loss.name not in BALL_LOSSES:

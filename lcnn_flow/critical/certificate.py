@@ -23,8 +23,8 @@ from lcnn_flow.critical.balls import above, below, exact_matrix, middle, row_sum
 from lcnn_flow.critical.basin import Basin
 from lcnn_flow.critical.leaf_system import LeafSystem
 from lcnn_flow.errors import ArchitectureError
-from lcnn_flow.risk.empirical import EmpiricalRisk, check_risk
 from lcnn_flow.risk.function import as_risk
+from lcnn_flow.risk.linear import LinearRisk, check_linear
 
 __all__ = ["Certificate", "certify", "certify_plain"]
 
@@ -93,10 +93,10 @@ def certify(
         ArchitectureError: shapes of params or balancedness do not fit.
         RiskError: a custom loss, or a batch of risks.
     """
-    if not isinstance(risk, EmpiricalRisk):
+    if not isinstance(risk, LinearRisk):
         as_risk("certify", risk, params)
         return Certificate("inconclusive", "the function is known by its values alone, and a proof needs its formula")
-    check_risk("certify", risk, "certify(risk.condition(i), ...) for each i")
+    check_linear("certify", risk, "certify(risk.condition(i), ...) for each i")
     if leading := risk.space.leading_axes(risk.layers(params)):
         one = "certify(risk, tuple(w[i] for w in params)) for each i"
         raise ArchitectureError(f"certify takes one point, and params are {math.prod(leading)} of them: write {one}")

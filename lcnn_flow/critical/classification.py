@@ -25,8 +25,8 @@ from lcnn_flow.network.architecture import refuse_flows
 from lcnn_flow.numerics.compiling import quick_to_compile
 from lcnn_flow.numerics.lapack import singular_values
 from lcnn_flow.risk.base import check_single
-from lcnn_flow.risk.empirical import EmpiricalRisk
 from lcnn_flow.risk.function import as_risk
+from lcnn_flow.risk.linear import LinearRisk
 
 __all__ = ["CriticalPoint", "Kind", "classify"]
 
@@ -146,7 +146,7 @@ def classify(risk: Any, params: Any) -> CriticalPoint:
 
 @quick_to_compile
 def _measure(risk: Any, vectors: Float[Array, "b n"]) -> dict[str, Array]:
-    network = _of_the_network(risk) if isinstance(risk, EmpiricalRisk) else _of_no_network
+    network = _of_the_network(risk) if isinstance(risk, LinearRisk) else _of_no_network
 
     def one(vector: Array) -> dict[str, Array]:
         gradient, scales = risk.gradient(vector), risk.layer_scales(vector)
@@ -180,7 +180,7 @@ def _measure(risk: Any, vectors: Float[Array, "b n"]) -> dict[str, Array]:
     return jax.lax.map(one, vectors, batch_size=_BLOCK)
 
 
-def _of_the_network(risk: EmpiricalRisk) -> Any:
+def _of_the_network(risk: LinearRisk) -> Any:
     """What the end-to-end filter of a point tells."""
     form = risk.outer
     best = least_filter_risk(risk.loss, form)
@@ -204,7 +204,7 @@ def _of_no_network(vector: Array) -> dict[str, Array]:
     }
 
 
-def _jacobian_rank(risk: EmpiricalRisk, vector: Array) -> Int[Array, ""]:
+def _jacobian_rank(risk: LinearRisk, vector: Array) -> Int[Array, ""]:
     """Rank of dv/dw, in units of each layer's norm."""
     jacobian = risk.image_jacobian(vector) * risk.units(vector)[None, :]
     values = singular_values(jacobian)

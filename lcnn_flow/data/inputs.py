@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Real
 from lcnn_flow.data.checks import check_finite, count, number, real_array
 from lcnn_flow.errors import DataError
 from lcnn_flow.network.architecture import Architecture
+from lcnn_flow.network.dense import Network
 from lcnn_flow.numerics.pytrees import Pytree
 
 __all__ = ["Autoregressive", "InputSource", "LowRank", "MissingPatches", "White", "Windows"]
@@ -26,7 +27,7 @@ __all__ = ["Autoregressive", "InputSource", "LowRank", "MissingPatches", "White"
 class InputSource(Protocol):
     """A pure function of the key; `samples` is static, and `None` asks for all that there are."""
 
-    def __call__(self, key: Any, arch: Architecture, samples: int | None) -> Float[Array, "m ..."]:
+    def __call__(self, key: Any, arch: Network, samples: int | None) -> Float[Array, "m ..."]:
         """Inputs of shape (m, *arch.sample_shape)."""
         ...
 
@@ -43,7 +44,7 @@ class White(Pytree):
     def __init__(self, std: Real[ArrayLike, "..."] = 1.0) -> None:
         self.std = number("White", "std", std, 0, math.inf)
 
-    def __call__(self, key: Any, arch: Architecture, samples: int | None) -> Float[Array, "m ..."]:
+    def __call__(self, key: Any, arch: Network, samples: int | None) -> Float[Array, "m ..."]:
         return self.std * _white(key, arch, _needed("White", samples))
 
 
@@ -61,7 +62,7 @@ class Autoregressive(Pytree):
     def __init__(self, rho: Real[ArrayLike, "..."]) -> None:
         self.rho = number("Autoregressive", "rho", rho, -1, 1, open_ends=True)
 
-    def __call__(self, key: Any, arch: Architecture, samples: int | None) -> Float[Array, "m ..."]:
+    def __call__(self, key: Any, arch: Network, samples: int | None) -> Float[Array, "m ..."]:
         x = _white(key, arch, _needed("Autoregressive", samples))
         rho = jnp.asarray(self.rho, x.dtype)
         innovation = jnp.sqrt((1 - rho) * (1 + rho))
@@ -91,7 +92,7 @@ class LowRank(Pytree):
     def __init__(self, rank: int) -> None:
         self.rank = count("LowRank", "rank", rank)
 
-    def __call__(self, key: Any, arch: Architecture, samples: int | None) -> Float[Array, "m ..."]:
+    def __call__(self, key: Any, arch: Network, samples: int | None) -> Float[Array, "m ..."]:
         m, dimension = _needed("LowRank", samples), math.prod(arch.sample_shape)
         if self.rank > dimension:
             raise DataError(f"LowRank: rank = {self.rank} but inputs have {dimension} entries: use at most {dimension}")
@@ -123,8 +124,10 @@ class MissingPatches(Pytree):
         if not self.taps:
             raise DataError("MissingPatches: taps is empty: list at least one tap, or use White()")
 
-    def __call__(self, key: Any, arch: Architecture, samples: int | None) -> Float[Array, "m ..."]:
+    def __call__(self, key: Any, arch: Network, samples: int | None) -> Float[Array, "m ..."]:
         m = _needed("MissingPatches", samples)
+        if not isinstance(arch, Architecture):
+            raise DataError(f"MissingPatches: {arch!r} has no filter whose taps could be missing: write White()")
         channels = 1 if arch.channels is None else arch.channels[0]
         taps_shape = (channels, *arch.end_to_end_kernel_size)
         keep = np.ones((channels, *arch.input_shape))
@@ -169,7 +172,7 @@ class Windows(Pytree):
         else:
             self.step = count("Windows", "step", step)
 
-    def __call__(self, key: Any, arch: Architecture, samples: int | None) -> Float[Array, "m ..."]:
+    def __call__(self, key: Any, arch: Network, samples: int | None) -> Float[Array, "m ..."]:
         signal, steps = self._with_channel_axis(arch), self._steps(arch)
         sizes = tuple(int(n) for n in signal.shape[1:])
         if any(n < d for n, d in zip(sizes, arch.input_shape, strict=True)):
@@ -194,7 +197,7 @@ class Windows(Pytree):
 
         return jax.vmap(window)(positions).reshape(-1, *arch.sample_shape)
 
-    def _with_channel_axis(self, arch: Architecture) -> Float[Array, "c ..."]:
+    def _with_channel_axis(self, arch: Network) -> Float[Array, "c ..."]:
         channels = 1 if arch.channels is None else arch.channels[0]
         shape = self.signal.shape
         if channels == 1 and len(shape) == arch.dimension:
@@ -205,7 +208,7 @@ class Windows(Pytree):
         wanted = ", ".join(axes if channels == 1 else (str(channels), *axes))
         raise DataError(f"Windows: the signal has shape {shape}: this architecture needs ({wanted})")
 
-    def _steps(self, arch: Architecture) -> tuple[int, ...]:
+    def _steps(self, arch: Network) -> tuple[int, ...]:
         steps = (self.step,) * arch.dimension if isinstance(self.step, int) else self.step
         if len(steps) != arch.dimension:
             raise DataError(
@@ -221,5 +224,5 @@ def _needed(source: str, samples: int | None) -> int:
     return count(source, "samples", samples)
 
 
-def _white(key: Any, arch: Architecture, samples: int) -> Float[Array, "m ..."]:
+def _white(key: Any, arch: Network, samples: int) -> Float[Array, "m ..."]:
     return jax.random.normal(key, (samples, *arch.sample_shape))

@@ -15,6 +15,7 @@ from lcnn_flow.data.inputs import InputSource, White
 from lcnn_flow.data.targets import Planted, TargetSource
 from lcnn_flow.errors import DataError
 from lcnn_flow.network.architecture import Architecture
+from lcnn_flow.network.dense import Dense, Network
 
 __all__ = ["synthesize"]
 
@@ -23,7 +24,7 @@ _DEFAULT_INPUTS, _DEFAULT_TARGETS = White(), Planted()
 
 def synthesize(
     key: Any,
-    arch: Architecture,
+    arch: Network,
     samples: int | None = None,
     inputs: InputSource = _DEFAULT_INPUTS,
     targets: TargetSource = _DEFAULT_TARGETS,
@@ -37,7 +38,7 @@ def synthesize(
 
     Args:
         key: JAX random key.
-        arch: the architecture that the data are for.
+        arch: the network that the data are for.
         samples: number of samples m; `None` only for `Windows`: all windows.
         inputs: `White` (the default), `Autoregressive`, `LowRank`, `MissingPatches`, `Windows`, or any
             callable `(key, arch, samples) -> (m, *arch.sample_shape)`.
@@ -49,7 +50,9 @@ def synthesize(
     Raises:
         DataError: choices that are out of range or do not fit the architecture.
     """
-    check_kind("synthesize", "arch", arch, Architecture, "the order is synthesize(key, arch, samples=...)", DataError)
+    check_kind(
+        "synthesize", "arch", arch, (Architecture, Dense), "the order is synthesize(key, arch, samples=...)", DataError
+    )
     check_key("synthesize", key, DataError)
     noise = number("synthesize", "noise", noise, 0, math.inf)
     key_inputs, key_targets, key_noise, key_outliers = jax.random.split(key, 4)

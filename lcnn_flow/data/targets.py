@@ -14,11 +14,11 @@ from jaxtyping import Array, Float, Real
 
 from lcnn_flow.data.checks import check_finite, number, real_array
 from lcnn_flow.errors import DataError
-from lcnn_flow.network.architecture import Architecture
+from lcnn_flow.network.dense import Network
 from lcnn_flow.network.filters import end_to_end_filter
 from lcnn_flow.network.forward import apply, patches
 from lcnn_flow.network.initializers import gaussian
-from lcnn_flow.network.parameters import Params
+from lcnn_flow.network.parameters import by_layer
 from lcnn_flow.numerics.pytrees import Pytree
 
 __all__ = ["Cascade", "Filter", "Planted", "TargetSource", "Unrelated"]
@@ -29,14 +29,14 @@ class TargetSource(Protocol):
     """A pure function of key and inputs."""
 
     def __call__(
-        self, key: Any, arch: Architecture, inputs: Float[Array, "m ..."]
+        self, key: Any, arch: Network, inputs: Float[Array, "m ..."]
     ) -> tuple[Float[Array, "m ..."], Float[Array, "..."] | None]:
         """Targets of shape (m, *arch.output_shape), and the end-to-end filter that made them or None."""
         ...
 
 
 class Planted(Pytree):
-    """Outputs of a network of the same architecture with random N(0, std^2) filters: attainable targets.
+    """Outputs of a network of the same architecture with random N(0, std^2) parameters: attainable targets.
 
     Raises:
         DataError: std is negative or not finite.
@@ -48,8 +48,8 @@ class Planted(Pytree):
         self.std = number("Planted", "std", std, 0, math.inf)
 
     def __call__(
-        self, key: Any, arch: Architecture, inputs: Float[Array, "m ..."]
-    ) -> tuple[Float[Array, "m ..."], Float[Array, "..."]]:
+        self, key: Any, arch: Network, inputs: Float[Array, "m ..."]
+    ) -> tuple[Float[Array, "m ..."], Float[Array, "..."] | None]:
         filters = gaussian(jnp.asarray(self.std, inputs.dtype))(key, arch)
         return Cascade(filters)(key, arch, inputs)
 
@@ -58,33 +58,36 @@ class Cascade(Pytree):
     """Outputs of the same architecture with given filters: attainable targets.
 
     Args:
-        filters: one filter a layer, with the shapes `arch.layer_shapes`.
+        filters: parameters of the network.
 
     Raises:
         DataError: an entry is not finite.
         ArchitectureError: when called, filters that do not fit the architecture.
     """
 
-    filters: Params
+    filters: Any
 
     def __init__(self, filters: Sequence[Any]) -> None:
-        self.filters = tuple(real_array(f"filters[{i}]", w) for i, w in enumerate(filters))
-        for i, w in enumerate(self.filters):
-            check_finite(f"filters[{i}]", w)
+        def convert(name: str, w: Any) -> Array:
+            array = real_array(f"filters{name}", w)
+            check_finite(f"filters{name}", array)
+            return array
+
+        self.filters = by_layer(convert, filters)
 
     def __call__(
-        self, key: Any, arch: Architecture, inputs: Float[Array, "m ..."]
-    ) -> tuple[Float[Array, "m ..."], Float[Array, "..."]]:
+        self, key: Any, arch: Network, inputs: Float[Array, "m ..."]
+    ) -> tuple[Float[Array, "m ..."], Float[Array, "..."] | None]:
         del key
-        filters = tuple(w.astype(inputs.dtype) for w in self.filters)
-        return apply(arch, filters, inputs), end_to_end_filter(arch, filters)
+        filters = jax.tree.map(lambda w: w.astype(inputs.dtype), self.filters)
+        return apply(arch, filters, inputs), end_to_end_filter(arch, filters) if arch.is_linear else None
 
 
 class Filter(Pytree):
     """One convolution with any end-to-end filter v, attainable by the architecture or not.
 
     Args:
-        v: shape `arch.end_to_end_filter_shape`: (*k_v,), with channels (c_N, c_0, *k_v).
+        v: shape `arch.end_to_end_filter_shape`: (*k_v,), with channels (c_N, c_0, *k_v); a matrix for `Dense`.
 
     Raises:
         DataError: an entry is not finite; or, when called, a shape that does not fit the architecture.
@@ -97,7 +100,7 @@ class Filter(Pytree):
         check_finite("v", self.v)
 
     def __call__(
-        self, key: Any, arch: Architecture, inputs: Float[Array, "m ..."]
+        self, key: Any, arch: Network, inputs: Float[Array, "m ..."]
     ) -> tuple[Float[Array, "m ..."], Float[Array, "..."]]:
         del key
         if self.v.shape != arch.end_to_end_filter_shape:
@@ -105,9 +108,11 @@ class Filter(Pytree):
                 f"Filter: v has shape {self.v.shape}: the end-to-end filter of this architecture has shape "
                 f"{arch.end_to_end_filter_shape}"
             )
-        v = self.v.astype(inputs.dtype)
-        rows = v.reshape(1 if arch.channels is None else arch.channels[-1], -1)
-        windows = patches(arch, inputs)
+        if not arch.is_linear:
+            raise DataError(f"Filter: {arch!r} has no end-to-end filter: write Planted() or Unrelated()")
+        v, line = self.v.astype(inputs.dtype), arch.convolution()
+        rows = v.reshape(1 if line.channels is None else line.channels[-1], -1)
+        windows = patches(line, inputs.reshape(inputs.shape[0], *line.sample_shape))
         targets = jnp.einsum("moq,cq->mco", windows, rows, precision=jax.lax.Precision.HIGHEST)
         return targets.reshape(inputs.shape[0], *arch.output_shape), v
 
@@ -124,8 +129,6 @@ class Unrelated(Pytree):
     def __init__(self, std: Real[ArrayLike, "..."] = 1.0) -> None:
         self.std = number("Unrelated", "std", std, 0, math.inf)
 
-    def __call__(
-        self, key: Any, arch: Architecture, inputs: Float[Array, "m ..."]
-    ) -> tuple[Float[Array, "m ..."], None]:
+    def __call__(self, key: Any, arch: Network, inputs: Float[Array, "m ..."]) -> tuple[Float[Array, "m ..."], None]:
         noise = jax.random.normal(key, (inputs.shape[0], *arch.output_shape), inputs.dtype)
         return jnp.asarray(self.std, inputs.dtype) * noise, None

@@ -7,6 +7,7 @@ import jax
 
 from lcnn_flow.ensemble.memory import data_bytes, device_bytes, lane_bytes, lanes_that_fit
 from lcnn_flow.risk.empirical import EmpiricalRisk
+from lcnn_flow.risk.linear import check_linear
 
 __all__ = ["Description", "describe"]
 
@@ -58,6 +59,7 @@ def describe(risk: EmpiricalRisk, devices: Any = None) -> Description:
         FlowError: not even eight flows fit into the memory of a device.
     """
     chosen = jax.local_devices() if devices is None else devices
+    risk = check_linear("describe", risk)
     rows, q, _ = risk.table_shape
     return Description(
         form=risk.form,

@@ -21,7 +21,7 @@ from lcnn_flow.numerics.kernels import total, unit
 from lcnn_flow.numerics.norms import safe_norm
 from lcnn_flow.numerics.quadrature import NODES, WEIGHTS
 from lcnn_flow.risk.chain_rule import gradient, gradient_and_hessian
-from lcnn_flow.risk.empirical import EmpiricalRisk
+from lcnn_flow.risk.linear import LinearRisk
 from lcnn_flow.solvers.rosenbrock import AbstractRosenbrock, RosenbrockTableau, mix, rosenbrock_stages
 
 __all__ = ["LaneStart", "Lanes", "one_step", "speed_weights"]
@@ -68,7 +68,7 @@ class _Trial(NamedTuple):
     h: Float[Array, " lanes"]
 
 
-def one_step(risk: EmpiricalRisk, form: Any, lanes: Lanes, settings: FlowSettings) -> Lanes:
+def one_step(risk: LinearRisk, form: Any, lanes: Lanes, settings: FlowSettings) -> Lanes:
     """Tests every lane, and tries a step of those that have not ended."""
     w = lanes.vector
     slope, hessian = unit(partial(gradient_and_hessian, risk.arch, form))(w)

@@ -15,7 +15,7 @@ from lcnn_flow.dynamics.recording import Passage, no_passage
 from lcnn_flow.dynamics.settings import FlowSettings
 from lcnn_flow.ensemble.lane_step import Lanes, LaneStart, one_step
 from lcnn_flow.numerics.kernels import unit
-from lcnn_flow.risk.empirical import EmpiricalRisk
+from lcnn_flow.risk.linear import LinearRisk
 
 __all__ = ["LanesEnd", "integrate_lanes"]
 
@@ -42,7 +42,7 @@ class _Queue(NamedTuple):
 
 
 def integrate_lanes(
-    risk: EmpiricalRisk,
+    risk: LinearRisk,
     start: LaneStart,
     order: Int[Array, " seeds"],
     count: Int[Array, ""],

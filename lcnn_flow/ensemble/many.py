@@ -21,8 +21,8 @@ from lcnn_flow.flow.result import Flow
 from lcnn_flow.flow.single import in_tree, refuse_false_symmetry
 from lcnn_flow.numerics.memory import check_memory, flow_bytes
 from lcnn_flow.risk.base import RiskLike, is_risk, runs_in_lanes
-from lcnn_flow.risk.empirical import EmpiricalRisk
 from lcnn_flow.risk.function import as_risk
+from lcnn_flow.risk.linear import LinearRisk
 
 __all__ = ["gradient_flow_ensemble"]
 
@@ -181,7 +181,7 @@ def _check_axes(risk: Any, layers: tuple[Any, ...]) -> tuple[int | None, int]:
     return conditions, shapes[0][-1]
 
 
-def _lane_sizes(risk: EmpiricalRisk, seeds: int, block_size: int | None, device: Any) -> tuple[int, int]:
+def _lane_sizes(risk: LinearRisk, seeds: int, block_size: int | None, device: Any) -> tuple[int, int]:
     """Lanes, and seeds a block, a multiple of them: from the work and the kind of device, not the number of devices."""
     width = min(lanes_that_fit(risk, device), -(-(block_size or seeds) // 8) * 8)
     if block_size is None:
@@ -247,7 +247,9 @@ def _search(work: _Work, blocks: list[_Block], reached: Reached | None, flows: F
 
     given = ((call.conditions, arrays(call.rows)) for call in calls)
     devices = work.devices[: len(calls[0].rows)]
-    results = run_blocks(SearchBlock(), work.risk, given, work.settings, devices, quick=True)
+    # on a CPU side by side pays only where steps are cheap: flows wait for the longest one, and all branches are run
+    lockstep = runs_in_lanes(work.risk) or work.devices[0].platform != "cpu"
+    results = run_blocks(SearchBlock(lockstep), work.risk, given, work.settings, devices, quick=True)
     for call, flow in zip(calls, results, strict=True):
         flows = _store(flows, flow, call.rows, call.wanted, len(work.params[0]))
         work.tell(int(np.sum(call.wanted)))

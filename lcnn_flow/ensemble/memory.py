@@ -7,7 +7,7 @@ import jax
 
 from lcnn_flow.errors import FlowError
 from lcnn_flow.numerics.memory import physical_memory
-from lcnn_flow.risk.empirical import EmpiricalRisk
+from lcnn_flow.risk.linear import LinearRisk
 
 __all__ = ["data_bytes", "device_bytes", "lane_bytes", "lanes_that_fit"]
 
@@ -18,7 +18,7 @@ _SHARE = 0.5
 """Part of the device's free memory that may be planned for: intermediate results overlap."""
 
 
-def lane_bytes(risk: EmpiricalRisk) -> int:
+def lane_bytes(risk: LinearRisk) -> int:
     """Working memory of one flow in a lane: residuals and end-to-end Jacobian and Hessians of one step."""
     arch = risk.arch
     rows, q, c = risk.table_shape
@@ -29,7 +29,7 @@ def lane_bytes(risk: EmpiricalRisk) -> int:
     return numbers * risk.data.inputs.dtype.itemsize
 
 
-def data_bytes(risk: EmpiricalRisk) -> int:
+def data_bytes(risk: LinearRisk) -> int:
     """What all flows on a device share: the data, the patch matrix, and what is computed from them once."""
     rows, q, c = risk.table_shape
     numbers = risk.data.inputs.size + risk.data.targets.size
@@ -46,7 +46,7 @@ def device_bytes(device: Any) -> int:
     return physical_memory() // max(1, jax.local_device_count("cpu") if device.platform == "cpu" else 1)
 
 
-def lanes_that_fit(risk: EmpiricalRisk, device: Any) -> int:
+def lanes_that_fit(risk: LinearRisk, device: Any) -> int:
     """Flows to run side by side: what suits the kind of device, or fewer if its memory is short; a multiple of 8.
 
     Raises:

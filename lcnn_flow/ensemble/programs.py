@@ -28,7 +28,7 @@ from lcnn_flow.network.parameters import Params
 from lcnn_flow.numerics.norms import safe_norm
 from lcnn_flow.numerics.stored_programs import storable
 from lcnn_flow.risk.base import RiskLike
-from lcnn_flow.risk.empirical import EmpiricalRisk
+from lcnn_flow.risk.linear import LinearRisk
 from lcnn_flow.solvers import AbstractRosenbrock, dense_stage_solver
 
 __all__ = ["LaneBlock", "Reached", "SearchBlock", "fits_lanes", "solved_by_us", "tells_regular"]
@@ -68,7 +68,7 @@ class LaneBlock:
 
     width: int
 
-    def __call__(self, risk: EmpiricalRisk, arrays: tuple[Params, Array], settings: FlowSettings) -> tuple:
+    def __call__(self, risk: LinearRisk, arrays: tuple[Params, Array], settings: FlowSettings) -> tuple:
         """Runs the block.
 
         Args:
@@ -98,11 +98,15 @@ class LaneBlock:
 
 @dataclass(frozen=True)
 class SearchBlock:
-    """Flows of a block by `gradient_flow`, in lockstep."""
+    """Flows of a block by `gradient_flow`, in lockstep or one after the other."""
+
+    lockstep: bool = True
 
     def __call__(self, risk: RiskLike, arrays: tuple[Params, Reached | None], settings: FlowSettings) -> Flow:
         """From initial filters (seeds, ...), or from where lanes left them; seeds first."""
         params, reached = arrays
+        if reached is None and not self.lockstep:
+            return lax.map(lambda w: run_flow(risk, w, settings), params)
         if reached is None:
             return jax.vmap(lambda w: run_flow(risk, w, settings))(params)
 
@@ -113,7 +117,7 @@ class SearchBlock:
         return jax.vmap(one)(params, reached)
 
 
-def _lane_start(risk: EmpiricalRisk, vectors: Float[Array, "n lanes"], settings: FlowSettings) -> LaneStart:
+def _lane_start(risk: LinearRisk, vectors: Float[Array, "n lanes"], settings: FlowSettings) -> LaneStart:
     scales = start_scales(risk, vectors, settings)
     return LaneStart(
         vector=vectors,
@@ -126,7 +130,7 @@ def _lane_start(risk: EmpiricalRisk, vectors: Float[Array, "n lanes"], settings:
     )
 
 
-def _find(risk: EmpiricalRisk, start: LaneStart, end: LanesEnd, settings: FlowSettings) -> tuple[Array, ...]:
+def _find(risk: LinearRisk, start: LaneStart, end: LanesEnd, settings: FlowSettings) -> tuple[Array, ...]:
     """Whether the flow converged, its limit, and the numbers of `Flow` that are measured, lanes last."""
     w = end.vector
     leaf = risk.symmetry.conserved(start.vector)

@@ -21,7 +21,7 @@ from lcnn_flow.numerics.kernels import matrix_vector, outer_products, slice_of, 
 from lcnn_flow.numerics.norms import safe_norm
 from lcnn_flow.numerics.tridiagonal import smallest_eigenvalue
 from lcnn_flow.risk.chain_rule import gradient_and_hessian
-from lcnn_flow.risk.empirical import EmpiricalRisk
+from lcnn_flow.risk.linear import LinearRisk
 
 __all__ = ["RegularLimit", "regular_limit"]
 
@@ -56,7 +56,7 @@ class _Linearized(NamedTuple):
 
 
 def regular_limit(
-    risk: EmpiricalRisk, vector: Float[Array, "n lanes"], invariants: Float[Array, "d lanes"]
+    risk: LinearRisk, vector: Float[Array, "n lanes"], invariants: Float[Array, "d lanes"]
 ) -> RegularLimit:
     """Newton's method from `vector` on the leaf with these conserved quantities, and the tests of where it ends."""
     arch, form, eps = risk.arch, risk.driver(vector.shape[1]), jnp.finfo(vector.dtype).eps
@@ -164,7 +164,7 @@ def _lifted(hessian: Array, dual: Array, directions: Array, size: Array) -> Arra
     return hessian + 2 * size[None, None] * outer_products(dual, directions)
 
 
-def _signs(risk: EmpiricalRisk) -> Float[Array, "d n"]:
+def _signs(risk: LinearRisk) -> Float[Array, "d n"]:
     """The symmetry direction xi_l, also the gradient of h_l, is row l of this times the filters."""
     depth = risk.space.num_layers
     layers = np.eye(depth - 1, depth) - np.eye(depth - 1, depth, k=1)

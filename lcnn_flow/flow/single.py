@@ -10,7 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from lcnn_flow.dynamics.field import FieldArguments, StartScales, start_scales
 from lcnn_flow.dynamics.recording import Saved, blank_record
@@ -23,7 +23,6 @@ from lcnn_flow.flow.twins import is_insensitive
 from lcnn_flow.limits.declaration import keeps_symmetry
 from lcnn_flow.limits.newton import implicit_derivative
 from lcnn_flow.limits.verdict import WITH_LIMIT, Reason
-from lcnn_flow.network.filters import end_to_end_filter
 from lcnn_flow.network.parameters import ParamsLike, as_params, ravel
 from lcnn_flow.numerics.arrays import is_concrete
 from lcnn_flow.numerics.compiling import quick_to_compile
@@ -31,8 +30,8 @@ from lcnn_flow.numerics.memory import check_memory
 from lcnn_flow.numerics.norms import safe_norm
 from lcnn_flow.numerics.parameter_space import ParameterSpace
 from lcnn_flow.risk.base import RiskLike, check_single
-from lcnn_flow.risk.empirical import EmpiricalRisk
 from lcnn_flow.risk.function import as_risk
+from lcnn_flow.risk.linear import LinearRisk
 from lcnn_flow.symmetry.declared import Declared
 
 __all__ = ["end_of_time", "gradient_flow", "in_tree", "refuse_false_symmetry", "run_flow"]
@@ -124,11 +123,20 @@ def run_flow(risk: RiskLike, params: ParamsLike, settings: FlowSettings, reached
         end = withhold_unless(keeps_symmetry(held, initial, end), end, Reason.SYMMETRY_NOT_KEPT)
     if not risk.knows_scales:
         end = withhold_unless(is_insensitive(search[0], span, end, atol, settings), end, Reason.PASSED_A_SADDLE)
+    if risk.has_kinks:
+        end = withhold_unless(_clear_of_kinks(held, end), end, Reason.NEAR_A_KINK)
     if settings.polish:
         unsound = jnp.nan if settings.unsound_derivative == "nan" else 0.0
         factor = jnp.where(end.sound, 1.0, unsound).astype(start.dtype)
         limit = implicit_derivative(limit, start, risk, factor)
     return _result(held, initial, end, limit, trajectory)
+
+
+def _clear_of_kinks(risk: RiskLike, end: End) -> Bool[Array, ""]:
+    """Whether the Hessian exists all around the limit, as far as polish and tests went; true where there is none."""
+    claimed = jnp.isin(end.verdict, jnp.asarray(WITH_LIMIT, end.verdict.dtype))
+    small = jnp.sqrt(jnp.finfo(end.limit.dtype).eps) * safe_norm(end.limit)
+    return ~claimed | (risk.distance_to_kink(end.limit) > 10 * end.polish_distance + small)
 
 
 def _arguments(
@@ -202,7 +210,7 @@ def _trajectory(risk: RiskLike, start: Array, saved: Saved, reached: Array) -> T
     def measured(vector: Array) -> tuple:
         layers = risk.space.unravel(vector)
         squares = jnp.stack([jnp.sum(w**2) for w in layers])
-        v = end_to_end_filter(risk.arch, layers) if isinstance(risk, EmpiricalRisk) else None
+        v = risk.end_to_end_filter(vector) if isinstance(risk, LinearRisk) else None
         norm = safe_norm(risk.gradient(vector))
         return layers, risk.value(vector), norm, v, squares, risk.symmetry.conserved(vector)
 

@@ -55,6 +55,7 @@ class Reason(IntEnum):
     PASSED_A_SADDLE = 8
     BEYOND_A_PRIORI_BOUND = 9
     SYMMETRY_NOT_KEPT = 10
+    NEAR_A_KINK = 11
 
 
 REASONS = {
@@ -73,6 +74,8 @@ REASONS = {
     Reason.BEYOND_A_PRIORI_BOUND: "the filters are larger than the data allow, so the integration is wrong: lower rtol",
     Reason.SYMMETRY_NOT_KEPT: "the declared symmetry is none of this function: correct lf.symmetry.Declared, or leave "
     "it out",
+    Reason.NEAR_A_KINK: "a hidden unit is switched on or off within rounding of the limit, where the Hessian does not "
+    "exist",
 }
 
 

@@ -1,8 +1,9 @@
-"""Static description of a linear convolutional network; every size follows from it.
+"""Static description of a convolutional network; every size follows from it.
 
 Layer l has a filter of length k_l and stride s_l and maps length d_{l-1} to d_l = (d_{l-1} - k_l)/s_l + 1
-(valid cross-correlation). The composition is one convolution with stride s_v = prod s_l and a filter of length
-k_v = 1 + sum_l (k_l - 1) S_l, where S_l = prod_{m<l} s_m (per axis).
+(valid cross-correlation), or to d_l = d_{l-1}/s_l where signals are periodic. Without an activation the composition is
+one convolution with stride s_v = prod s_l and a filter of length k_v = 1 + sum_l (k_l - 1) S_l, where
+S_l = prod_{m<l} s_m (per axis).
 """
 
 import math
@@ -10,22 +11,25 @@ import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal, get_args
 
 import jax
 
 from lcnn_flow.errors import ArchitectureError
+from lcnn_flow.network.activations import Activation, check_activation
 
 __all__ = ["Architecture", "refuse_flows"]
 
 _MAX_ELEMENTS = 2**40
 _KINDS = {1: "a 1-D", 2: "a 2-D"}
 
+Padding = Literal["valid", "circular"]
+
 
 @jax.tree_util.register_static
 @dataclass(frozen=True, init=False)
 class Architecture:
-    """Input shape, filters, strides and channels of a linear convolutional network, without bias.
+    """Input shape, filters, strides and channels of a convolutional network, without bias.
 
     Args:
         input_shape: length d_0 of a 1-D input, or (height, width) of a 2-D input.
@@ -33,6 +37,8 @@ class Architecture:
         strides: one entry a layer, as `kernel_sizes`; 1 everywhere by default.
         channels: (c_0, ..., c_N) for a network with channels. `None` (the default) is the single-channel
             network of the theory, whose filters are plain vectors and whose inputs have no channel axis.
+        activation: of `lcnn_flow.activations`, between layers; None (the default) is the linear network of the theory.
+        padding: "valid" takes windows inside the signal only; "circular" takes the signal as periodic.
 
     Inputs have shape (..., *input_shape), with channels (..., c_0, *input_shape); filters have shape
     `layer_shapes[l]`: (*k_l,), with channels (c_l, c_{l-1}, *k_l).
@@ -45,6 +51,8 @@ class Architecture:
     kernel_sizes: tuple[tuple[int, ...], ...]
     strides: tuple[tuple[int, ...], ...]
     channels: tuple[int, ...] | None
+    activation: Activation | None
+    padding: Padding
 
     def __init__(
         self,
@@ -52,6 +60,8 @@ class Architecture:
         kernel_sizes: Sequence[int | Sequence[int]],
         strides: int | Sequence[int | Sequence[int]] = 1,
         channels: Sequence[int] | None = None,
+        activation: Activation | None = None,
+        padding: Padding = "valid",
     ) -> None:
         shape = (input_shape,) if _is_number(input_shape) else _tuple("input_shape", input_shape)
         shape = tuple(_size("input_shape", size) for size in shape)
@@ -73,6 +83,10 @@ class Architecture:
                     f"channels has {len(channels)} entries for {len(kernels)} layers: write (c_0, ..., c_N), "
                     f"{len(kernels) + 1} numbers"
                 )
+        if padding not in get_args(Padding):
+            raise ArchitectureError(f"padding = {padding!r}: write 'valid' or 'circular'")
+        object.__setattr__(self, "activation", check_activation(activation))
+        object.__setattr__(self, "padding", padding)
         object.__setattr__(self, "input_shape", shape)
         object.__setattr__(self, "kernel_sizes", kernels)
         object.__setattr__(self, "strides", steps)
@@ -88,6 +102,8 @@ class Architecture:
             words.append(f"strides={tuple(map(plain, self.strides))}")
         if self.channels is not None:
             words.append(f"channels={self.channels}")
+        words += [f"activation={self.activation!r}"] * (self.activation is not None)
+        words += [f"padding={self.padding!r}"] * (self.padding != "valid")
         return f"Architecture({', '.join(words)})"
 
     def _check_layers(self) -> None:
@@ -100,14 +116,25 @@ class Architecture:
                         f"{where}: filter of size {k} on an input of size {d}: use a filter of at most {d}, "
                         f"or input_shape >= {self._fitting_input(axis, at_least=True)} along this axis"
                     )
-                if (d - k) % s:
+                if self.padding == "circular" and d % s:
+                    raise ArchitectureError(
+                        f"{where}: stride {s} does not divide the period {d}: input_shape must be a multiple of "
+                        f"{self.end_to_end_stride[axis]} along this axis"
+                    )
+                if self.padding == "valid" and (d - k) % s:
                     raise ArchitectureError(
                         f"{where}: input {d}, filter {k}, stride {s}: ({d} - {k})/{s} is not an integer, so samples "
                         f"would be left over; input_shape = {self._fitting_input(axis)} along this axis would fit"
                     )
-            size = tuple((d - k) // s + 1 for d, k, s in zip(size, kernel, stride, strict=True))
+            size = self._next_shape(size, kernel, stride)
         if math.prod(self.input_shape) > _MAX_ELEMENTS or self.num_parameters > _MAX_ELEMENTS:
             raise ArchitectureError(f"over {_MAX_ELEMENTS:.0e} inputs or parameters: use a smaller network")
+
+    def _next_shape(self, size: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...]) -> tuple[int, ...]:
+        """Spatial shape of the output of a layer with inputs of this one."""
+        if self.padding == "circular":
+            return tuple(d // s for d, s in zip(size, stride, strict=True))
+        return tuple((d - k) // s + 1 for d, k, s in zip(size, kernel, stride, strict=True))
 
     def _fitting_input(self, axis: int, at_least: bool = False) -> int:
         """The size nearest to input_shape[axis] that fits every layer: k_v + (d_N - 1) s_v."""
@@ -121,6 +148,25 @@ class Architecture:
         return len(self.kernel_sizes)
 
     @property
+    def is_linear(self) -> bool:
+        """Whether the network is one convolution with the end-to-end filter."""
+        return self.activation is None
+
+    @property
+    def weight_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shape of every layer's filter."""
+        return self.layer_shapes
+
+    def convolution(self) -> "Architecture":
+        """The network itself."""
+        return self
+
+    def assemble(self, weights: Sequence[Any], biases: Sequence[Any]) -> tuple[Any, ...]:
+        """Parameters from one filter per layer; there are no biases."""
+        del biases
+        return tuple(weights)
+
+    @property
     def dimension(self) -> int:
         """1 for signals, 2 for images."""
         return len(self.input_shape)
@@ -130,7 +176,7 @@ class Architecture:
         """(d_0, ..., d_N): the spatial shape of the input and of every layer's output."""
         shapes = [self.input_shape]
         for kernel, stride in zip(self.kernel_sizes, self.strides, strict=True):
-            shapes.append(tuple((d - k) // s + 1 for d, k, s in zip(shapes[-1], kernel, stride, strict=True)))
+            shapes.append(self._next_shape(shapes[-1], kernel, stride))
         return tuple(shapes)
 
     @property

@@ -8,6 +8,7 @@ per seed rises with the number of seeds.
 import itertools
 import math
 from functools import reduce
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,30 +18,29 @@ from jaxtyping import Array, Float
 from lcnn_flow.arguments import check_kind
 from lcnn_flow.errors import ArchitectureError
 from lcnn_flow.network.architecture import Architecture
-from lcnn_flow.network.parameters import Params, ParamsLike, as_params
+from lcnn_flow.network.dense import Dense, Network
+from lcnn_flow.network.parameters import Params, as_params
 
 __all__ = ["end_to_end_filter", "filters_to_end", "tap_offsets"]
 
 
-def end_to_end_filter(arch: Architecture, params: ParamsLike) -> Float[Array, "..."]:
-    """End-to-end filter v = pi(w): shape (*k_v,), with channels (c_N, c_0, *k_v).
+def end_to_end_filter(arch: Network, params: Any) -> Float[Array, "..."]:
+    """End-to-end filter v = pi(w): shape (*k_v,), with channels (c_N, c_0, *k_v); of `Dense` the product of matrices.
 
     Multilinear in the filters. With it `apply(arch, params, x)` is one cross-correlation of x with v at stride
     `arch.end_to_end_stride`.
 
     Raises:
-        ArchitectureError: shapes of params do not fit `arch`.
+        ArchitectureError: shapes of params do not fit `arch`, or the network is not linear.
     """
-    check_kind(
-        "end_to_end_filter",
-        "arch",
-        arch,
-        Architecture,
-        "the order is end_to_end_filter(arch, params)",
-        ArchitectureError,
-    )
+    order = "the order is end_to_end_filter(arch, params)"
+    check_kind("end_to_end_filter", "arch", arch, (Architecture, Dense), order, ArchitectureError)
+    if not arch.is_linear:
+        raise ArchitectureError(f"{arch!r} is not linear: it has no end-to-end filter")
     arch.check_params(params)
-    return _composed(arch, as_params(params))
+    line = arch.convolution()
+    filters = tuple(jnp.reshape(w, shape) for w, shape in zip(as_params(params), line.layer_shapes, strict=True))
+    return _composed(line, filters).reshape(arch.end_to_end_filter_shape)
 
 
 def filters_to_end(arch: Architecture, params: Params) -> Float[Array, "..."]:

@@ -1,7 +1,10 @@
-"""The network as a pure function, layer by layer, W^(N) ... W^(1) x, and the windows that its outputs see."""
+"""The network as a pure function, layer by layer, and the windows that the outputs of a linear one see."""
 
+import itertools
 import math
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,41 +15,116 @@ from jaxtyping import Array, Float, Real
 from lcnn_flow.arguments import check_kind
 from lcnn_flow.errors import ArchitectureError
 from lcnn_flow.network.architecture import Architecture
-from lcnn_flow.network.parameters import ParamsLike, as_params
+from lcnn_flow.network.dense import Dense, Network
 
-__all__ = ["apply", "patches"]
+__all__ = ["apply", "forward", "patches"]
 
 _CONVOLUTION_AXES = {1: ("NCH", "OIH", "NCH"), 2: ("NCHW", "OIHW", "NCHW")}
 
 
-def apply(arch: Architecture, params: ParamsLike, inputs: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
+def apply(arch: Network, params: Any, inputs: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
     """Network output, layer by layer: (..., *sample_shape) -> (..., *output_shape).
 
-    Each layer is a valid cross-correlation (a_l(x))_i = sum_j w_l[j] x[i s_l + j], summed over input channels.
+    Each convolution is a cross-correlation (a_l(x))_i = sum_j w_l[j] x[i s_l + j], summed over input channels, valid
+    or on a periodic signal; the activation stands between layers.
+
+    Args:
+        arch: an `Architecture` or `Dense`.
+        params: its parameters, see there.
+        inputs: with any leading axes.
 
     Raises:
         ArchitectureError: shapes of params or inputs do not fit `arch`.
     """
-    check_kind("apply", "arch", arch, Architecture, "the order is apply(arch, params, inputs)", ArchitectureError)
+    order = "the order is apply(arch, params, inputs)"
+    check_kind("apply", "arch", arch, (Architecture, Dense), order, ArchitectureError)
     arch.check_params(params)
-    params, x = as_params(params), jnp.asarray(inputs)
+    x = jnp.asarray(inputs)
     sample = arch.sample_shape
     if x.ndim < len(sample) or x.shape[x.ndim - len(sample) :] != sample:
         raise ArchitectureError(f"inputs have shape {x.shape}: this architecture needs (..., {sample})")
     batch = x.shape[: x.ndim - len(sample)]
+    layers = [jnp.asarray(w) for w in jax.tree.leaves(params)]
+    step = _dense_layer(arch, layers) if isinstance(arch, Dense) else _convolutions(arch, layers)
+    outputs = _through(arch, x.reshape(math.prod(batch), *sample), step)[0]
+    return outputs.reshape(*batch, *arch.output_shape)
+
+
+def forward(arch: Network, layers: Sequence[Any], inputs: Float[Array, "m ..."]) -> tuple[Array, list[Array]]:
+    """Outputs for m inputs, and what every hidden layer gives to its activation; unchecked.
+
+    The same as `apply`, but for many networks at once: convolutions are products of matrices, for `lax` convolutions
+    with both operands batched lower to grouped ones, whose Hessians were ten times slower.
+    """
+    layers = [jnp.asarray(w) for w in layers]
+    return _through(arch, inputs, _dense_layer(arch, layers) if isinstance(arch, Dense) else _windows(arch, layers))
+
+
+def _through(
+    arch: Network, inputs: Float[Array, "m ..."], step: Callable[[int, Array], Array]
+) -> tuple[Array, list[Array]]:
+    x, hidden = inputs, []
+    for layer in range(arch.depth):
+        if layer > 0 and arch.activation is not None:
+            hidden.append(x)
+            x = arch.activation(x)
+        x = step(layer, x)
+    return x, hidden
+
+
+def _dense_layer(net: Dense, layers: Sequence[Array]) -> Callable[[int, Array], Array]:
+    def step(layer: int, x: Array) -> Array:
+        y = jnp.matmul(x, layers[2 * layer if net.bias else layer].T, precision=lax.Precision.HIGHEST)
+        return y + layers[2 * layer + 1][None] if net.bias else y
+
+    return step
+
+
+def _windows(arch: Architecture, layers: Sequence[Array]) -> Callable[[int, Array], Array]:
+    """Convolutions as one product of matrices each; between layers arrays are (channels, samples, *spatial)."""
     channels = (1,) * (arch.depth + 1) if arch.channels is None else arch.channels
-    x = x.reshape(math.prod(batch), channels[0], *arch.input_shape)
-    for layer, w in enumerate(params):
-        kernel = w.reshape(channels[layer + 1], channels[layer], *arch.kernel_sizes[layer])
-        x = lax.conv_general_dilated(
-            x,
-            kernel,
+
+    def step(layer: int, x: Array) -> Array:
+        if layer == 0:
+            x = jnp.moveaxis(x.reshape(x.shape[0], channels[0], *arch.input_shape), 1, 0)
+        x = _wrapped(arch, layer, x)
+        sizes, strides, out = arch.kernel_sizes[layer], arch.strides[layer], arch.spatial_shapes[layer + 1]
+        taps = []
+        for offsets in itertools.product(*map(range, sizes)):
+            ends = [o + (d - 1) * s + 1 for o, d, s in zip(offsets, out, strides, strict=True)]
+            taps.append(lax.slice(x, (0, 0, *offsets), (*x.shape[:2], *ends), (1, 1, *strides)))
+        table = jnp.stack(taps, axis=1).reshape(channels[layer] * len(taps), -1)
+        rows = layers[layer].reshape(channels[layer + 1], -1)
+        y = jnp.matmul(rows, table, precision=lax.Precision.HIGHEST).reshape(channels[layer + 1], x.shape[1], *out)
+        last = layer == arch.depth - 1
+        return jnp.moveaxis(y, 0, 1).reshape(x.shape[1], *arch.output_shape) if last else y
+
+    return step
+
+
+def _convolutions(arch: Architecture, layers: Sequence[Array]) -> Callable[[int, Array], Array]:
+    channels = (1,) * (arch.depth + 1) if arch.channels is None else arch.channels
+
+    def step(layer: int, x: Array) -> Array:
+        y = lax.conv_general_dilated(
+            _wrapped(arch, layer, x.reshape(x.shape[0], channels[layer], *arch.spatial_shapes[layer])),
+            layers[layer].reshape(channels[layer + 1], channels[layer], *arch.kernel_sizes[layer]),
             arch.strides[layer],
             "VALID",
             dimension_numbers=_CONVOLUTION_AXES[arch.dimension],
             precision=lax.Precision.HIGHEST,
         )
-    return x.reshape(*batch, *arch.output_shape)
+        return y.reshape(x.shape[0], *arch.output_shape) if layer == arch.depth - 1 else y
+
+    return step
+
+
+def _wrapped(arch: Architecture, layer: int, x: Array) -> Array:
+    """Signals with two axes in front, continued as far as windows reach where they are periodic."""
+    if arch.padding == "valid":
+        return x
+    sizes = zip(arch.kernel_sizes[layer], arch.strides[layer], strict=True)
+    return jnp.pad(x, [(0, 0), (0, 0), *((0, max(k - s, 0)) for k, s in sizes)], mode="wrap")
 
 
 @partial(jax.jit, static_argnums=0)
@@ -60,6 +138,8 @@ def patches(arch: Architecture, inputs: Float[Array, "m ..."]) -> Float[Array, "
     x = inputs if arch.channels is not None else inputs[:, None]
     for axis, (k, s, d) in enumerate(zip(k_v, s_v, d_n, strict=True)):
         index = s * jnp.arange(d)[:, None] + jnp.arange(k)[None, :]
+        if arch.padding == "circular":
+            index %= arch.input_shape[axis]
         x = jnp.take(x, index, axis=2 + 2 * axis)  # axes: sample, channel, (output, tap) for every axis done
     dim = arch.dimension
     outputs, taps = [2 + 2 * i for i in range(dim)], [3 + 2 * i for i in range(dim)]

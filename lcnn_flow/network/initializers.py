@@ -1,7 +1,8 @@
 """Starting points of the flow: each factory returns `initialize(key, arch) -> params`.
 
 A pure function of the key with `arch` static, one small program: `jax.vmap(lambda key: initialize(key, arch))(keys)`
-draws many starts at once. Filters have the default floating type; numbers such as `std` may be traced.
+draws many starts at once. Parameters have the default floating type; numbers such as `std` may be traced. `arch` is an
+`Architecture` or `Dense`; what is said of filters holds for the matrices of a dense network, and biases start at 0.
 """
 
 import math
@@ -18,13 +19,14 @@ from jaxtyping import Array, Float, Real
 from lcnn_flow.arguments import check_key, check_kind
 from lcnn_flow.errors import ArchitectureError
 from lcnn_flow.network.architecture import Architecture
-from lcnn_flow.network.parameters import Params
+from lcnn_flow.network.dense import Dense, Network
+from lcnn_flow.network.parameters import Params, by_layer
 from lcnn_flow.numerics.arrays import as_float_array, is_concrete
 
-__all__ = ["Initializer", "balanced", "constant", "gaussian", "orthogonal", "scaled"]
+__all__ = ["Initializer", "balanced", "constant", "fan_in", "gaussian", "orthogonal", "scaled"]
 
-Initializer = Callable[[Any, Architecture], Params]
-"""(key, arch) -> one filter a layer, with the shapes `arch.layer_shapes`."""
+Initializer = Callable[[Any, Network], Any]
+"""(key, arch) -> parameters of the network, as `Architecture` and `Dense` describe them."""
 
 
 def gaussian(std: float | Float[Array, ""] = 0.5) -> Initializer:
@@ -35,6 +37,18 @@ def gaussian(std: float | Float[Array, ""] = 0.5) -> Initializer:
     """
     _check_nonnegative("gaussian", "std", std)
     return _drawing("gaussian", _gaussian, std)
+
+
+def fan_in(gain: float | Float[Array, ""] = 1.0) -> Initializer:
+    """Independent N(0, gain^2 / fan-in) entries, the fan-in being the number of inputs of one unit.
+
+    gain = 1 keeps the variance of a linear network (LeCun et al. 1998), gain = sqrt(2) that of relu (He et al. 2015).
+
+    Raises:
+        ArchitectureError: gain is negative or not finite.
+    """
+    _check_nonnegative("fan_in", "gain", gain)
+    return _drawing("fan_in", _fan_in, gain)
 
 
 def balanced(std: float | Float[Array, ""] = 0.5) -> Initializer:
@@ -81,29 +95,36 @@ def scaled(
     _check_nonnegative("scaled", "norms", lengths)
     draw = gaussian() if base is None else base
 
-    def initialize(key: Any, arch: Architecture) -> Params:
+    def initialize(key: Any, arch: Network) -> Any:
         if lengths.shape != (arch.depth,):
             raise ArchitectureError(
                 f"scaled: norms has shape {lengths.shape} for {arch.depth} layers: write one norm a layer, "
                 f"for example {(1.0,) * arch.depth}"
             )
-        return _of_length(draw(key, arch), lengths)
+        drawn = draw(key, arch)
+        biased = isinstance(arch, Dense) and arch.bias
+        weights, biases = zip(*drawn, strict=True) if biased else (drawn, drawn)
+        return arch.assemble(_of_length(tuple(weights), lengths), biases)
 
     return initialize
 
 
 def constant(params: Sequence[Any]) -> Initializer:
-    """The given filters, whatever the key.
+    """The given parameters, whatever the key.
 
     Raises:
         ArchitectureError: an entry is not finite; or, when called, the shapes do not fit the architecture.
     """
-    filters = tuple(as_float_array(w) for w in params)
-    for layer, w in enumerate(filters, start=1):
-        if is_concrete(w) and not np.all(np.isfinite(np.asarray(w))):
-            raise ArchitectureError(f"constant: the filter of layer {layer} is not finite: {w}")
 
-    def initialize(key: Any, arch: Architecture) -> Params:
+    def convert(name: str, w: Any) -> Array:
+        array = as_float_array(w)
+        if is_concrete(array) and not np.all(np.isfinite(np.asarray(array))):
+            raise ArchitectureError(f"constant: params{name} is not finite: {w}")
+        return array
+
+    filters = by_layer(convert, params)
+
+    def initialize(key: Any, arch: Network) -> Any:
         del key
         arch.check_params(filters)
         return filters
@@ -112,21 +133,30 @@ def constant(params: Sequence[Any]) -> Initializer:
 
 
 @partial(jax.jit, static_argnums=0)
-def _gaussian(arch: Architecture, key: Any, std: Any) -> Params:
+def _gaussian(arch: Network, key: Any, std: Any) -> Params:
     keys = jax.random.split(key, arch.depth)
-    drawn = [jax.random.normal(k, shape) for k, shape in zip(keys, arch.layer_shapes, strict=True)]
+    drawn = [jax.random.normal(k, shape) for k, shape in zip(keys, arch.weight_shapes, strict=True)]
     return tuple(jnp.asarray(std, w.dtype) * w for w in drawn)
 
 
 @partial(jax.jit, static_argnums=0)
-def _balanced(arch: Architecture, key: Any, std: Any) -> Params:
-    norm = jnp.asarray(std, jnp.result_type(float)) * math.sqrt(arch.num_parameters / arch.depth)
+def _fan_in(arch: Network, key: Any, gain: Any) -> Params:
+    single = isinstance(arch, Architecture) and arch.channels is None
+    drawn = _gaussian(arch, key, 1.0)
+    inputs = [math.prod(w.shape if single else w.shape[1:]) for w in drawn]
+    return tuple(jnp.asarray(gain, w.dtype) / math.sqrt(count) * w for w, count in zip(drawn, inputs, strict=True))
+
+
+@partial(jax.jit, static_argnums=0)
+def _balanced(arch: Network, key: Any, std: Any) -> Params:
+    count = sum(math.prod(shape) for shape in arch.weight_shapes)
+    norm = jnp.asarray(std, jnp.result_type(float)) * math.sqrt(count / arch.depth)
     return tuple(norm * _direction(w) for w in _gaussian(arch, key, 1.0))
 
 
 @partial(jax.jit, static_argnums=0)
-def _orthogonal(arch: Architecture, key: Any, gain: Any) -> Params:
-    single = arch.channels is None
+def _orthogonal(arch: Network, key: Any, gain: Any) -> Params:
+    single = isinstance(arch, Architecture) and arch.channels is None
     drawn = _gaussian(arch, key, 1.0)
     return tuple(jnp.asarray(gain, w.dtype) * (_direction(w) if single else _semi_orthogonal(w)) for w in drawn)
 
@@ -136,14 +166,16 @@ def _of_length(params: Params, lengths: Array) -> Params:
     return tuple(lengths[layer].astype(w.dtype) * _direction(w) for layer, w in enumerate(params))
 
 
-def _drawing(name: str, draw: Callable[[Architecture, Any, Any], Params], size: Any) -> Initializer:
+def _drawing(name: str, draw: Callable[[Network, Any, Any], Params], size: Any) -> Initializer:
     """The initializer that draws filters of this size, once its arguments are checked."""
     order = f"the order is {name}(...)(key, arch)"
 
-    def initialize(key: Any, arch: Architecture) -> Params:
-        check_kind(name, "arch", arch, Architecture, order, ArchitectureError)
+    def initialize(key: Any, arch: Network) -> Any:
+        check_kind(name, "arch", arch, (Architecture, Dense), order, ArchitectureError)
         check_key(name, key, ArchitectureError)
-        return draw(arch, key, size)
+        weights = draw(arch, key, size)
+        biased = isinstance(arch, Dense) and arch.bias
+        return arch.assemble(weights, [jnp.zeros(w.shape[:1], w.dtype) for w in weights] if biased else weights)
 
     return initialize
 

@@ -37,11 +37,6 @@ class ParameterSpace:
     held: tuple["Held | None", ...]
 
     @classmethod
-    def of_shapes(cls, layer_shapes: tuple[tuple[int, ...], ...]) -> "ParameterSpace":
-        """A tuple of arrays of these shapes."""
-        return cls(layer_shapes, jax.tree.structure((0,) * len(layer_shapes)), (None,) * len(layer_shapes))
-
-    @classmethod
     def of_tree(cls, tree: Any) -> "ParameterSpace":
         """The space that a tree of arrays, or of their shapes, is a point of.
 

@@ -106,6 +106,15 @@ class RiskLike(Protocol):
         """Risk and parameters with every number changed by one unit of rounding; k = 0 changes nothing."""
         ...
 
+    @property
+    def has_kinks(self) -> bool:
+        """Static: whether there are points where the Hessian does not exist."""
+        ...
+
+    def distance_to_kink(self, vector: Float[Array, " n"]) -> Float[Array, ""]:
+        """Distance to the nearest of them."""
+        ...
+
     def without_data(self) -> "RiskLike":
         """The same function without what it does not need: less to copy around."""
         ...
@@ -149,6 +158,7 @@ class RiskBase(Pytree):
     """Batches of risks, which have a leading axis on some of the leaves, and scales where none are known."""
 
     knows_scales = False
+    has_kinks = False
 
     @abstractmethod
     def leaf_ranks(self) -> list[tuple[Any, int]]:
@@ -164,6 +174,10 @@ class RiskBase(Pytree):
         slope, (other, moved) = risk.gradient(vector), risk.nudged(vector, risk.units(vector, None), 1)
         change = risk.space.norms(other.gradient(moved) - slope)
         return risk.space.norms(slope) + change / jnp.finfo(vector.dtype).eps
+
+    def distance_to_kink(self, vector: Float[Array, " n"]) -> Float[Array, ""]:
+        """Distance to the nearest point where the Hessian does not exist; infinite where it exists everywhere."""
+        return jnp.asarray(jnp.inf, vector.dtype)
 
     @property
     def num_conditions(self) -> int | None:

@@ -1,67 +1,49 @@
-"""The empirical risk L(w) = sum_i w_i sum_outputs rho(prediction - target) / sum_i w_i, its gradient and Hessian.
+"""The empirical risk L(w) = sum_i w_i sum_outputs rho(prediction - target) / sum_i w_i of a network, whatever it is.
 
-With the end-to-end filter v = pi(w) and the risk l of the end-to-end filter (`filter_risk`), L = l o pi, so
-grad L = J^T grad l(v) and Hess L = J^T l''(v) J + sum_i (grad l)_i Hess pi_i, J = dv/dw.
+`EmpiricalRisk(network, loss, data)` makes the kind that fits: `LinearRisk` for a linear network, whose risk is one of
+the end-to-end filter, and `NetworkRisk` for any other, and with weight decay.
 """
 
-import math
-from functools import partial
 from typing import Any, Literal, get_args
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Real
+from jax import Array
 
 from lcnn_flow.arguments import check_kind
 from lcnn_flow.data import Dataset
 from lcnn_flow.errors import RiskError
 from lcnn_flow.losses.base import Loss
-from lcnn_flow.losses.named import LOSSES, Lp, Square
+from lcnn_flow.losses.named import LOSSES
 from lcnn_flow.network.architecture import Architecture
-from lcnn_flow.network.forward import apply, patches
-from lcnn_flow.network.parameters import (
-    Params,
-    ParamsLike,
-    as_params,
-    layer_norms,
-    parameter_space,
-    ravel,
-    spread,
-    unravel,
-)
+from lcnn_flow.network.dense import Dense, Network
+from lcnn_flow.network.forward import forward
+from lcnn_flow.network.parameters import parameter_space
 from lcnn_flow.numerics.arrays import as_float_array
-from lcnn_flow.numerics.compiling import quick_to_compile
-from lcnn_flow.numerics.nudges import nudged, signs
 from lcnn_flow.numerics.parameter_space import ParameterSpace
-from lcnn_flow.risk.base import RiskBase, check_single
-from lcnn_flow.risk.bounds import bound_from
-from lcnn_flow.risk.chain_rule import filter_columns, filter_rows, gradient, gradient_and_hessian
-from lcnn_flow.risk.cost import gradient_cost, moments_pay, step_cost
-from lcnn_flow.risk.lane_forms import MomentDriver, NormalDriver, PatchDriver
-from lcnn_flow.risk.outer import PatchForm, QuadraticForm
-from lcnn_flow.symmetry.gauge import ChannelGauge
-from lcnn_flow.symmetry.invariants import symmetry_of
-from lcnn_flow.symmetry.rescaling import LayerRescaling
+from lcnn_flow.risk.base import RiskBase
+from lcnn_flow.risk.outer import OUTER_RANKS
 
-__all__ = ["EmpiricalRisk", "check_risk", "to_patches"]
+__all__ = ["EmpiricalRisk", "Form", "layerwise", "sample_weights"]
 
 Form = Literal["auto", "reduced", "patches", "moments", "layers"]
 
 
 class EmpiricalRisk(RiskBase):
-    """Empirical risk of a linear convolutional network: `risk(params)`; differentiable in params, data and loss.
+    """Empirical risk of a network: `risk(params)`; differentiable in params, data and loss.
 
     Args:
-        arch: the network.
+        arch: the network, an `Architecture` or `Dense`.
         loss: an elementwise loss of `lcnn_flow.losses`.
         data: inputs, targets and, optionally, sample weights.
         form: how it is evaluated. "reduced": QR of the patch matrix, square loss only; "patches": the patch matrix;
             "moments": the patch matrix, but ensembles are driven by moments of the data, l_p loss of even p only;
             "layers": layer by layer, the definition itself, kept as the reference; "auto": "reduced" for the square
             loss when there are more rows than columns, "moments" where `cost` says that they pay, else "patches".
-            All agree to rounding.
+            All agree to rounding. Networks that are not linear have the form "layers" alone.
+        weight_decay: lambda >= 0 adds (lambda/2) |w|^2, biases included; None adds nothing. With it nothing is
+            conserved (h_l decays like e^{-2 lambda t}), and filters stay bounded whatever the loss.
 
     Raises:
         RiskError: data do not fit the architecture, or the form does not fit the loss.
@@ -69,15 +51,25 @@ class EmpiricalRisk(RiskBase):
 
     loss: Loss
     data: Dataset
-    filter_risk: PatchForm | QuadraticForm | None
-    arch: Architecture = eqx.field(static=True)
-    form: Form = eqx.field(static=True)
-    knows_scales = True
+    network: Network = eqx.field(static=True)
 
-    def __init__(self, arch: Architecture, loss: Any, data: Dataset, form: Form = "auto") -> None:
+    def __new__(
+        cls, arch: Any = None, loss: Any = None, data: Any = None, form: Any = "auto", weight_decay: Any = None
+    ):
+        """An object of the class that fits."""
+        if cls is EmpiricalRisk:
+            from lcnn_flow.risk.linear import LinearRisk
+            from lcnn_flow.risk.network import NetworkRisk
+
+            plain = weight_decay is None and getattr(arch, "is_linear", True)
+            kind: Any = LinearRisk if plain else NetworkRisk
+            return super().__new__(kind)
+        return super().__new__(cls)
+
+    def __init__(self, arch: Network, loss: Any, data: Dataset, form: Form = "auto", weight_decay: Any = None) -> None:
         order = "the order is EmpiricalRisk(arch, loss, data)"
-        remedy = f"write lf.Architecture(input_shape, kernel_sizes); {order}"
-        check_kind("EmpiricalRisk", "arch", arch, Architecture, remedy, RiskError)
+        remedy = f"write lf.Architecture(input_shape, kernel_sizes) or lf.Dense(widths); {order}"
+        check_kind("EmpiricalRisk", "arch", arch, (Architecture, Dense), remedy, RiskError)
         check_kind("EmpiricalRisk", "loss", loss, Loss, f"{_loss_remedy(loss)}; {order}", RiskError)
         check_kind("EmpiricalRisk", "data", data, Dataset, f"write lf.Dataset(inputs, targets); {order}", RiskError)
         for name, shape, wanted in (
@@ -88,235 +80,64 @@ class EmpiricalRisk(RiskBase):
                 raise RiskError(f"data.{name} have shape {shape}: this architecture needs (samples, *{wanted})")
         if form not in get_args(Form):
             raise RiskError(f"form = {form!r}: write one of {', '.join(map(repr, get_args(Form)))}")
-        if form == "reduced" and not isinstance(loss, Square):
-            raise RiskError(f"form = 'reduced' needs the square loss, not {type(loss).__name__}: write form='patches'")
-        if form == "moments" and not (isinstance(loss, Lp) and loss.p >= 4 and loss.p % 2 == 0):
-            raise RiskError(
-                f"form = 'moments' needs the l_p loss of an even p >= 4, not {loss!r}: write form='patches'"
-            )
-        self.arch = arch
-        self.loss = loss = jax.tree.map(as_float_array, loss)  # arrays, so that other numbers compile nothing
+        self.network = arch
+        self.loss = jax.tree.map(as_float_array, loss)  # arrays, so that other numbers compile nothing
         self.data = data
-        self.form = form = self._choose() if form == "auto" else form
-        self.filter_risk = None
-        if form != "layers":
-            self.filter_risk = _of_the_filter(arch, form == "reduced", loss, (data.inputs, data.targets, data.weights))
+
+    @property
+    def arch(self) -> Any:
+        """The network; of a `LinearRisk` always an `Architecture`."""
+        return self.network
 
     @property
     def space(self) -> ParameterSpace:
-        """Filters as a tuple, one layer each."""
-        return parameter_space(self.arch)
+        """The network's parameters, see there."""
+        return parameter_space(self.network)
 
     @property
-    def symmetry(self) -> LayerRescaling | ChannelGauge:
-        """What leaves L unchanged whatever the data."""
-        return symmetry_of(self.arch)
+    def num_samples(self) -> int:
+        """Samples m of a single risk."""
+        return self.data.inputs.shape[-1 - len(self.network.sample_shape)]
 
-    def __repr__(self) -> str:
-        return f"EmpiricalRisk({self.arch!r}, {self.loss!r}, {self.data!r}, form={self.form!r})"
+    def layers(self, params: Any) -> tuple[Any, ...]:
+        """The arrays of parameters, layer by layer, as they are."""
+        return tuple(jax.tree.leaves(params))
 
-    @property
-    def table_shape(self) -> tuple[int, int, int]:
-        """Shape of the regression in the end-to-end filter: rows, columns q, output channels c."""
-        channels = (1, 1) if self.arch.channels is None else (self.arch.channels[0], self.arch.channels[-1])
-        samples = self.data.inputs.shape[-1 - len(self.arch.sample_shape)]
-        rows = samples * math.prod(self.arch.spatial_shapes[-1])
-        return rows, math.prod(self.arch.end_to_end_kernel_size) * channels[0], channels[1]
+    def check_params(self, params: Any) -> None:
+        """Raises ArchitectureError unless `params` are one point that fits the network."""
+        self.network.check_params(params)
 
-    @property
-    def gradient_cost(self) -> int:
-        """Multiply-adds of one gradient, see `cost`."""
-        return gradient_cost(*self._cost_arguments())
-
-    @property
-    def step_cost(self) -> int:
-        """Multiply-adds of one step of Rodas4, see `cost`."""
-        return step_cost(*self._cost_arguments())
-
-    def _cost_arguments(self) -> tuple:
-        form = "patches" if self.form == "layers" else self.form
-        return self.arch, form, *self.table_shape, getattr(self.loss, "p", 2)
-
-    def _choose(self) -> Form:
-        rows, q, c = self.table_shape
-        if isinstance(self.loss, Square) and rows > q:
-            return "reduced"
-        return "moments" if isinstance(self.loss, Lp) and moments_pay(self.loss.p, rows, q, c) else "patches"
-
-    def __call__(self, params: ParamsLike) -> Float[Array, ""]:
-        """L(w); ArchitectureError where shapes of params do not fit."""
-        if len(params) != self.arch.depth:
-            self.arch.check_params(params)
-        arrays = as_params(params)
-        if self.filter_risk is None:
-            return _layerwise(self, arrays)
-        return self.filter_risk.value(filter_rows(self.arch, arrays))
-
-    def layers(self, params: ParamsLike) -> tuple[Any, ...]:
-        """The filters, as they are."""
-        return tuple(params)
-
-    def check_params(self, params: ParamsLike) -> None:
-        """Raises ArchitectureError unless `params` are one set of filters that fit."""
-        self.arch.check_params(params)
-
-    def value(self, vector: Float[Array, " n"]) -> Float[Array, ""]:
-        """L at the raveled filters `vector`."""
-        return self(unravel(self.arch, vector))
-
-    def gradient(self, vector: Real[ArrayLike, "n ..."]) -> Float[Array, "n ..."]:
-        """grad L at the raveled filters `vector`, raveled (see `network.ravel`)."""
-        vector = jnp.asarray(vector)
-        if self.filter_risk is None:
-            return ravel(jax.grad(self)(unravel(self.arch, vector)))
-        return gradient(self.arch, self.filter_risk, vector)
-
-    def hessian(self, vector: Real[ArrayLike, " n"]) -> Float[Array, "n n"]:
-        """Hess L at the raveled filters `vector`, symmetric."""
-        vector = jnp.asarray(vector)
-        if self.filter_risk is None:
-            return jax.hessian(lambda x: self(unravel(self.arch, x)))(vector)
-        matrix = gradient_and_hessian(self.arch, self.filter_risk, vector)[1]
-        return (matrix + matrix.T) / 2
-
-    @property
-    def outer(self) -> PatchForm | QuadraticForm:
-        """l, the risk as a function of the end-to-end filter; for `form="layers"` reduced on the spot."""
-        if self.filter_risk is not None:
-            return self.filter_risk
-        return to_patches(self.arch, self.loss, self.data)
-
-    def image(self, vector: Float[Array, "n ..."]) -> Float[Array, "c q ..."]:
-        """The end-to-end filter, one row an output channel."""
-        return filter_rows(self.arch, unravel(self.arch, vector))
-
-    def image_jacobian(self, vector: Float[Array, " n"]) -> Float[Array, "cq n"]:
-        """J = dv/dw at the raveled filters, rows in the memory order of the end-to-end filter."""
-        return filter_columns(self.arch, vector).reshape(-1, vector.size)
-
-    def layer_scales(self, vector: Float[Array, "n ..."]) -> Float[Array, "N ..."]:
-        """Size that the gradient in each layer would have at `vector` if nothing cancelled; units of the gradient.
-
-        prod_{m != l} |w_m| * rms|p_i| * rms rho'(|P v| + |y|), p_i the patches: by Cauchy-Schwarz a bound on the
-        gradient in layer l, up to a factor that depends on filter sizes alone. Tolerances on the gradient are
-        relative to it, so that units of data and filters change no verdict.
-        """
-        form = self.outer
-        norms = layer_norms(self.arch, vector)
-        others = [math.prod([norms[m] for m in range(self.arch.depth) if m != i], start=1.0) for i in range(len(norms))]
-        slope = form.slope(self.image(vector))
-        return jnp.stack([jnp.broadcast_to(x, slope.shape) for x in others]) * (form.patch_size * slope)[None]
-
-    def units(self, vector: Float[Array, "n ..."], start: Any = None) -> Float[Array, "n ..."]:
-        """|w_l| for every entry of layer l: the units in which thresholds do not see how norms are shared out.
-
-        A filter that tends to zero has no unit of its own. Where the end-to-end filter all but vanishes (the product of
-        norms is below sqrt(eps) times that of filters that fit the targets, or the targets are zero), layers smaller
-        than sqrt(eps) times the largest, or than filters that fit the targets, get the larger of these two as their
-        unit. The unit is 1 if there is none. The start plays no part.
-        """
-        del start
-        norms = layer_norms(self.arch, vector)
-        tiny, fitting = jnp.sqrt(jnp.finfo(vector.dtype).eps), self.parameter_scale()
-        reference = jnp.maximum(jnp.max(norms, axis=0), fitting)[None]
-        fits = fitting**self.arch.depth
-        gone = (jnp.prod(norms, axis=0)[None] <= tiny * fits) | (fits == 0)
-        vanishing = gone & (norms <= tiny * reference)
-        fallback = jnp.where(reference > 0, reference, 1)
-        return spread(self.arch, jnp.where(vanishing | (norms == 0), fallback, norms))
-
-    def parameter_scale(self, start: Any = None) -> Float[Array, ""]:
-        """Size of a filter that fits the targets: (rms target / rms patch)^(1/N); 0 for zero targets."""
-        del start
-        form = self.outer
-        size = jnp.where(form.patch_size > 0, form.patch_size, 1)
-        return (form.target_size / size) ** (1 / self.arch.depth)
-
-    def largest_norm(self, start: Float[Array, " n"]) -> Float[Array, ""]:
-        """Bound on |w(t)| of all filters together for all t >= 0; infinite where `theory.norm_bound` has none."""
-        known = self.arch.channels is None and self.loss.theory.coercive is True
-        if not known or not hasattr(self.loss, "largest_residual"):
-            return jnp.asarray(jnp.inf, start.dtype)
-        form = self.outer
-        filters = unravel(self.arch, start)
-        return jnp.linalg.norm(bound_from(self.arch, self.loss, filters, form, form.smallest_singular_value))
-
-    def curvature_scale(self, vector: Float[Array, " n"]) -> Float[Array, ""]:
-        """Size of the Hessian in `units` if nothing cancelled in the residuals: trace of l'' there, times |w_l|^2."""
-        return self.outer.steepness(self.image(vector)) * jnp.prod(layer_norms(self.arch, vector)) ** 2
-
-    def nudged(
-        self, vector: Float[Array, " n"], units: Float[Array, " n"], k: Any
-    ) -> tuple["EmpiricalRisk", Float[Array, " n"]]:
-        """Risk and raveled filters with every number changed by one unit of rounding; k = 0 changes nothing.
-
-        Filters are changed relative to their `units`, numbers that come out of a QR decomposition relative to the norm
-        of their column.
-        """
-        size = jnp.where(k > 0, jnp.finfo(vector.dtype).eps, 0).astype(vector.dtype)
-        moved = vector + size * units * signs(vector.shape, k)
-        if self.filter_risk is None:
-            inputs, targets = nudged(self.data.inputs, size, k), nudged(self.data.targets, size, k)
-            return eqx.tree_at(lambda risk: (risk.data.inputs, risk.data.targets), self, (inputs, targets)), moved
-        return eqx.tree_at(lambda risk: risk.filter_risk, self, self.filter_risk.nudged(size, k)), moved
-
-    def contrast(self, vector: Float[Array, "n ..."]) -> Float[Array, "..."]:
-        """Size of the residuals in units of the width of the well of the loss, at least 1; dimensionless.
-
-        |P v| + |y| over rho'/rho''(0), root mean squares: 1 for the square loss, large where the loss is flat but for
-        a narrow well. 1 for l_p, which is the same on all scales.
-        """
-        one = jnp.ones(vector.shape[1:], vector.dtype)
-        form = self.outer
-        if isinstance(self.loss, Square | Lp) or isinstance(form, QuadraticForm):
-            return one
-        V = self.image(vector)
-        slope = form.slope(V)
-        found = form.size(V) * self.loss.second_derivative(jnp.zeros((), vector.dtype))
-        found = found / jnp.where(slope > 0, slope, jnp.inf)
-        return jnp.maximum(jnp.where(jnp.isfinite(found), found, 1), one)
+    def leaf_rank(self, path: Any) -> int:
+        """Rank in a single risk of the leaf at this path."""
+        names = [key.name for key in path if isinstance(key, jax.tree_util.GetAttrKey)]
+        if "loss" in names or names[0] == "weight_decay":
+            return 0
+        data_ranks = {
+            "inputs": 1 + len(self.network.sample_shape),
+            "targets": 1 + len(self.network.output_shape),
+            "weights": 1,
+            "true_filter": len(self.network.end_to_end_filter_shape),
+        }
+        return (data_ranks if names[0] == "data" else OUTER_RANKS)[names[1]]
 
     def leaf_ranks(self) -> list[tuple[Any, int]]:
         """Every leaf with the rank it has in a single risk."""
-        data_ranks = {
-            "inputs": 1 + len(self.arch.sample_shape),
-            "targets": 1 + len(self.arch.output_shape),
-            "weights": 1,
-            "true_filter": len(self.arch.end_to_end_filter_shape),
-        }
-        found = []
-        for path, leaf in jax.tree_util.tree_leaves_with_path(self):
-            names = [key.name for key in path if isinstance(key, jax.tree_util.GetAttrKey)]
-            rank = 0 if "loss" in names else (data_ranks if names[0] == "data" else _FILTER_RISK_RANKS)[names[1]]
-            found.append((leaf, rank))
-        return found
-
-    def driver(self, lanes: int) -> NormalDriver | PatchDriver | MomentDriver:
-        """The risk of the end-to-end filter in the form that drives `lanes` flows side by side, see `lane_forms`."""
-        form = self.outer
-        if isinstance(form, QuadraticForm):
-            return NormalDriver(form)
-        return MomentDriver.of(form) if self.form == "moments" else PatchDriver.of(form, lanes)
-
-    def without_data(self) -> "EmpiricalRisk":
-        """The same function of the filters, without samples that its form has made superfluous: less to copy around."""
-        if self.filter_risk is None:
-            return self
-        return eqx.tree_at(lambda risk: risk.data, self, None)
+        return [(leaf, self.leaf_rank(path)) for path, leaf in jax.tree_util.tree_leaves_with_path(self)]
 
 
-_FILTER_RISK_RANKS = {
-    **{"patches": 2, "targets": 2, "weights": 1, "patch_size": 0, "triangle": 2},
-    **{"factor": 2, "image": 2, "rest": 0, "gram": 2, "moment": 2, "energy": 0, "rows": 0},
-}
+def layerwise(risk: EmpiricalRisk, layers: Any) -> Array:
+    """The risk by its definition, layer by layer."""
+    residuals = forward(risk.network, layers, risk.data.inputs)[0] - risk.data.targets
+    losses = jnp.sum(risk.loss(residuals).reshape(residuals.shape[0], -1), axis=1)
+    return jnp.sum(sample_weights(risk.data) * losses)
 
 
-def check_risk(function: str, risk: Any, batch: str | None = None) -> None:
-    """Raises RiskError unless `risk` is an EmpiricalRisk; a single one where `batch` says what to write for many."""
-    remedy = f"write lf.EmpiricalRisk(arch, loss, data), and {function}(risk, ...)"
-    check_kind(function, "risk", risk, EmpiricalRisk, remedy, RiskError)
-    if batch is not None:
-        check_single(function, risk, batch)
+def sample_weights(data: Dataset) -> Array:
+    """Weights that sum to 1."""
+    count = data.inputs.shape[0]
+    if data.weights is None:
+        return jnp.full((count,), 1 / count, data.inputs.dtype)
+    return data.weights / jnp.sum(data.weights)
 
 
 def _loss_remedy(loss: Any) -> str:
@@ -330,34 +151,3 @@ def _loss_remedy(loss: Any) -> str:
     if callable(loss):
         return "write lf.losses.Custom(function)"
     return "write a loss of lf.losses, such as lf.losses.Square()"
-
-
-def _sample_weights(data: Dataset) -> Array:
-    """Weights that sum to 1."""
-    count = data.inputs.shape[0]
-    if data.weights is None:
-        return jnp.full((count,), 1 / count, data.inputs.dtype)
-    return data.weights / jnp.sum(data.weights)
-
-
-@partial(quick_to_compile, keep=False)
-def _of_the_filter(arch: Architecture, reduced: bool, loss: Any, arrays: tuple) -> PatchForm | QuadraticForm:
-    """The form of inputs, targets and weights, by one program: its operations one by one would be twenty."""
-    table = to_patches(arch, loss, Dataset(*arrays))
-    return QuadraticForm(table.patches, table.targets, table.weights) if reduced else table
-
-
-def to_patches(arch: Architecture, loss: Any, data: Dataset) -> PatchForm:
-    """The risk as a function of the end-to-end filter, by the patch matrix."""
-    windows = patches(arch, data.inputs)
-    count, outputs, width = windows.shape
-    targets = data.targets.reshape(count, -1, outputs)  # samples, output channels, positions
-    targets = jnp.swapaxes(targets, 1, 2).reshape(count * outputs, -1)
-    weights = jnp.repeat(_sample_weights(data), outputs)
-    return PatchForm(loss, windows.reshape(count * outputs, width), targets, weights)
-
-
-def _layerwise(risk: EmpiricalRisk, params: Params) -> Array:
-    residuals = apply(risk.arch, params, risk.data.inputs) - risk.data.targets
-    losses = jnp.sum(risk.loss(residuals).reshape(residuals.shape[0], -1), axis=1)
-    return jnp.sum(_sample_weights(risk.data) * losses)

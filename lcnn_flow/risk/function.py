@@ -1,8 +1,4 @@
-"""The risk that any differentiable function is: `Risk`, and what turns a bare function into one.
-
-Nothing is known of such a function beyond its values: its Hessian is that of automatic differentiation, the scale of
-its gradient is told by the flow, and what it leaves flat near a limit is probed there (`limits.kernel_probe`).
-"""
+"""The risk that any differentiable function is: `Risk`, and what turns a bare function into one."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,16 +7,15 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Float
 
 from lcnn_flow.arguments import described
 from lcnn_flow.errors import FlowError, RiskError
 from lcnn_flow.numerics.arrays import as_float_array
-from lcnn_flow.numerics.norms import safe_norm
 from lcnn_flow.numerics.nudges import nudged, signs
 from lcnn_flow.numerics.parameter_space import ParameterSpace
-from lcnn_flow.risk.base import RiskBase, is_risk
+from lcnn_flow.risk.autodiff import AutodiffRisk
+from lcnn_flow.risk.base import is_risk
 from lcnn_flow.risk.traced import Traced, trace
 from lcnn_flow.symmetry.base import Symmetry
 from lcnn_flow.symmetry.declared import Declared
@@ -28,11 +23,8 @@ from lcnn_flow.symmetry.none import NoSymmetry
 
 __all__ = ["Risk", "as_risk"]
 
-_COLUMNS = 256
-"""Columns of a Hessian that are computed at once."""
 
-
-class Risk(RiskBase):
+class Risk(AutodiffRisk):
     """A differentiable function of any tree of parameters: `risk(params)`; differentiable in parameters and data.
 
     Leaves of floating type are parameters, all of one type, a scalar being a layer of one entry; whole numbers,
@@ -125,44 +117,6 @@ class Risk(RiskBase):
     def _at(self, layers: tuple[Array, ...]) -> Array:
         return self.traced(self.constants, *layers, *jax.tree.leaves(self.data))
 
-    def gradient(self, vector: Float[Array, " n"]) -> Float[Array, " n"]:
-        """grad L at raveled parameters."""
-        return jax.grad(self.value)(vector)
-
-    def hessian(self, vector: Float[Array, " n"]) -> Float[Array, "n n"]:
-        """Hess L at raveled parameters, symmetric; columns in chunks."""
-        _, push = jax.linearize(self.gradient, vector)
-        identity = jnp.eye(vector.size, dtype=vector.dtype)
-        columns = jax.vmap(push)(identity) if vector.size <= _COLUMNS else lax.map(push, identity, batch_size=_COLUMNS)
-        return (columns + columns.T) / 2
-
-    def units(self, vector: Float[Array, " n"], start: Any = None) -> Float[Array, " n"]:
-        """Norm of each layer, now or at the start of the flow, the larger; of all where a layer is 0; 1 if all are."""
-        norms = self.space.norms(vector)
-        if start is not None:
-            norms = jnp.maximum(norms, self.space.norms(start))
-        largest = jnp.max(norms)
-        largest = jnp.where(largest > 0, largest, 1)
-        return self.space.spread(jnp.where(norms > jnp.finfo(vector.dtype).eps ** 0.75 * largest, norms, largest))
-
-    def parameter_scale(self, start: Float[Array, " n"]) -> Float[Array, ""]:
-        """The step of steepest descent at the start to where a quadratic function would be least."""
-        slope, bent = jax.jvp(self.gradient, (start,), (self.gradient(start),))
-        size = safe_norm(bent)
-        return jnp.where(size > 0, safe_norm(slope) ** 2 / jnp.where(size > 0, size, 1), 0)
-
-    def contrast(self, vector: Float[Array, " n"]) -> Float[Array, ""]:
-        """1: nothing is known."""
-        return jnp.ones((), vector.dtype)
-
-    def largest_norm(self, start: Float[Array, " n"]) -> Float[Array, ""]:
-        """Infinite: nothing is known."""
-        return jnp.asarray(jnp.inf, start.dtype)
-
-    def curvature_scale(self, vector: Float[Array, " n"]) -> Float[Array, ""]:
-        """0: nothing is known."""
-        return jnp.zeros((), vector.dtype)
-
     def nudged(
         self, vector: Float[Array, " n"], units: Float[Array, " n"], k: Any
     ) -> tuple["Risk", Float[Array, " n"]]:
@@ -176,10 +130,6 @@ class Risk(RiskBase):
         new = jax.tree.unflatten(jax.tree.structure((self.data, self.constants)), leaves)
         moved = vector + size * units * signs(vector.shape, k)
         return eqx.tree_at(lambda risk: (risk.data, risk.constants), self, new, is_leaf=lambda x: x is None), moved
-
-    def without_data(self) -> "Risk":
-        """The risk as it is: its data are the function."""
-        return self
 
     def leaf_ranks(self) -> list[tuple[Any, int]]:
         """Every leaf with the rank it has in a single risk."""

@@ -24,7 +24,13 @@ from lcnn_flow.numerics.pytrees import Pytree
 from lcnn_flow.numerics.rank import smallest_singular_value, values_above_rounding
 from lcnn_flow.numerics.triangles import Curvature, product_with, symmetric
 
-__all__ = ["PatchForm", "QuadraticForm"]
+__all__ = ["OUTER_RANKS", "PatchForm", "QuadraticForm"]
+
+OUTER_RANKS = {
+    **{"patches": 2, "targets": 2, "weights": 1, "patch_size": 0, "triangle": 2},
+    **{"factor": 2, "image": 2, "rest": 0, "gram": 2, "moment": 2, "energy": 0, "rows": 0},
+}
+"""Rank of every leaf of a form in a single risk."""
 
 _HIGHEST = lax.Precision.HIGHEST
 

@@ -1,15 +1,20 @@
 """The symmetry of a network, its conserved quantities as users want them, and a basis of its directions."""
 
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lcnn_flow.arguments import check_kind
 from lcnn_flow.errors import ArchitectureError
 from lcnn_flow.network.architecture import Architecture
-from lcnn_flow.network.parameters import ParamsLike, as_params, ravel
+from lcnn_flow.network.dense import Dense, Network
+from lcnn_flow.network.parameters import as_params, ravel, unravel
 from lcnn_flow.numerics.lapack import thin_svd
 from lcnn_flow.symmetry.base import Symmetry
 from lcnn_flow.symmetry.gauge import ChannelGauge
+from lcnn_flow.symmetry.homogeneous import Homogeneous
 from lcnn_flow.symmetry.rescaling import LayerRescaling
 
 __all__ = ["balancedness", "symmetry_basis", "symmetry_directions", "symmetry_of"]
@@ -21,22 +26,30 @@ def symmetry_of(arch: Architecture) -> LayerRescaling | ChannelGauge:
 
 
 def balancedness(
-    arch: Architecture, params: ParamsLike
-) -> Float[Array, " interfaces"] | tuple[Float[Array, "c c"], ...]:
-    """Conserved quantities, one entry per inner layer, in units of a squared filter.
+    arch: Network, params: Any
+) -> Float[Array, " interfaces"] | tuple[Float[Array, "c c"], ...] | Float[Array, " channels"]:
+    """Conserved quantities of the gradient flow of a network, in units of a squared filter.
 
-    Single channel: h_l = (|w_l|^2 - |w_{l+1}|^2)/2, shape (N-1,). With channels: the matrices (Q_1, ..., Q_{N-1}),
-    Q_l of shape (c_l, c_l).
+    Linear, single channel: h_l = (|w_l|^2 - |w_{l+1}|^2)/2 per inner layer, shape (N-1,). Linear with channels, and
+    `Dense`: the matrices (Q_1, ..., Q_{N-1}), Q_l of shape (c_l, c_l). With an activation, or biases:
+    |W_in|^2 + b^2 - p |W_out|^2 per hidden channel, p the activation's degree of homogeneity; where it has none, as
+    tanh, nothing is conserved, and this is returned for p = 1.
 
     Raises:
         ArchitectureError: shapes of params do not fit `arch`.
     """
-    check_kind("balancedness", "arch", arch, Architecture, "the order is balancedness(arch, params)", ArchitectureError)
+    order = "the order is balancedness(arch, params)"
+    check_kind("balancedness", "arch", arch, (Architecture, Dense), order, ArchitectureError)
     arch.check_params(params)
-    symmetry = symmetry_of(arch)
+    layers = as_params(jax.tree.leaves(params))
+    if not arch.is_linear:
+        degree = 1.0 if arch.activation is None else arch.activation.degree
+        return Homogeneous(arch, 1.0 if degree is None else degree).conserved(ravel(layers))
+    line = arch.convolution()
+    symmetry = symmetry_of(line)
     if isinstance(symmetry, ChannelGauge):
-        return symmetry.matrices(as_params(params))
-    return symmetry.conserved(ravel(params))
+        return symmetry.matrices(unravel(line, ravel(layers)))
+    return symmetry.conserved(ravel(layers))
 
 
 def symmetry_directions(arch: Architecture, vector: Float[Array, " n"]) -> Float[Array, "n d"]:

@@ -8,7 +8,8 @@ from jaxtyping import Array, Float
 from lcnn_flow.errors import RiskError
 from lcnn_flow.network.parameters import ParamsLike, as_params
 from lcnn_flow.risk.bounds import bound_from
-from lcnn_flow.risk.empirical import EmpiricalRisk, check_risk, to_patches
+from lcnn_flow.risk.empirical import EmpiricalRisk
+from lcnn_flow.risk.linear import check_linear, to_patches
 
 __all__ = ["norm_bound"]
 
@@ -37,15 +38,15 @@ def norm_bound(risk: EmpiricalRisk, params: ParamsLike, smallest: Any = None) ->
         RiskError: a network with channels.
         LossError: a loss without `largest_residual`.
     """
-    check_risk("norm_bound", risk)
-    arch = risk.arch
+    linear = check_linear("norm_bound", risk)
+    arch = linear.arch
     arch.check_params(params)
     if arch.channels is not None:
         raise RiskError(
             "norm_bound needs a single channel: with channels, filters may grow along channels that cancel in the "
             "end-to-end filter, so that it bounds no product of norms; write Architecture(..., channels=None)"
         )
-    form = risk.outer
+    form = linear.outer
     stretch = form.smallest_singular_value
     if smallest is not None:
         weights = to_patches(arch, risk.loss, risk.data).weights

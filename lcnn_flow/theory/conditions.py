@@ -21,7 +21,8 @@ from lcnn_flow.network.architecture import Architecture
 from lcnn_flow.network.forward import patches
 from lcnn_flow.numerics.rank import above_rounding
 from lcnn_flow.risk.bounds import mahler_constant
-from lcnn_flow.risk.empirical import EmpiricalRisk, check_risk
+from lcnn_flow.risk.empirical import EmpiricalRisk
+from lcnn_flow.risk.linear import check_linear
 from lcnn_flow.theory.attainable import ROUNDING, ROUNDS, STARTS, attainable_minimum, attainable_zero
 from lcnn_flow.theory.exclusion import excluded_angle
 
@@ -123,9 +124,9 @@ def hypotheses(risk: EmpiricalRisk) -> Hypotheses:
     (C).
 
     Raises:
-        RiskError: a batch of risks.
+        RiskError: a batch of risks, or a network that is not linear.
     """
-    check_risk("hypotheses", risk, "hypotheses(risk.condition(i)) for each i")
+    check_linear("hypotheses", risk, "hypotheses(risk.condition(i)) for each i")
     arch, data = risk.arch, risk.data
     counts = np.ones(data.num_samples, bool) if data.weights is None else np.asarray(data.weights) > 0
     inputs = np.asarray(data.inputs)[counts]

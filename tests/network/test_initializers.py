@@ -137,5 +137,5 @@ def test_misuse_names_the_factory_and_the_remedy():
                 factory(bad)
     with pytest.raises(ArchitectureError, match="shapes"):
         initializers.constant([jnp.ones(3)])(KEY, PLAIN)
-    with pytest.raises(ArchitectureError, match="layer 2 is not finite"):
+    with pytest.raises(ArchitectureError, match=r"params\[1\] is not finite"):
         initializers.constant([jnp.ones(3), jnp.array([1.0, jnp.nan])])

@@ -1,0 +1,176 @@
+"""The empirical risk of a network that is not linear, and of any network with weight decay."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Real
+
+from lcnn_flow.data import Dataset
+from lcnn_flow.errors import RiskError
+from lcnn_flow.losses.named import LOSSES, Square
+from lcnn_flow.network.dense import Network
+from lcnn_flow.network.forward import forward
+from lcnn_flow.numerics.arrays import as_float_array, is_concrete
+from lcnn_flow.numerics.nudges import nudged, signs
+from lcnn_flow.risk.autodiff import AutodiffRisk
+from lcnn_flow.risk.chain_rule import filter_rows, gradient, gradient_and_hessian
+from lcnn_flow.risk.empirical import EmpiricalRisk, Form, layerwise
+from lcnn_flow.risk.linear import risk_of_the_filter
+from lcnn_flow.risk.outer import PatchForm, QuadraticForm
+from lcnn_flow.symmetry.base import Symmetry
+from lcnn_flow.symmetry.homogeneous import Homogeneous
+from lcnn_flow.symmetry.none import NoSymmetry
+
+__all__ = ["NetworkRisk"]
+
+
+class NetworkRisk(AutodiffRisk, EmpiricalRisk):
+    """A risk that is not one of an end-to-end filter; arguments as of `EmpiricalRisk`, which makes it.
+
+    It is treated like any differentiable function, except that its symmetry is known: a positively homogeneous
+    activation conserves one quantity per hidden channel, others nothing, and weight decay leaves nothing conserved.
+    """
+
+    filter_risk: PatchForm | QuadraticForm | None
+    weight_decay: Any
+
+    def __init__(
+        self,
+        arch: Network,
+        loss: Any,
+        data: Dataset,
+        form: Form = "auto",
+        weight_decay: Real[ArrayLike, "..."] | None = None,
+    ) -> None:
+        EmpiricalRisk.__init__(self, arch, loss, data, form, weight_decay)
+        self.weight_decay = None if weight_decay is None else _decay(weight_decay, data.inputs.dtype)
+        if not arch.is_linear and form not in ("auto", "layers"):
+            raise RiskError(f"form = {form!r} is for linear networks, not {arch!r}: leave it out")
+        self.filter_risk = None
+        if arch.is_linear and form != "layers":
+            arrays = (data.inputs, data.targets, data.weights)
+            reduced = isinstance(loss, Square) and form in ("auto", "reduced")
+            self.filter_risk = risk_of_the_filter(arch, reduced, self.loss, arrays)
+
+    def __repr__(self) -> str:
+        decay = "" if self.weight_decay is None else f", weight_decay={_plain(self.weight_decay)}"
+        return f"EmpiricalRisk({self.network!r}, {self.loss!r}, {self.data!r}{decay})"
+
+    @property
+    def form(self) -> Form:
+        """How it is evaluated."""
+        if self.filter_risk is None:
+            return "layers"
+        return "reduced" if isinstance(self.filter_risk, QuadraticForm) else "patches"
+
+    @property
+    def symmetry(self) -> Symmetry:
+        """What leaves L unchanged whatever the data."""
+        activation = self.network.activation
+        degree = 1.0 if activation is None else activation.degree
+        if self.weight_decay is not None or degree is None:
+            return NoSymmetry()
+        return Homogeneous(self.network, degree)
+
+    @property
+    def has_kinks(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether the activation has one."""
+        return self.network.activation is not None and self.network.activation.has_kink
+
+    @property
+    def step_cost(self) -> int:
+        """Multiply-adds of one step of Rodas4, roughly: those of the Hessian and of the elimination."""
+        n = self.network.num_parameters
+        return 4 * n * n * self.num_samples + 2 * n**3
+
+    def __call__(self, params: Any) -> Float[Array, ""]:
+        """L(w); ArchitectureError where shapes of params do not fit."""
+        self.check_params(params)
+        return self._at([jnp.asarray(w) for w in self.layers(params)])
+
+    def value(self, vector: Float[Array, " n"]) -> Float[Array, ""]:
+        """L at raveled parameters."""
+        return self._at(self.space.unravel(vector))
+
+    def _at(self, layers: Any) -> Array:
+        if self.filter_risk is None:
+            found = layerwise(self, layers)
+        else:
+            arch = self.network.convolution()
+            filters = tuple(jnp.reshape(w, shape) for w, shape in zip(layers, arch.layer_shapes, strict=True))
+            found = self.filter_risk.value(filter_rows(arch, filters))
+        if self.weight_decay is None:
+            return found
+        return found + self.weight_decay / 2 * sum(jnp.sum(w**2) for w in layers)
+
+    def gradient(self, vector: Float[Array, " n"]) -> Float[Array, " n"]:
+        """grad L at raveled parameters."""
+        if self.filter_risk is None:
+            return super().gradient(vector)
+        return gradient(self.network.convolution(), self.filter_risk, vector) + self.weight_decay * vector
+
+    def hessian(self, vector: Float[Array, " n"]) -> Float[Array, "n n"]:
+        """Hess L at raveled parameters, symmetric."""
+        if self.filter_risk is None:
+            return super().hessian(vector)
+        matrix = gradient_and_hessian(self.network.convolution(), self.filter_risk, vector)[1]
+        return (matrix + matrix.T) / 2 + self.weight_decay * jnp.eye(vector.size, dtype=vector.dtype)
+
+    def largest_norm(self, start: Float[Array, " n"]) -> Float[Array, ""]:
+        """Bound on |w(t)|: weight decay and losses that are at least 0 give (lambda/2) |w|^2 <= L(0); else infinite."""
+        infinite = jnp.asarray(jnp.inf, start.dtype)
+        if self.weight_decay is None or type(self.loss) not in LOSSES.values():
+            return infinite
+        bound = jnp.sqrt(2 * self.value(start) / jnp.where(self.weight_decay > 0, self.weight_decay, 1))
+        return jnp.where(self.weight_decay > 0, bound, infinite)
+
+    def distance_to_kink(self, vector: Float[Array, " n"]) -> Float[Array, ""]:
+        """Distance in parameters to the nearest point where the Hessian does not exist, to first order.
+
+        Infinite for activations without a kink. Otherwise the smallest |z| / |dz/dw| over samples and hidden units, z
+        what is given to the activation; units whose z does not depend on the parameters do not count.
+        """
+        if not self.has_kinks:
+            return super().distance_to_kink(vector)
+
+        def hidden(x: Array) -> Array:
+            return jnp.concatenate([jnp.ravel(z) for z in self._hidden(x)])
+
+        def add(total: Array, direction: Array) -> tuple[Array, None]:
+            return total + jax.jvp(hidden, (vector,), (direction,))[1] ** 2, None
+
+        values = hidden(vector)
+        squares = lax.scan(add, jnp.zeros_like(values), jnp.eye(vector.size, dtype=vector.dtype))[0]
+        far = jnp.abs(values) / jnp.sqrt(jnp.where(squares > 0, squares, 1))
+        return jnp.min(jnp.where(squares > 0, far, jnp.inf), initial=jnp.inf)
+
+    def _hidden(self, vector: Array) -> list[Array]:
+        return forward(self.network, self.space.unravel(vector), self.data.inputs)[1]
+
+    def nudged(
+        self, vector: Float[Array, " n"], units: Float[Array, " n"], k: Any
+    ) -> tuple["NetworkRisk", Float[Array, " n"]]:
+        """Risk and raveled parameters with every number changed by one unit of rounding; k = 0 changes nothing."""
+        size = jnp.where(k > 0, jnp.finfo(vector.dtype).eps, 0).astype(vector.dtype)
+        moved = vector + size * units * signs(vector.shape, k)
+        if self.filter_risk is not None:
+            return eqx.tree_at(lambda risk: risk.filter_risk, self, self.filter_risk.nudged(size, k)), moved
+        data = nudged(self.data.inputs, size, k), nudged(self.data.targets, size, k)
+        return eqx.tree_at(lambda risk: (risk.data.inputs, risk.data.targets), self, data), moved
+
+
+def _decay(value: Any, dtype: Any) -> Array:
+    """Weight decay as an array of the type of the data; RiskError where it is negative or not finite."""
+    number = as_float_array(value).astype(dtype)
+    if is_concrete(number) and not bool(np.all(np.isfinite(np.asarray(number)) & (np.asarray(number) >= 0))):
+        raise RiskError(f"weight_decay = {value!r} must be finite and at least 0")
+    return number
+
+
+def _plain(value: Any) -> Any:
+    return f"{float(value):g}" if is_concrete(value) and jnp.ndim(value) == 0 else value
