@@ -4,22 +4,26 @@ import math
 from typing import Any
 
 import jax
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Real
 
 from lcnn_flow.arguments import check_key, check_kind
-from lcnn_flow.data.checks import number
+from lcnn_flow.data.checks import count, number
 from lcnn_flow.data.corruption import Outliers, add_noise
 from lcnn_flow.data.dataset import Dataset
-from lcnn_flow.data.inputs import InputSource, White
-from lcnn_flow.data.targets import Planted, TargetSource
+from lcnn_flow.data.inputs import Autoregressive, InputSource, LowRank, MissingPatches, White, Windows
+from lcnn_flow.data.targets import Cascade, Filter, Planted, TargetSource, Unrelated
 from lcnn_flow.errors import DataError
 from lcnn_flow.network.architecture import Architecture
 from lcnn_flow.network.dense import Dense, Network
+from lcnn_flow.numerics.compiling import quick_to_compile
 
 __all__ = ["synthesize"]
 
 _DEFAULT_INPUTS, _DEFAULT_TARGETS = White(), Planted()
+_TRACEABLE = (Autoregressive, LowRank, MissingPatches, White, Windows, Cascade, Filter, Planted, Unrelated, Outliers)
+"""Choices that are traced into one program; what a user wrote may need values, and is called as it is."""
 
 
 def synthesize(
@@ -34,7 +38,9 @@ def synthesize(
     """A data set for `arch`: y_i = (clean target of x_i) + noise + outliers.
 
     A pure function of the key, under jit and vmap too. Inputs, targets, noise and outliers each have a key of
-    their own: changing one choice leaves what the others draw unchanged.
+    their own: changing one choice leaves what the others draw unchanged. Choices of this library are drawn by one
+    program for each architecture, kind of choices and number of samples; callables of the user are called outside
+    of it.
 
     Args:
         key: JAX random key.
@@ -55,10 +61,27 @@ def synthesize(
     )
     check_key("synthesize", key, DataError)
     noise = number("synthesize", "noise", noise, 0, math.inf)
+    noisy = not (isinstance(noise, float) and noise == 0)
+    choices = (inputs, targets, noise, outliers)
+    if all(type(choice) in _TRACEABLE for choice in (inputs, targets, outliers) if choice is not None):
+        samples = None if samples is None else count(type(inputs).__name__, "samples", samples)
+        numbers = jax.tree.map(lambda leaf: np.asarray(leaf) if isinstance(leaf, float) else leaf, choices)
+        x, y, true_filter = _drawn(arch, samples, noisy, key, numbers)
+    else:
+        x, y, true_filter = _draw(arch, samples, noisy, key, choices)
+    return Dataset(x, y, true_filter=true_filter)
+
+
+def _draw(arch: Network, samples: int | None, noisy: bool, key: Any, choices: tuple) -> tuple[Any, Any, Any]:
+    """Inputs, targets and the filter that made them."""
+    inputs, targets, noise, outliers = choices
     key_inputs, key_targets, key_noise, key_outliers = jax.random.split(key, 4)
     x = inputs(key_inputs, arch, samples)
     clean, true_filter = targets(key_targets, arch, x)
-    y = clean if isinstance(noise, float) and noise == 0 else add_noise(key_noise, clean, noise)
+    y = add_noise(key_noise, clean, noise) if noisy else clean
     if outliers is not None:
         y = y + outliers(key_outliers, clean)
-    return Dataset(x, y, true_filter=true_filter)
+    return x, y, true_filter
+
+
+_drawn = quick_to_compile(_draw, keep=False, once=True)

@@ -42,7 +42,7 @@ def as_params(params: ParamsLike) -> Params:
 
 
 def by_layer(function: Callable[[str, Any], Any], params: Sequence[Any]) -> tuple[Any, ...]:
-    """function(name, array) for every array of the layers: one array each, nested lists, or a pair of matrix and bias."""
+    """function(name, array) for every array of the layers: one each, nested lists, or a pair of matrix and bias."""
 
     def of_layer(i: int, layer: Any) -> Any:
         if isinstance(layer, tuple) and len(layer) == 2 and np.ndim(layer[0]) == 2:

@@ -20,13 +20,17 @@ from lcnn_flow.numerics.stored_programs import StoredProgram
 __all__ = ["quick_options", "quick_to_compile"]
 
 _QUICK = {"xla_cpu_use_fusion_emitters": False}
+_ONCE = _QUICK | {"xla_backend_optimization_level": 1}
 
 
-def quick_to_compile(function: Callable[..., Any], keep: bool = True) -> Callable[..., Any]:
+def quick_to_compile(function: Callable[..., Any], keep: bool = True, once: bool = False) -> Callable[..., Any]:
     """`equinox.filter_jit` of a function; outside of transformations by `quick_options`.
 
-    Its traces are kept on disk, see `stored_programs`, where `keep`: not of one that returns more than arrays in tuples
-    and dictionaries.
+    Args:
+        function: what is compiled.
+        keep: whether its traces are kept on disk, see `stored_programs`: not of one that returns more than arrays in
+            tuples and dictionaries.
+        once: whether it mostly runs once for each compilation, so that LLVM may leave out its expensive passes too.
     """
     inside = eqx.filter_jit(function)
     with_options: Any = eqx.filter_jit  # what it does not know it hands on to jax.jit
@@ -34,6 +38,8 @@ def quick_to_compile(function: Callable[..., Any], keep: bool = True) -> Callabl
     @cache
     def outside(platform: str) -> Callable[..., Any]:
         options = quick_options(platform)
+        if once and options is not None:
+            options = _ONCE
         plain = with_options(function, compiler_options=options)
         return StoredProgram(function, plain, options) if keep else plain
 

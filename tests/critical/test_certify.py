@@ -203,6 +203,7 @@ def spurious() -> lf.EmpiricalRisk:
     return lf.EmpiricalRisk(lf.Architecture(3, (2, 2)), lf.losses.Square(), lf.Dataset(rows, (rows @ target)[:, None]))
 
 
+@pytest.mark.slow
 def test_the_spurious_minimum_of_an_attainable_target_is_certified_and_met_by_a_third_of_all_starts():
     risk = spurious()
     keys = jax.random.split(jax.random.key(0), 2000)
@@ -256,7 +257,7 @@ def on_the_leaf(arch: lf.Architecture, exact: np.ndarray, radius: float, seeds: 
     return x
 
 
-@pytest.mark.parametrize("name", ["k222_s11_iso_d1", "l4_k22_s1_d6"])
+@pytest.mark.parametrize("name", ["k222_s11_iso_d1", pytest.param("l4_k22_s1_d6", marks=pytest.mark.slow)])
 def test_flows_from_the_edge_of_the_trapping_ball_end_at_the_certified_point(name):
     case = next(case for case in CASES if case["name"] == name)
     risk = truth_problem(name)

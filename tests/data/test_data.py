@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lcnn_flow import data
+from lcnn_flow.data.corruption import add_noise
 from lcnn_flow.errors import ArchitectureError, DataError, LcnnFlowError
 from lcnn_flow.network.architecture import Architecture
 from lcnn_flow.network.forward import apply, patches
@@ -309,6 +310,30 @@ def test_synthesis_is_a_pure_function_of_the_key_under_jit_and_vmap(arch):
     single = make(keys[1], 0.1)
     for a, b in zip(jax.tree.leaves(single), jax.tree.leaves(batch), strict=True):
         np.testing.assert_allclose(b[1], a, rtol=1e-9, atol=1e-11)
+
+
+def test_data_drawn_by_one_program_are_those_that_the_choices_draw_one_after_the_other():
+    keys = jax.random.split(KEY, 4)
+    outliers = data.Outliers(0.2)
+    x = data.White(2.0)(keys[0], PLAIN, 4)
+    clean, true_filter = data.Planted(0.6)(keys[1], PLAIN, x)
+    drawn = data.synthesize(KEY, PLAIN, 4, inputs=data.White(2.0), noise=0.3, outliers=outliers)
+    np.testing.assert_allclose(drawn.inputs, x, rtol=1e-15)
+    np.testing.assert_allclose(drawn.true_filter, true_filter, rtol=1e-14)
+    expected = add_noise(keys[2], clean, 0.3) + outliers(keys[3], clean)
+    np.testing.assert_allclose(drawn.targets, expected, rtol=1e-12, atol=1e-13)
+
+
+def test_choices_of_the_user_see_values_and_may_be_anything_that_can_be_called():
+    def inputs(key, arch, samples):
+        return np.arange(samples * 13.0).reshape(samples, 13)
+
+    def targets(key, arch, x):
+        return jnp.asarray(np.asarray(x)[:, :4]), None  # of a tracer there are no values
+
+    drawn = data.synthesize(KEY, PLAIN, 2, inputs=inputs, targets=targets)
+    np.testing.assert_array_equal(drawn.inputs[1], np.arange(13.0, 26.0))
+    np.testing.assert_array_equal(drawn.targets[1], np.arange(13.0, 17.0))
 
 
 @pytest.mark.usefixtures("unchecked")

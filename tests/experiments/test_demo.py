@@ -36,17 +36,6 @@ def check(out, answer):
     assert f"{above} of {total} starts" in html
 
 
-@pytest.mark.usefixtures("quick_figures")
-def test_the_answer_of_the_demo_names_the_best_loss_and_the_spurious_share(tmp_path, capsys):
-    text = re.sub(r"\[flow\]\ntimes = .*\n", "", DEMO.read_text())
-    config, out = tmp_path / "demo.toml", tmp_path / "run"
-    config.write_text(text)
-    losses = 'loss=[{kind = "square"}, {kind = "log_cosh", a = 10.0}]'
-    few = ["--axis", losses, "--seeds", "32", "--set", "analysis.certify=0", "--no-cache"]
-    assert main(["run", str(config), "--out", str(out), *few]) == 0
-    check(out, capsys.readouterr().out)
-
-
 @pytest.mark.slow
 def test_the_answer_of_the_whole_demo(tmp_path, capsys):
     out = tmp_path / "run"

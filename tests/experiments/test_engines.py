@@ -88,7 +88,7 @@ def same(first, second):
     [
         pytest.param(["--engine", "processes", "--workers", "2"], marks=pytest.mark.slow),  # below they lose a worker
         pytest.param(["--engine", "dask", "--workers", "2"], marks=pytest.mark.slow),
-        ["--engine", "slurm", "--workers", "2", "--slurm", "cluster=local"],
+        pytest.param(["--engine", "slurm", "--workers", "2", "--slurm", "cluster=local"], marks=pytest.mark.slow),
     ],
     ids=["processes", "dask", "slurm"],
 )

@@ -195,6 +195,7 @@ def test_the_files_of_the_example_are_what_their_recipe_makes(tmp_path, monkeypa
     assert sum(file.stat().st_size for file in (FOLDER / "data").iterdir()) < 30_000
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_figures")
 def test_the_example_learns_the_thermometer_from_both_files_and_obeys_the_theory(tmp_path):
     out = tmp_path / "run"

@@ -30,6 +30,12 @@ def anisotropic(x, weights):
     return jnp.sum(weights * (x - 1.0) ** 2)
 
 
+def four_terms(x, c):
+    circle, sextic = 3.0 * (jnp.sum(x**2) - 1.0) ** 2, 3.0 * (x[0] - 1.0) ** 6 + x[1] ** 2
+    both = [anisotropic(x, jnp.array([3.0, 0.2])), 3.0 * x[0] ** 2 - 0.2 * x[1] ** 2]
+    return jnp.dot(c, jnp.stack([*both, circle, sextic]))
+
+
 def name(flow):
     return Verdict(int(flow.verdict)).name
 
@@ -107,44 +113,57 @@ def test_units_of_risk_and_parameters_change_no_verdict(size, height):
     assert int(flow.nullity) == 2
 
 
+LANDSCAPES = {
+    "saddle": [1, 1, 1, 0, 0, 0, 0, 0, 0],
+    "valley": [0, 1, 1, 1, 0, 0, 0, 0, 0],
+    "circle": [0, 0, 1, 0, 1, 0, 0, 0, 0],
+    "quartic": [0, 0, 1, 0, 0, 1, 0, 0, 0],
+    "crossing": [0, 0, 1, 0, 0, 0, 1, 0, 0],
+    "order 4": [0, 0, 1, 0, 0, 0, 0, 1, 0],
+    "order 8": [0, 0, 1, 0, 0, 0, 0, 0, 1],
+}
+
+
+def landscape(x, c):
+    """One function, and so one program, for all of `LANDSCAPES`: the sum of these terms by the coefficients c."""
+    turned = 0.8 * x[0] - 0.6 * x[1] - 0.2, 0.6 * x[0] + 0.8 * x[1] - 1.4  # 0 at (1, 1)
+    high = [turned[0] ** order + turned[1] ** 2 for order in (4, 8)]
+    circle = (x[0] ** 2 + x[1] ** 2 - 1.0) ** 2
+    terms = [(x[0] ** 2 - 1.0) ** 2, x[1] ** 2, x[2] ** 2, jnp.exp(-x[0]), circle]
+    return jnp.dot(c, jnp.stack([*terms, x[0] ** 2 * x[1] ** 4, (x[0] * x[1]) ** 2, *high]))
+
+
+def flow_on(kind, *start):
+    """The flow on one of the landscapes."""
+    risk = lf.Risk(landscape, jnp.zeros(3), data=jnp.asarray(LANDSCAPES[kind], float))
+    return lf.gradient_flow(risk, jnp.asarray(start))
+
+
 @pytest.mark.parametrize("order", [4, 8])
 def test_a_minimum_of_higher_order_is_degenerate(order):
-    turn = jnp.array([[0.8, -0.6], [0.6, 0.8]])
-
-    def risk(x):
-        y = turn @ (x - 1.0)
-        return y[0] ** order + y[1] ** 2
-
-    assert name(lf.gradient_flow(risk, jnp.array([2.0, 1.5]))) in ("DEGENERATE", "UNDECIDED")
+    assert name(flow_on(f"order {order}", 2.0, 1.5, 1.0)) in ("DEGENERATE", "UNDECIDED")
 
 
 def test_a_circle_of_minima_is_converged_to_and_not_isolated():
-    flow = lf.gradient_flow(lambda x: (jnp.sum(x**2) - 1.0) ** 2, jnp.array([0.3, 0.5]))
+    flow = flow_on("circle", 0.3, 0.5, 1.0)
     assert name(flow) == "CONVERGED"
     assert not bool(flow.limit_is_isolated)
     assert not bool(flow.sound)
-    np.testing.assert_allclose(flow.limit, np.array([0.3, 0.5]) / np.hypot(0.3, 0.5), atol=1e-6)  # it is radial
+    np.testing.assert_allclose(flow.limit[:2], np.array([0.3, 0.5]) / np.hypot(0.3, 0.5), atol=1e-6)  # it is radial
 
 
 def test_where_the_kernel_is_no_tangent_space_nothing_is_said_to_converge():
-    def quartic(x):  # the rank is constant along y = z = 0, and the kernel has dimension 2
-        return x[0] ** 2 * x[1] ** 4 + x[2] ** 2
-
-    assert name(lf.gradient_flow(quartic, jnp.array([1.0, 0.5, 1.0]))) not in ("CONVERGED", "AT_SADDLE")
-
-    def crossing(x):
-        return (x[0] * x[1]) ** 2 + x[2] ** 2
-
-    assert name(lf.gradient_flow(crossing, jnp.array([1.0, 0.5, 1.0]))) == "CONVERGED"
-    assert name(lf.gradient_flow(crossing, jnp.array([0.7, 0.7, 1.0]))) not in ("CONVERGED", "AT_SADDLE")
+    # of the quartic the rank is constant along y = z = 0, and the kernel has dimension 2
+    assert name(flow_on("quartic", 1.0, 0.5, 1.0)) not in ("CONVERGED", "AT_SADDLE")
+    assert name(flow_on("crossing", 1.0, 0.5, 1.0)) == "CONVERGED"
+    assert name(flow_on("crossing", 0.7, 0.7, 1.0)) not in ("CONVERGED", "AT_SADDLE")
 
 
 def test_a_saddle_is_one_and_a_valley_to_infinity_has_no_minimum():
-    saddle = lf.gradient_flow(lambda x: (x[0] ** 2 - 1.0) ** 2 + x[1] ** 2, jnp.array([0.0, 0.5]))
+    saddle = flow_on("saddle", 0.0, 0.5, 1.0)
     assert name(saddle) == "AT_SADDLE"
     assert int(saddle.hessian_index) == 1
-    valley = lf.gradient_flow(lambda x: jnp.exp(-x[0]) + x[1] ** 2, jnp.array([0.3, 1.0]))
-    assert name(valley) not in ("CONVERGED", "AT_SADDLE")
+    assert name(flow_on("valley", 0.3, 1.0, 1.0)) not in ("CONVERGED", "AT_SADDLE")
 
 
 def distance(x, target):
@@ -188,17 +207,17 @@ def test_a_trajectory_keeps_the_energy_law_and_has_no_end_to_end_filter():
 
 
 @pytest.mark.parametrize(
-    ("function", "point", "kind"),
+    ("terms", "point", "kind"),
     [
-        (anisotropic, [1.0, 1.0], "minimum"),
-        (lambda x, w: w[0] * x[0] ** 2 - w[1] * x[1] ** 2, [0.0, 0.0], "strict_saddle"),
-        (lambda x, w: w[0] * (jnp.sum(x**2) - 1.0) ** 2, [0.6, 0.8], "minimum"),
-        (lambda x, w: w[0] * (x[0] - 1.0) ** 6 + x[1] ** 2, [1.0, 0.0], "degenerate"),
-        (anisotropic, [1.0, 1.001], "not_critical"),
+        ([1, 0, 0, 0], [1.0, 1.0], "minimum"),
+        ([0, 1, 0, 0], [0.0, 0.0], "strict_saddle"),
+        ([0, 0, 1, 0], [0.6, 0.8], "minimum"),
+        ([0, 0, 0, 1], [1.0, 0.0], "degenerate"),
+        ([1, 0, 0, 0], [1.0, 1.001], "not_critical"),
     ],
 )
-def test_points_are_classified_by_values_alone(function, point, kind):
-    risk = lf.Risk(function, jnp.zeros(2), data=jnp.array([3.0, 0.2]))
+def test_points_are_classified_by_values_alone(terms, point, kind):
+    risk = lf.Risk(four_terms, jnp.zeros(2), data=jnp.asarray(terms, float))
     found = lf.classify(risk, jnp.asarray(point))
     assert found.kind == kind
     assert found.jacobian_rank == -1
@@ -255,6 +274,10 @@ def test_a_false_declaration_raises_outside_of_jit_and_withholds_the_verdict_ins
     assert name(flow) == "UNDECIDED"
     assert Reason(int(flow.reason)) == Reason.SYMMETRY_NOT_KEPT
     assert np.all(np.isnan(flow.limit["U"]))
+
+
+@pytest.mark.slow
+def test_a_false_direction_raises_too():
     extra = lf.symmetry.Declared(gram_difference, lambda p: [{"U": p["U"], "V": p["V"]}])
     with pytest.raises(lf.FlowError, match="the declared symmetry is none of this function"):
         lf.gradient_flow(lf.Risk(factorisation, factors(), {"Y": TARGET}, extra), factors())

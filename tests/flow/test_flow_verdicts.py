@@ -54,7 +54,11 @@ def test_units_of_data_and_rescaling_between_layers_change_no_verdict(data, betw
     np.testing.assert_allclose(lf.end_to_end_filter(risk.arch, flow.limit), [1, 3, 1], rtol=1e-11)
 
 
-@pytest.mark.parametrize("loss", [lf.losses.Square(), lf.losses.PseudoHuber(1.0)], ids=lambda loss: loss.name)
+@pytest.mark.parametrize(
+    "loss",
+    [lf.losses.Square(), pytest.param(lf.losses.PseudoHuber(1.0), marks=pytest.mark.slow)],
+    ids=lambda loss: loss.name,
+)
 def test_one_sample_converges_to_a_limit_that_is_not_isolated(loss):
     arch = lf.Architecture(3, (2, 2))
     data = lf.Dataset(np.array([[0.4, -1.1, 0.7]]), np.ones((1, 1)))

@@ -35,11 +35,7 @@ def risk_of(net, loss=None, samples=20, **options):
 
 def point_of(net, seed=1, std=0.7):
     params = lf.initializers.gaussian(std)(jax.random.key(seed), net)
-    keys = jax.random.split(jax.random.key(seed + 100), len(net.layer_shapes))
-    leaves, tree = jax.tree.flatten(params)
-    return jax.tree.unflatten(
-        tree, [w + 0.1 * jax.random.normal(k, w.shape) for w, k in zip(leaves, keys, strict=True)]
-    )
+    return jax.tree.map(lambda w: w + 0.1 * jax.random.normal(jax.random.key(seed + w.size), w.shape), params)
 
 
 def raveled(params):
@@ -167,7 +163,7 @@ def test_deep_linear_dense_flows_reach_the_least_squares_fit():
     np.testing.assert_allclose(flows.risk, best, rtol=1e-9)
 
 
-def test_misuse_says_what_to_write():
+def test_misuse_says_what_to_write(unchecked):
     tanh = networks(A.tanh)[0]
     data = lf.data.synthesize(KEY, tanh, samples=5)
     risk = lf.EmpiricalRisk(tanh, lf.losses.Square(), data)

@@ -79,7 +79,7 @@ def _starts(arch: lf.Architecture, count: int) -> tuple[jax.Array, ...]:
     return jax.vmap(lambda key: lf.initializers.gaussian(0.6)(key, arch))(jax.random.split(jax.random.key(0), count))
 
 
-@pytest.mark.parametrize("arch", [ARCH, WIDE], ids=["1-D", "channels"])
+@pytest.mark.parametrize("arch", [ARCH, pytest.param(WIDE, marks=pytest.mark.slow)], ids=["1-D", "channels"])
 def test_searches_side_by_side_call_lapack_for_one_matrix_at_a_time_on_cpus(arch):
     risk, starts = random_problem(arch, lf.losses.PseudoHuber(1.0)), _starts(arch, 3)
     settings = flow_settings(starts, times=jnp.asarray([0.1, 1.0]))
@@ -112,6 +112,7 @@ print(done)
 """
 
 
+@pytest.mark.slow
 def test_two_devices_share_the_blocks_of_trajectories_and_give_the_bits_of_one():
     cpu = os.environ | {"JAX_PLATFORMS": "cpu"}
     done = subprocess.run([sys.executable, "-c", TWO_DEVICES], capture_output=True, text=True, timeout=300, env=cpu)
