@@ -1,6 +1,6 @@
 """Gradient flow of linear convolutional networks: flows to their limits, each with a verdict that can be trusted."""
 
-from lcnn_flow import critical, data, losses, solvers, symmetry, theory
+from lcnn_flow import critical, data, losses, observables, solvers, symmetry, theory
 from lcnn_flow.compilation_cache import enable_compilation_cache
 from lcnn_flow.critical import Certificate, CriticalPoint, certify, classify, summary
 from lcnn_flow.data import Dataset
@@ -51,6 +51,7 @@ __all__ = [
     "initializers",
     "log_times",
     "losses",
+    "observables",
     "patches",
     "solvers",
     "summary",

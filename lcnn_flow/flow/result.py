@@ -39,6 +39,8 @@ class Trajectory(NamedTuple):
     """`energy` less the integral of |grad L|^2 by `quadrature`: 0 for an exact flow, so what is left is error."""
     valid_until: Float[Array, ""]
     """Last time reached: the last of `time`, or where the flow diverged, ran out of steps or broke."""
+    record: dict[str, Array] | None = None
+    """Own observables by name, (T, ...); None unless `record` was given."""
 
 
 @storable

@@ -7,12 +7,14 @@ or the local Polyak-Lojasiewicz test passes (`polyak_lojasiewicz`, `kernel_probe
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
 from lcnn_flow.dynamics.field import FieldArguments, StartScales, start_scales
+from lcnn_flow.dynamics.observing import measure
 from lcnn_flow.dynamics.recording import Saved, blank_record
 from lcnn_flow.dynamics.settings import FlowSettings, flow_settings, takes_options
 from lcnn_flow.errors import FlowError
@@ -23,15 +25,12 @@ from lcnn_flow.flow.twins import is_insensitive
 from lcnn_flow.limits.declaration import keeps_symmetry
 from lcnn_flow.limits.newton import implicit_derivative
 from lcnn_flow.limits.verdict import WITH_LIMIT, Reason
-from lcnn_flow.network.filters import end_to_end_filter
 from lcnn_flow.network.parameters import ParamsLike, as_params, ravel
 from lcnn_flow.numerics.arrays import is_concrete
 from lcnn_flow.numerics.compiling import quick_to_compile
 from lcnn_flow.numerics.memory import check_memory
-from lcnn_flow.numerics.norms import safe_norm
 from lcnn_flow.numerics.parameter_space import ParameterSpace
 from lcnn_flow.risk.base import RiskLike, check_single
-from lcnn_flow.risk.empirical import EmpiricalRisk
 from lcnn_flow.risk.function import as_risk
 from lcnn_flow.symmetry.declared import Declared
 
@@ -114,7 +113,7 @@ def run_flow(risk: RiskLike, params: ParamsLike, settings: FlowSettings, reached
         never = args._replace(gradient_atol=zero - 1, gradient_rtol=zero)
         span, record = integrate(never, span, times[-1], settings, scales.rtol, atol, times)
         assert record.saved is not None
-        trajectory = _trajectory(risk, start, record.saved, span.time)
+        trajectory = _trajectory(risk, start, record.saved, span.time, settings)
         intact = span.time >= times[-1]
     max_time = end_of_time(scales, settings)
     search = lax.stop_gradient((args, start, span, intact, max_time, atol))
@@ -192,21 +191,17 @@ def end_of_time(scales: StartScales, settings: FlowSettings) -> Float[Array, "..
     return jnp.broadcast_to(settings.max_time, scales.time_unit.shape)
 
 
-def _trajectory(risk: RiskLike, start: Array, saved: Saved, reached: Array) -> Trajectory:
+def _trajectory(risk: RiskLike, start: Array, saved: Saved, reached: Array, settings: FlowSettings) -> Trajectory:
     """Everything that is recorded along a flow."""
     valid = saved.times <= reached
 
     def only_valid(x: Array) -> Array:
         return jnp.where(valid.reshape(-1, *(1 for _ in x.shape[1:])), x, jnp.nan)
 
-    def measured(vector: Array) -> tuple:
-        layers = risk.space.unravel(vector)
-        squares = jnp.stack([jnp.sum(w**2) for w in layers])
-        v = end_to_end_filter(risk.arch, layers) if isinstance(risk, EmpiricalRisk) else None
-        norm = safe_norm(risk.gradient(vector))
-        return layers, risk.value(vector), norm, v, squares, risk.symmetry.conserved(vector)
-
-    layers, value, norm, v, squares, conserved = lax.map(measured, only_valid(saved.states))
+    states = only_valid(saved.states)
+    layers, value, norm, v, squares, conserved, own = lax.map(
+        lambda vector: measure(risk, vector, start, settings.record), states
+    )
     path_length, dissipation = only_valid(saved.lengths).T
     energy = risk.value(start) - value
     return Trajectory(
@@ -221,4 +216,5 @@ def _trajectory(risk: RiskLike, start: Array, saved: Saved, reached: Array) -> T
         energy=energy,
         energy_defect=energy - dissipation,
         valid_until=reached,
+        record=None if own is None else jax.tree.map(only_valid, own),
     )
