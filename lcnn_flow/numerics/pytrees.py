@@ -1,8 +1,13 @@
 """The base of classes whose data are leaves of a pytree."""
 
+from dataclasses import fields
+from typing import Any, TypeVar
+
 import equinox as eqx
 
 __all__ = ["Pytree"]
+
+P = TypeVar("P", bound="Pytree")
 
 
 class Pytree(eqx.Module):
@@ -18,3 +23,10 @@ class Pytree(eqx.Module):
 
     def __hash__(self) -> int:
         return id(self)
+
+    def with_fields(self: P, **changes: Any) -> P:
+        """A copy with some attributes exchanged, static ones too; `__init__` is not called, as where JAX rebuilds."""
+        new = object.__new__(type(self))
+        for field in fields(self):  # pyright: ignore[reportArgumentType]
+            object.__setattr__(new, field.name, changes.get(field.name, getattr(self, field.name)))
+        return new

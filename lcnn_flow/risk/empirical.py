@@ -12,7 +12,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Real
+from jaxtyping import Array, Float, Int, Real
 
 from lcnn_flow.arguments import check_kind
 from lcnn_flow.data import Dataset
@@ -41,6 +41,7 @@ from lcnn_flow.risk.chain_rule import filter_columns, filter_rows, gradient, gra
 from lcnn_flow.risk.cost import gradient_cost, moments_pay, step_cost
 from lcnn_flow.risk.lane_forms import MomentDriver, NormalDriver, PatchDriver
 from lcnn_flow.risk.outer import PatchForm, QuadraticForm
+from lcnn_flow.risk.samples import check_minibatch_size, few_rows, few_samples, refuse_reduced
 from lcnn_flow.symmetry.gauge import ChannelGauge
 from lcnn_flow.symmetry.invariants import symmetry_of
 from lcnn_flow.symmetry.rescaling import LayerRescaling
@@ -70,6 +71,8 @@ class EmpiricalRisk(RiskBase):
     loss: Loss
     data: Dataset
     filter_risk: PatchForm | QuadraticForm | None
+    share: Array | None
+    """Of a minibatch in the form "layers": what the mean over its samples is multiplied by; None of whole data."""
     arch: Architecture = eqx.field(static=True)
     form: Form = eqx.field(static=True)
     knows_scales = True
@@ -80,10 +83,8 @@ class EmpiricalRisk(RiskBase):
         check_kind("EmpiricalRisk", "arch", arch, Architecture, remedy, RiskError)
         check_kind("EmpiricalRisk", "loss", loss, Loss, f"{_loss_remedy(loss)}; {order}", RiskError)
         check_kind("EmpiricalRisk", "data", data, Dataset, f"write lf.Dataset(inputs, targets); {order}", RiskError)
-        for name, shape, wanted in (
-            ("inputs", data.inputs.shape, arch.sample_shape),
-            ("targets", data.targets.shape, arch.output_shape),
-        ):
+        given = (("inputs", data.inputs.shape, arch.sample_shape), ("targets", data.targets.shape, arch.output_shape))
+        for name, shape, wanted in given:
             if shape[1:] != wanted:
                 raise RiskError(f"data.{name} have shape {shape}: this architecture needs (samples, *{wanted})")
         if form not in get_args(Form):
@@ -98,7 +99,7 @@ class EmpiricalRisk(RiskBase):
         self.loss = loss = jax.tree.map(as_float_array, loss)  # arrays, so that other numbers compile nothing
         self.data = data
         self.form = form = self._choose() if form == "auto" else form
-        self.filter_risk = None
+        self.filter_risk = self.share = None
         if form != "layers":
             self.filter_risk = _of_the_filter(arch, form == "reduced", loss, (data.inputs, data.targets, data.weights))
 
@@ -184,7 +185,7 @@ class EmpiricalRisk(RiskBase):
         """l, the risk as a function of the end-to-end filter; for `form="layers"` reduced on the spot."""
         if self.filter_risk is not None:
             return self.filter_risk
-        return to_patches(self.arch, self.loss, self.data)
+        return to_patches(self.arch, self.loss, self.data, self.share)
 
     def image(self, vector: Float[Array, "n ..."]) -> Float[Array, "c q ..."]:
         """The end-to-end filter, one row an output channel."""
@@ -276,6 +277,29 @@ class EmpiricalRisk(RiskBase):
         found = found / jnp.where(slope > 0, slope, jnp.inf)
         return jnp.maximum(jnp.where(jnp.isfinite(found), found, 1), one)
 
+    @property
+    def num_samples(self) -> int:
+        """m."""
+        if isinstance(self.filter_risk, PatchForm):
+            return self.filter_risk.targets.shape[-2] // math.prod(self.arch.spatial_shapes[-1])
+        return self.data.inputs.shape[-1 - len(self.arch.sample_shape)]
+
+    def for_minibatches(self, size: int) -> "EmpiricalRisk":
+        """The same risk; RiskError unless its form keeps samples, and at least `size` of them."""
+        refuse_reduced(self.form)
+        check_minibatch_size(size, self.num_samples)
+        return self
+
+    def minibatch(self, indices: Int[Array, " b"]) -> "EmpiricalRisk":
+        """The unbiased estimate of L from these samples, all output rows of each, see `risk.samples`."""
+        self.for_minibatches(indices.shape[0])
+        if self.form == "layers":
+            found = few_samples(self.data, indices)
+            return eqx.tree_at(lambda r: (r.data, r.share), self, found, is_leaf=lambda x: x is None)
+        form: Any = self.filter_risk
+        few = few_rows(form, self.num_samples, indices)
+        return eqx.tree_at(lambda r: (r.filter_risk, r.data), self, (few, None), is_leaf=lambda x: x is None)
+
     def leaf_ranks(self) -> list[tuple[Any, int]]:
         """Every leaf with the rank it has in a single risk."""
         data_ranks = {
@@ -287,7 +311,11 @@ class EmpiricalRisk(RiskBase):
         found = []
         for path, leaf in jax.tree_util.tree_leaves_with_path(self):
             names = [key.name for key in path if isinstance(key, jax.tree_util.GetAttrKey)]
-            rank = 0 if "loss" in names else (data_ranks if names[0] == "data" else _FILTER_RISK_RANKS)[names[1]]
+            rank = (
+                0
+                if "loss" in names or "share" in names
+                else (data_ranks if names[0] == "data" else _FILTER_RISK_RANKS)[names[1]]
+            )
             found.append((leaf, rank))
         return found
 
@@ -307,7 +335,7 @@ class EmpiricalRisk(RiskBase):
 
 _FILTER_RISK_RANKS = {
     **{"patches": 2, "targets": 2, "weights": 1, "patch_size": 0, "triangle": 2},
-    **{"factor": 2, "image": 2, "rest": 0, "gram": 2, "moment": 2, "energy": 0, "rows": 0},
+    **{"factor": 2, "image": 2, "rest": 0, "gram": 2, "moment": 2, "energy": 0, "rows": 0, "share": 0},
 }
 
 
@@ -347,17 +375,19 @@ def _of_the_filter(arch: Architecture, reduced: bool, loss: Any, arrays: tuple) 
     return QuadraticForm(table.patches, table.targets, table.weights) if reduced else table
 
 
-def to_patches(arch: Architecture, loss: Any, data: Dataset) -> PatchForm:
-    """The risk as a function of the end-to-end filter, by the patch matrix."""
+def to_patches(arch: Architecture, loss: Any, data: Dataset, share: Any = None) -> PatchForm:
+    """The risk as a function of the end-to-end filter, by the patch matrix; times `share` where there is one."""
     windows = patches(arch, data.inputs)
     count, outputs, width = windows.shape
     targets = data.targets.reshape(count, -1, outputs)  # samples, output channels, positions
     targets = jnp.swapaxes(targets, 1, 2).reshape(count * outputs, -1)
     weights = jnp.repeat(_sample_weights(data), outputs)
+    weights = weights if share is None else share * weights
     return PatchForm(loss, windows.reshape(count * outputs, width), targets, weights)
 
 
 def _layerwise(risk: EmpiricalRisk, params: Params) -> Array:
     residuals = apply(risk.arch, params, risk.data.inputs) - risk.data.targets
     losses = jnp.sum(risk.loss(residuals).reshape(residuals.shape[0], -1), axis=1)
-    return jnp.sum(_sample_weights(risk.data) * losses)
+    mean = jnp.sum(_sample_weights(risk.data) * losses)
+    return mean if risk.share is None else risk.share * mean
