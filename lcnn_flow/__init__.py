@@ -4,10 +4,14 @@ from lcnn_flow import critical, data, losses, observables, solvers, symmetry, th
 from lcnn_flow.compilation_cache import enable_compilation_cache
 from lcnn_flow.critical import Certificate, CriticalPoint, certify, classify, summary
 from lcnn_flow.data import Dataset
+from lcnn_flow.descent.course import DescentTrajectory
+from lcnn_flow.descent.result import Descent
+from lcnn_flow.descent.single import gradient_descent
 from lcnn_flow.dynamics.settings import FlowOptions, log_times
+from lcnn_flow.ensemble.descents import gradient_descent_ensemble
 from lcnn_flow.ensemble.description import describe
 from lcnn_flow.ensemble.many import gradient_flow_ensemble
-from lcnn_flow.errors import ArchitectureError, DataError, FlowError, LcnnFlowError, LossError, RiskError
+from lcnn_flow.errors import ArchitectureError, DataError, DescentError, FlowError, LcnnFlowError, LossError, RiskError
 from lcnn_flow.flow.result import Flow, Trajectory
 from lcnn_flow.flow.single import gradient_flow
 from lcnn_flow.limits import verdict
@@ -28,6 +32,9 @@ __all__ = [
     "CriticalPoint",
     "DataError",
     "Dataset",
+    "Descent",
+    "DescentError",
+    "DescentTrajectory",
     "EmpiricalRisk",
     "Flow",
     "FlowError",
@@ -46,6 +53,8 @@ __all__ = [
     "describe",
     "enable_compilation_cache",
     "end_to_end_filter",
+    "gradient_descent",
+    "gradient_descent_ensemble",
     "gradient_flow",
     "gradient_flow_ensemble",
     "initializers",

@@ -12,8 +12,6 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -22,34 +20,15 @@ from lcnn_flow.errors import LcnnFlowError
 from lcnn_flow.network.filters import end_to_end_filter
 from lcnn_flow.numerics.arrays import as_float_array
 from lcnn_flow.numerics.norms import safe_norm
+from lcnn_flow.numerics.pytrees import HashableTree
 from lcnn_flow.risk.base import RiskLike
 
-__all__ = ["Observables", "check_record", "measure"]
+__all__ = ["check_record", "measure"]
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
-class Observables(eqx.Module):
-    """Observables by name: their arrays are leaves, all else is static, hashable and equal in a later call."""
-
-    arrays: tuple[Any, ...]
-    others: tuple[Any, ...] = eqx.field(static=True)
-    structure: Any = eqx.field(static=True)
-
-    @classmethod
-    def of(cls, functions: dict[str, Any]) -> "Observables":
-        """What `functions` gives back."""
-        leaves, structure = jax.tree.flatten(functions)
-        dynamic, others = eqx.partition(leaves, eqx.is_array)
-        return cls(tuple(dynamic), tuple(others), structure)
-
-    @property
-    def functions(self) -> dict[str, Any]:
-        """By name, sorted."""
-        return jax.tree.unflatten(self.structure, eqx.combine(self.arrays, self.others))
-
-
-def check_record(record: Any, error: type[LcnnFlowError]) -> Observables | None:
+def check_record(record: Any, error: type[LcnnFlowError]) -> HashableTree | None:
     """`record`, checked; None where nothing is asked for.
 
     Raises:
@@ -67,7 +46,7 @@ def check_record(record: Any, error: type[LcnnFlowError]) -> Observables | None:
                 f"record[{name!r}]: it cannot be told whether it takes (params), (risk, params) or (risk, params, "
                 f"start): write lambda risk, params: ..."
             )
-    return Observables.of(dict(record)) if record else None
+    return HashableTree.of(dict(record)) if record else None
 
 
 def _arguments(function: Callable[..., Any]) -> int | None:
@@ -84,7 +63,7 @@ def _arguments(function: Callable[..., Any]) -> int | None:
 
 
 def measure(
-    risk: RiskLike, vector: Float[Array, " n"], start: Float[Array, " n"], record: Observables | None
+    risk: RiskLike, vector: Float[Array, " n"], start: Float[Array, " n"], record: HashableTree | None
 ) -> tuple[Any, ...]:
     """Layers, risk, gradient norm, end-to-end filter, squared norms, what is conserved, and the observables."""
     layers = risk.space.unravel(vector)
@@ -95,7 +74,7 @@ def measure(
     own = None
     if record is not None:
         given = (risk, risk.space.tree(layers), risk.space.tree(risk.space.unravel(start)))
-        own = {name: _observed(function, *given) for name, function in record.functions.items()}
+        own = {name: _observed(function, *given) for name, function in record.tree.items()}
     return layers, risk.value(vector), norm, v, squares, risk.symmetry.conserved(vector), own
 
 

@@ -13,10 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from lcnn_flow.dynamics.observing import Observables, check_record
+from lcnn_flow.dynamics.observing import check_record
 from lcnn_flow.errors import FlowError
 from lcnn_flow.network.parameters import ParamsLike
 from lcnn_flow.numerics.arrays import is_concrete, warn_where_narrowed
+from lcnn_flow.numerics.pytrees import HashableTree
 from lcnn_flow.solvers import Rodas4
 
 __all__ = ["FlowOptions", "FlowSettings", "flow_settings", "log_times", "takes_options"]
@@ -74,7 +75,7 @@ class FlowSettings(eqx.Module):
     gradient_atol: Float[Array, ""]
     max_time: Float[Array, ""] | None
     norm_bound: Float[Array, ""] | None
-    record: Observables | None
+    record: HashableTree | None
     solver: diffrax.AbstractSolver
     adjoint: diffrax.AbstractAdjoint
     max_steps: int = eqx.field(static=True)
@@ -163,7 +164,7 @@ def _checked(layers: ParamsLike, options: FlowOptions) -> FlowSettings:
     )
 
 
-def _checked_record(record: Any, times: Any) -> Observables | None:
+def _checked_record(record: Any, times: Any) -> HashableTree | None:
     found = check_record(record, FlowError)
     if found is not None and times is None:
         raise FlowError("record is evaluated at times, and there are none: write times=lf.log_times(1e-3, 1e6, 200)")

@@ -34,7 +34,7 @@ from lcnn_flow.risk.base import RiskLike, check_single
 from lcnn_flow.risk.function import as_risk
 from lcnn_flow.symmetry.declared import Declared
 
-__all__ = ["end_of_time", "gradient_flow", "in_tree", "refuse_false_symmetry", "run_flow"]
+__all__ = ["end_of_time", "flow_arguments", "gradient_flow", "in_tree", "refuse_false_symmetry", "run_flow"]
 
 _TIME_SPAN = 1e16
 
@@ -87,8 +87,8 @@ def in_tree(space: ParameterSpace, flow: Flow) -> Flow:
     return flow._replace(final=space.tree(flow.final), limit=space.tree(flow.limit), trajectory=trajectory)
 
 
-def refuse_false_symmetry(flow: Flow) -> None:
-    """Raises FlowError where a declared symmetry was found to be none, and this is not traced."""
+def refuse_false_symmetry(flow: Any) -> None:
+    """Raises FlowError where a declared symmetry was found to be none, and this result is not traced."""
     if is_concrete(flow.reason) and np.any(np.asarray(flow.reason) == Reason.SYMMETRY_NOT_KEPT):
         raise FlowError(
             "the declared symmetry is none of this function: <grad c, grad L> at the start, or the Hessian times a "
@@ -104,7 +104,7 @@ def run_flow(risk: RiskLike, params: ParamsLike, settings: FlowSettings, reached
     start = ravel(params)
     held, initial = lax.stop_gradient((risk, start))
     scales = start_scales(held, initial, settings)
-    args = _arguments(risk, held, initial, scales, settings)
+    args = flow_arguments(risk, held, initial, scales, settings)
     atol = risk.space.spread(scales.atol)
     zero, no = jnp.zeros((), start.dtype), jnp.asarray(False)
     span = Span(start, blank_record(start, zero, None), zero, jnp.asarray(0, jnp.int32), no, no)
@@ -130,7 +130,7 @@ def run_flow(risk: RiskLike, params: ParamsLike, settings: FlowSettings, reached
     return _result(held, initial, end, limit, trajectory)
 
 
-def _arguments(
+def flow_arguments(
     risk: RiskLike, held: RiskLike, initial: Array, scales: StartScales, settings: FlowSettings
 ) -> FieldArguments:
     norm_bound, bounded = scales.norm_bound, jnp.asarray(False)

@@ -1,11 +1,12 @@
-"""The base of classes whose data are leaves of a pytree."""
+"""The base of classes whose data are leaves of a pytree, and trees that can be arguments of compiled programs."""
 
 from dataclasses import fields
 from typing import Any, TypeVar
 
 import equinox as eqx
+import jax
 
-__all__ = ["Pytree"]
+__all__ = ["HashableTree", "Pytree"]
 
 P = TypeVar("P", bound="Pytree")
 
@@ -30,3 +31,23 @@ class Pytree(eqx.Module):
         for field in fields(self):  # pyright: ignore[reportArgumentType]
             object.__setattr__(new, field.name, changes.get(field.name, getattr(self, field.name)))
         return new
+
+
+class HashableTree(eqx.Module):
+    """Any tree: its arrays are leaves, all else is static, hashable, and equal where its entries are."""
+
+    arrays: tuple[Any, ...]
+    others: tuple[Any, ...] = eqx.field(static=True)
+    structure: Any = eqx.field(static=True)
+
+    @classmethod
+    def of(cls, tree: Any) -> "HashableTree":
+        """What `tree` gives back."""
+        leaves, structure = jax.tree.flatten(tree)
+        arrays, others = eqx.partition(leaves, eqx.is_array)
+        return cls(tuple(arrays), tuple(others), structure)
+
+    @property
+    def tree(self) -> Any:
+        """As it was given."""
+        return jax.tree.unflatten(self.structure, eqx.combine(self.arrays, self.others))
