@@ -17,15 +17,17 @@ from lcnn_flow.numerics.pytrees import Pytree
 
 __all__ = ["Descent", "as_descent"]
 
+Arrays = Array | np.ndarray
+
 
 class Descent(Pytree):
     """Result of `gradient_descent`; of an ensemble, and under vmap, every field has the batch axes in front."""
 
     noun = "descent"
 
-    verdict: Int[Array, "..."]
+    verdict: Int[Arrays, "..."]
     """Code of `Verdict`, as of a flow's end; STEP_LIMIT where all steps left the gradient above tolerance."""
-    reason: Int[Array, "..."]
+    reason: Int[Arrays, "..."]
     """Code of `verdict.Reason`; `summary` has the words."""
     final: Any
     """Last iterate; of a run that DIVERGED or is NOT_FINITE the last recorded one that is finite and within the norm
@@ -33,29 +35,29 @@ class Descent(Pytree):
     limit: Any
     """Critical point next to `final`, on the leaf of `final`: exact to rounding where isolated; NaN unless CONVERGED,
     AT_SADDLE or DEGENERATE (there: `final`). Its derivative is that of `final`."""
-    risk: Float[Array, "..."]
+    risk: Float[Arrays, "..."]
     """Risk of all samples at `final`."""
-    gradient_norm: Float[Array, "..."]
+    gradient_norm: Float[Arrays, "..."]
     """|grad L| at `final`."""
-    gradient_tolerance: Float[Array, "..."]
+    gradient_tolerance: Float[Arrays, "..."]
     """gradient_atol + gradient_rtol * scale at `final`."""
-    time: Float[Array, "..."]
+    time: Float[Arrays, "..."]
     """Time of `final`, see `time_unit`."""
-    steps: Int[Array, "..."]
+    steps: Int[Arrays, "..."]
     """Steps up to `final`."""
-    energy: Float[Array, "..."]
+    energy: Float[Arrays, "..."]
     """Risk at the start less the risk at `final`."""
-    invariant_drift: Float[Array, "..."]
+    invariant_drift: Float[Arrays, "..."]
     """Largest change from start to `final` of what a flow conserves."""
-    polish_distance: Float[Array, "..."]
+    polish_distance: Float[Arrays, "..."]
     """|limit - final|, 0 without a limit."""
-    hessian_index: Int[Array, "..."]
+    hessian_index: Int[Arrays, "..."]
     """Number of negative Hessian eigenvalues across the symmetry directions, at the limit; -1 if not known."""
-    nullity: Int[Array, "..."]
+    nullity: Int[Arrays, "..."]
     """Number of zero ones; -1 if not known."""
-    smallest_curvature: Float[Array, "..."]
+    smallest_curvature: Float[Arrays, "..."]
     """The smallest one; NaN where no tests were made."""
-    limit_is_isolated: Bool[Array, "..."]
+    limit_is_isolated: Bool[Arrays, "..."]
     """The limit is an isolated critical point on its leaf; never so with channels."""
     trajectory: DescentTrajectory
     objective: Any
