@@ -1,13 +1,17 @@
 """Gradient flow of linear convolutional networks: flows to their limits, each with a verdict that can be trusted."""
 
-from lcnn_flow import critical, data, losses, solvers, symmetry, theory
+from lcnn_flow import critical, data, losses, observables, solvers, symmetry, theory
 from lcnn_flow.compilation_cache import enable_compilation_cache
 from lcnn_flow.critical import Certificate, CriticalPoint, certify, classify, summary
 from lcnn_flow.data import Dataset
+from lcnn_flow.descent.course import DescentTrajectory
+from lcnn_flow.descent.result import Descent
+from lcnn_flow.descent.single import gradient_descent
 from lcnn_flow.dynamics.settings import FlowOptions, log_times
+from lcnn_flow.ensemble.descents import gradient_descent_ensemble
 from lcnn_flow.ensemble.description import describe
 from lcnn_flow.ensemble.many import gradient_flow_ensemble
-from lcnn_flow.errors import ArchitectureError, DataError, FlowError, LcnnFlowError, LossError, RiskError
+from lcnn_flow.errors import ArchitectureError, DataError, DescentError, FlowError, LcnnFlowError, LossError, RiskError
 from lcnn_flow.flow.result import Flow, Trajectory
 from lcnn_flow.flow.single import gradient_flow
 from lcnn_flow.limits import verdict
@@ -30,6 +34,9 @@ __all__ = [
     "DataError",
     "Dataset",
     "Dense",
+    "Descent",
+    "DescentError",
+    "DescentTrajectory",
     "EmpiricalRisk",
     "Flow",
     "FlowError",
@@ -49,11 +56,14 @@ __all__ = [
     "describe",
     "enable_compilation_cache",
     "end_to_end_filter",
+    "gradient_descent",
+    "gradient_descent_ensemble",
     "gradient_flow",
     "gradient_flow_ensemble",
     "initializers",
     "log_times",
     "losses",
+    "observables",
     "patches",
     "solvers",
     "summary",

@@ -1,6 +1,6 @@
 """Errors raised outside jit; each says what is wrong, where, and what to write instead."""
 
-__all__ = ["ArchitectureError", "DataError", "FlowError", "LcnnFlowError", "LossError", "RiskError"]
+__all__ = ["ArchitectureError", "DataError", "DescentError", "FlowError", "LcnnFlowError", "LossError", "RiskError"]
 
 
 class LcnnFlowError(ValueError):
@@ -25,3 +25,7 @@ class RiskError(LcnnFlowError):
 
 class FlowError(LcnnFlowError):
     """Options of a flow that contradict each other or that the precision cannot resolve."""
+
+
+class DescentError(LcnnFlowError):
+    """An optimiser, its numbers or its steps that cannot be used."""

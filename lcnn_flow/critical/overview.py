@@ -49,13 +49,13 @@ class Overview(Summary):
             (f"{one.risk:.8g}", str(one.count), "/".join(v.name for v in one.verdicts), "spurious" * one.spurious)
             for one in self.limits[:_MOST]
         ]
-        return super()._repr_html_() + html_table((f"risk, limits by {self.by}", "flows", "verdict", ""), rows)
+        return super()._repr_html_() + html_table((f"risk, limits by {self.by}", f"{self.noun}s", "verdict", ""), rows)
 
     def __repr__(self) -> str:
         lines = [super().__repr__(), f"distinct limits, by {self.by}: {len(self.limits)}"]
         for number, one in enumerate(self.limits[:_MOST], start=1):
             kinds = "/".join(verdict.name for verdict in one.verdicts)
-            words = f"  {number:4d}  risk {one.risk:<12.8g} {one.count:6d} of {self.total} flows  {kinds}"
+            words = f"  {number:4d}  risk {one.risk:<12.8g} {one.count:6d} of {self.total} {self.noun}s  {kinds}"
             if one.spurious:
                 words += f", spurious: {one.above:.3g} above the lowest"
             lines.append(words)
@@ -68,7 +68,7 @@ def summary(flow: Any, risk: Any = None) -> Summary:
     """Counts and explains the verdicts of a flow or a batch of flows; host side.
 
     Args:
-        flow: result of `gradient_flow` or `gradient_flow_ensemble`.
+        flow: result of `gradient_flow`, `gradient_descent` or one of their ensembles.
         risk: what was minimised. With it the distinct limits are told too, by end-to-end filter or, without a
             network, by risk, the lowest first:
             a minimum above the lowest is spurious. One risk, not a batch.

@@ -13,9 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from lcnn_flow.dynamics.observing import check_record
 from lcnn_flow.errors import FlowError
 from lcnn_flow.network.parameters import ParamsLike
 from lcnn_flow.numerics.arrays import is_concrete, warn_where_narrowed
+from lcnn_flow.numerics.pytrees import HashableTree
 from lcnn_flow.solvers import Rodas4
 
 __all__ = ["FlowOptions", "FlowSettings", "flow_settings", "log_times", "takes_options"]
@@ -58,6 +60,9 @@ class FlowOptions:
     """diffrax adjoint for the trajectory; `diffrax.ForwardMode()` for forward-mode differentiation."""
     unsound_derivative: str = "nan"
     """Derivative of `limit` where it does not exist: "nan" or "zero"."""
+    record: Any = None
+    """Own observables at `times`, {"name": fn}: fn(params), fn(risk, params) or fn(risk, params, start), told apart by
+    how many arguments it requires; see `lf.observables`. The same function object is compiled once."""
 
 
 class FlowSettings(eqx.Module):
@@ -70,6 +75,7 @@ class FlowSettings(eqx.Module):
     gradient_atol: Float[Array, ""]
     max_time: Float[Array, ""] | None
     norm_bound: Float[Array, ""] | None
+    record: HashableTree | None
     solver: diffrax.AbstractSolver
     adjoint: diffrax.AbstractAdjoint
     max_steps: int = eqx.field(static=True)
@@ -147,6 +153,7 @@ def _checked(layers: ParamsLike, options: FlowOptions) -> FlowSettings:
         gradient_atol=jnp.asarray(options.gradient_atol, dtype),
         max_time=number(options.max_time),
         norm_bound=number(options.norm_bound),
+        record=_checked_record(options.record, times),
         solver=Rodas4() if options.solver is None else options.solver,
         adjoint=diffrax.RecursiveCheckpointAdjoint() if options.adjoint is None else options.adjoint,
         max_steps=max_steps,
@@ -155,6 +162,13 @@ def _checked(layers: ParamsLike, options: FlowOptions) -> FlowSettings:
         adapts_rtol=options.rtol is None,
         relative=not (is_concrete(gradient_rtol) and gradient_rtol == 0),
     )
+
+
+def _checked_record(record: Any, times: Any) -> HashableTree | None:
+    found = check_record(record, FlowError)
+    if found is not None and times is None:
+        raise FlowError("record is evaluated at times, and there are none: write times=lf.log_times(1e-3, 1e6, 200)")
+    return found
 
 
 def _default_max_steps(rtol: Any) -> int:

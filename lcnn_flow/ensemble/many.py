@@ -24,7 +24,7 @@ from lcnn_flow.risk.base import RiskLike, is_risk, runs_in_lanes
 from lcnn_flow.risk.function import as_risk
 from lcnn_flow.risk.linear import LinearRisk
 
-__all__ = ["gradient_flow_ensemble"]
+__all__ = ["as_ensemble_risk", "check_axes", "gradient_flow_ensemble"]
 
 _LOCKSTEP = 64
 """Flows integrated in lockstep: the more, the longer they wait for the slowest."""
@@ -107,9 +107,9 @@ def gradient_flow_ensemble(
         ArchitectureError, FlowError: as `gradient_flow`, axes that do not pair, or a flow that does not fit into the
             memory of a device.
     """
-    risk = _as_ensemble_risk(risk, params)
+    risk = as_ensemble_risk("gradient_flow_ensemble", risk, params)
     layers = risk.layers(params)
-    conditions, seeds = _check_axes(risk, layers)
+    conditions, seeds = check_axes("gradient_flow", risk, layers)
     if block_size is not None and (not isinstance(block_size, int) or block_size < 1):
         raise FlowError(f"block_size = {block_size!r}: write an integer of at least 1, or None")
     chosen = tuple(jax.local_devices() if devices is None else devices)
@@ -145,7 +145,7 @@ def _counter(progress: Callable[[int, int], None] | None, total: int) -> Callabl
     return tell
 
 
-def _as_ensemble_risk(risk: Any, params: Any) -> Any:
+def as_ensemble_risk(name: str, risk: Any, params: Any) -> Any:
     """A risk as it is, and the one that a bare function of one seed's params is."""
     if is_risk(risk):
         return risk
@@ -154,7 +154,7 @@ def _as_ensemble_risk(risk: Any, params: Any) -> Any:
         moves = hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating) and np.ndim(leaf) > 0
         return jax.ShapeDtypeStruct(np.shape(leaf)[1:], leaf.dtype) if moves else leaf
 
-    return as_risk("gradient_flow_ensemble", risk, jax.tree.map(first, params))
+    return as_risk(name, risk, jax.tree.map(first, params))
 
 
 def _searches_that_fit(risk: RiskLike, device: Any) -> int:
@@ -163,13 +163,13 @@ def _searches_that_fit(risk: RiskLike, device: Any) -> int:
     return max(1, device_bytes(device) // 2 // flow_bytes(risk.space.num_parameters, np.float64))
 
 
-def _check_axes(risk: Any, layers: tuple[Any, ...]) -> tuple[int | None, int]:
+def check_axes(name: str, risk: Any, layers: tuple[Any, ...]) -> tuple[int | None, int]:
     """Numbers of conditions and of seeds."""
     conditions = risk.num_conditions
     if conditions is None and tuple(map(np.shape, layers)) == risk.space.layer_shapes:
         raise FlowError(
-            "params are one point, without an axis of seeds: for one flow use gradient_flow, or write "
-            "gradient_flow_ensemble(risk, jax.tree.map(lambda w: w[None], params))"
+            f"params are one point, without an axis of seeds: for one of them use {name}, or write "
+            f"{name}_ensemble(risk, jax.tree.map(lambda w: w[None], params))"
         )
     leading = 1 if conditions is None else 2
     shapes = [tuple(np.shape(w)[:leading]) for w in layers]

@@ -10,7 +10,7 @@ from lcnn_flow.limits.verdict import EXPLANATIONS, REASONS, WITH_LIMIT, Reason, 
 from lcnn_flow.numerics.arrays import is_concrete
 from lcnn_flow.numerics.stored_programs import storable
 
-__all__ = ["Flow", "Trajectory"]
+__all__ = ["Flow", "Trajectory", "shown"]
 
 _MOST_SHOWN = 16
 """Numbers of a limit that are printed."""
@@ -39,6 +39,8 @@ class Trajectory(NamedTuple):
     """`energy` less the integral of |grad L|^2 by `quadrature`: 0 for an exact flow, so what is left is error."""
     valid_until: Float[Array, ""]
     """Last time reached: the last of `time`, or where the flow diverged, ran out of steps or broke."""
+    record: dict[str, Array] | None = None
+    """Own observables by name, (T, ...); None unless `record` was given."""
 
 
 @storable
@@ -99,13 +101,13 @@ class Flow(NamedTuple):
         lines = [f"Flow({verdict.name}: {EXPLANATIONS[verdict] if reason == Reason.NONE else REASONS[reason]}"]
         if verdict in WITH_LIMIT:
             where = "isolated" if self.limit_is_isolated else "not isolated"
-            lines.append(f"  limit    {_shown(self.limit)} ({where})")
+            lines.append(f"  limit    {shown(self.limit)} ({where})")
             lines.append(
                 f"           {int(self.hessian_index)} negative and {int(self.nullity)} zero curvatures, "
                 f"smallest {float(self.smallest_curvature):.3g}"
             )
         else:
-            lines.append(f"  final    {_shown(self.final)}, growth rate {float(self.growth_rate):.3g}")
+            lines.append(f"  final    {shown(self.final)}, growth rate {float(self.growth_rate):.3g}")
         small = f"|gradient| {float(self.gradient_norm):.2g}, tolerance {float(self.gradient_tolerance):.2g}"
         lines.append(
             f"  risk     {float(self.risk):.6g} at time {float(self.time):.3g}, {int(self.steps)} steps; {small}"
@@ -116,7 +118,7 @@ class Flow(NamedTuple):
         return "\n".join(lines) + ")"
 
 
-def _shown(params: Any) -> str:
+def shown(params: Any) -> str:
     """Parameters in three digits, or their shapes where they are large."""
     arrays = [np.asarray(w) for w in jax.tree.leaves(params) if hasattr(w, "dtype")]
     if sum(w.size for w in arrays) > _MOST_SHOWN:

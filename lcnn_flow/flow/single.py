@@ -7,12 +7,14 @@ or the local Polyak-Lojasiewicz test passes (`polyak_lojasiewicz`, `kernel_probe
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from lcnn_flow.dynamics.field import FieldArguments, StartScales, start_scales
+from lcnn_flow.dynamics.observing import measure
 from lcnn_flow.dynamics.recording import Saved, blank_record
 from lcnn_flow.dynamics.settings import FlowSettings, flow_settings, takes_options
 from lcnn_flow.errors import FlowError
@@ -31,10 +33,9 @@ from lcnn_flow.numerics.norms import safe_norm
 from lcnn_flow.numerics.parameter_space import ParameterSpace
 from lcnn_flow.risk.base import RiskLike, check_single
 from lcnn_flow.risk.function import as_risk
-from lcnn_flow.risk.linear import LinearRisk
 from lcnn_flow.symmetry.declared import Declared
 
-__all__ = ["end_of_time", "gradient_flow", "in_tree", "refuse_false_symmetry", "run_flow"]
+__all__ = ["end_of_time", "flow_arguments", "gradient_flow", "in_tree", "refuse_false_symmetry", "run_flow"]
 
 _TIME_SPAN = 1e16
 
@@ -87,8 +88,8 @@ def in_tree(space: ParameterSpace, flow: Flow) -> Flow:
     return flow._replace(final=space.tree(flow.final), limit=space.tree(flow.limit), trajectory=trajectory)
 
 
-def refuse_false_symmetry(flow: Flow) -> None:
-    """Raises FlowError where a declared symmetry was found to be none, and this is not traced."""
+def refuse_false_symmetry(flow: Any) -> None:
+    """Raises FlowError where a declared symmetry was found to be none, and this result is not traced."""
     if is_concrete(flow.reason) and np.any(np.asarray(flow.reason) == Reason.SYMMETRY_NOT_KEPT):
         raise FlowError(
             "the declared symmetry is none of this function: <grad c, grad L> at the start, or the Hessian times a "
@@ -104,7 +105,7 @@ def run_flow(risk: RiskLike, params: ParamsLike, settings: FlowSettings, reached
     start = ravel(params)
     held, initial = lax.stop_gradient((risk, start))
     scales = start_scales(held, initial, settings)
-    args = _arguments(risk, held, initial, scales, settings)
+    args = flow_arguments(risk, held, initial, scales, settings)
     atol = risk.space.spread(scales.atol)
     zero, no = jnp.zeros((), start.dtype), jnp.asarray(False)
     span = Span(start, blank_record(start, zero, None), zero, jnp.asarray(0, jnp.int32), no, no)
@@ -113,7 +114,7 @@ def run_flow(risk: RiskLike, params: ParamsLike, settings: FlowSettings, reached
         never = args._replace(gradient_atol=zero - 1, gradient_rtol=zero)
         span, record = integrate(never, span, times[-1], settings, scales.rtol, atol, times)
         assert record.saved is not None
-        trajectory = _trajectory(risk, start, record.saved, span.time)
+        trajectory = _trajectory(risk, start, record.saved, span.time, settings)
         intact = span.time >= times[-1]
     max_time = end_of_time(scales, settings)
     search = lax.stop_gradient((args, start, span, intact, max_time, atol))
@@ -139,7 +140,7 @@ def _clear_of_kinks(risk: RiskLike, end: End) -> Bool[Array, ""]:
     return ~claimed | (risk.distance_to_kink(end.limit) > 10 * end.polish_distance + small)
 
 
-def _arguments(
+def flow_arguments(
     risk: RiskLike, held: RiskLike, initial: Array, scales: StartScales, settings: FlowSettings
 ) -> FieldArguments:
     norm_bound, bounded = scales.norm_bound, jnp.asarray(False)
@@ -200,21 +201,17 @@ def end_of_time(scales: StartScales, settings: FlowSettings) -> Float[Array, "..
     return jnp.broadcast_to(settings.max_time, scales.time_unit.shape)
 
 
-def _trajectory(risk: RiskLike, start: Array, saved: Saved, reached: Array) -> Trajectory:
+def _trajectory(risk: RiskLike, start: Array, saved: Saved, reached: Array, settings: FlowSettings) -> Trajectory:
     """Everything that is recorded along a flow."""
     valid = saved.times <= reached
 
     def only_valid(x: Array) -> Array:
         return jnp.where(valid.reshape(-1, *(1 for _ in x.shape[1:])), x, jnp.nan)
 
-    def measured(vector: Array) -> tuple:
-        layers = risk.space.unravel(vector)
-        squares = jnp.stack([jnp.sum(w**2) for w in layers])
-        v = risk.end_to_end_filter(vector) if isinstance(risk, LinearRisk) else None
-        norm = safe_norm(risk.gradient(vector))
-        return layers, risk.value(vector), norm, v, squares, risk.symmetry.conserved(vector)
-
-    layers, value, norm, v, squares, conserved = lax.map(measured, only_valid(saved.states))
+    states = only_valid(saved.states)
+    layers, value, norm, v, squares, conserved, own = lax.map(
+        lambda vector: measure(risk, vector, start, settings.record), states
+    )
     path_length, dissipation = only_valid(saved.lengths).T
     energy = risk.value(start) - value
     return Trajectory(
@@ -229,4 +226,5 @@ def _trajectory(risk: RiskLike, start: Array, saved: Saved, reached: Array) -> T
         energy=energy,
         energy_defect=energy - dissipation,
         valid_until=reached,
+        record=None if own is None else jax.tree.map(only_valid, own),
     )

@@ -55,7 +55,11 @@ class Reason(IntEnum):
     PASSED_A_SADDLE = 8
     BEYOND_A_PRIORI_BOUND = 9
     SYMMETRY_NOT_KEPT = 10
-    NEAR_A_KINK = 11
+    MINIBATCHES = 11
+    STEPS_USED_UP = 12
+    STILL_MOVING = 13
+    UPDATE_NOT_FINITE = 14
+    NEAR_A_KINK = 15
 
 
 REASONS = {
@@ -76,15 +80,23 @@ REASONS = {
     "it out",
     Reason.NEAR_A_KINK: "a hidden unit is switched on or off within rounding of the limit, where the Hessian does not "
     "exist",
+    Reason.MINIBATCHES: "the gradients were those of minibatches, whose noise leaves no limit: go on from .final with "
+    "batch_size=None",
+    Reason.STEPS_USED_UP: "all steps were taken, with the gradient above tolerance: raise steps, or "
+    "loosen gradient_rtol",
+    Reason.STILL_MOVING: "gradient below tolerance, but the last update was not small: the optimiser passes by; raise "
+    "steps",
+    Reason.UPDATE_NOT_FINITE: "risk, gradient or update became NaN or infinite, within the norm bound",
 }
 
 
 class Summary:
-    """Counts of verdicts of one flow or a batch of flows; prints as a table."""
+    """Counts of verdicts of one flow or descent, or of a batch of them; prints as a table."""
 
     def __init__(self, flow: Any) -> None:
         codes, why = np.asarray(flow.verdict).ravel(), np.asarray(flow.reason).ravel()
         self.total = int(codes.size)
+        self.noun = getattr(flow, "noun", "flow")
         counted = Counter(codes.tolist())
         self.counts = {verdict: counted[int(verdict)] for verdict in Verdict if counted[int(verdict)]}
         self.reasons = Counter((Verdict(v), Reason(r)) for v, r in zip(codes.tolist(), why.tolist(), strict=True))
@@ -97,10 +109,10 @@ class Summary:
             (str(count), verdict.name, EXPLANATIONS[verdict] if reason == Reason.NONE else REASONS[reason])
             for (verdict, reason), count in sorted(self.reasons.items())
         ]
-        return html_table(("flows", "verdict", "meaning"), rows)
+        return html_table((f"{self.noun}s", "verdict", "meaning"), rows)
 
     def __repr__(self) -> str:
-        lines = [f"{self.total} flow{'s' * (self.total != 1)}, {self.steps} steps"]
+        lines = [f"{self.total} {self.noun}{'s' * (self.total != 1)}, {self.steps} steps"]
         for (verdict, reason), count in sorted(self.reasons.items()):
             text = EXPLANATIONS[verdict] if reason == Reason.NONE else REASONS[reason]
             lines.append(f"  {count:6d}  {verdict.name:11s} {text}")

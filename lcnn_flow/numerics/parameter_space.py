@@ -111,6 +111,11 @@ class ParameterSpace:
         leaves = [next(rest) if held is None else held.value for held in self.held]
         return jax.tree.unflatten(self.structure, leaves)
 
+    def moving_tree(self, layers: tuple[Any, ...]) -> Any:
+        """The tree with these layers, and None for what is held fixed: what optimisers are given."""
+        rest = iter(layers)
+        return jax.tree.unflatten(self.structure, [next(rest) if held is None else None for held in self.held])
+
     def check(self, layers: tuple[Any, ...]) -> None:
         """Raises FlowError unless the layers are those of one point."""
         if (leading := self.leading_axes(layers)) != ():

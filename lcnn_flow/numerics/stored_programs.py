@@ -31,7 +31,7 @@ __all__ = ["StoredProgram", "keep_programs_in", "storable"]
 T = TypeVar("T")
 
 _MAGIC = b"lcnn_flow program 1\n"
-_RESTS_ON = ("jax", "jaxlib", "diffrax", "equinox", "lineax", "optimistix", "numpy")
+_RESTS_ON = ("jax", "jaxlib", "diffrax", "equinox", "lineax", "optimistix", "optax", "numpy")
 _KNOWN = ("lcnn_flow", "jax", "jaxlib", "diffrax", "equinox", "lineax", "optimistix", "optax")
 """Packages whose functions are what they are by their names: their sources or versions are part of the key."""
 _folder: dict[str, Path] = {}

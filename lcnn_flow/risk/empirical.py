@@ -4,12 +4,13 @@
 the end-to-end filter, and `NetworkRisk` for any other, and with weight decay.
 """
 
+import math
 from typing import Any, Literal, get_args
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jaxtyping import Array, Int
 
 from lcnn_flow.arguments import check_kind
 from lcnn_flow.data import Dataset
@@ -23,7 +24,8 @@ from lcnn_flow.network.parameters import parameter_space
 from lcnn_flow.numerics.arrays import as_float_array
 from lcnn_flow.numerics.parameter_space import ParameterSpace
 from lcnn_flow.risk.base import RiskBase
-from lcnn_flow.risk.outer import OUTER_RANKS
+from lcnn_flow.risk.outer import OUTER_RANKS, PatchForm, QuadraticForm
+from lcnn_flow.risk.samples import check_minibatch_size, few_rows, few_samples, refuse_reduced
 
 __all__ = ["EmpiricalRisk", "Form", "layerwise", "sample_weights"]
 
@@ -51,6 +53,10 @@ class EmpiricalRisk(RiskBase):
 
     loss: Loss
     data: Dataset
+    filter_risk: PatchForm | QuadraticForm | None
+    """The risk as a function of the end-to-end filter; None where it is evaluated layer by layer."""
+    share: Array | None
+    """Of a minibatch in the form "layers": what the mean over its samples is multiplied by; None of whole data."""
     network: Network = eqx.field(static=True)
 
     def __new__(
@@ -83,6 +89,7 @@ class EmpiricalRisk(RiskBase):
         self.network = arch
         self.loss = jax.tree.map(as_float_array, loss)  # arrays, so that other numbers compile nothing
         self.data = data
+        self.filter_risk = self.share = None
 
     @property
     def arch(self) -> Any:
@@ -97,7 +104,25 @@ class EmpiricalRisk(RiskBase):
     @property
     def num_samples(self) -> int:
         """Samples m of a single risk."""
+        if isinstance(self.filter_risk, PatchForm):
+            return self.filter_risk.targets.shape[-2] // math.prod(self.network.convolution().spatial_shapes[-1])
         return self.data.inputs.shape[-1 - len(self.network.sample_shape)]
+
+    def for_minibatches(self, size: int) -> "EmpiricalRisk":
+        """The same risk; RiskError unless its form keeps samples, and at least `size` of them."""
+        risk: Any = self
+        refuse_reduced(risk.form)
+        check_minibatch_size(size, self.num_samples)
+        return self
+
+    def minibatch(self, indices: Int[Array, " b"]) -> "EmpiricalRisk":
+        """The unbiased estimate of L from these samples, all output rows of each, see `risk.samples`."""
+        risk: Any = self.for_minibatches(indices.shape[0])
+        if risk.filter_risk is None:
+            found = few_samples(self.data, indices)
+            return eqx.tree_at(lambda r: (r.data, r.share), risk, found, is_leaf=lambda x: x is None)
+        few = few_rows(risk.filter_risk, self.num_samples, indices)
+        return eqx.tree_at(lambda r: (r.filter_risk, r.data), risk, (few, None), is_leaf=lambda x: x is None)
 
     def layers(self, params: Any) -> tuple[Any, ...]:
         """The arrays of parameters, layer by layer, as they are."""
@@ -110,7 +135,7 @@ class EmpiricalRisk(RiskBase):
     def leaf_rank(self, path: Any) -> int:
         """Rank in a single risk of the leaf at this path."""
         names = [key.name for key in path if isinstance(key, jax.tree_util.GetAttrKey)]
-        if "loss" in names or names[0] == "weight_decay":
+        if "loss" in names or names[0] in ("weight_decay", "share"):
             return 0
         data_ranks = {
             "inputs": 1 + len(self.network.sample_shape),
@@ -129,7 +154,8 @@ def layerwise(risk: EmpiricalRisk, layers: Any) -> Array:
     """The risk by its definition, layer by layer."""
     residuals = forward(risk.network, layers, risk.data.inputs)[0] - risk.data.targets
     losses = jnp.sum(risk.loss(residuals).reshape(residuals.shape[0], -1), axis=1)
-    return jnp.sum(sample_weights(risk.data) * losses)
+    mean = jnp.sum(sample_weights(risk.data) * losses)
+    return mean if risk.share is None else risk.share * mean
 
 
 def sample_weights(data: Dataset) -> Array:

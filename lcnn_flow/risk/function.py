@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from lcnn_flow.arguments import described
 from lcnn_flow.errors import FlowError, RiskError
@@ -16,6 +16,7 @@ from lcnn_flow.numerics.nudges import nudged, signs
 from lcnn_flow.numerics.parameter_space import ParameterSpace
 from lcnn_flow.risk.autodiff import AutodiffRisk
 from lcnn_flow.risk.base import is_risk
+from lcnn_flow.risk.samples import Sampling, check_minibatch_size, named_axes
 from lcnn_flow.risk.traced import Traced, trace
 from lcnn_flow.symmetry.base import Symmetry
 from lcnn_flow.symmetry.declared import Declared
@@ -40,6 +41,9 @@ class Risk(AutodiffRisk):
         symmetry: `lf.symmetry.Declared(conserved)`, or None.
         batched: {"X": 0} names the entries of `data` with an axis of conditions, and where it is: a batch of risks, as
             `gradient_flow_ensemble` takes. Risks can also be stacked by jax.tree.map.
+        samples: {"X": 0, "y": 0} names the entries of `data` with an axis of samples, and where it is: minibatches
+            are the same function of fewer samples. It must be a mean over them, or minibatches are estimates of
+            something else.
 
     Raises:
         RiskError: the function does not return one real number, or data cannot be used.
@@ -48,7 +52,11 @@ class Risk(AutodiffRisk):
 
     data: Any
     constants: tuple[Array, ...]
+    few_constants: tuple[Array, ...]
     traced: Traced = eqx.field(static=True)
+    sampling: Sampling | None = eqx.field(static=True)
+    few: Traced | None = eqx.field(static=True)
+    """The program of minibatches, of which `few_constants` are what it closes over."""
     space: ParameterSpace = eqx.field(static=True)
     symmetry: Symmetry = eqx.field(static=True)
     name: str = eqx.field(static=True)
@@ -62,6 +70,7 @@ class Risk(AutodiffRisk):
         data: Any = None,
         symmetry: Declared | None = None,
         batched: Mapping[str, int] | None = None,
+        samples: Mapping[str, int] | None = None,
     ) -> None:
         if isinstance(function, type) or not callable(function):
             raise RiskError(f"Risk: function is {described(function)}: write a function of params")
@@ -70,20 +79,18 @@ class Risk(AutodiffRisk):
         self.space = space = ParameterSpace.of_tree(example_params)
         self.name = name = getattr(function, "__name__", type(function).__name__)
         data = _as_data(data)
-        axes, (leaves, structure) = _batch_axes(data, batched), jax.tree.flatten(data)
+        axes, (leaves, structure) = named_axes("batched", data, batched), jax.tree.flatten(data)
+        self.sampling = None if samples is None else Sampling.of(function, data, samples, axes)
         leaves = [x if axis is None else jnp.moveaxis(x, axis, 0) for x, axis in zip(leaves, axes, strict=True)]
         self.data = jax.tree.unflatten(structure, leaves)
         shapes = [_shape(x, axis is not None) for x, axis in zip(leaves, axes, strict=True)]
         self.dtype = dtype = jnp.result_type(*space.moving(example_params))
-        arrays = tuple(jax.ShapeDtypeStruct(shape, dtype) for shape in space.layer_shapes)
-
-        def call(layers: tuple, leaves: list) -> Any:
-            params = space.tree(layers)
-            return function(params) if data is None else function(params, jax.tree.unflatten(structure, leaves))
-
-        self.traced, self.constants = trace(name, function, call, arrays, shapes)
+        self.traced, self.constants = _program(function, name, space, dtype, self.data, shapes)
+        self.few, self.few_constants = None, ()
         self.symmetry = NoSymmetry() if symmetry is None else symmetry.on(space, dtype)
         self.ranks = tuple(len(x.shape) for x in (*shapes, *self.constants))
+        if self.sampling is not None:
+            self.sampling.count(jax.tree.leaves(self.data), self.ranks[: len(shapes)])
 
     def __repr__(self) -> str:
         data = ", ".join(f"{x.dtype}{list(x.shape)}" for x in jax.tree.leaves(self.data) if hasattr(x, "dtype"))
@@ -131,6 +138,50 @@ class Risk(AutodiffRisk):
         moved = vector + size * units * signs(vector.shape, k)
         return eqx.tree_at(lambda risk: (risk.data, risk.constants), self, new, is_leaf=lambda x: x is None), moved
 
+    @property
+    def num_samples(self) -> int:
+        """Length of the axes that `samples` names; RiskError where it names none."""
+        if self.sampling is None:
+            raise RiskError(
+                "minibatches need samples, and this risk names none: write lf.Risk(function, params, data, "
+                "samples={'X': 0}), with the axis of samples of every entry of data that has one"
+            )
+        leaves = jax.tree.leaves(self.data)
+        return self.sampling.count(leaves, self.ranks[: len(leaves)])
+
+    def for_minibatches(self, size: int) -> "Risk":
+        """The same risk with the program of minibatches of `size` samples.
+
+        Raises:
+            RiskError: it has no samples, or fewer, or minibatches do not return one real number.
+        """
+        check_minibatch_size(size, self.num_samples)
+        leaves, sampling = jax.tree.leaves(self.data), self.sampling
+        assert sampling is not None
+        ranks = self.ranks[: len(leaves)]
+        full = [_shape(x, x.ndim > rank) for x, rank in zip(leaves, ranks, strict=True)]
+        shapes = sampling.shapes(full, size)
+        few, constants = _program(sampling.function, self.name, self.space, self.dtype, self.data, shapes)
+        ranks = (*self.ranks[: len(leaves) + len(self.constants)], *(jnp.ndim(x) for x in constants))
+        return self.with_fields(few=few, few_constants=constants, ranks=ranks)
+
+    def minibatch(self, indices: Int[Array, " b"]) -> "Risk":
+        """The function of the samples with these indices, see `risk.samples`; `for_minibatches` traces it beforehand.
+
+        Raises:
+            RiskError: it has no samples.
+        """
+        if self.few is None:
+            return self.for_minibatches(indices.shape[0]).minibatch(indices)
+        leaves, structure = jax.tree.flatten(self.data)
+        assert self.sampling is not None
+        data = jax.tree.unflatten(structure, self.sampling.chosen(leaves, indices))
+        ranks = tuple(jnp.ndim(x) for x in (*jax.tree.leaves(data), *self.few_constants))
+        constants, none = self.few_constants, ()
+        return self.with_fields(
+            data=data, traced=self.few, constants=constants, few=None, few_constants=none, ranks=ranks
+        )
+
     def leaf_ranks(self) -> list[tuple[Any, int]]:
         """Every leaf with the rank it has in a single risk."""
         return list(zip(jax.tree.leaves(self), self.ranks, strict=True))
@@ -160,20 +211,16 @@ def _as_data(data: Any) -> Any:
     return jax.tree_util.tree_map_with_path(convert, data)
 
 
-def _batch_axes(data: Any, batched: Mapping[str, int] | None) -> list[int | None]:
-    """Of every leaf of `data` where its axis of conditions is."""
-    known, axes = set(), []
-    for path, leaf in jax.tree_util.tree_leaves_with_path(data):
-        first = path[0] if path else None
-        name = str(getattr(first, "key", getattr(first, "name", getattr(first, "idx", None))))
-        known.add(name)
-        place = (batched or {}).get(name)
-        if place is not None and not (isinstance(place, int) and -leaf.ndim <= place < leaf.ndim):
-            raise RiskError(f"batched: {name!r} has no axis {place!r}: its shape is {leaf.shape}")
-        axes.append(place)
-    if unknown := set(batched or {}) - known:
-        raise RiskError(f"batched names {sorted(unknown)}: data have {sorted(known)}")
-    return axes
+def _program(function: Any, name: str, space: ParameterSpace, dtype: Any, data: Any, shapes: list) -> tuple:
+    """The program of a function of parameters, and of data of these shapes unless they are None."""
+    layers = tuple(jax.ShapeDtypeStruct(shape, dtype) for shape in space.layer_shapes)
+    structure = jax.tree.structure(data)
+
+    def call(layers: tuple, leaves: list) -> Any:
+        params = space.tree(layers)
+        return function(params) if data is None else function(params, jax.tree.unflatten(structure, leaves))
+
+    return trace(name, function, call, layers, shapes)
 
 
 def _shape(x: Array, batched: bool) -> jax.ShapeDtypeStruct:

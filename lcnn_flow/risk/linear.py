@@ -42,7 +42,6 @@ __all__ = ["LinearRisk", "check_linear", "risk_of_the_filter", "to_patches"]
 class LinearRisk(EmpiricalRisk):
     """The empirical risk of a linear network; arguments as of `EmpiricalRisk`, which makes it."""
 
-    filter_risk: PatchForm | QuadraticForm | None
     form: Form = eqx.field(static=True)
     knows_scales = True
 
@@ -55,7 +54,6 @@ class LinearRisk(EmpiricalRisk):
                 f"form = 'moments' needs the l_p loss of an even p >= 4, not {loss!r}: write form='patches'"
             )
         self.form = form = self._choose() if form == "auto" else form
-        self.filter_risk = None
         if form != "layers":
             arrays = (data.inputs, data.targets, data.weights)
             self.filter_risk = risk_of_the_filter(self.network, form == "reduced", self.loss, arrays)
@@ -137,7 +135,7 @@ class LinearRisk(EmpiricalRisk):
         """l, the risk as a function of the end-to-end filter; for `form="layers"` reduced on the spot."""
         if self.filter_risk is not None:
             return self.filter_risk
-        return to_patches(self.network, self.loss, self.data)
+        return to_patches(self.network, self.loss, self.data, self.share)
 
     def image(self, vector: Float[Array, "n ..."]) -> Float[Array, "c q ..."]:
         """The end-to-end filter, one row an output channel."""
@@ -254,14 +252,15 @@ def risk_of_the_filter(network: Network, reduced: bool, loss: Any, arrays: tuple
     return QuadraticForm(table.patches, table.targets, table.weights) if reduced else table
 
 
-def to_patches(network: Network, loss: Any, data: Dataset) -> PatchForm:
-    """The risk as a function of the end-to-end filter of a linear network, by the patch matrix."""
+def to_patches(network: Network, loss: Any, data: Dataset, share: Any = None) -> PatchForm:
+    """The risk of a linear network as one of its end-to-end filter, by the patch matrix; times `share`, if there is."""
     arch = network.convolution()
     windows = patches(arch, data.inputs.reshape(data.inputs.shape[0], *arch.sample_shape))
     count, outputs, width = windows.shape
     targets = data.targets.reshape(count, -1, outputs)  # samples, output channels, positions
     targets = jnp.swapaxes(targets, 1, 2).reshape(count * outputs, -1)
     weights = jnp.repeat(sample_weights(data), outputs)
+    weights = weights if share is None else share * weights
     return PatchForm(loss, windows.reshape(count * outputs, width), targets, weights)
 
 

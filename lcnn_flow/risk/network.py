@@ -21,7 +21,7 @@ from lcnn_flow.risk.autodiff import AutodiffRisk
 from lcnn_flow.risk.chain_rule import filter_rows, gradient, gradient_and_hessian
 from lcnn_flow.risk.empirical import EmpiricalRisk, Form, layerwise
 from lcnn_flow.risk.linear import risk_of_the_filter
-from lcnn_flow.risk.outer import PatchForm, QuadraticForm
+from lcnn_flow.risk.outer import QuadraticForm
 from lcnn_flow.symmetry.base import Symmetry
 from lcnn_flow.symmetry.homogeneous import Homogeneous
 from lcnn_flow.symmetry.none import NoSymmetry
@@ -36,7 +36,6 @@ class NetworkRisk(AutodiffRisk, EmpiricalRisk):
     activation conserves one quantity per hidden channel, others nothing, and weight decay leaves nothing conserved.
     """
 
-    filter_risk: PatchForm | QuadraticForm | None
     weight_decay: Any
 
     def __init__(
@@ -51,7 +50,6 @@ class NetworkRisk(AutodiffRisk, EmpiricalRisk):
         self.weight_decay = None if weight_decay is None else _decay(weight_decay, data.inputs.dtype)
         if not arch.is_linear and form not in ("auto", "layers"):
             raise RiskError(f"form = {form!r} is for linear networks, not {arch!r}: leave it out")
-        self.filter_risk = None
         if arch.is_linear and form != "layers":
             arrays = (data.inputs, data.targets, data.weights)
             reduced = isinstance(loss, Square) and form in ("auto", "reduced")

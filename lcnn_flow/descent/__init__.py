@@ -1,0 +1,1 @@
+"""Optimisers of optax on the risks of this library: their trajectories, verdicts, and distance to the flow."""

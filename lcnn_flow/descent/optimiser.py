@@ -1,0 +1,135 @@
+"""An optimiser as a factory and its numbers: one compiled program for all numbers.
+
+Every `optax.adam(1e-3)` holds new functions, and so is a new program. The factory `optax.adam` is always the same one:
+it is called inside the program, with numbers that are arguments of it.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from difflib import get_close_matches
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float
+
+from lcnn_flow.arguments import described
+from lcnn_flow.errors import DescentError
+
+__all__ = ["checked_numbers", "make", "rates", "standard_promotion", "time_unit"]
+
+RATE = "learning_rate"
+
+
+def checked_numbers(optimiser: Any, numbers: Any, dtype: Any, leading: int = 0) -> dict[str, Any]:
+    """The numbers of a factory as they are traced: what is floating as arrays, the rest as it is.
+
+    Args:
+        optimiser: a function that returns an optax.GradientTransformation, or one.
+        numbers: its arguments by name.
+        dtype: of the parameters.
+        leading: axes that a number may have.
+
+    Raises:
+        DescentError: no optimiser, or arguments that it does not take.
+    """
+    given = {} if numbers is None else numbers
+    if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
+        raise DescentError(f"numbers are {described(numbers)}: write {{'learning_rate': 1e-3}}")
+    if isinstance(optimiser, optax.GradientTransformation):
+        if given:
+            raise DescentError(
+                "a ready-made optimiser has its numbers already: write the factory and its numbers, optax.adam and "
+                "{'learning_rate': 1e-3}, or leave the numbers out"
+            )
+        return {}
+    if not callable(optimiser):
+        raise DescentError(
+            f"optimiser is {described(optimiser)}: write a factory of optax and its numbers, optax.adam, "
+            "{'learning_rate': 1e-3}"
+        )
+    _check_names(optimiser, given)
+    return {name: _number(name, value, dtype, leading) for name, value in sorted(given.items())}
+
+
+def _check_names(factory: Callable[..., Any], given: Mapping[str, Any]) -> None:
+    try:
+        signature = inspect.signature(factory)
+    except (TypeError, ValueError):
+        return  # a callable without one says itself what it lacks
+    name, known = getattr(factory, "__name__", described(factory)), list(signature.parameters)
+    parameters = signature.parameters.values()
+    if not any(p.kind == p.VAR_KEYWORD for p in parameters) and (unknown := [x for x in given if x not in known]):
+        near = get_close_matches(unknown[0], known, 1)
+        raise DescentError(
+            f"{name} has no number {unknown[0]!r}: " + (f"did you mean {near[0]!r}?" if near else ", ".join(known))
+        )
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    missing = [p.name for p in parameters if p.default is p.empty and p.kind in named and p.name not in given]
+    if missing:
+        raise DescentError(f"{name} needs {', '.join(missing)}: write {{{missing[0]!r}: ...}}")
+
+
+def _number(name: str, value: Any, dtype: Any, leading: int) -> Any:
+    if isinstance(value, list):
+        value = np.asarray(value)
+    floating = isinstance(value, float) or (
+        hasattr(value, "dtype") and hasattr(value, "shape") and jnp.issubdtype(value.dtype, jnp.floating)
+    )
+    if name == RATE and not floating and not isinstance(value, bool) and isinstance(value, int | np.integer):
+        value, floating = float(value), True
+    if not floating:
+        return value
+    array = jnp.asarray(value, dtype)
+    if array.ndim > leading:
+        many = "" if leading else ": for many of them use gradient_descent_ensemble"
+        raise DescentError(f"numbers[{name!r}] has shape {array.shape}, and at most {leading} axes are allowed{many}")
+    return array
+
+
+def make(optimiser: Any, numbers: dict[str, Any]) -> optax.GradientTransformationExtraArgs:
+    """The optimiser, made where numbers may be traced.
+
+    Raises:
+        DescentError: the factory returns something else, or asks what a traced number is.
+    """
+    made, name = optimiser, getattr(optimiser, "__name__", "the factory")
+    if not isinstance(optimiser, optax.GradientTransformation):
+        try:
+            made = optimiser(**numbers)
+        except jax.errors.ConcretizationTypeError as error:
+            raise DescentError(
+                f"{name} looks at its numbers, which are traced: pass it ready-made, {name}(...), without numbers"
+            ) from error
+    if not isinstance(made, optax.GradientTransformation):
+        raise DescentError(f"{name} returns {described(made)}: it must return an optax.GradientTransformation")
+    return optax.with_extra_args_support(made)
+
+
+def time_unit(numbers: Mapping[str, Any]) -> str:
+    """What the time of a descent is a sum of: "learning_rate" where one is given, else "steps"."""
+    rate = numbers.get(RATE)
+    return RATE if rate is not None and (callable(rate) or hasattr(rate, "dtype")) else "steps"
+
+
+def rates(numbers: Mapping[str, Any], steps: int, dtype: Any) -> Float[Array, " steps"]:
+    """What every step adds to the time."""
+    rate = numbers.get(RATE)
+    if time_unit(numbers) == "steps":
+        return jnp.ones(steps, dtype)
+    if not callable(rate):
+        return jnp.broadcast_to(jnp.asarray(rate, dtype), (steps,))
+    with standard_promotion():
+        found = jax.vmap(lambda k: jnp.asarray(rate(k), dtype))(jnp.arange(steps, dtype=jnp.int32))
+    return found.astype(dtype)
+
+
+def standard_promotion() -> ExitStack:
+    """While optax is traced: it is written for the promotion of types and ranks that JAX starts with."""
+    stack = ExitStack()
+    stack.enter_context(jax.numpy_dtype_promotion("standard"))
+    stack.enter_context(jax.numpy_rank_promotion("allow"))
+    return stack

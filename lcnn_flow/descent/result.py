@@ -1,0 +1,149 @@
+"""What a descent returns: its trajectory, its end and a verdict, and how far it went from the gradient flow."""
+
+from typing import Any
+
+import equinox as eqx
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from lcnn_flow.descent.comparison import distance_between, distance_to_flow
+from lcnn_flow.descent.course import Course, DescentTrajectory
+from lcnn_flow.descent.ending import Ending
+from lcnn_flow.errors import DescentError
+from lcnn_flow.flow.result import shown
+from lcnn_flow.limits.verdict import EXPLANATIONS, REASONS, WITH_LIMIT, Reason, Summary, Verdict
+from lcnn_flow.numerics.arrays import is_concrete
+from lcnn_flow.numerics.pytrees import Pytree
+
+__all__ = ["Descent", "as_descent"]
+
+Arrays = Array | np.ndarray
+
+
+class Descent(Pytree):
+    """Result of `gradient_descent`; of an ensemble, and under vmap, every field has the batch axes in front."""
+
+    noun = "descent"
+
+    verdict: Int[Arrays, "..."]
+    """Code of `Verdict`, as of a flow's end; STEP_LIMIT where all steps left the gradient above tolerance."""
+    reason: Int[Arrays, "..."]
+    """Code of `verdict.Reason`; `summary` has the words."""
+    final: Any
+    """Last iterate; of a run that DIVERGED or is NOT_FINITE the last recorded one that is finite and within the norm
+    bound."""
+    limit: Any
+    """Critical point next to `final`, on the leaf of `final`: exact to rounding where isolated; NaN unless CONVERGED,
+    AT_SADDLE or DEGENERATE (there: `final`). Its derivative is that of `final`."""
+    risk: Float[Arrays, "..."]
+    """Risk of all samples at `final`."""
+    gradient_norm: Float[Arrays, "..."]
+    """|grad L| at `final`."""
+    gradient_tolerance: Float[Arrays, "..."]
+    """gradient_atol + gradient_rtol * scale at `final`."""
+    time: Float[Arrays, "..."]
+    """Time of `final`, see `time_unit`."""
+    steps: Int[Arrays, "..."]
+    """Steps up to `final`."""
+    energy: Float[Arrays, "..."]
+    """Risk at the start less the risk at `final`."""
+    invariant_drift: Float[Arrays, "..."]
+    """Largest change from start to `final` of what a flow conserves."""
+    polish_distance: Float[Arrays, "..."]
+    """|limit - final|, 0 without a limit."""
+    hessian_index: Int[Arrays, "..."]
+    """Number of negative Hessian eigenvalues across the symmetry directions, at the limit; -1 if not known."""
+    nullity: Int[Arrays, "..."]
+    """Number of zero ones; -1 if not known."""
+    smallest_curvature: Float[Arrays, "..."]
+    """The smallest one; NaN where no tests were made."""
+    limit_is_isolated: Bool[Arrays, "..."]
+    """The limit is an isolated critical point on its leaf; never so with channels."""
+    trajectory: DescentTrajectory
+    objective: Any
+    """What was minimised, as a risk."""
+    start: Any
+    """Initial parameters."""
+    time_unit: str = eqx.field(static=True)
+    """ "learning_rate" where time is the sum of learning rates, "steps" where it counts steps."""
+
+    def distance_to_flow(self, flow: Any = None, rtol: float | None = None) -> Float[Array, "... T"]:
+        """|w_k - w(t_k)| at the recorded times t_k, Euclidean norm of all parameters, w the gradient flow.
+
+        For gradient descent it is of the order of the learning rate. Momentum m makes a descent 1/(1 - m) times as fast
+        as its sum of learning rates says, and the steps of Adam have no size of their own: there it shows the speed.
+
+        Args:
+            flow: `gradient_flow(risk, params, times=run.trajectory.time)`; None: the flow is integrated here.
+            rtol: local error tolerance of that; 1e-9 in float64, 1e-5 in float32.
+
+        Returns:
+            (T,), of an ensemble with its axes in front; NaN after `valid_until`.
+
+        Raises:
+            DescentError: time counts steps and no flow is given, or the flow was recorded at other times.
+        """
+        if flow is not None:
+            return distance_between(self.trajectory, flow.trajectory, self.objective)
+        if self.time_unit == "steps":
+            raise DescentError(
+                "this descent counts steps, which are no times of a flow: give the learning rate by name, optax.sgd "
+                "and {'learning_rate': 1e-3}, or pass a flow with times=run.trajectory.time"
+            )
+        return distance_to_flow(self.objective, self.start, self.trajectory, rtol)
+
+    def __repr__(self) -> str:
+        if not is_concrete(self.verdict):
+            return f"Descent(verdict={self.verdict!r}, ...)"
+        if np.ndim(self.verdict):
+            return f"Descent of shape {np.shape(self.verdict)}\n{Summary(self)}"
+        verdict, reason = Verdict(int(self.verdict)), Reason(int(self.reason))
+        lines = [f"Descent({verdict.name}: {EXPLANATIONS[verdict] if reason == Reason.NONE else REASONS[reason]}"]
+        if verdict in WITH_LIMIT:
+            where = "isolated" if self.limit_is_isolated else "not isolated"
+            lines.append(f"  limit    {shown(self.limit)} ({where})")
+            lines.append(
+                f"           {int(self.hessian_index)} negative and {int(self.nullity)} zero curvatures, "
+                f"smallest {float(self.smallest_curvature):.3g}"
+            )
+        else:
+            lines.append(f"  final    {shown(self.final)}")
+        small = f"|gradient| {float(self.gradient_norm):.2g}, tolerance {float(self.gradient_tolerance):.2g}"
+        unit = "" if self.time_unit == "steps" else f" (sum of learning rates {float(self.time):.4g})"
+        lines.append(f"  risk     {float(self.risk):.6g} after {int(self.steps)} steps{unit}; {small}")
+        lines.append(f"  lost     risk {float(self.energy):.4g}; conserved by a flow {float(self.invariant_drift):.2g}")
+        lines.append(f"  recorded at {np.size(self.trajectory.step)} steps in .trajectory")
+        return "\n".join(lines) + ")"
+
+
+def as_descent(risk: Any, start: Any, course: Course, end: Ending, time_unit: str) -> Descent:
+    """Descents in the user's tree; arrays of JAX or numpy, which may have axes in front."""
+    space, trajectory = risk.space, course.trajectory
+
+    def tree(vectors: Any) -> Any:
+        ends = np.cumsum(space.layer_sizes).tolist()
+        parts = zip([0, *ends[:-1]], ends, space.layer_shapes, strict=True)
+        return space.tree(tuple(vectors[..., a:b].reshape(*vectors.shape[:-1], *shape) for a, b, shape in parts))
+
+    return Descent(
+        verdict=end.verdict,
+        reason=end.reason,
+        final=tree(course.vector),
+        limit=tree(end.limit),
+        risk=end.risk,
+        gradient_norm=end.gradient_norm,
+        gradient_tolerance=end.tolerance,
+        time=course.time,
+        steps=trajectory.valid_until,
+        energy=end.energy,
+        invariant_drift=end.drift,
+        polish_distance=end.polish_distance,
+        hessian_index=end.index,
+        nullity=end.nullity,
+        smallest_curvature=end.smallest,
+        limit_is_isolated=end.isolated,
+        trajectory=trajectory._replace(params=space.tree(trajectory.params)),
+        objective=risk,
+        start=start,
+        time_unit=time_unit,
+    )

@@ -1,0 +1,83 @@
+"""What is measured at the recorded points of a flow or of a descent, own observables included.
+
+An observable is a function of one, two or three arguments, told apart by how many it requires:
+
+    fn(params)    fn(risk, params)    fn(risk, params, start)
+
+`params` and `start`, where the flow began, are in the user's tree. It returns an array; it is traced once per program,
+inside of it, and mapped over the recorded points.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from lcnn_flow.arguments import described
+from lcnn_flow.errors import LcnnFlowError
+from lcnn_flow.numerics.arrays import as_float_array
+from lcnn_flow.numerics.norms import safe_norm
+from lcnn_flow.numerics.pytrees import HashableTree
+from lcnn_flow.risk.base import RiskLike
+
+__all__ = ["check_record", "measure"]
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def check_record(record: Any, error: type[LcnnFlowError]) -> HashableTree | None:
+    """`record`, checked; None where nothing is asked for.
+
+    Raises:
+        error: it is no mapping of names to functions, or it cannot be told what a function is to be called with.
+    """
+    if record is None:
+        return None
+    if not isinstance(record, Mapping) or not all(isinstance(name, str) for name in record):
+        raise error(f"record is {described(record)}: write {{'name': function}}")
+    for name, function in record.items():
+        if isinstance(function, type) or not callable(function):
+            raise error(f"record[{name!r}] is {described(function)}: write a function of (risk, params)")
+        if _arguments(function) is None:
+            raise error(
+                f"record[{name!r}]: it cannot be told whether it takes (params), (risk, params) or (risk, params, "
+                f"start): write lambda risk, params: ..."
+            )
+    return HashableTree.of(dict(record)) if record else None
+
+
+def _arguments(function: Callable[..., Any]) -> int | None:
+    """How many arguments a function requires and takes; None where that is not 1, 2 or 3, or not known."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    required = [p for p in parameters if p.default is p.empty and p.kind in _POSITIONAL]
+    others = [p for p in parameters if p.default is p.empty and p.kind not in _POSITIONAL]
+    optional = [p for p in parameters if p.default is not p.empty and p.kind in _POSITIONAL]
+    ambiguous = others or (optional and len(required) < 2)
+    return None if ambiguous or not 1 <= len(required) <= 3 else len(required)
+
+
+def measure(
+    risk: RiskLike, vector: Float[Array, " n"], start: Float[Array, " n"], record: HashableTree | None
+) -> tuple[Any, ...]:
+    """Layers, risk, gradient norm, end-to-end filter, squared norms, what is conserved, and the observables."""
+    layers = risk.space.unravel(vector)
+    squares = jnp.stack([jnp.sum(w**2) for w in layers])
+    end_to_end_filter: Any = getattr(risk, "end_to_end_filter", None)
+    v = None if end_to_end_filter is None else end_to_end_filter(vector)
+    norm = safe_norm(risk.gradient(vector))
+    own = None
+    if record is not None:
+        given = (risk, risk.space.tree(layers), risk.space.tree(risk.space.unravel(start)))
+        own = {name: _observed(function, *given) for name, function in record.tree.items()}
+    return layers, risk.value(vector), norm, v, squares, risk.symmetry.conserved(vector), own
+
+
+def _observed(function: Callable[..., Any], risk: RiskLike, params: Any, start: Any) -> Array:
+    count = _arguments(function)
+    arguments = {1: (params,), 2: (risk, params), 3: (risk, params, start)}[count or 2]
+    return as_float_array(function(*arguments))  # a float, so that NaN can mark what was not reached

@@ -1,0 +1,101 @@
+"""Observables that come with the library: each is a function of the risk, the parameters and, if need be, the start.
+
+They are passed by name, `record={"sharpness": lf.observables.sharpness}`, and may be called alone.
+"""
+
+import math
+from typing import Any
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from lcnn_flow.arguments import described
+from lcnn_flow.errors import RiskError
+from lcnn_flow.network.forward import apply
+from lcnn_flow.network.parameters import ravel
+from lcnn_flow.numerics.lapack import eigvalsh, singular_values
+from lcnn_flow.numerics.pytrees import Pytree
+from lcnn_flow.risk.base import is_composite, is_risk
+
+__all__ = ["HeldOutRisk", "effective_rank", "held_out_risk", "kernel_drift", "sharpness"]
+
+
+def sharpness(risk: Any, params: Any) -> Float[Array, ""]:
+    """Largest eigenvalue of Hess L, all directions included; in units of risk/parameter^2, negative on a ridge.
+
+    Gradient descent of step eta is stable at a minimum where it is below 2/eta.
+    """
+    return eigvalsh(risk.hessian(ravel(risk.layers(params))))[-1]
+
+
+def effective_rank(risk: Any, params: Any) -> Float[Array, ""]:
+    """exp(H(p)), p_i = sigma_i / sum sigma: between 1 and the rank; 0 for the map 0.
+
+    sigma are the singular values of the end-to-end map, from inputs to outputs, H the Shannon entropy in nats: the
+    effective rank of Roy and Vetterli, The effective rank: a measure of effective dimensionality, EUSIPCO 2007.
+
+    Raises:
+        RiskError: the risk is not that of a linear network.
+    """
+    network: Any = getattr(risk, "network", None)
+    if network is None or not network.is_linear:
+        what = described(risk) if network is None else f"one of {network!r}"
+        raise RiskError(f"effective_rank needs the risk of a linear network, and risk is {what}: leave it out")
+    size = math.prod(network.sample_shape)
+    dtype = jnp.result_type(*risk.layers(params))
+    outputs = apply(network, params, jnp.eye(size, dtype=dtype).reshape(size, *network.sample_shape))
+    sigma = singular_values(outputs.reshape(size, -1))
+    total = jnp.sum(sigma)
+    shares = sigma / jnp.where(total > 0, total, 1)
+    logarithms = jnp.log(jnp.where(shares > 0, shares, 1))
+    return jnp.where(total == 0, 0, jnp.exp(-jnp.sum(shares * logarithms)))
+
+
+def kernel_drift(risk: Any, params: Any, start: Any) -> Float[Array, ""]:
+    """|K(t) - K(0)| / |K(0)| in the Frobenius norm, K = J J^T, J the derivative of the image of the parameters.
+
+    The image is what the risk is a function of, L = l o image: for networks the end-to-end filter, and K its neural
+    tangent kernel. Near 0 the training is lazy: the image moves as that of a linear model. Not finite where K(0) = 0.
+
+    Raises:
+        RiskError: the risk has no image.
+    """
+    if not is_composite(risk):
+        raise RiskError(
+            f"kernel_drift needs a risk of the form l o image, and risk is {described(risk)}: write "
+            "lf.EmpiricalRisk(arch, loss, data)"
+        )
+
+    def kernel(tree: Any) -> Array:
+        jacobian = risk.image_jacobian(ravel(risk.layers(tree)))
+        return jnp.matmul(jacobian, jacobian.T, precision=lax.Precision.HIGHEST)
+
+    first = kernel(start)
+    return jnp.linalg.norm(kernel(params) - first) / jnp.linalg.norm(first)
+
+
+class HeldOutRisk(Pytree):
+    """The risk of other data, as an observable: see `held_out_risk`."""
+
+    other: Any
+
+    def __call__(self, params: Any) -> Float[Array, ""]:
+        """The other risk at `params`."""
+        return self.other(params)
+
+
+def held_out_risk(other: Any) -> HeldOutRisk:
+    """The risk `other` at the parameters, say that of test data; other data of the same shapes compile nothing.
+
+    Raises:
+        RiskError: `other` is no single risk.
+    """
+    if not is_risk(other):
+        raise RiskError(
+            f"held_out_risk: other is {described(other)}: write lf.EmpiricalRisk(arch, loss, test_data), or "
+            "lf.Risk(function, params, test_data)"
+        )
+    if other.num_conditions is not None:
+        raise RiskError("held_out_risk: other is a batch of risks, and one is needed: write other.condition(i)")
+    return HeldOutRisk(other)
