@@ -1,6 +1,22 @@
-"""Elementwise losses of the theory, and any other."""
+"""Elementwise losses of the theory, robust ones past it, and any other."""
 
 from lcnn_flow.losses.base import Loss, LossTheory
 from lcnn_flow.losses.named import LOSSES, Custom, GeneralizedHuber, LogCosh, Lp, PseudoHuber, Square
+from lcnn_flow.losses.robust import ROBUST_LOSSES, Cauchy, GemanMcClure, Huber, Welsch
 
-__all__ = ["LOSSES", "Custom", "GeneralizedHuber", "LogCosh", "Loss", "LossTheory", "Lp", "PseudoHuber", "Square"]
+__all__ = [
+    "LOSSES",
+    "ROBUST_LOSSES",
+    "Cauchy",
+    "Custom",
+    "GemanMcClure",
+    "GeneralizedHuber",
+    "Huber",
+    "LogCosh",
+    "Loss",
+    "LossTheory",
+    "Lp",
+    "PseudoHuber",
+    "Square",
+    "Welsch",
+]

@@ -25,6 +25,7 @@ class LossTheory:
         coercive: rho(r) -> infinity as |r| -> infinity.
         smoothness: the smoothness class of rho in words, for example "analytic" or "C^1".
         remark: a consequence worth knowing, or "".
+        definable: rho is definable in an o-minimal structure; follows from `analytic` for the losses here.
     """
 
     analytic: bool | None
@@ -32,6 +33,7 @@ class LossTheory:
     coercive: bool | None
     smoothness: str = "unknown"
     remark: str = ""
+    definable: bool | None = None
 
 
 class Loss(Pytree):
@@ -53,6 +55,14 @@ class Loss(Pytree):
     @abstractmethod
     def second_derivative(self, r: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
         """rho''(r)."""
+
+    def largest_slope(self, r: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
+        """Largest |rho'| up to |r|, elementwise, for r >= 0; rho'(r) unless rho' falls off."""
+        return self.derivative(r)
+
+    def largest_curvature(self, r: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
+        """Size of rho'' up to |r|, elementwise, for r >= 0; rho''(r) unless it changes sign."""
+        return self.second_derivative(r)
 
     def largest_residual(self, value: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
         """Largest |r| with rho(r) <= value, elementwise, for values >= 0: the inverse of rho on r >= 0. Derived.

@@ -14,6 +14,7 @@ from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array
 
 __all__ = [
+    "elementwise",
     "huber",
     "huber_first",
     "huber_inverse",
@@ -25,7 +26,7 @@ __all__ = [
 ]
 
 
-def _elementwise(
+def elementwise(
     formula: Callable[..., Array], slope: Callable[..., Array], twin: Callable[..., Array] | None = None
 ) -> Callable[..., Array]:
     """`formula(r, *parameters)` whose derivative in r is `slope`, and in the parameters that of the formula.
@@ -83,8 +84,8 @@ def lp_formulas(p: float) -> tuple[Callable[..., Array], ...]:
     def second(r):
         return (p - 1) * power(r if p % 2 == 0 else jnp.abs(r), p - 2)
 
-    slope = _elementwise(first, second)
-    return _elementwise(value, slope), slope, second
+    slope = elementwise(first, second)
+    return elementwise(value, slope), slope, second
 
 
 _NEWTON = {32: (jnp.int32, 0x5F3759DF, 3), 64: (jnp.int64, 0x5FE6EB50C7B537A9, 4)}
@@ -146,8 +147,8 @@ def _pseudo_huber_formula(r: Array, delta: Array) -> Array:
     return r * (r / (1.0 + _root(r, delta)))
 
 
-pseudo_huber_first = _elementwise(_pseudo_huber_first_formula, pseudo_huber_second, _pseudo_huber_first_twin)
-pseudo_huber = _elementwise(_pseudo_huber_formula, pseudo_huber_first)
+pseudo_huber_first = elementwise(_pseudo_huber_first_formula, pseudo_huber_second, _pseudo_huber_first_twin)
+pseudo_huber = elementwise(_pseudo_huber_formula, pseudo_huber_first)
 
 
 def _huber_terms(r: Array, a: Array, b: Array) -> tuple[Array, Array, Array, Array]:
@@ -196,5 +197,5 @@ def huber_inverse(value: Array, a: Array, b: Array) -> Array:
     return jnp.where(far, value + jnp.log(2.0 + b) / a, 2.0 * jnp.arcsinh(chord) / a)
 
 
-huber_first = _elementwise(_huber_first_formula, huber_second)
-huber = _elementwise(_huber_formula, huber_first)
+huber_first = elementwise(_huber_first_formula, huber_second)
+huber = elementwise(_huber_formula, huber_first)

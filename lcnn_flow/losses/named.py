@@ -33,7 +33,17 @@ from lcnn_flow.losses.formulas import (
 )
 from lcnn_flow.numerics.arrays import as_float_array, is_concrete
 
-__all__ = ["LOSSES", "Custom", "GeneralizedHuber", "LogCosh", "Lp", "PseudoHuber", "Square"]
+__all__ = [
+    "LOSSES",
+    "Custom",
+    "GeneralizedHuber",
+    "LogCosh",
+    "Lp",
+    "PseudoHuber",
+    "Square",
+    "positive_parameter",
+    "same_dtype",
+]
 
 
 class Square(Loss):
@@ -125,16 +135,16 @@ class PseudoHuber(Loss):
         self.delta = _parameter("PseudoHuber", "delta", delta, above=0.0)
 
     def __call__(self, r: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
-        return pseudo_huber(*_same_dtype(r, self.delta))
+        return pseudo_huber(*same_dtype(r, self.delta))
 
     def derivative(self, r: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
-        return pseudo_huber_first(*_same_dtype(r, self.delta))
+        return pseudo_huber_first(*same_dtype(r, self.delta))
 
     def second_derivative(self, r: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
-        return pseudo_huber_second(*_same_dtype(r, self.delta))
+        return pseudo_huber_second(*same_dtype(r, self.delta))
 
     def largest_residual(self, value: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
-        value, delta = _same_dtype(value, self.delta)
+        value, delta = same_dtype(value, self.delta)
         return jnp.hypot(math.sqrt(2.0) * jnp.sqrt(value), value / delta)
 
     @property
@@ -163,16 +173,16 @@ class GeneralizedHuber(Loss):
         self.b = _parameter("GeneralizedHuber", "b", b, above=-2.0)
 
     def __call__(self, r: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
-        return huber(*_same_dtype(r, self.a, self.b))
+        return huber(*same_dtype(r, self.a, self.b))
 
     def derivative(self, r: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
-        return huber_first(*_same_dtype(r, self.a, self.b))
+        return huber_first(*same_dtype(r, self.a, self.b))
 
     def second_derivative(self, r: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
-        return huber_second(*_same_dtype(r, self.a, self.b))
+        return huber_second(*same_dtype(r, self.a, self.b))
 
     def largest_residual(self, value: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
-        return huber_inverse(*_same_dtype(value, self.a, self.b))
+        return huber_inverse(*same_dtype(value, self.a, self.b))
 
     @property
     def theory(self) -> LossTheory:
@@ -202,16 +212,16 @@ class LogCosh(Loss):
         self.a = _parameter("LogCosh", "a", a, above=0.0)
 
     def __call__(self, r: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
-        return huber(*_same_dtype(r, self.a, 0.0))
+        return huber(*same_dtype(r, self.a, 0.0))
 
     def derivative(self, r: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
-        return huber_first(*_same_dtype(r, self.a, 0.0))
+        return huber_first(*same_dtype(r, self.a, 0.0))
 
     def second_derivative(self, r: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
-        return huber_second(*_same_dtype(r, self.a, 0.0))
+        return huber_second(*same_dtype(r, self.a, 0.0))
 
     def largest_residual(self, value: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
-        return huber_inverse(*_same_dtype(value, self.a, 0.0))
+        return huber_inverse(*same_dtype(value, self.a, 0.0))
 
     @property
     def theory(self) -> LossTheory:
@@ -266,6 +276,11 @@ LOSSES: dict[str, type[Loss]] = {loss.name: loss for loss in (Square, Lp, Pseudo
 """Every loss that numbers alone describe, by name (`Custom` needs a function)."""
 
 
+def positive_parameter(loss: str, name: str, value: Any) -> Any:
+    """A leaf for a number above 0; LossError for another one."""
+    return _parameter(loss, name, value, above=0.0)
+
+
 def _parameter(loss: str, name: str, value: Any, above: float) -> Any:
     """A leaf for the number `value`; checked only where it has a value to look at."""
     if isinstance(value, Tracer):
@@ -279,7 +294,7 @@ def _parameter(loss: str, name: str, value: Any, above: float) -> Any:
     return float(value) if isinstance(value, int | float) else as_float_array(value)
 
 
-def _same_dtype(r: Any, *parameters: Any) -> tuple[Array, ...]:
+def same_dtype(r: Any, *parameters: Any) -> tuple[Array, ...]:
     """The parameters in the dtype of r, so that a float32 residual stays float32."""
     r = as_float_array(r)
     return (r, *(jnp.asarray(value, r.dtype) for value in parameters))

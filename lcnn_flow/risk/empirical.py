@@ -17,6 +17,7 @@ from lcnn_flow.data import Dataset
 from lcnn_flow.errors import RiskError
 from lcnn_flow.losses.base import Loss
 from lcnn_flow.losses.named import LOSSES
+from lcnn_flow.losses.robust import ROBUST_LOSSES
 from lcnn_flow.network.architecture import Architecture
 from lcnn_flow.network.dense import Dense, Network
 from lcnn_flow.network.forward import forward
@@ -171,7 +172,7 @@ def _loss_remedy(loss: Any) -> str:
     if isinstance(loss, type) and issubclass(loss, Loss):
         return f"write lf.losses.{loss.__name__}({', '.join(f'{name}=...' for name in loss.parameters)})"
     if isinstance(loss, str):
-        names = {name.replace("_", ""): kind for name, kind in LOSSES.items()}
+        names = {name.replace("_", ""): kind for name, kind in {**LOSSES, **ROBUST_LOSSES}.items()}
         known = names.get(loss.lower().replace("_", "").replace("-", "").replace(" ", ""))
         return _loss_remedy(known) if known else "write a loss of lf.losses, such as lf.losses.Square()"
     if callable(loss):

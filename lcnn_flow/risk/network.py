@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Real
 from lcnn_flow.data import Dataset
 from lcnn_flow.errors import RiskError
 from lcnn_flow.losses.named import LOSSES, Square
+from lcnn_flow.losses.robust import ROBUST_LOSSES
 from lcnn_flow.network.dense import Network
 from lcnn_flow.network.forward import forward
 from lcnn_flow.numerics.arrays import as_float_array, is_concrete
@@ -122,7 +123,7 @@ class NetworkRisk(AutodiffRisk, EmpiricalRisk):
     def largest_norm(self, start: Float[Array, " n"]) -> Float[Array, ""]:
         """Bound on |w(t)|: weight decay and losses that are at least 0 give (lambda/2) |w|^2 <= L(0); else infinite."""
         infinite = jnp.asarray(jnp.inf, start.dtype)
-        if self.weight_decay is None or type(self.loss) not in LOSSES.values():
+        if self.weight_decay is None or type(self.loss) not in (*LOSSES.values(), *ROBUST_LOSSES.values()):
             return infinite
         bound = jnp.sqrt(2 * self.value(start) / jnp.where(self.weight_decay > 0, self.weight_decay, 1))
         return jnp.where(self.weight_decay > 0, bound, infinite)

@@ -98,7 +98,7 @@ class PatchForm(Pytree):
 
     def slope(self, V: Float[Array, "c q ..."]) -> Float[Array, "..."]:
         """Root mean square of rho' at |P V^T| + |Y|: the slope without cancellation in the residuals."""
-        return jnp.sqrt(self._mean(self.loss.derivative(self._size(V)) ** 2))
+        return jnp.sqrt(self._mean(self.loss.largest_slope(self._size(V)) ** 2))
 
     def size(self, V: Float[Array, "c q ..."]) -> Float[Array, "..."]:
         """Root mean square of |P V^T| + |Y|: the residuals if nothing cancelled."""
@@ -107,7 +107,7 @@ class PatchForm(Pytree):
     def steepness(self, V: Float[Array, "c q ..."]) -> Float[Array, "..."]:
         """Largest trace over output channels of the second derivative, rho'' taken at |P V^T| + |Y|."""
         squares = _trailing((self.weights * jnp.sum(self.patches**2, axis=1))[:, None], V)
-        return jnp.max(jnp.sum(squares * self.loss.second_derivative(self._size(V)), axis=0), axis=0)
+        return jnp.max(jnp.sum(squares * self.loss.largest_curvature(self._size(V)), axis=0), axis=0)
 
     def nudged(self, size: Array, k: Any) -> "PatchForm":
         """Every number of patches and targets changed by `size` of itself, see `nudges`."""

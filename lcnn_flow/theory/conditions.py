@@ -144,7 +144,7 @@ def hypotheses(risk: EmpiricalRisk) -> Hypotheses:
     elif single:
         found, at_least, injective = _on_attainable(arch, rows, patches_largest, eps)
     theory = risk.loss.theory
-    definable = True if theory.analytic or isinstance(risk.loss, Lp) else None
+    definable = True if theory.analytic or theory.definable or isinstance(risk.loss, Lp) else None
     return Hypotheses(
         inputs_smallest=inputs_smallest,
         inputs_largest=inputs_largest,
