@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 from benchmarks import compile as compile_time
-from benchmarks import gemm, peers, report, scaling, sweeps, work_precision
+from benchmarks import descent, gemm, peers, report, scaling, sweeps, work_precision
 from benchmarks.runtime import about, configure
 
 __all__ = ["main"]
@@ -20,6 +20,7 @@ PARTS: dict[str, ModuleType] = {
     "gemm": gemm,
     "sweeps": sweeps,
     "compile": compile_time,
+    "descent": descent,
 }
 _HERE = Path(__file__).resolve().parent
 _PARTIAL = Path("runs") / "benchmarks"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import optax
 import pytest
 
 import lcnn_flow as lf
@@ -16,8 +17,15 @@ import lcnn_flow as lf
 pytest.importorskip("sksundae")
 pytest.importorskip("matplotlib")
 
-from benchmarks import cli, peers, problems, references, report, timing
+from benchmarks import cli, descent, peers, problems, references, report, timing
 from benchmarks.peer_codes import numpy_form
+
+DESCENTS = {
+    "jit(vmap(scan)), one device": [2e-5],
+    "the same with ends hardly tested": [25e-6],
+    "lcnn_flow ensemble, one device": [3e-5],
+    "lcnn_flow ensemble": [1e-5],
+}
 
 
 class FakeClock:
@@ -152,6 +160,13 @@ def _stored() -> dict:
             "losses": {"square": {"empty": timed, "filled": {"first": 2.5, "later": [0.5]}}},
             "emitters": {"compile": {"quick": [1.5], "own": [3.0]}, "run": {"quick": [1.0], "own": [1.0]}},
         },
+        "descent": {
+            "seeds": 16,
+            "steps": 1000,
+            "every": 10,
+            "devices": 2,
+            "optimisers": {"Adam": {"limits": 3, "seconds": DESCENTS}},
+        },
     }
     about = {
         "versions": {"jax": "0.0.1"},
@@ -194,6 +209,10 @@ def test_every_number_of_every_table_comes_from_what_is_stored():
         "| gradient | 380 ms | 3.0 | 15% |",
         "| 10,000 | 2.0 ms | 2.00% | 1.5 ms | 0.5 MiB |",
         "| square | 7.0 s | 2.0 s | 500 ms |",
+        "| Adam, jit(vmap(scan)), one device | 20 ns | 1.00 | - |",
+        "| Adam, lcnn_flow ensemble, one device | 30 ns | 1.50 | 3 |",
+        "| Adam, the same with ends hardly tested | 25 ns | 1.25 | - |",
+        "| Adam, lcnn_flow ensemble | 10 ns | 0.50 | 3 |",
     ]
 
 
@@ -235,6 +254,18 @@ def test_quality_is_judged_against_confirmed_references_only():
     far = start + 1.0
     assert peers._correctness(limits, far, np.array([True, True]))["unflagged"] == 1
     assert peers._correctness(limits, far, np.array([False, True]))["flagged"] == 1
+
+
+def test_the_hand_written_descent_ends_where_the_ensemble_does():
+    risk = problems.named("SMALL")
+    params = problems.starts(risk.arch, 2)
+    (end, _), (rows, value, norm) = descent.hand_written(risk, params, optax.sgd(1e-3), 20, 10)()
+    run = lf.gradient_descent_ensemble(risk, params, optax.sgd, {"learning_rate": 1e-3}, steps=20, record_every=10)
+    for one, other, recorded in zip(run.final, end, rows, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12)
+        np.testing.assert_array_equal(recorded[:, -1], other)
+    np.testing.assert_allclose(run.trajectory.risk[:, 1:], value, rtol=1e-10)
+    np.testing.assert_allclose(run.trajectory.gradient_norm[:, 1:], norm, rtol=1e-10)
 
 
 def test_an_unknown_part_is_refused_by_name(capsys):
