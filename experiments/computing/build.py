@@ -8,7 +8,6 @@ otherwise: losses are compared on equal terms.
 import functools
 from typing import Any
 
-import diffrax
 import jax
 import jax.numpy as jnp
 
@@ -163,7 +162,6 @@ def flow_options(configuration: Configuration) -> dict[str, Any]:
     if times is not None:
         grid = lf.log_times(times.start, times.stop, times.count)
         options["times"] = jnp.concatenate([jnp.zeros(1, grid.dtype), grid])
-        options["adjoint"] = diffrax.ForwardMode()  # nothing is differentiated here, and it compiles faster
     if configuration.compute.block_size is not None:
         options["block_size"] = configuration.compute.block_size
     return options

@@ -26,7 +26,7 @@ from experiments.schema import Configuration
 __all__ = ["check_derivative", "tune"]
 
 _LEAST = {"delta": 0.0, "a": 0.0, "b": -2.0}  # loss parameters must lie above
-_NOT_OF_THE_LIMIT = ("times", "adjoint", "block_size")  # options of trajectories, and of how seeds are computed
+_NOT_OF_THE_LIMIT = ("times", "block_size")  # options of trajectories, and of how seeds are computed
 
 Params = tuple[jax.Array, ...]
 Theta = dict[str, jax.Array]

@@ -2,7 +2,7 @@
 
 The steps, their sizes and the stopping rule are those of `flow.integration` (diffrax's PIDController with its
 default coefficients), so that a lane ends where a single flow does, up to rounding. Arrays have the lanes last and the
-work is cut into units, see `numerics.kernels`.
+work is cut into units, see `numerics.kernels`. Lanes that record (`lane_record`) give the curve of every step besides.
 """
 
 from functools import partial
@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 from lcnn_flow.dynamics.field import gradient_tolerance
 from lcnn_flow.dynamics.recording import Passage, follow_passage
 from lcnn_flow.dynamics.settings import FlowSettings
+from lcnn_flow.ensemble.lane_record import Curve, GridLanes
 from lcnn_flow.network.parameters import spread
 from lcnn_flow.numerics.factors import factor
 from lcnn_flow.numerics.kernels import total, unit
@@ -54,9 +55,13 @@ class Lanes(NamedTuple):
     """Path length and dissipation so far, see `quadrature`."""
     passage: Passage
     time: Float[Array, " lanes"]
+    """On the clock of the present integration."""
     step: Float[Array, " lanes"]
     steps: Int[Array, " lanes"]
+    """Of the present integration."""
     start: LaneStart
+    grid: GridLanes | None = None
+    """None where only limits are wanted."""
 
 
 class _Trial(NamedTuple):
@@ -66,31 +71,42 @@ class _Trial(NamedTuple):
     norm: Float[Array, " lanes"]
     """Of the gradient."""
     h: Float[Array, " lanes"]
+    stop: Float[Array, " lanes"]
+    """When the integration ends."""
 
 
-def one_step(risk: LinearRisk, form: Any, lanes: Lanes, settings: FlowSettings) -> Lanes:
-    """Tests every lane, and tries a step of those that have not ended."""
+def one_step(risk: LinearRisk, form: Any, lanes: Lanes, settings: FlowSettings) -> tuple[Lanes, Curve | None]:
+    """Tests every lane, and tries a step of those that have not ended; the curves of the steps where lanes record."""
     w = lanes.vector
     slope, hessian = unit(partial(gradient_and_hessian, risk.arch, form))(w)
     tolerance = jnp.broadcast_to(settings.gradient_atol, lanes.time.shape)
     if settings.relative:
         tolerance = unit(partial(gradient_tolerance, risk, settings=settings))(w, lanes.start.least_scale)
+    if lanes.grid is not None:
+        tolerance = jnp.where(lanes.grid.on_grid, -1, tolerance)
     trial = unit(partial(_begin, settings))(lanes, slope, tolerance)
     factors = unit(partial(_linearize, settings))(hessian, trial)
-    new, error, lengths = unit(partial(_try, risk.arch, form, settings))(lanes, slope, trial, factors)
+    new, error, lengths, dense = unit(partial(_try, risk.arch, form, settings))(lanes, slope, trial, factors)
     vector, lengths, time, step, steps = unit(partial(_judge, risk.arch, settings))(
         lanes, trial, factors.definite, new, error, lengths
     )
     passage = unit(follow_passage)(lanes.passage, trial.norm)
-    return Lanes(lanes.seed, trial.ended, vector, lengths, passage, time, step, steps, lanes.start)
+    moved = Lanes(lanes.seed, trial.ended, vector, lengths, passage, time, step, steps, lanes.start, lanes.grid)
+    if dense is None:
+        return moved, None
+    bends, squares = dense
+    return moved, Curve(w, new, bends, squares, lanes.lengths, lanes.time, trial.h)
 
 
 def _begin(settings: FlowSettings, lanes: Lanes, slope: Array, tolerance: Array) -> _Trial:
     start, norm = lanes.start, unit(safe_norm)(slope)
-    given_up = ~(unit(safe_norm)(lanes.vector) <= start.norm_bound) | (lanes.time >= start.max_time)
+    stop = start.max_time
+    if lanes.grid is not None and settings.times is not None:
+        stop = jnp.where(lanes.grid.on_grid, settings.times[-1], stop - lanes.grid.begun)
+    given_up = ~(unit(safe_norm)(lanes.vector) <= start.norm_bound) | (lanes.time >= stop)
     given_up |= (lanes.steps >= settings.max_steps) | ~(lanes.step >= _SMALLEST_STEP * start.first_step)
     ended = lanes.ended | (norm <= tolerance) | given_up
-    return _Trial(ended, norm, jnp.minimum(lanes.step, start.max_time - lanes.time))
+    return _Trial(ended, norm, jnp.minimum(lanes.step, stop - lanes.time), stop)
 
 
 def _linearize(settings: FlowSettings, hessian: Array, trial: _Trial) -> Any:
@@ -104,7 +120,10 @@ def _linearize(settings: FlowSettings, hessian: Array, trial: _Trial) -> Any:
 
 
 def _try(arch: Any, form: Any, settings: FlowSettings, lanes: Lanes, slope: Array, trial: _Trial, factors):
-    """Where the step ends, its error estimate, and the path length and dissipation of its dense output."""
+    """Where the step ends, its error estimate, and the path length and dissipation of its dense output.
+
+    Where lanes record, the coefficients of the dense output and its squared speeds besides.
+    """
     tableau, n = _tableau(settings), len(slope)
 
     def field(g: Array) -> Array:
@@ -127,7 +146,15 @@ def _try(arch: Any, form: Any, settings: FlowSettings, lanes: Lanes, slope: Arra
         return jnp.stack([path, total(len(weights), lambda k: weights[k] * squares[k]) / trial.h])
 
     stages = rosenbrock_stages(tableau, lanes.vector, increment, unit(factors.solve), known=unit(field)(slope))
-    return *unit(finish)(lanes.vector, stages), unit(measure)(unit(squared_speeds)(stages))
+    squares = unit(squared_speeds)(stages)
+    found = *unit(finish)(lanes.vector, stages), unit(measure)(squares)
+    if lanes.grid is None:
+        return *found, None
+
+    def bends(stages: Array) -> Array:
+        return jnp.stack([mix(row, stages) for row in tableau.dense])
+
+    return *found, (unit(bends)(stages), squares)
 
 
 def speed_weights(tableau: RosenbrockTableau) -> np.ndarray:
@@ -161,10 +188,11 @@ def _judge(arch: Any, settings: FlowSettings, lanes: Lanes, trial: _Trial, defin
         return kept & ~trial.ended, factor
 
     def move(moves: Array, factor: Array, trial: _Trial, lanes: Lanes, new: Array, lengths: Array) -> tuple[Array, ...]:
+        lands = lanes.step >= trial.stop - lanes.time  # the sum of time and step may be a digit off
         return (
             jnp.where(moves[None], new, lanes.vector),
             jnp.where(moves[None], lanes.lengths + lengths, lanes.lengths),
-            jnp.where(moves, lanes.time + trial.h, lanes.time),
+            jnp.where(moves, jnp.where(lands, trial.stop, lanes.time + trial.h), lanes.time),
             jnp.where(trial.ended, lanes.step, trial.h * factor),
             lanes.steps + (~trial.ended).astype(lanes.steps.dtype),
         )

@@ -2,7 +2,8 @@
 
 Lanes share the matrices of the data, keep their own time and step size, and wait for nobody (`lane_step`). A lane that
 cannot go on (too many steps, no step accepted, filters beyond the norm bound, numbers that are not finite) is given up
-as it is; what it means is for `flow.search` to find out.
+as it is; what it means is for `flow.search` to find out. Where times are given, a lane records its flow up to the last
+of them (`lane_record`) before it goes on to the gradient tolerance.
 """
 
 from typing import NamedTuple
@@ -11,8 +12,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from lcnn_flow.dynamics.field import start_scales
 from lcnn_flow.dynamics.recording import Passage, no_passage
 from lcnn_flow.dynamics.settings import FlowSettings
+from lcnn_flow.ensemble.lane_record import GridLanes, begin_on_grid, blank_table, off_grid, record
 from lcnn_flow.ensemble.lane_step import Lanes, LaneStart, one_step
 from lcnn_flow.numerics.kernels import unit
 from lcnn_flow.risk.linear import LinearRisk
@@ -20,6 +23,8 @@ from lcnn_flow.risk.linear import LinearRisk
 __all__ = ["LanesEnd", "integrate_lanes"]
 
 _STEPS_BETWEEN_REFILLS = 2
+_STEPS_WITH_TIMES = 8
+"""As many where flows are longer by far: writing out costs a quarter of a step (measured, CPU)."""
 
 
 class LanesEnd(NamedTuple):
@@ -33,12 +38,26 @@ class LanesEnd(NamedTuple):
     steps: Int[Array, " seeds"]
 
 
+class _Left(NamedTuple):
+    """What is left of flows that have ended."""
+
+    numbers: Float[Array, "n+6 seeds"]
+    """Filters, lengths, passage, time."""
+    steps: Int[Array, " seeds"]
+
+    def end(self) -> LanesEnd:
+        n = len(self.numbers) - 6
+        path_length, dissipation, largest, smallest, rebound, time = self.numbers[n:]
+        passage = Passage(largest, smallest, rebound)
+        return LanesEnd(self.numbers[:n], path_length, dissipation, passage, time, self.steps)
+
+
 class _Queue(NamedTuple):
     lanes: Lanes
     next: Int[Array, ""]
-    numbers: Float[Array, "n+6 seeds"]
-    """What is left of the flows that have ended: filters, lengths, passage, time."""
-    steps: Int[Array, " seeds"]
+    ends: _Left
+    on_grid: _Left | None
+    """At the last of the times; at the start where it was not reached. None without times."""
 
 
 def integrate_lanes(
@@ -48,7 +67,7 @@ def integrate_lanes(
     count: Int[Array, ""],
     width: int,
     settings: FlowSettings,
-) -> LanesEnd:
+) -> tuple[LanesEnd, LanesEnd | None, Float[Array, "seeds T k"] | None]:
     """Integrates the first `count` flows of `order`, `width` at a time, to the gradient tolerance.
 
     Args:
@@ -58,60 +77,117 @@ def integrate_lanes(
         count: how many of them; the others stay at their start.
         width: number of lanes.
         settings: `FlowSettings` with a Rosenbrock solver.
+
+    Returns:
+        Where flows ended; with `times` also where they were at the last of them (at the start if they did not come so
+        far), and filters, path length and dissipation at all of them, NaN where not reached.
     """
     n, seeds = start.vector.shape
-    form = risk.driver(width)
-    first = jnp.arange(width)
+    form, times = risk.driver(width), settings.times
+    dtype = start.vector.dtype
+    grid = None if times is None else begin_on_grid(times, width)
     blank = Lanes(
         seed=jnp.full((width,), seeds),
         ended=jnp.ones((width,), bool),
-        vector=jnp.zeros((n, width), start.vector.dtype),
-        lengths=jnp.zeros((2, width), start.vector.dtype),
-        passage=no_passage(jnp.zeros((width,), start.vector.dtype)),
-        time=jnp.zeros((width,), start.vector.dtype),
-        step=jnp.ones((width,), start.vector.dtype),
+        vector=jnp.zeros((n, width), dtype),
+        lengths=jnp.zeros((2, width), dtype),
+        passage=no_passage(jnp.zeros((width,), dtype)),
+        time=jnp.zeros((width,), dtype),
+        step=jnp.ones((width,), dtype),
         steps=jnp.zeros((width,), jnp.int32),
-        start=_take(start, jnp.zeros_like(first)),
+        start=_take(start, jnp.zeros((width,), int)),
+        grid=None if grid is None else grid._replace(on_grid=jnp.zeros((width,), bool)),
     )
-    numbers = jnp.concatenate([start.vector, jnp.zeros((6, seeds), start.vector.dtype)])
-    queue = _Queue(blank, jnp.asarray(0), numbers, jnp.zeros((seeds,), jnp.int32))
+    nothing = _Left(jnp.concatenate([start.vector, jnp.zeros((6, seeds), dtype)]), jnp.zeros((seeds,), jnp.int32))
+    table = None if times is None else blank_table(times, start.vector)
+    queue = _Queue(blank, jnp.asarray(0), nothing, None if times is None else nothing)
 
-    def advance(queue: _Queue) -> _Queue:
-        queue = unit(_refill)(queue, start, order, count)
-        lanes = lax.fori_loop(0, _STEPS_BETWEEN_REFILLS, lambda _, x: one_step(risk, form, x, settings), queue.lanes)
-        return queue._replace(lanes=lanes)
+    between = _STEPS_BETWEEN_REFILLS if times is None else _STEPS_WITH_TIMES
 
-    def going(queue: _Queue) -> Array:
+    def step(state: tuple) -> tuple:
+        lanes, table = state
+        lanes, curve = one_step(risk, form, lanes, settings)
+        if curve is not None and lanes.grid is not None and times is not None:
+            table, cursor = record(table, times, curve, lanes.time, lanes.grid, lanes.seed)
+            lanes = lanes._replace(grid=lanes.grid._replace(cursor=cursor))
+        return lanes, table
+
+    def advance(state: tuple) -> tuple:
+        queue, table = state
+        if times is not None:
+            queue = unit(lambda queue: _leave_grid(risk, queue, settings))(queue)
+        queue = unit(_refill)(queue, start, grid, order, count)
+        lanes, table = lax.fori_loop(0, between, lambda _, x: step(x), (queue.lanes, table))
+        return queue._replace(lanes=lanes), table
+
+    def going(state: tuple) -> Array:
+        queue = state[0]
         return (queue.next < count) | jnp.any(queue.lanes.seed < seeds)
 
-    last = lax.while_loop(going, advance, queue)
-    path_length, dissipation, largest, smallest, rebound, time = last.numbers[n:]
-    passage = Passage(largest, smallest, rebound)
-    return LanesEnd(last.numbers[:n], path_length, dissipation, passage, time, last.steps)
+    last, table = lax.while_loop(going, advance, (queue, table))
+    return last.ends.end(), None if last.on_grid is None else last.on_grid.end(), table
 
 
 def _take(start: LaneStart, seeds: Array) -> LaneStart:
     return LaneStart(*(x[..., seeds] for x in start))
 
 
-def _refill(queue: _Queue, start: LaneStart, order: Array, count: Array) -> _Queue:
+def _write(left: _Left, lanes: Lanes, which: Array) -> _Left:
+    """Writes out some of the lanes."""
+    time, steps = lanes.time, lanes.steps
+    if lanes.grid is not None:
+        time, steps = lanes.grid.begun + time, lanes.grid.spent + steps
+    states = jnp.concatenate([lanes.vector, lanes.lengths, jnp.stack([*lanes.passage, time])])
+    where = jnp.where(which, lanes.seed, left.steps.size)
+    numbers = left.numbers.at[:, where].set(states, mode="drop")
+    return _Left(numbers, left.steps.at[where].set(steps, mode="drop"))
+
+
+def _renewed(fresh: Array, new: Array, old: Array) -> Array:
+    return jnp.where(fresh if new.ndim == 1 else fresh[None], new, old)
+
+
+def _leave_grid(risk: LinearRisk, queue: _Queue, settings: FlowSettings) -> _Queue:
+    """Sets the lanes that have come to the last of the times off to the gradient tolerance."""
+    lanes, times = queue.lanes, settings.times
+    assert lanes.grid is not None
+    assert queue.on_grid is not None
+    assert times is not None
+    leaves = lanes.ended & lanes.grid.on_grid & (lanes.time >= times[-1])
+    on_grid = _write(queue.on_grid, lanes, leaves)
+    first = start_scales(risk, lanes.vector, settings).first_step
+    first = jnp.where(leaves, first, lanes.start.first_step)
+    gone = off_grid(lanes.grid, times[-1], lanes.steps)
+    lanes = lanes._replace(
+        ended=lanes.ended & ~leaves,
+        time=jnp.where(leaves, 0, lanes.time),
+        step=jnp.where(leaves, first, lanes.step),
+        steps=jnp.where(leaves, 0, lanes.steps),
+        start=lanes.start._replace(first_step=first),
+        grid=GridLanes(*(_renewed(leaves, new, old) for new, old in zip(gone, lanes.grid, strict=True))),
+    )
+    return queue._replace(lanes=lanes, on_grid=on_grid)
+
+
+def _refill(queue: _Queue, start: LaneStart, grid: GridLanes | None, order: Array, count: Array) -> _Queue:
     """Writes out the lanes that have ended and gives each the next seed in order."""
-    lanes, seeds = queue.lanes, queue.steps.size
-    states = jnp.concatenate([lanes.vector, lanes.lengths, jnp.stack([*lanes.passage, lanes.time])])
-    where = jnp.where(lanes.ended, lanes.seed, seeds)
-    numbers = queue.numbers.at[:, where].set(states, mode="drop")
-    steps = queue.steps.at[where].set(lanes.steps, mode="drop")
+    lanes, seeds = queue.lanes, queue.ends.steps.size
+    ends = _write(queue.ends, lanes, lanes.ended)
     place = queue.next + jnp.cumsum(lanes.ended) - 1
     fresh = lanes.ended & (place < count)
     seed = order[jnp.where(fresh, place, 0)]
     given = _take(start, seed)
 
     def renew(new: Array, old: Array) -> Array:
-        return jnp.where(fresh if new.ndim == 1 else fresh[None], new, old)
+        return _renewed(fresh, new, old)
 
+    idle = lanes.ended & ~fresh
+    if grid is not None and lanes.grid is not None:
+        grid = GridLanes(*(renew(new, old) for new, old in zip(grid, lanes.grid, strict=True)))
+        grid = grid._replace(on_grid=grid.on_grid & ~idle)
     lanes = Lanes(
         seed=jnp.where(lanes.ended, jnp.where(fresh, seed, seeds), lanes.seed),
-        ended=lanes.ended & ~fresh,
+        ended=idle,
         vector=renew(given.vector, lanes.vector),
         lengths=renew(jnp.zeros_like(lanes.lengths), lanes.lengths),
         passage=Passage(*map(renew, no_passage(jnp.zeros_like(lanes.time)), lanes.passage)),
@@ -119,5 +195,6 @@ def _refill(queue: _Queue, start: LaneStart, order: Array, count: Array) -> _Que
         step=renew(given.first_step, lanes.step),
         steps=renew(jnp.zeros_like(lanes.steps), lanes.steps),
         start=LaneStart(*(renew(new, old) for new, old in zip(given, lanes.start, strict=True))),
+        grid=grid,
     )
-    return _Queue(lanes, queue.next + jnp.sum(fresh), numbers, steps)
+    return queue._replace(lanes=lanes, next=queue.next + jnp.sum(fresh), ends=ends)

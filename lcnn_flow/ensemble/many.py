@@ -1,21 +1,25 @@
 """Many flows at once: blocks of a fixed number of seeds, one compiled program, all local devices.
 
 A block is the unit of work and of bits: its results depend on the seeds in it, never on how many blocks there are or
-on which device they run. Where only limits are wanted the flows of a block run in lanes, and what their tests leave
-undecided is searched on in small blocks of its own; trajectories are integrated in lockstep by diffrax.
+on which device they run. The flows of a block run in lanes, and what their tests leave undecided is searched on in
+small blocks of its own. What cannot run in lanes is integrated in lockstep by diffrax: risks that are not those of
+linear networks, or evaluated layer by layer, other solvers, trajectories with an adjoint of one's own, and those that
+break off.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from lcnn_flow.dynamics.settings import FlowSettings, flow_settings, takes_options
 from lcnn_flow.ensemble.devices import run_blocks
-from lcnn_flow.ensemble.memory import device_bytes, lanes_that_fit
-from lcnn_flow.ensemble.programs import LaneBlock, Reached, SearchBlock, fits_lanes, solved_by_us, tells_regular
+from lcnn_flow.ensemble.memory import device_bytes, lanes_that_fit, seeds_that_fit
+from lcnn_flow.ensemble.programs import LaneBlock, Laned, SearchBlock, fits_lanes, solved_by_us, tells_regular
 from lcnn_flow.errors import FlowError
 from lcnn_flow.flow.result import Flow
 from lcnn_flow.flow.single import in_tree, refuse_false_symmetry
@@ -85,8 +89,8 @@ def gradient_flow_ensemble(
 ) -> Flow:
     """Gradient flows from a batch of initial filters; host side.
 
-    Integrations, limits and verdicts are those of `gradient_flow` up to rounding, at a fraction of the cost where only
-    limits are wanted.
+    Integrations, limits, trajectories and verdicts are those of `gradient_flow` up to rounding, at a fraction of the
+    cost for the risk of a linear network and a Rosenbrock method of this library.
 
     Args:
         risk: one risk for all flows, an `EmpiricalRisk`, a `Risk` or a function of the params of one seed; or, with a
@@ -120,10 +124,14 @@ def gradient_flow_ensemble(
     seed = tuple(np.empty(np.shape(w)[len(leading) :], jnp.result_type(w)) for w in layers)
     risk.check_params(risk.space.tree(seed) if len(seed) == risk.space.num_layers else seed)
     flat = tuple(np.asarray(w).reshape(-1, *np.shape(w)[len(leading) :]) for w in layers)
+    lanes = runs_in_lanes(risk) and fits_lanes(settings) and risk.form != "layers"
+    if isinstance(settings.adjoint, diffrax.RecursiveCheckpointAdjoint):  # the results are numpy arrays
+        settings = dataclasses.replace(settings, adjoint=diffrax.ForwardMode())
     tell = _counter(progress, len(flat[0]))
     work = _Work(risk.without_data(), flat, settings, chosen, tell, risk.step_cost)
-    if runs_in_lanes(risk) and fits_lanes(settings):
-        width, size = _lane_sizes(risk, seeds, block_size, chosen[0])
+    if lanes:
+        times = 0 if settings.times is None else settings.times.size
+        width, size = _lane_sizes(risk, seeds, block_size, chosen[0], times)
         flows = _in_lanes(work, _cut(len(flat[0]), seeds, size), width)
     else:
         size = min(block_size or _LOCKSTEP, seeds, _searches_that_fit(risk, chosen[0]))
@@ -181,13 +189,15 @@ def check_axes(name: str, risk: Any, layers: tuple[Any, ...]) -> tuple[int | Non
     return conditions, shapes[0][-1]
 
 
-def _lane_sizes(risk: LinearRisk, seeds: int, block_size: int | None, device: Any) -> tuple[int, int]:
+def _lane_sizes(risk: LinearRisk, seeds: int, block_size: int | None, device: Any, times: int) -> tuple[int, int]:
     """Lanes, and seeds a block, a multiple of them: from the work and the kind of device, not the number of devices."""
-    width = min(lanes_that_fit(risk, device), -(-(block_size or seeds) // 8) * 8)
+    width = min(lanes_that_fit(risk, device, times), -(-(block_size or seeds) // 8) * 8)
     if block_size is None:
         blocks = max(min(2, seeds // width), min(_SHARES, seeds // (_ROUNDS * width)), 1)
         blocks = max(blocks, -(-seeds // (_MOST_ROUNDS * width)))
         block_size = -(-seeds // blocks)
+        if times:
+            block_size = min(block_size, seeds_that_fit(risk, device, times, width))
     return width, -(-block_size // width) * width
 
 
@@ -195,10 +205,14 @@ def _cut(total: int, seeds: int, size: int) -> list[_Block]:
     """Blocks of at most `size` seeds, each of one condition."""
     blocks = []
     for first in range(0, total, seeds):
-        for start in range(first, first + seeds, size):
-            rows = np.arange(start, min(start + size, first + seeds))
-            blocks.append(_Block(first // seeds, np.resize(rows, size), len(rows)))
+        blocks += _cut_rows(first // seeds, np.arange(first, first + seeds), size)
     return blocks
+
+
+def _cut_rows(condition: int, rows: np.ndarray, size: int) -> list[_Block]:
+    """Blocks of at most `size` of these rows, filled up."""
+    parts = (rows[first : first + size] for first in range(0, len(rows), size))
+    return [_Block(condition, np.resize(part, size), len(part)) for part in parts]
 
 
 def _calls(work: _Work, blocks: list[_Block], together: int = 1) -> list[_Call]:
@@ -217,33 +231,36 @@ def _in_lanes(work: _Work, blocks: list[_Block], width: int) -> Flow:
     """All flows in lanes; `_search` takes up those that come out undecided, block by block."""
     total = len(work.params[0])
     few = _LEFTOVERS if tells_regular(work.risk, work.settings) else _LOCKSTEP
-    flows, reached, leftovers = None, None, []
+    laned, leftovers, broken = None, [], []
     together = 1 if work.risk.num_conditions is None else max(1, _LOCKSTEP // len(blocks[0].rows))
     calls = _calls(work, blocks, together)
     devices = work.devices[: len(calls[0].rows) // together]
     given = ((call.conditions, (tuple(w[call.rows] for w in work.params), call.wanted)) for call in calls)
     results = run_blocks(LaneBlock(width), work.risk, given, work.settings, devices)
-    for (conditions, rows, wanted), (flow, decided, states) in zip(calls, results, strict=True):
-        flows = _store(flows, flow, rows, wanted, total)
-        reached = _store(reached, states, rows, wanted, total)
-        work.tell(int(np.sum(decided & wanted)))
-        for condition, block, open_rows in zip(conditions, rows, wanted & ~decided, strict=True):
-            left = block[open_rows]
-            for first in range(0, len(left), few):
-                some = left[first : first + few]
-                leftovers.append(_Block(int(condition), np.resize(some, few), len(some)))
-    return _search(work, leftovers, reached, flows)
+    for (conditions, rows, wanted), found in zip(calls, results, strict=True):
+        laned = _store(laned, found, rows, wanted, total)
+        work.tell(int(np.sum(found.decided & wanted)))
+        for condition, block, open_rows, recorded in zip(
+            conditions, rows, wanted & ~found.decided, found.recorded, strict=True
+        ):
+            leftovers += _cut_rows(int(condition), block[open_rows & recorded], few)
+            broken += _cut_rows(int(condition), block[open_rows & ~recorded], few)
+    assert laned is not None
+    trajectory = laned.flows.trajectory
+    flows = _search(work, leftovers, laned, laned.flows._replace(trajectory=None))._replace(trajectory=trajectory)
+    return _search(work, broken, None, flows)
 
 
-def _search(work: _Work, blocks: list[_Block], reached: Reached | None, flows: Flow | None) -> Any:
+def _search(work: _Work, blocks: list[_Block], laned: Laned | None, flows: Flow | None) -> Any:
     """The flows of `blocks` by `gradient_flow`, from where they were left or from the start, put into `flows`."""
     if not blocks:
         return flows
     work = work._replace(devices=_searching(work, sum(block.count for block in blocks)))
     calls = _calls(work, blocks)
+    left = (None, None) if laned is None else (laned.on_grid, laned.reached)
 
     def arrays(rows: np.ndarray) -> tuple:
-        return tuple(w[rows] for w in work.params), jax.tree.map(lambda x: x[rows], reached)
+        return tuple(w[rows] for w in work.params), *jax.tree.map(lambda x: x[rows], left)
 
     given = ((call.conditions, arrays(call.rows)) for call in calls)
     devices = work.devices[: len(calls[0].rows)]

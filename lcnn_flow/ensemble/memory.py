@@ -9,7 +9,7 @@ from lcnn_flow.errors import FlowError
 from lcnn_flow.numerics.memory import physical_memory
 from lcnn_flow.risk.linear import LinearRisk
 
-__all__ = ["data_bytes", "device_bytes", "lane_bytes", "lanes_that_fit"]
+__all__ = ["data_bytes", "device_bytes", "lane_bytes", "lanes_that_fit", "seeds_that_fit", "trajectory_bytes"]
 
 _LANES = {"cpu": 64}
 _MANY_LANES = 2048
@@ -29,6 +29,14 @@ def lane_bytes(risk: LinearRisk) -> int:
     return numbers * risk.data.inputs.dtype.itemsize
 
 
+def trajectory_bytes(risk: LinearRisk, times: int) -> int:
+    """What one flow recorded at so many times takes: filters and lengths as lanes write them, and the `Trajectory`."""
+    arch = risk.arch
+    _, q, c = risk.table_shape
+    numbers = 2 * (arch.num_parameters + 2) + c * q + 2 * arch.depth + 6
+    return times * numbers * risk.data.inputs.dtype.itemsize
+
+
 def data_bytes(risk: LinearRisk) -> int:
     """What all flows on a device share: the data, the patch matrix, and what is computed from them once."""
     rows, q, c = risk.table_shape
@@ -46,18 +54,33 @@ def device_bytes(device: Any) -> int:
     return physical_memory() // max(1, jax.local_device_count("cpu") if device.platform == "cpu" else 1)
 
 
-def lanes_that_fit(risk: LinearRisk, device: Any) -> int:
+def lanes_that_fit(risk: LinearRisk, device: Any, times: int = 0) -> int:
     """Flows to run side by side: what suits the kind of device, or fewer if its memory is short; a multiple of 8.
+
+    Args:
+        risk: what is minimised.
+        device: where.
+        times: at how many times flows are recorded.
 
     Raises:
         FlowError: not even eight flows fit.
     """
-    free = _SHARE * device_bytes(device) - data_bytes(risk)
-    fit = math.floor(free / lane_bytes(risk) / 8) * 8
+    free, needed = _SHARE * device_bytes(device) - data_bytes(risk), lane_bytes(risk) + trajectory_bytes(risk, times)
+    fit = math.floor(free / needed / 8) * 8
     if fit < 8:
+        fewer = "fewer samples, smaller inputs or shorter filters" + (", or fewer times" if times else "")
         raise FlowError(
-            f"a flow needs {lane_bytes(risk) / 2**20:,.0f} MiB besides {data_bytes(risk) / 2**20:,.0f} MiB for the "
+            f"a flow needs {needed / 2**20:,.0f} MiB besides {data_bytes(risk) / 2**20:,.0f} MiB for the "
             f"data, and {device.device_kind} has {device_bytes(device) / 2**20:,.0f} MiB, of which half is planned "
-            "for: use fewer samples, smaller inputs or shorter filters"
+            f"for: use {fewer}"
         )
     return min(fit, _LANES.get(device.platform, _MANY_LANES))
+
+
+def seeds_that_fit(risk: LinearRisk, device: Any, times: int, width: int) -> int:
+    """Most seeds of a block that `width` lanes work on: their trajectories stay on the device until the block is done.
+
+    A multiple of `width`, which is at most `lanes_that_fit`.
+    """
+    free = _SHARE * device_bytes(device) - data_bytes(risk) - width * lane_bytes(risk)
+    return max(1, math.floor(free / (trajectory_bytes(risk, times) * width))) * width

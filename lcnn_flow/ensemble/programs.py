@@ -1,21 +1,23 @@
 """One block of flows, compiled as one program: lanes to the gradient tolerance, then the tests of regular limits.
 
-What comes out undecided goes on in a `SearchBlock`, from where its lane was left. A block's results depend on the seeds
-in it and on nothing else.
+What comes out undecided goes on in a `SearchBlock`, from where its lane was left; where lanes did not come to the last
+of the times, from the start. A block's results depend on the seeds in it and on nothing else.
 """
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import diffrax
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from lcnn_flow.dynamics.field import gradient_tolerance, start_scales
 from lcnn_flow.dynamics.recording import Record
 from lcnn_flow.dynamics.settings import FlowSettings
 from lcnn_flow.ensemble.lane_step import LaneStart
+from lcnn_flow.ensemble.lane_trajectory import lane_trajectories
 from lcnn_flow.ensemble.lanes import LanesEnd, integrate_lanes
 from lcnn_flow.ensemble.regular_limit import regular_limit
 from lcnn_flow.flow.integration import Span
@@ -31,7 +33,7 @@ from lcnn_flow.risk.base import RiskLike
 from lcnn_flow.risk.linear import LinearRisk
 from lcnn_flow.solvers import AbstractRosenbrock, dense_stage_solver
 
-__all__ = ["LaneBlock", "Reached", "SearchBlock", "fits_lanes", "solved_by_us", "tells_regular"]
+__all__ = ["LaneBlock", "Laned", "Reached", "SearchBlock", "fits_lanes", "solved_by_us", "tells_regular"]
 
 
 @storable
@@ -44,9 +46,25 @@ class Reached(NamedTuple):
     steps: Int[Array, " seeds"]
 
 
+@storable
+class Laned(NamedTuple):
+    """What lanes made of a block, seeds first."""
+
+    flows: Flow
+    decided: Bool[Array, " seeds"]
+    """The tests of regular limits passed: the flow is as it is to be."""
+    recorded: Bool[Array, " seeds"]
+    """The trajectory is whole; also where none was asked for."""
+    on_grid: Reached | None
+    """At the last of the times, where these were reached; None without times."""
+    reached: Reached
+    """Where what is undecided goes on."""
+
+
 def fits_lanes(settings: FlowSettings) -> bool:
-    """Whether flows with these options can run in lanes: only the limit is wanted, by a Rosenbrock method of ours."""
-    return settings.times is None and solved_by_us(settings)
+    """Whether flows with these options can run in lanes: by a Rosenbrock method of ours, not to be differentiated."""
+    plain = settings.times is None or isinstance(settings.adjoint, diffrax.RecursiveCheckpointAdjoint)
+    return plain and solved_by_us(settings)
 
 
 def solved_by_us(settings: FlowSettings) -> bool:
@@ -68,16 +86,13 @@ class LaneBlock:
 
     width: int
 
-    def __call__(self, risk: LinearRisk, arrays: tuple[Params, Array], settings: FlowSettings) -> tuple:
+    def __call__(self, risk: LinearRisk, arrays: tuple[Params, Array], settings: FlowSettings) -> Laned:
         """Runs the block.
 
         Args:
             risk: one risk for all; held constant.
             arrays: initial filters (seeds, ...), a multiple of `width`; false for seeds that only fill the block up.
             settings: options for which `fits_lanes`.
-
-        Returns:
-            The flows, seeds first; which of them are decided; a `Reached`, where the others go on.
         """
         (params, wanted), width = arrays, self.width
         vectors = jnp.concatenate([w.reshape(w.shape[0], -1) for w in params], axis=1).T
@@ -86,14 +101,19 @@ class LaneBlock:
         symmetric = jnp.any(equal != jnp.eye(equal.shape[-1], dtype=equal.dtype)[None], axis=(1, 2))
         runs = wanted & ~symmetric  # filters that start equal must stay so bit for bit: `flow.search` sees to that
         order, count = jnp.argsort(~runs, stable=True), jnp.sum(runs)
-        end = integrate_lanes(risk, start, order, count, width, settings)
-        record = Record(end.path_length, end.dissipation, end.passage, None)
-        reached = Reached(end.vector.T, record, end.time, end.steps)
-        if not tells_regular(risk, settings):
-            unknown = jnp.zeros_like(end.time)
-            return _as_flow(risk, end, end.vector, *(unknown,) * 8), jnp.zeros_like(wanted), reached
-        passed, limit, *numbers = _chunkwise(lambda a, b: _find(risk, a, b, settings), width, start, end)
-        return _as_flow(risk, end, limit, *numbers), passed & runs, reached
+        end, on_grid, table = integrate_lanes(risk, start, order, count, width, settings)
+        trajectory, recorded, times = None, jnp.ones_like(wanted), settings.times
+        if on_grid is not None and table is not None and times is not None:
+            recorded = on_grid.time >= times[-1]
+            until = jnp.where(recorded, on_grid.time, end.time)
+            trajectory = lane_trajectories(risk, times, table, vectors, until, width)
+        if tells_regular(risk, settings):
+            passed, limit, *numbers = _chunkwise(lambda a, b: _find(risk, a, b, settings), width, start, end)
+        else:
+            passed, limit, numbers = jnp.zeros_like(wanted), end.vector, (jnp.zeros_like(end.time),) * 8
+        flows = _as_flow(risk, end, limit, *numbers)._replace(trajectory=trajectory)
+        left = None if on_grid is None else _reached(on_grid)
+        return Laned(flows, passed & runs & recorded, recorded, left, _reached(end))
 
 
 @dataclass(frozen=True)
@@ -102,19 +122,32 @@ class SearchBlock:
 
     lockstep: bool = True
 
-    def __call__(self, risk: RiskLike, arrays: tuple[Params, Reached | None], settings: FlowSettings) -> Flow:
-        """From initial filters (seeds, ...), or from where lanes left them; seeds first."""
-        params, reached = arrays
+    def __call__(
+        self, risk: RiskLike, arrays: tuple[Params, Reached | None, Reached | None], settings: FlowSettings
+    ) -> Flow:
+        """From initial filters (seeds, ...), or from where lanes left them, at the last of the times and at the end.
+
+        Seeds first. Flows from where lanes left them come without trajectories: lanes have recorded them.
+        """
+        params, on_grid, reached = arrays
         if reached is None and not self.lockstep:
             return lax.map(lambda w: run_flow(risk, w, settings), params)
         if reached is None:
             return jax.vmap(lambda w: run_flow(risk, w, settings))(params)
 
-        def one(w: Params, left: Reached) -> Flow:
+        def span(left: Reached) -> Span:
             no = jnp.asarray(False)
-            return run_flow(risk, w, settings, Span(*left, no, no))
+            return Span(*left, no, no)
 
-        return jax.vmap(one)(params, reached)
+        def one(w: Params, on_grid: Reached | None, reached: Reached) -> Flow:
+            return run_flow(risk, w, settings, span(reached), None if on_grid is None else span(on_grid))
+
+        return jax.vmap(one)(params, on_grid, reached)
+
+
+def _reached(end: LanesEnd) -> Reached:
+    record = Record(end.path_length, end.dissipation, end.passage, None)
+    return Reached(end.vector.T, record, end.time, end.steps)
 
 
 def _lane_start(risk: LinearRisk, vectors: Float[Array, "n lanes"], settings: FlowSettings) -> LaneStart:

@@ -97,10 +97,16 @@ def refuse_false_symmetry(flow: Any) -> None:
         )
 
 
-def run_flow(risk: RiskLike, params: ParamsLike, settings: FlowSettings, reached: Span | None = None) -> Flow:
+def run_flow(
+    risk: RiskLike,
+    params: ParamsLike,
+    settings: FlowSettings,
+    reached: Span | None = None,
+    on_grid: Span | None = None,
+) -> Flow:
     """`gradient_flow` with checked settings, compiled by the caller, parameters as layers.
 
-    Without `times` it may go on from `reached`.
+    It may go on from `reached`; with `times` from `on_grid`, at the last of them, too: the trajectory is then None.
     """
     start = ravel(params)
     held, initial = lax.stop_gradient((risk, start))
@@ -110,7 +116,9 @@ def run_flow(risk: RiskLike, params: ParamsLike, settings: FlowSettings, reached
     zero, no = jnp.zeros((), start.dtype), jnp.asarray(False)
     span = Span(start, blank_record(start, zero, None), zero, jnp.asarray(0, jnp.int32), no, no)
     intact, trajectory = ~no, None
-    if (times := settings.times) is not None:
+    if on_grid is not None:
+        span = on_grid
+    elif (times := settings.times) is not None:
         never = args._replace(gradient_atol=zero - 1, gradient_rtol=zero)
         span, record = integrate(never, span, times[-1], settings, scales.rtol, atol, times)
         assert record.saved is not None

@@ -191,7 +191,8 @@ def test_a_step_on_an_indefinite_matrix_is_rejected_and_shortened_while_its_neig
     step = -2 * 4.0 / lowest[0]  # gamma = 1/4: I/gamma + h H is indefinite in the first lane
     steps = jnp.asarray([step, 1e-3])
     state = lane_state(at, 1.0)._replace(step=steps)
-    new = jax.jit(lambda state: lane_step.one_step(RISK, RISK.driver(2), state, settings))(state)
+    new, curve = jax.jit(lambda state: lane_step.one_step(RISK, RISK.driver(2), state, settings))(state)
+    assert curve is None
     np.testing.assert_array_equal(new.vector[:, 0], away)
     np.testing.assert_allclose(new.step[0], 0.2 * step)
     assert not np.array_equal(new.vector[:, 1], tame)

@@ -83,7 +83,7 @@ def _starts(arch: lf.Architecture, count: int) -> tuple[jax.Array, ...]:
 def test_searches_side_by_side_call_lapack_for_one_matrix_at_a_time_on_cpus(arch):
     risk, starts = random_problem(arch, lf.losses.PseudoHuber(1.0)), _starts(arch, 3)
     settings = flow_settings(starts, times=jnp.asarray([0.1, 1.0]))
-    program: Any = jax.jit(lambda risk, starts: SearchBlock()(risk, (starts, None), settings))
+    program: Any = jax.jit(lambda risk, starts: SearchBlock()(risk, (starts, None, None), settings))
     text = program.trace(risk, starts).lower(lowering_platforms=("cpu",)).as_text()
     calls = re.findall(r"custom_call @(lapack_\w+)\(.*: \(tensor<([x\d]*)xf64>", text)
     assert {name.split("_")[1] for name, _ in calls} >= {"dsyevd", "dgesdd"}
@@ -94,7 +94,7 @@ TWO_DEVICES = """
 import jax
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_num_cpu_devices", 2)
-import numpy as np, lcnn_flow as lf
+import diffrax, numpy as np, lcnn_flow as lf
 from lcnn_flow.ensemble import many, memory
 from tests.numerics.test_lapack import _starts, random_problem
 memory.device_bytes = lambda device: 0  # of no concern: nothing runs in lanes
@@ -103,7 +103,10 @@ arch = lf.Architecture(1, (1, 1))  # compiles fast
 risk, starts, done = random_problem(arch, lf.losses.Square()), _starts(arch, 11), []
 def flows(devices):
     told = lambda n, total: done.append(n)
-    return lf.gradient_flow_ensemble(risk, starts, block_size=4, times=[0.1, 1.0], devices=devices, progress=told)
+    lockstep = diffrax.ForwardMode()
+    return lf.gradient_flow_ensemble(
+        risk, starts, block_size=4, times=[0.1, 1.0], adjoint=lockstep, devices=devices, progress=told
+    )
 both, one = flows(None), flows(jax.local_devices()[1:])
 for a, b in zip(jax.tree.leaves(both), jax.tree.leaves(one), strict=True):
     np.testing.assert_array_equal(a, b)

@@ -1,0 +1,60 @@
+"""The trajectories of flows that lanes have recorded, with everything that `flow.single` tells of a trajectory."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from lcnn_flow.flow.result import Trajectory
+from lcnn_flow.numerics.norms import safe_norm
+from lcnn_flow.risk.chain_rule import gradient
+from lcnn_flow.risk.linear import LinearRisk
+
+__all__ = ["lane_trajectories"]
+
+
+def lane_trajectories(
+    risk: LinearRisk,
+    times: Float[Array, " T"],
+    table: Float[Array, "seeds T k"],
+    starts: Float[Array, "n seeds"],
+    reached: Float[Array, " seeds"],
+    width: int,
+) -> Trajectory:
+    """Trajectories, seeds first.
+
+    Args:
+        risk: one risk for all.
+        times: the grid.
+        table: filters, path length and dissipation at all times, k = n + 2 numbers; NaN where not reached.
+        starts: initial filters.
+        reached: the time up to which a flow was integrated.
+        width: seeds to work on at a time, a divisor of their number.
+    """
+    arch, outer, seeds = risk.arch, risk.outer, len(table)
+    rows = table.reshape(-1, width, table.shape[2])  # seeds and times in one axis, cut into parts of equal size
+
+    def measured(part: Float[Array, "width k"]) -> tuple[Array, ...]:
+        vector = part[:, :-2].T
+        norm = safe_norm(gradient(arch, outer, vector))
+        v, conserved = (jax.vmap(x, in_axes=1)(vector) for x in (risk.end_to_end_filter, risk.symmetry.conserved))
+        return outer.value(risk.image(vector)), norm, v, risk.space.squared_norms(vector).T, conserved
+
+    value, norm, v, squares, conserved = jax.tree.map(
+        lambda x: x.reshape(seeds, times.size, *x.shape[2:]), lax.map(measured, rows)
+    )
+    many = jax.vmap(jax.vmap(risk.space.unravel))
+    energy = outer.value(risk.image(starts))[:, None] - value
+    return Trajectory(
+        time=jnp.broadcast_to(times, (seeds, times.size)),
+        params=many(table[:, :, :-2]),
+        risk=value,
+        gradient_norm=norm,
+        end_to_end_filter=v,
+        squared_norms=squares,
+        balancedness=conserved,
+        path_length=table[:, :, -2],
+        energy=energy,
+        energy_defect=energy - table[:, :, -1],
+        valid_until=reached,
+    )
