@@ -36,13 +36,7 @@ def build_problem(configuration: Configuration) -> tuple[lf.Architecture, lf.dat
 def build_loss(configuration: Configuration) -> Any:
     """The elementwise loss."""
     numbers = configuration.loss.model_dump(exclude={"kind"})
-    losses = {
-        "square": lf.losses.Square,
-        "lp": lf.losses.Lp,
-        "pseudo_huber": lf.losses.PseudoHuber,
-        "generalized_huber": lf.losses.GeneralizedHuber,
-        "log_cosh": lf.losses.LogCosh,
-    }
+    losses: Any = lf.losses.LOSSES | lf.losses.ROBUST_LOSSES
     return losses[configuration.loss.kind](**numbers)
 
 

@@ -43,6 +43,10 @@ _NAMES = {
     "pseudo_huber": "pseudo-Huber",
     "generalized_huber": "generalised Huber",
     "log_cosh": "log-cosh",
+    "huber": "Huber",
+    "cauchy": "Cauchy",
+    "welsch": "Welsch",
+    "geman_mcclure": "Geman-McClure",
 }
 
 _SETTINGS: dict[Any, Any] = {

@@ -30,7 +30,7 @@ from experiments.schema import Configuration, SyntheticData
 
 __all__ = ["IDENTIFICATION", "bounded_influence_helps"]
 
-_BOUNDED = ("pseudo_huber", "generalized_huber", "log_cosh")
+_BOUNDED = ("pseudo_huber", "generalized_huber", "log_cosh", "huber", "cauchy", "welsch", "geman_mcclure")
 
 
 def bounded_influence_helps(dataset: xr.Dataset) -> Claim | None:

@@ -10,7 +10,18 @@ from pydantic import Field, Strict
 
 from experiments.schema.numbers import Model, Positive
 
-__all__ = ["GeneralizedHuber", "LogCosh", "Loss", "Lp", "PseudoHuber", "Square"]
+__all__ = [
+    "Cauchy",
+    "GemanMcClure",
+    "GeneralizedHuber",
+    "Huber",
+    "LogCosh",
+    "Loss",
+    "Lp",
+    "PseudoHuber",
+    "Square",
+    "Welsch",
+]
 
 
 class Square(Model):
@@ -53,7 +64,39 @@ class LogCosh(Model):
     a: Positive
 
 
+class Huber(Model):
+    """r^2/2 up to |r| = delta, straight beyond; C^1, past the theory."""
+
+    changes_program: ClassVar[tuple[str, ...]] = ()
+    kind: Literal["huber"]
+    delta: Positive
+
+
+class Cauchy(Model):
+    """rho(r) = (delta^2/2) log(1 + (r/delta)^2); not convex."""
+
+    changes_program: ClassVar[tuple[str, ...]] = ()
+    kind: Literal["cauchy"]
+    delta: Positive
+
+
+class Welsch(Model):
+    """rho(r) = (delta^2/2) (1 - e^{-(r/delta)^2}); bounded."""
+
+    changes_program: ClassVar[tuple[str, ...]] = ()
+    kind: Literal["welsch"]
+    delta: Positive
+
+
+class GemanMcClure(Model):
+    """rho(r) = (r^2/2) / (1 + (r/delta)^2); bounded."""
+
+    changes_program: ClassVar[tuple[str, ...]] = ()
+    kind: Literal["geman_mcclure"]
+    delta: Positive
+
+
 Loss = Annotated[
-    Square | Lp | PseudoHuber | GeneralizedHuber | LogCosh,
+    Square | Lp | PseudoHuber | GeneralizedHuber | LogCosh | Huber | Cauchy | Welsch | GemanMcClure,
     Field(discriminator="kind"),
 ]

@@ -23,6 +23,7 @@ from lcnn_flow.critical.balls import above, below, exact_matrix, middle, row_sum
 from lcnn_flow.critical.basin import Basin
 from lcnn_flow.critical.leaf_system import LeafSystem
 from lcnn_flow.errors import ArchitectureError
+from lcnn_flow.losses.robust import ROBUST_LOSSES
 from lcnn_flow.risk.function import as_risk
 from lcnn_flow.risk.linear import LinearRisk, check_linear
 
@@ -107,6 +108,8 @@ def certify(
         raise ArchitectureError(f"balancedness has shape {given}: this architecture needs ({arch.depth - 1},)")
     if arch.channels is not None:
         return Certificate("inconclusive", "continuous gauge group: with channels no critical point is isolated")
+    if risk.loss.name in ROBUST_LOSSES:
+        return Certificate("inconclusive", f"ball arithmetic does not know the loss {risk.loss.name!r}")
     return certify_plain(plain_risk(risk), [np.asarray(w, float) for w in params], balancedness)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 from lcnn_flow.arguments import check_kind
 from lcnn_flow.data import Dataset
@@ -91,6 +91,11 @@ class EmpiricalRisk(RiskBase):
         self.loss = jax.tree.map(as_float_array, loss)  # arrays, so that other numbers compile nothing
         self.data = data
         self.filter_risk = self.share = None
+
+    def __call__(self, params: Any) -> Float[Array, ""]:
+        """L(w), by its definition; the kinds of risk have faster forms of it."""
+        self.check_params(params)
+        return layerwise(self, self.layers(params))
 
     @property
     def arch(self) -> Any:

@@ -51,7 +51,7 @@ def test_a_small_run_obeys_the_theory_finds_the_filter_and_runs_again_to_the_sam
 
 
 def test_the_code_of_the_readme_runs_as_printed(capsys):
-    code, about_limits, any_function, descent = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    code, about_limits, any_function, networks, descent = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     assert len([line for line in code.splitlines() if line and not line.startswith("import")]) <= 10
     exec(compile(code, "README.md", "exec"), {})
     printed = capsys.readouterr().out
@@ -69,6 +69,8 @@ def test_the_code_of_the_readme_runs_as_printed(capsys):
     printed = capsys.readouterr().out
     assert printed.count("CONVERGED") == 2
     assert printed.count("(not isolated)") == 1
+    exec(compile(networks, "README.md", "exec"), shown)
+    assert "CONVERGED" in capsys.readouterr().out
     exec(compile(descent, "README.md", "exec"), shown)
     coarse, fine = shown["runs"].distance_to_flow().max(axis=-1)[:, 0]
     assert 1.9 <= coarse / fine <= 2.1
