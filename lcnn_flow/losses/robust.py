@@ -121,6 +121,13 @@ class _Robust(Loss):
         return jnp.ones_like(same_dtype(r)[0])
 
 
+def _share_of_bound(value: Any, delta: Any) -> tuple[Array, Array, Array]:
+    """(value over delta^2/2, the bound of the loss, or 0 where it is reached; delta; whether it is not reached)."""
+    value, delta = same_dtype(value, delta)
+    share = 2 * value / delta**2
+    return jnp.where(share < 1, share, 0), delta, share < 1
+
+
 class Huber(_Robust):
     """Huber loss: r^2/2 for |r| <= delta, delta |r| - delta^2/2 beyond (Huber 1964); convex, C^1, semialgebraic.
 
@@ -179,9 +186,13 @@ class Welsch(_Robust):
         r, delta = same_dtype(r, self.delta)
         return self.derivative(jnp.minimum(jnp.abs(r), delta / math.sqrt(2)))
 
+    def largest_residual(self, value: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
+        share, delta, bounds = _share_of_bound(value, self.delta)
+        return jnp.where(bounds, delta * jnp.sqrt(-jnp.log1p(-share)), jnp.inf)
+
     @property
     def theory(self) -> LossTheory:
-        remark = "bounded: the risk bounds no residual, and filters may diverge"
+        remark = "bounded: a risk bounds residuals only below the bound of the loss, and filters may diverge"
         return LossTheory(True, convex=False, coercive=False, smoothness="analytic", remark=remark)
 
 
@@ -198,9 +209,13 @@ class GemanMcClure(_Robust):
         r, delta = same_dtype(r, self.delta)
         return self.derivative(jnp.minimum(jnp.abs(r), delta / math.sqrt(3)))
 
+    def largest_residual(self, value: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
+        share, delta, bounds = _share_of_bound(value, self.delta)
+        return jnp.where(bounds, delta * jnp.sqrt(share / (1 - share)), jnp.inf)
+
     @property
     def theory(self) -> LossTheory:
-        remark = "bounded: the risk bounds no residual, and filters may diverge"
+        remark = "bounded: a risk bounds residuals only below the bound of the loss, and filters may diverge"
         return LossTheory(True, convex=False, coercive=False, smoothness="analytic", remark=remark)
 
 
