@@ -32,10 +32,10 @@ _FINEST = 3e-14
 """Of gradient_rtol: hardly any gradient gets below, so that ends are not tested."""
 
 
-def hand_written(risk: lf.EmpiricalRisk, params: tuple, optimiser: Any, steps: int, every: int) -> Callable[[], Any]:
+def hand_written(risk: Any, params: tuple, optimiser: Any, steps: int, every: int) -> Callable[[], Any]:
     """A call of the hand-written program: the last filters, and (filters, risk, gradient norm) as recorded."""
 
-    def one(risk: lf.EmpiricalRisk, params: tuple) -> Any:
+    def one(risk: Any, params: tuple) -> Any:
         def step(carry: Any, _: None) -> tuple[Any, None]:
             w, state = carry
             updates, state = optimiser.update(jax.grad(risk)(w), state, w)

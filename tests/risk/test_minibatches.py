@@ -30,6 +30,18 @@ def test_the_mean_over_all_minibatches_is_the_risk_and_its_gradient(form, weight
     np.testing.assert_allclose(np.mean(gradients, axis=0), risk.gradient(vector), rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize("activation", [None, lf.activations.tanh])
+def test_weight_decay_is_the_same_in_every_minibatch(activation):
+    net = lf.Dense((4, 3, 2), activation=activation)
+    risk = lf.EmpiricalRisk(net, lf.losses.Lp(4), random_data(net, weighted=True), weight_decay=0.3)
+    params = random_params(1, net)
+    few = [risk.minibatch(jnp.arange(12)[i::3]) for i in range(3)]
+    np.testing.assert_allclose(np.mean([one(params) for one in few]), risk(params), rtol=1e-13)
+    without = lf.EmpiricalRisk(net, lf.losses.Lp(4), random_data(net, weighted=True), form="layers")
+    decay = 0.15 * sum(np.sum(np.asarray(w) ** 2) for w in jax.tree.leaves(params))
+    np.testing.assert_allclose(few[1](params) - without.minibatch(jnp.arange(12)[1::3])(params), decay, rtol=1e-11)
+
+
 def test_one_sample_is_all_its_output_rows():
     data = random_data(ARCH, weighted=True)
     weights = np.asarray(data.weights)
