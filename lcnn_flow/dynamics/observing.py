@@ -22,7 +22,7 @@ from lcnn_flow.numerics.norms import safe_norm
 from lcnn_flow.numerics.pytrees import HashableTree
 from lcnn_flow.risk.base import RiskLike
 
-__all__ = ["check_record", "measure"]
+__all__ = ["check_record", "measure", "observe"]
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -70,11 +70,16 @@ def measure(
     end_to_end_filter: Any = getattr(risk, "end_to_end_filter", None)
     v = None if end_to_end_filter is None else end_to_end_filter(vector)
     norm = safe_norm(risk.gradient(vector))
-    own = None
-    if record is not None:
-        given = (risk, risk.space.tree(layers), risk.space.tree(risk.space.unravel(start)))
-        own = {name: _observed(function, *given) for name, function in record.tree.items()}
+    own = None if record is None else observe(risk, vector, start, record)
     return layers, risk.value(vector), norm, v, squares, risk.symmetry.conserved(vector), own
+
+
+def observe(
+    risk: RiskLike, vector: Float[Array, " n"], start: Float[Array, " n"], record: HashableTree
+) -> dict[str, Array]:
+    """The observables alone, by name."""
+    params, begin = (risk.space.tree(risk.space.unravel(x)) for x in (vector, start))
+    return {name: _observed(function, risk, params, begin) for name, function in record.tree.items()}
 
 
 def _observed(function: Callable[..., Any], risk: RiskLike, params: Any, start: Any) -> Array:

@@ -120,7 +120,8 @@ def gradient_descent_ensemble(
         raise DescentError("devices is empty: name at least one, or write None for all local devices")
     starts = np.concatenate([np.asarray(w).reshape(*own, -1) for w in layers], axis=-1)
     starts = starts.reshape(conditions or 1, seeds, -1)
-    course, end = _steps(risk.without_data(), starts, varying, axes, (settings, key), chosen, progress)
+    seen = risk.without_data() if settings.record is None else risk  # own observables may look at the data
+    course, end = _steps(seen, starts, varying, axes, (settings, key), chosen, progress)
     end = _judge(risk.without_data(), starts, axes, course, end, settings, chosen)
     course, end = jax.tree.map(lambda x: x.reshape(*axes.shape, *x.shape[1:]), (course, end))
     run = as_descent(risk, params, course, end, time_unit)

@@ -5,8 +5,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from lcnn_flow.dynamics.observing import observe
 from lcnn_flow.flow.result import Trajectory
 from lcnn_flow.numerics.norms import safe_norm
+from lcnn_flow.numerics.pytrees import HashableTree
 from lcnn_flow.risk.chain_rule import gradient
 from lcnn_flow.risk.linear import LinearRisk
 
@@ -20,6 +22,7 @@ def lane_trajectories(
     starts: Float[Array, "n seeds"],
     reached: Float[Array, " seeds"],
     width: int,
+    record: HashableTree | None,
 ) -> Trajectory:
     """Trajectories, seeds first.
 
@@ -30,6 +33,7 @@ def lane_trajectories(
         starts: initial filters.
         reached: the time up to which a flow was integrated.
         width: seeds to work on at a time, a divisor of their number.
+        record: own observables, or None.
     """
     arch, outer, seeds = risk.arch, risk.outer, len(table)
     rows = table.reshape(-1, width, table.shape[2])  # seeds and times in one axis, cut into parts of equal size
@@ -43,6 +47,12 @@ def lane_trajectories(
     value, norm, v, squares, conserved = jax.tree.map(
         lambda x: x.reshape(seeds, times.size, *x.shape[2:]), lax.map(measured, rows)
     )
+    own = None
+    if record is not None:
+        begins = jnp.repeat(starts.T, times.size, axis=0).reshape(-1, width, len(starts))
+        found = lax.map(lambda x: _observed(risk, x[0], x[1], record), (rows[:, :, :-2], begins))
+        own = jax.tree.map(lambda x: x.reshape(seeds, times.size, *x.shape[2:]), found)
+        own = jax.tree.map(lambda x: _only_reached(x, table[:, :, 0]), own)
     many = jax.vmap(jax.vmap(risk.space.unravel))
     energy = outer.value(risk.image(starts))[:, None] - value
     return Trajectory(
@@ -57,4 +67,16 @@ def lane_trajectories(
         energy=energy,
         energy_defect=energy - table[:, :, -1],
         valid_until=reached,
+        record=own,
     )
+
+
+def _observed(
+    risk: LinearRisk, vectors: Float[Array, "width n"], starts: Float[Array, "width n"], record: HashableTree
+) -> dict[str, Array]:
+    return jax.vmap(lambda vector, start: observe(risk, vector, start, record))(vectors, starts)
+
+
+def _only_reached(x: Float[Array, "seeds T ..."], mark: Float[Array, "seeds T"]) -> Float[Array, "seeds T ..."]:
+    """NaN where the table is."""
+    return jnp.where(jnp.isnan(mark).reshape(*mark.shape, *(1 for _ in x.shape[2:])), jnp.nan, x)

@@ -128,7 +128,8 @@ def gradient_flow_ensemble(
     if isinstance(settings.adjoint, diffrax.RecursiveCheckpointAdjoint):  # the results are numpy arrays
         settings = dataclasses.replace(settings, adjoint=diffrax.ForwardMode())
     tell = _counter(progress, len(flat[0]))
-    work = _Work(risk.without_data(), flat, settings, chosen, tell, risk.step_cost)
+    seen = risk.without_data() if settings.record is None else risk  # own observables may look at the data
+    work = _Work(seen, flat, settings, chosen, tell, risk.step_cost)
     if lanes:
         times = 0 if settings.times is None else settings.times.size
         width, size = _lane_sizes(risk, seeds, block_size, chosen[0], times)

@@ -106,7 +106,7 @@ class LaneBlock:
         if on_grid is not None and table is not None and times is not None:
             recorded = on_grid.time >= times[-1]
             until = jnp.where(recorded, on_grid.time, end.time)
-            trajectory = lane_trajectories(risk, times, table, vectors, until, width)
+            trajectory = lane_trajectories(risk, times, table, vectors, until, width, settings.record)
         if tells_regular(risk, settings):
             passed, limit, *numbers = _chunkwise(lambda a, b: _find(risk, a, b, settings), width, start, end)
         else:

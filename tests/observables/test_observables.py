@@ -60,6 +60,26 @@ def test_an_ensemble_records_the_same_for_every_seed(flow):
     np.testing.assert_allclose(found["first"], np.outer([1, 2], flow.trajectory.record["first"]), rtol=1e-8)
 
 
+def samples_seen(risk, params):
+    return jnp.sum(risk.data.inputs[:, 0]) + 0 * params[0][0]
+
+
+def test_flows_in_lanes_record_what_a_single_flow_records():
+    risk = network_risk(2, (1, 1))
+    record = {
+        "drift": lf.observables.kernel_drift,
+        "moved": lambda risk, p, start: p[0] - start[0],
+        "seen": samples_seen,
+    }
+    starts = (jnp.array([[0.5], [1.5], [-0.4]]), jnp.array([[1.0], [0.3], [-1.0]]))
+    flows = lf.gradient_flow_ensemble(risk, starts, times=TIMES, rtol=1e-9, record=record)
+    one = lf.gradient_flow(risk, tuple(w[1] for w in starts), times=TIMES, rtol=1e-9, record=record)
+    for name, found in one.trajectory.record.items():
+        assert flows.trajectory.record[name].shape == (3, *found.shape)
+        np.testing.assert_allclose(flows.trajectory.record[name][1], found, atol=1e-7)
+    np.testing.assert_array_equal(flows.trajectory.record["seen"], 3.0)
+
+
 def test_the_effective_rank_of_a_flat_spectrum_is_the_rank():
     # one tap: V = w I, all singular values equal; two taps (1, 1) on three inputs: sigma = sqrt(3), 1
     risk = network_risk(4, (1,))
