@@ -120,7 +120,7 @@ def limit_table(dataset: xr.Dataset) -> Table:
         kind, certificate = cell["kind"].values, cell["certificate"].values
         if not (kind != NOT_COMPUTED).any():
             return [("0", *("–" for _ in header[1:]))]
-        counts = [int((kind == code).sum()) for code in KINDS if code != Kind.NOT_CRITICAL]
+        counts = [int((kind == code).sum()) for code in KINDS if code not in (Kind.NOT_CRITICAL, Kind.AT_KINK)]
         tried, certified = (certificate != NOT_COMPUTED).sum(), certificate == 0
         trapped = certified & (cell["polish_distance"].values < np.nan_to_num(cell["trapping_radius"].values))
         orbits = cell["orbit"].values

@@ -44,10 +44,11 @@ class Kind(IntEnum):
     STRICT_SADDLE = 1
     DEGENERATE = 2
     NOT_CRITICAL = 3
+    AT_KINK = 4
 
     @property
     def word(self) -> str:
-        """ "minimum", "strict_saddle", "degenerate" or "not_critical"."""
+        """ "minimum", "strict_saddle", "degenerate", "not_critical" or "at_kink"."""
         return self.name.lower()
 
 
@@ -59,7 +60,8 @@ class CriticalPoint:
     """"minimum": positive definite across the symmetries, or a passed local Polyak-Lojasiewicz test (then nullity
     may be positive: a manifold of minima). "strict_saddle": a negative eigenvalue. "degenerate": neither, or the
     gradient is small, but an eigenvalue too small for it to tell whether a critical point is near. "not_critical":
-    the gradient is too large, or Newton's method finds no critical point there."""
+    the gradient is too large, or Newton's method finds no critical point there. "at_kink": a hidden unit switches
+    within reach of Newton's method, where the Hessian does not exist."""
     risk: Any
     """L, in units of the loss."""
     gradient_norm: Any
@@ -163,9 +165,11 @@ def _measure(risk: Any, vectors: Float[Array, "b n"]) -> dict[str, Array]:
         degenerate = jnp.where(exact, flat & ~attracts, bend.nullity > 0)
         eps = jnp.finfo(relative.dtype).eps
         small = relative <= eps**0.45
+        moved = jnp.linalg.norm(point - vector) + jnp.sqrt(eps) * jnp.linalg.norm(vector)
+        kinked = (risk.distance_to_kink(vector) <= 10 * moved) if risk.has_kinks else jnp.asarray(False)
         at_rest = exact & (result.relative_distance <= jnp.sqrt(eps))  # where all vanishes, nothing is relatively small
         return {
-            "kind": _kind(at_rest | (small & (exact | degenerate)), bend.index, degenerate),
+            "kind": _kind(at_rest | (small & (exact | degenerate)), bend.index, degenerate, kinked),
             "risk": risk.value(vector),
             "gradient_norm": jnp.linalg.norm(gradient),
             "relative_gradient": relative,
@@ -211,6 +215,7 @@ def _jacobian_rank(risk: LinearRisk, vector: Array) -> Int[Array, ""]:
     return jnp.sum(values > jnp.sqrt(jnp.finfo(vector.dtype).eps) * jnp.max(values)).astype(jnp.int32)
 
 
-def _kind(critical: Array, index: Array, degenerate: Array) -> Int[Array, ""]:
+def _kind(critical: Array, index: Array, degenerate: Array, kinked: Array) -> Int[Array, ""]:
     kind = jnp.where(degenerate, Kind.DEGENERATE, jnp.where(index > 0, Kind.STRICT_SADDLE, Kind.MINIMUM))
-    return jnp.where(critical, kind, Kind.NOT_CRITICAL).astype(jnp.int32)
+    kind = jnp.where(critical, kind, Kind.NOT_CRITICAL)
+    return jnp.where(kinked, Kind.AT_KINK, kind).astype(jnp.int32)

@@ -185,11 +185,11 @@ def test_memory_does_not_grow_with_the_number_of_flows(tmp_path, monkeypatch, ki
     monkeypatch.setattr(flow_table, "_GROUP_BYTES", 2**17)
     few = fakes.results(tmp_path).isel(loss=[0], time=slice(20))
     peaks, sizes = [], []
-    for flows in (25, 100, 400):
+    for flows in (50, 200, 800):
         dataset = few.isel(seed=np.arange(flows) % 12).assign_coords(seed=np.arange(flows))
         folder = tmp_path / str(flows)
         folder.mkdir()
-        chunks = {name: {"chunks": [min(n, 25) for n in v.shape]} for name, v in dataset.data_vars.items() if v.ndim}
+        chunks = {name: {"chunks": [min(n, 50) for n in v.shape]} for name, v in dataset.data_vars.items() if v.ndim}
         directory = directory_of(folder, dataset, encoding=chunks)
         tracemalloc.start()
         export(directory, kind, folder / "measured", trajectories=True)

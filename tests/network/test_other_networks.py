@@ -186,3 +186,11 @@ def test_misuse_says_what_to_write(unchecked):
             call()
     assert lf.certify(risk, point_of(tanh)).status == "inconclusive"
     assert repr(tanh).endswith("activation=tanh)")
+
+
+def test_a_point_within_reach_of_a_kink_is_classified_as_such():
+    """f = relu(w x), target 0: all w <= 0 are minima, w = 0 is the kink."""
+    net = lf.Dense((1, 1, 1), activation=A.relu)
+    risk = lf.EmpiricalRisk(net, lf.losses.Square(), lf.Dataset(jnp.ones((1, 1)), jnp.zeros((1, 1))))
+    points = (jnp.asarray([[[0.0]], [[1e-12]], [[0.5]]]), jnp.ones((3, 1, 1)))
+    assert list(lf.classify(risk, points).kind) == ["at_kink", "at_kink", "not_critical"]
