@@ -119,7 +119,11 @@ def _signed_power(x: Array, p: float) -> Array:
 
 
 relu = Activation("relu", (), 1.0, False, True, jax.nn.relu)
-"""max(x, 0): homogeneous of degree 1, with a kink at 0."""
+"""max(x, 0): homogeneous of degree 1, with a kink at 0.
+
+Flows of relu networks are drawn onto kinks and slide along them, where their equation is as stiff as rounding allows:
+most end as STEP_LIMIT. softplus(b x)/b for a large b, as `Custom`, is the smooth activation to use instead.
+"""
 tanh = Activation("tanh", (), None, True, False, jnp.tanh)
 """tanh(x): analytic; no conserved quantity."""
 softplus = Activation("softplus", (), None, True, False, jax.nn.softplus)
