@@ -36,8 +36,8 @@ def build_problem(configuration: Configuration) -> tuple[lf.Architecture, lf.dat
 def build_loss(configuration: Configuration) -> Any:
     """The elementwise loss."""
     numbers = configuration.loss.model_dump(exclude={"kind"})
-    losses: Any = lf.losses.LOSSES | lf.losses.ROBUST_LOSSES
-    return losses[configuration.loss.kind](**numbers)
+    kind: Any = lf.losses.ALL_LOSSES[configuration.loss.kind]
+    return kind(**numbers)
 
 
 def build_data(configuration: Configuration, arch: lf.Architecture) -> lf.data.Dataset:

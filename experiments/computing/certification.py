@@ -48,7 +48,7 @@ class Certifier:
     ) -> list[lf.Certificate]:
         """Certificates of a batch of points (leading axis), in their order; `tell` hears how far they are."""
         batch: list[list[Any]] = [[np.asarray(w[i], float) for w in params] for i in range(len(params[0]))]
-        if risk.arch.channels is not None or risk.loss.name in lf.losses.ROBUST_LOSSES:
+        if lf.critical.no_proof(risk) is not None:
             return [lf.certify(risk, tuple(point)) for point in batch]
         plain = lf.critical.plain_risk(risk)
         if self._pool is None:

@@ -1,7 +1,7 @@
 """Critical points: what they are, which of them are the same, and proofs that they are there."""
 
 from lcnn_flow.critical.ball_risk import PlainRisk, plain_risk
-from lcnn_flow.critical.certificate import Certificate, certify, certify_plain
+from lcnn_flow.critical.certificate import Certificate, certify, certify_plain, no_proof
 from lcnn_flow.critical.classification import CriticalPoint, Kind, classify
 from lcnn_flow.critical.distinct import above_lowest, grouped_by_filter
 from lcnn_flow.critical.overview import Overview, summary
@@ -19,6 +19,7 @@ __all__ = [
     "certify_plain",
     "classify",
     "grouped_by_filter",
+    "no_proof",
     "orbits",
     "plain_risk",
     "summary",

@@ -24,10 +24,11 @@ from lcnn_flow.critical.basin import Basin
 from lcnn_flow.critical.leaf_system import LeafSystem
 from lcnn_flow.errors import ArchitectureError
 from lcnn_flow.losses.robust import ROBUST_LOSSES
+from lcnn_flow.risk.empirical import EmpiricalRisk
 from lcnn_flow.risk.function import as_risk
 from lcnn_flow.risk.linear import LinearRisk, check_linear
 
-__all__ = ["Certificate", "certify", "certify_plain"]
+__all__ = ["Certificate", "certify", "certify_plain", "no_proof"]
 
 _BITS = 128
 _FLAT = 1e-10
@@ -106,11 +107,18 @@ def certify(
     if balancedness is not None and np.shape(balancedness) != (arch.depth - 1,):
         given = np.shape(balancedness)
         raise ArchitectureError(f"balancedness has shape {given}: this architecture needs ({arch.depth - 1},)")
-    if arch.channels is not None:
-        return Certificate("inconclusive", "continuous gauge group: with channels no critical point is isolated")
-    if risk.loss.name in ROBUST_LOSSES:
-        return Certificate("inconclusive", f"ball arithmetic does not know the loss {risk.loss.name!r}")
+    if (reason := no_proof(risk)) is not None:
+        return Certificate("inconclusive", reason)
     return certify_plain(plain_risk(risk), [np.asarray(w, float) for w in params], balancedness)
+
+
+def no_proof(risk: EmpiricalRisk) -> str | None:
+    """Why nothing can be shown for any point of this risk of a linear network; None where something can."""
+    if risk.arch.channels is not None:
+        return "continuous gauge group: with channels no critical point is isolated"
+    if risk.loss.name in ROBUST_LOSSES:
+        return f"ball arithmetic does not know the loss {risk.loss.name!r}"
+    return None
 
 
 def certify_plain(

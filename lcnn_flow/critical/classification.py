@@ -20,6 +20,7 @@ from lcnn_flow.critical.optimum import least_filter_risk
 from lcnn_flow.errors import ArchitectureError
 from lcnn_flow.limits.curvature import curvature, spectrum
 from lcnn_flow.limits.judgement import attracts_along_manifold
+from lcnn_flow.limits.kinks import is_clear_of_kinks
 from lcnn_flow.limits.newton import polish
 from lcnn_flow.network.architecture import refuse_flows
 from lcnn_flow.numerics.compiling import quick_to_compile
@@ -165,8 +166,7 @@ def _measure(risk: Any, vectors: Float[Array, "b n"]) -> dict[str, Array]:
         degenerate = jnp.where(exact, flat & ~attracts, bend.nullity > 0)
         eps = jnp.finfo(relative.dtype).eps
         small = relative <= eps**0.45
-        moved = jnp.linalg.norm(point - vector) + jnp.sqrt(eps) * jnp.linalg.norm(vector)
-        kinked = (risk.distance_to_kink(vector) <= 10 * moved) if risk.has_kinks else jnp.asarray(False)
+        kinked = ~is_clear_of_kinks(risk, vector, jnp.linalg.norm(point - vector))
         at_rest = exact & (result.relative_distance <= jnp.sqrt(eps))  # where all vanishes, nothing is relatively small
         return {
             "kind": _kind(at_rest | (small & (exact | degenerate)), bend.index, degenerate, kinked),

@@ -16,6 +16,7 @@ from lcnn_flow.descent.settings import DescentSettings
 from lcnn_flow.dynamics.field import FieldArguments, StartScales, gradient_tolerance, start_scales
 from lcnn_flow.dynamics.recording import Record, no_passage
 from lcnn_flow.dynamics.settings import FlowSettings
+from lcnn_flow.limits.cases import first_case
 from lcnn_flow.limits.declaration import keeps_symmetry
 from lcnn_flow.limits.judgement import judge
 from lcnn_flow.limits.verdict import WITH_LIMIT, Reason, Verdict
@@ -77,7 +78,7 @@ def first_look(
     ]
     if settings.batch_size is not None:
         cases.insert(3, (jnp.asarray(True), Verdict.UNDECIDED, Reason.MINIBATCHES))
-    verdict, reason = _first(cases)
+    verdict, reason = first_case(cases)
     none, nothing = jnp.asarray(-1, jnp.int32), jnp.full_like(norm, jnp.nan)
     return Ending(
         verdict=verdict,
@@ -125,7 +126,7 @@ def judged(
     far = (norm <= _FAR_BELOW * seen.tolerance) | (norm <= _ABOVE_ROUNDING * here.rounding)
     saddle = here.exact & (bend.index > 0)
     flat = (here.exact | here.nearby) & (bend.index == 0)
-    verdict, reason = _first(
+    verdict, reason = first_case(
         [
             (seen.verdict >= 0, seen.verdict, seen.reason),
             (here.converged, Verdict.CONVERGED, Reason.NONE),
@@ -152,15 +153,6 @@ def judged(
         smallest=jnp.where(seen.verdict < 0, bend.smallest, jnp.nan),
         isolated=here.isolated & (verdict == int(Verdict.CONVERGED)),
     )
-
-
-def _first(cases: list[tuple[Array, Any, Any]]) -> tuple[Int[Array, ""], Int[Array, ""]]:
-    """Verdict and reason of the first case that holds; -1 where none does."""
-    verdict, reason = jnp.asarray(-1, jnp.int32), jnp.asarray(0, jnp.int32)
-    for holds, code, why in reversed(cases):
-        verdict = jnp.where(holds, jnp.asarray(code, jnp.int32), verdict)
-        reason = jnp.where(holds, jnp.asarray(why, jnp.int32), reason)
-    return verdict, reason
 
 
 def scale_record(norms: Float[Array, " T"]) -> Record:

@@ -10,8 +10,8 @@ from lcnn_flow.descent.comparison import distance_between, distance_to_flow
 from lcnn_flow.descent.course import Course, DescentTrajectory
 from lcnn_flow.descent.ending import Ending
 from lcnn_flow.errors import DescentError
-from lcnn_flow.flow.result import shown
-from lcnn_flow.limits.verdict import EXPLANATIONS, REASONS, WITH_LIMIT, Reason, Summary, Verdict
+from lcnn_flow.flow.result import verdict_lines
+from lcnn_flow.limits.verdict import Summary
 from lcnn_flow.numerics.arrays import is_concrete
 from lcnn_flow.numerics.pytrees import Pytree
 
@@ -97,17 +97,7 @@ class Descent(Pytree):
             return f"Descent(verdict={self.verdict!r}, ...)"
         if np.ndim(self.verdict):
             return f"Descent of shape {np.shape(self.verdict)}\n{Summary(self)}"
-        verdict, reason = Verdict(int(self.verdict)), Reason(int(self.reason))
-        lines = [f"Descent({verdict.name}: {EXPLANATIONS[verdict] if reason == Reason.NONE else REASONS[reason]}"]
-        if verdict in WITH_LIMIT:
-            where = "isolated" if self.limit_is_isolated else "not isolated"
-            lines.append(f"  limit    {shown(self.limit)} ({where})")
-            lines.append(
-                f"           {int(self.hessian_index)} negative and {int(self.nullity)} zero curvatures, "
-                f"smallest {float(self.smallest_curvature):.3g}"
-            )
-        else:
-            lines.append(f"  final    {shown(self.final)}")
+        lines = verdict_lines("Descent", self)
         small = f"|gradient| {float(self.gradient_norm):.2g}, tolerance {float(self.gradient_tolerance):.2g}"
         unit = "" if self.time_unit == "steps" else f" (sum of learning rates {float(self.time):.4g})"
         lines.append(f"  risk     {float(self.risk):.6g} after {int(self.steps)} steps{unit}; {small}")

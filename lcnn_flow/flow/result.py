@@ -10,7 +10,7 @@ from lcnn_flow.limits.verdict import EXPLANATIONS, REASONS, WITH_LIMIT, Reason, 
 from lcnn_flow.numerics.arrays import is_concrete
 from lcnn_flow.numerics.stored_programs import storable
 
-__all__ = ["Flow", "Trajectory", "shown"]
+__all__ = ["Flow", "Trajectory", "shown", "verdict_lines"]
 
 _MOST_SHOWN = 16
 """Numbers of a limit that are printed."""
@@ -97,17 +97,7 @@ class Flow(NamedTuple):
             return f"Flow(verdict={self.verdict!r}, ...)"
         if np.ndim(self.verdict):
             return f"Flow of shape {np.shape(self.verdict)}\n{Summary(self)}"
-        verdict, reason = Verdict(int(self.verdict)), Reason(int(self.reason))
-        lines = [f"Flow({verdict.name}: {EXPLANATIONS[verdict] if reason == Reason.NONE else REASONS[reason]}"]
-        if verdict in WITH_LIMIT:
-            where = "isolated" if self.limit_is_isolated else "not isolated"
-            lines.append(f"  limit    {shown(self.limit)} ({where})")
-            lines.append(
-                f"           {int(self.hessian_index)} negative and {int(self.nullity)} zero curvatures, "
-                f"smallest {float(self.smallest_curvature):.3g}"
-            )
-        else:
-            lines.append(f"  final    {shown(self.final)}, growth rate {float(self.growth_rate):.3g}")
+        lines = verdict_lines("Flow", self, f", growth rate {float(self.growth_rate):.3g}")
         small = f"|gradient| {float(self.gradient_norm):.2g}, tolerance {float(self.gradient_tolerance):.2g}"
         lines.append(
             f"  risk     {float(self.risk):.6g} at time {float(self.time):.3g}, {int(self.steps)} steps; {small}"
@@ -116,6 +106,21 @@ class Flow(NamedTuple):
         if self.trajectory is not None:
             lines.append(f"  recorded at {np.size(self.trajectory.time)} times in .trajectory")
         return "\n".join(lines) + ")"
+
+
+def verdict_lines(name: str, run: Any, beside_final: str = "") -> list[str]:
+    """The first lines of a flow or descent in print: verdict, and the limit or where it ended."""
+    verdict, reason = Verdict(int(run.verdict)), Reason(int(run.reason))
+    lines = [f"{name}({verdict.name}: {EXPLANATIONS[verdict] if reason == Reason.NONE else REASONS[reason]}"]
+    if verdict not in WITH_LIMIT:
+        return [*lines, f"  final    {shown(run.final)}{beside_final}"]
+    where = "isolated" if run.limit_is_isolated else "not isolated"
+    return [
+        *lines,
+        f"  limit    {shown(run.limit)} ({where})",
+        f"           {int(run.hessian_index)} negative and {int(run.nullity)} zero curvatures, "
+        f"smallest {float(run.smallest_curvature):.3g}",
+    ]
 
 
 def shown(params: Any) -> str:

@@ -21,6 +21,7 @@ from lcnn_flow.dynamics.field import FINEST_RTOL, FieldArguments, at_rest, gradi
 from lcnn_flow.dynamics.recording import Record
 from lcnn_flow.dynamics.settings import FlowSettings
 from lcnn_flow.flow.integration import Span, integrate
+from lcnn_flow.limits.cases import first_case
 from lcnn_flow.limits.curvature import Curvature
 from lcnn_flow.limits.growth import growth_rate
 from lcnn_flow.limits.judgement import Judgement, judge
@@ -318,11 +319,7 @@ def _verdict(
         (signs.ended & ~below & ~loose, Verdict.TIME_LIMIT, Reason.NONE),
         (signs.exhausted, undecided, Reason.LIMIT_NOT_RESOLVED),
     )
-    verdict, reason = jnp.asarray(-1, jnp.int32), jnp.asarray(0, jnp.int32)
-    for holds, code, why in reversed(cases):
-        verdict = jnp.where(holds, jnp.asarray(int(code), jnp.int32), verdict)
-        reason = jnp.where(holds, jnp.asarray(int(why), jnp.int32), reason)
-    return verdict, reason
+    return first_case(cases)
 
 
 def _only_gauge(args: FieldArguments) -> Array:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from lcnn_flow.dynamics.field import FieldArguments, StartScales, start_scales
 from lcnn_flow.dynamics.observing import measure
@@ -23,13 +23,13 @@ from lcnn_flow.flow.result import Flow, Trajectory
 from lcnn_flow.flow.search import End, find_limit, withhold_unless
 from lcnn_flow.flow.twins import is_insensitive
 from lcnn_flow.limits.declaration import keeps_symmetry
+from lcnn_flow.limits.kinks import is_clear_of_kinks
 from lcnn_flow.limits.newton import implicit_derivative
 from lcnn_flow.limits.verdict import WITH_LIMIT, Reason
 from lcnn_flow.network.parameters import ParamsLike, as_params, ravel
 from lcnn_flow.numerics.arrays import is_concrete
 from lcnn_flow.numerics.compiling import quick_to_compile
 from lcnn_flow.numerics.memory import check_memory
-from lcnn_flow.numerics.norms import safe_norm
 from lcnn_flow.numerics.parameter_space import ParameterSpace
 from lcnn_flow.risk.base import RiskLike, check_single
 from lcnn_flow.risk.function import as_risk
@@ -133,19 +133,14 @@ def run_flow(
     if not risk.knows_scales:
         end = withhold_unless(is_insensitive(search[0], span, end, atol, settings), end, Reason.PASSED_A_SADDLE)
     if risk.has_kinks:
-        end = withhold_unless(_clear_of_kinks(held, end), end, Reason.NEAR_A_KINK)
+        claimed = jnp.isin(end.verdict, jnp.asarray(WITH_LIMIT, end.verdict.dtype))
+        clear = is_clear_of_kinks(held, limit, end.polish_distance)
+        end = withhold_unless(~claimed | clear, end, Reason.NEAR_A_KINK)
     if settings.polish:
         unsound = jnp.nan if settings.unsound_derivative == "nan" else 0.0
         factor = jnp.where(end.sound, 1.0, unsound).astype(start.dtype)
         limit = implicit_derivative(limit, start, risk, factor)
     return _result(held, initial, end, limit, trajectory)
-
-
-def _clear_of_kinks(risk: RiskLike, end: End) -> Bool[Array, ""]:
-    """Whether the Hessian exists all around the limit, as far as polish and tests went; true where there is none."""
-    claimed = jnp.isin(end.verdict, jnp.asarray(WITH_LIMIT, end.verdict.dtype))
-    small = jnp.sqrt(jnp.finfo(end.limit.dtype).eps) * safe_norm(end.limit)
-    return ~claimed | (risk.distance_to_kink(end.limit) > 10 * end.polish_distance + small)
 
 
 def flow_arguments(

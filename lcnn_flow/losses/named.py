@@ -273,7 +273,7 @@ class Custom(Loss):
 
 
 LOSSES: dict[str, type[Loss]] = {loss.name: loss for loss in (Square, Lp, PseudoHuber, GeneralizedHuber, LogCosh)}
-"""Every loss that numbers alone describe, by name (`Custom` needs a function)."""
+"""The losses of the theory, by name."""
 
 
 def positive_parameter(loss: str, name: str, value: Any) -> Any:

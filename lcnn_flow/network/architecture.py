@@ -53,6 +53,7 @@ class Architecture:
     channels: tuple[int, ...] | None
     activation: Activation | None
     padding: Padding
+    bias = False
 
     def __init__(
         self,
@@ -151,6 +152,11 @@ class Architecture:
     def is_linear(self) -> bool:
         """Whether the network is one convolution with the end-to-end filter."""
         return self.activation is None
+
+    @property
+    def has_single_channel(self) -> bool:
+        """Whether filters have no axes of channels."""
+        return self.channels is None
 
     @property
     def weight_shapes(self) -> tuple[tuple[int, ...], ...]:

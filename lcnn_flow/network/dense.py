@@ -115,6 +115,11 @@ class Dense:
         return (self.widths[-1], self.widths[0])
 
     @property
+    def has_single_channel(self) -> bool:
+        """No: matrices have an axis of outputs and one of inputs."""
+        return False
+
+    @property
     def is_linear(self) -> bool:
         """Whether the network is the product of its matrices."""
         return self.activation is None and not self.bias

@@ -19,7 +19,7 @@ from lcnn_flow.arguments import check_kind
 from lcnn_flow.errors import ArchitectureError
 from lcnn_flow.network.architecture import Architecture
 from lcnn_flow.network.dense import Dense, Network
-from lcnn_flow.network.parameters import Params, as_params
+from lcnn_flow.network.parameters import Params, as_filters
 
 __all__ = ["end_to_end_filter", "filters_to_end", "tap_offsets"]
 
@@ -38,9 +38,7 @@ def end_to_end_filter(arch: Network, params: Any) -> Float[Array, "..."]:
     if not arch.is_linear:
         raise ArchitectureError(f"{arch!r} is not linear: it has no end-to-end filter")
     arch.check_params(params)
-    line = arch.convolution()
-    filters = tuple(jnp.reshape(w, shape) for w, shape in zip(as_params(params), line.layer_shapes, strict=True))
-    return _composed(line, filters).reshape(arch.end_to_end_filter_shape)
+    return _composed(arch.convolution(), as_filters(arch, params)).reshape(arch.end_to_end_filter_shape)
 
 
 def filters_to_end(arch: Architecture, params: Params) -> Float[Array, "..."]:

@@ -102,8 +102,7 @@ def scaled(
                 f"for example {(1.0,) * arch.depth}"
             )
         drawn = draw(key, arch)
-        biased = isinstance(arch, Dense) and arch.bias
-        weights, biases = zip(*drawn, strict=True) if biased else (drawn, drawn)
+        weights, biases = zip(*drawn, strict=True) if arch.bias else (drawn, drawn)
         return arch.assemble(_of_length(tuple(weights), lengths), biases)
 
     return initialize
@@ -141,7 +140,7 @@ def _gaussian(arch: Network, key: Any, std: Any) -> Params:
 
 @partial(jax.jit, static_argnums=0)
 def _fan_in(arch: Network, key: Any, gain: Any) -> Params:
-    single = isinstance(arch, Architecture) and arch.channels is None
+    single = arch.has_single_channel
     drawn = _gaussian(arch, key, 1.0)
     inputs = [math.prod(w.shape if single else w.shape[1:]) for w in drawn]
     return tuple(jnp.asarray(gain, w.dtype) / math.sqrt(count) * w for w, count in zip(drawn, inputs, strict=True))
@@ -156,7 +155,7 @@ def _balanced(arch: Network, key: Any, std: Any) -> Params:
 
 @partial(jax.jit, static_argnums=0)
 def _orthogonal(arch: Network, key: Any, gain: Any) -> Params:
-    single = isinstance(arch, Architecture) and arch.channels is None
+    single = arch.has_single_channel
     drawn = _gaussian(arch, key, 1.0)
     return tuple(jnp.asarray(gain, w.dtype) * (_direction(w) if single else _semi_orthogonal(w)) for w in drawn)
 
@@ -174,8 +173,7 @@ def _drawing(name: str, draw: Callable[[Network, Any, Any], Params], size: Any) 
         check_kind(name, "arch", arch, (Architecture, Dense), order, ArchitectureError)
         check_key(name, key, ArchitectureError)
         weights = draw(arch, key, size)
-        biased = isinstance(arch, Dense) and arch.bias
-        return arch.assemble(weights, [jnp.zeros(w.shape[:1], w.dtype) for w in weights] if biased else weights)
+        return arch.assemble(weights, [jnp.zeros(w.shape[:1], w.dtype) for w in weights] if arch.bias else weights)
 
     return initialize
 

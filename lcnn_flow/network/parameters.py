@@ -20,6 +20,7 @@ from lcnn_flow.numerics.parameter_space import ParameterSpace
 __all__ = [
     "Params",
     "ParamsLike",
+    "as_filters",
     "as_params",
     "by_layer",
     "layer_norms",
@@ -39,6 +40,12 @@ ParamsLike = Sequence[Real[ArrayLike, "..."]]
 def as_params(params: ParamsLike) -> Params:
     """The same filters as arrays of JAX."""
     return tuple(jnp.asarray(w) for w in params)
+
+
+def as_filters(network: Network, layers: Sequence[Any]) -> Params:
+    """The layers of a linear network as filters of `network.convolution()`."""
+    shapes = network.convolution().layer_shapes
+    return tuple(jnp.asarray(w).reshape(shape) for w, shape in zip(layers, shapes, strict=True))
 
 
 def by_layer(function: Callable[[str, Any], Any], params: Sequence[Any]) -> tuple[Any, ...]:

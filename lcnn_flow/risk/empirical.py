@@ -5,7 +5,7 @@ the end-to-end filter, and `NetworkRisk` for any other, and with weight decay.
 """
 
 import math
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import equinox as eqx
 import jax
@@ -16,21 +16,26 @@ from lcnn_flow.arguments import check_kind
 from lcnn_flow.data import Dataset
 from lcnn_flow.errors import RiskError
 from lcnn_flow.losses.base import Loss
-from lcnn_flow.losses.named import LOSSES
-from lcnn_flow.losses.robust import ROBUST_LOSSES
+from lcnn_flow.losses.named import Lp, Square
+from lcnn_flow.losses.robust import ALL_LOSSES
 from lcnn_flow.network.architecture import Architecture
 from lcnn_flow.network.dense import Dense, Network
 from lcnn_flow.network.forward import forward
-from lcnn_flow.network.parameters import parameter_space
+from lcnn_flow.network.parameters import as_filters, parameter_space
 from lcnn_flow.numerics.arrays import as_float_array
+from lcnn_flow.numerics.nudges import nudged, signs
 from lcnn_flow.numerics.parameter_space import ParameterSpace
 from lcnn_flow.risk.base import RiskBase
+from lcnn_flow.risk.chain_rule import filter_rows
 from lcnn_flow.risk.outer import OUTER_RANKS, PatchForm, QuadraticForm
 from lcnn_flow.risk.samples import check_minibatch_size, few_rows, few_samples, refuse_reduced
 
 __all__ = ["EmpiricalRisk", "Form", "layerwise", "sample_weights"]
 
 Form = Literal["auto", "reduced", "patches", "moments", "layers"]
+
+
+E = TypeVar("E", bound="EmpiricalRisk")
 
 
 class EmpiricalRisk(RiskBase):
@@ -87,15 +92,44 @@ class EmpiricalRisk(RiskBase):
                 raise RiskError(f"data.{name} have shape {shape}: this architecture needs (samples, *{wanted})")
         if form not in get_args(Form):
             raise RiskError(f"form = {form!r}: write one of {', '.join(map(repr, get_args(Form)))}")
+        if form == "reduced" and not isinstance(loss, Square):
+            raise RiskError(f"form = 'reduced' needs the square loss, not {type(loss).__name__}: write form='patches'")
+        if form == "moments" and not (isinstance(loss, Lp) and loss.p >= 4 and loss.p % 2 == 0):
+            raise RiskError(
+                f"form = 'moments' needs the l_p loss of an even p >= 4, not {loss!r}: write form='patches'"
+            )
         self.network = arch
         self.loss = jax.tree.map(as_float_array, loss)  # arrays, so that other numbers compile nothing
         self.data = data
         self.filter_risk = self.share = None
 
     def __call__(self, params: Any) -> Float[Array, ""]:
-        """L(w), by its definition; the kinds of risk have faster forms of it."""
+        """L(w); ArchitectureError where shapes of params do not fit."""
         self.check_params(params)
-        return layerwise(self, self.layers(params))
+        return self.of_layers(self.layers(params))
+
+    def value(self, vector: Float[Array, " n"]) -> Float[Array, ""]:
+        """L at raveled parameters."""
+        return self.of_layers(self.space.unravel(vector))
+
+    def of_layers(self, layers: tuple[Any, ...]) -> Float[Array, ""]:
+        """L at arrays of parameters, layer by layer; unchecked."""
+        if self.filter_risk is None:
+            return layerwise(self, layers)
+        return self.filter_risk.value(filter_rows(self.network.convolution(), as_filters(self.network, layers)))
+
+    def nudged(self: E, vector: Float[Array, " n"], units: Float[Array, " n"], k: Any) -> tuple[E, Float[Array, " n"]]:
+        """Risk and raveled parameters with every number changed by one unit of rounding; k = 0 changes nothing.
+
+        Parameters are changed relative to their `units`, numbers that come out of a QR decomposition relative to the
+        norm of their column.
+        """
+        size = jnp.where(k > 0, jnp.finfo(vector.dtype).eps, 0).astype(vector.dtype)
+        moved = vector + size * units * signs(vector.shape, k)
+        if self.filter_risk is None:
+            data = nudged(self.data.inputs, size, k), nudged(self.data.targets, size, k)
+            return eqx.tree_at(lambda risk: (risk.data.inputs, risk.data.targets), self, data), moved
+        return eqx.tree_at(lambda risk: risk.filter_risk, self, self.filter_risk.nudged(size, k)), moved
 
     @property
     def arch(self) -> Any:
@@ -177,7 +211,7 @@ def _loss_remedy(loss: Any) -> str:
     if isinstance(loss, type) and issubclass(loss, Loss):
         return f"write lf.losses.{loss.__name__}({', '.join(f'{name}=...' for name in loss.parameters)})"
     if isinstance(loss, str):
-        names = {name.replace("_", ""): kind for name, kind in {**LOSSES, **ROBUST_LOSSES}.items()}
+        names = {name.replace("_", ""): kind for name, kind in ALL_LOSSES.items()}
         known = names.get(loss.lower().replace("_", "").replace("-", "").replace(" ", ""))
         return _loss_remedy(known) if known else "write a loss of lf.losses, such as lf.losses.Square()"
     if callable(loss):

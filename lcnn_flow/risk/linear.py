@@ -22,14 +22,13 @@ from lcnn_flow.losses.named import Lp, Square
 from lcnn_flow.network.architecture import Architecture
 from lcnn_flow.network.dense import Network
 from lcnn_flow.network.forward import patches
-from lcnn_flow.network.parameters import Params, layer_norms, spread, unravel
+from lcnn_flow.network.parameters import layer_norms, spread, unravel
 from lcnn_flow.numerics.compiling import quick_to_compile
-from lcnn_flow.numerics.nudges import nudged, signs
 from lcnn_flow.risk.base import check_single
 from lcnn_flow.risk.bounds import bound_from
 from lcnn_flow.risk.chain_rule import filter_columns, filter_rows, gradient, gradient_and_hessian
 from lcnn_flow.risk.cost import gradient_cost, moments_pay, step_cost
-from lcnn_flow.risk.empirical import EmpiricalRisk, Form, layerwise, sample_weights
+from lcnn_flow.risk.empirical import EmpiricalRisk, Form, sample_weights
 from lcnn_flow.risk.lane_forms import MomentDriver, NormalDriver, PatchDriver
 from lcnn_flow.risk.outer import PatchForm, QuadraticForm
 from lcnn_flow.symmetry.gauge import ChannelGauge
@@ -47,12 +46,6 @@ class LinearRisk(EmpiricalRisk):
 
     def __init__(self, arch: Network, loss: Any, data: Dataset, form: Form = "auto", weight_decay: None = None) -> None:
         super().__init__(arch, loss, data, form, weight_decay)
-        if form == "reduced" and not isinstance(loss, Square):
-            raise RiskError(f"form = 'reduced' needs the square loss, not {type(loss).__name__}: write form='patches'")
-        if form == "moments" and not (isinstance(loss, Lp) and loss.p >= 4 and loss.p % 2 == 0):
-            raise RiskError(
-                f"form = 'moments' needs the l_p loss of an even p >= 4, not {loss!r}: write form='patches'"
-            )
         self.form = form = self._choose() if form == "auto" else form
         if form != "layers":
             arrays = (data.inputs, data.targets, data.weights)
@@ -103,17 +96,7 @@ class LinearRisk(EmpiricalRisk):
         layers = self.layers(params)
         if len(layers) != self.arch.depth:
             self.check_params(params)
-        if self.filter_risk is None:
-            return layerwise(self, layers)
-        return self.filter_risk.value(filter_rows(self.arch, self._filters(layers)))
-
-    def _filters(self, layers: Any) -> Params:
-        """Layers as filters of the convolution."""
-        return tuple(jnp.reshape(w, shape) for w, shape in zip(layers, self.arch.layer_shapes, strict=True))
-
-    def value(self, vector: Float[Array, " n"]) -> Float[Array, ""]:
-        """L at the raveled filters `vector`."""
-        return self(self.space.unravel(vector))
+        return self.of_layers(layers)
 
     def gradient(self, vector: Real[ArrayLike, "n ..."]) -> Float[Array, "n ..."]:
         """grad L at the raveled filters `vector`, raveled (see `network.ravel`)."""
@@ -195,21 +178,6 @@ class LinearRisk(EmpiricalRisk):
     def curvature_scale(self, vector: Float[Array, " n"]) -> Float[Array, ""]:
         """Size of the Hessian in `units` if nothing cancelled in the residuals: trace of l'' there, times |w_l|^2."""
         return self.outer.steepness(self.image(vector)) * jnp.prod(layer_norms(self.arch, vector)) ** 2
-
-    def nudged(
-        self, vector: Float[Array, " n"], units: Float[Array, " n"], k: Any
-    ) -> tuple["LinearRisk", Float[Array, " n"]]:
-        """Risk and raveled filters with every number changed by one unit of rounding; k = 0 changes nothing.
-
-        Filters are changed relative to their `units`, numbers that come out of a QR decomposition relative to the norm
-        of their column.
-        """
-        size = jnp.where(k > 0, jnp.finfo(vector.dtype).eps, 0).astype(vector.dtype)
-        moved = vector + size * units * signs(vector.shape, k)
-        if self.filter_risk is None:
-            inputs, targets = nudged(self.data.inputs, size, k), nudged(self.data.targets, size, k)
-            return eqx.tree_at(lambda risk: (risk.data.inputs, risk.data.targets), self, (inputs, targets)), moved
-        return eqx.tree_at(lambda risk: risk.filter_risk, self, self.filter_risk.nudged(size, k)), moved
 
     def contrast(self, vector: Float[Array, "n ..."]) -> Float[Array, "..."]:
         """Size of the residuals in units of the width of the well of the loss, at least 1; dimensionless.

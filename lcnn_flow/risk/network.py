@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,15 +11,14 @@ from jaxtyping import Array, Float, Real
 
 from lcnn_flow.data import Dataset
 from lcnn_flow.errors import RiskError
-from lcnn_flow.losses.named import LOSSES, Square
-from lcnn_flow.losses.robust import ROBUST_LOSSES
+from lcnn_flow.losses.named import Square
+from lcnn_flow.losses.robust import ALL_LOSSES
 from lcnn_flow.network.dense import Network
 from lcnn_flow.network.forward import forward
 from lcnn_flow.numerics.arrays import as_float_array, is_concrete
-from lcnn_flow.numerics.nudges import nudged, signs
 from lcnn_flow.risk.autodiff import AutodiffRisk
-from lcnn_flow.risk.chain_rule import filter_rows, gradient, gradient_and_hessian
-from lcnn_flow.risk.empirical import EmpiricalRisk, Form, layerwise
+from lcnn_flow.risk.chain_rule import gradient, gradient_and_hessian
+from lcnn_flow.risk.empirical import EmpiricalRisk, Form
 from lcnn_flow.risk.linear import risk_of_the_filter
 from lcnn_flow.risk.outer import QuadraticForm
 from lcnn_flow.symmetry.base import Symmetry
@@ -30,7 +28,7 @@ from lcnn_flow.symmetry.none import NoSymmetry
 __all__ = ["NetworkRisk"]
 
 
-class NetworkRisk(AutodiffRisk, EmpiricalRisk):
+class NetworkRisk(EmpiricalRisk, AutodiffRisk):
     """A risk that is not one of an end-to-end filter; arguments as of `EmpiricalRisk`, which makes it.
 
     It is treated like any differentiable function, except that its symmetry is known: a positively homogeneous
@@ -47,7 +45,7 @@ class NetworkRisk(AutodiffRisk, EmpiricalRisk):
         form: Form = "auto",
         weight_decay: Real[ArrayLike, "..."] | None = None,
     ) -> None:
-        EmpiricalRisk.__init__(self, arch, loss, data, form, weight_decay)
+        super().__init__(arch, loss, data, form, weight_decay)
         self.weight_decay = None if weight_decay is None else _decay(weight_decay, data.inputs.dtype)
         if not arch.is_linear and form not in ("auto", "layers"):
             raise RiskError(f"form = {form!r} is for linear networks, not {arch!r}: leave it out")
@@ -87,22 +85,9 @@ class NetworkRisk(AutodiffRisk, EmpiricalRisk):
         n = self.network.num_parameters
         return 4 * n * n * self.num_samples + 2 * n**3
 
-    def __call__(self, params: Any) -> Float[Array, ""]:
-        """L(w); ArchitectureError where shapes of params do not fit."""
-        self.check_params(params)
-        return self._at([jnp.asarray(w) for w in self.layers(params)])
-
-    def value(self, vector: Float[Array, " n"]) -> Float[Array, ""]:
-        """L at raveled parameters."""
-        return self._at(self.space.unravel(vector))
-
-    def _at(self, layers: Any) -> Array:
-        if self.filter_risk is None:
-            found = layerwise(self, layers)
-        else:
-            arch = self.network.convolution()
-            filters = tuple(jnp.reshape(w, shape) for w, shape in zip(layers, arch.layer_shapes, strict=True))
-            found = self.filter_risk.value(filter_rows(arch, filters))
+    def of_layers(self, layers: tuple[Any, ...]) -> Float[Array, ""]:
+        """L at arrays of parameters, layer by layer; unchecked."""
+        found = super().of_layers(layers)
         if self.weight_decay is None:
             return found
         return found + self.weight_decay / 2 * sum(jnp.sum(w**2) for w in layers)
@@ -123,7 +108,7 @@ class NetworkRisk(AutodiffRisk, EmpiricalRisk):
     def largest_norm(self, start: Float[Array, " n"]) -> Float[Array, ""]:
         """Bound on |w(t)|: weight decay and losses that are at least 0 give (lambda/2) |w|^2 <= L(0); else infinite."""
         infinite = jnp.asarray(jnp.inf, start.dtype)
-        if self.weight_decay is None or type(self.loss) not in (*LOSSES.values(), *ROBUST_LOSSES.values()):
+        if self.weight_decay is None or type(self.loss) not in ALL_LOSSES.values():
             return infinite
         bound = jnp.sqrt(2 * self.value(start) / jnp.where(self.weight_decay > 0, self.weight_decay, 1))
         return jnp.where(self.weight_decay > 0, bound, infinite)
@@ -138,7 +123,8 @@ class NetworkRisk(AutodiffRisk, EmpiricalRisk):
             return super().distance_to_kink(vector)
 
         def hidden(x: Array) -> Array:
-            return jnp.concatenate([jnp.ravel(z) for z in self._hidden(x)])
+            found = forward(self.network, self.space.unravel(x), self.data.inputs)[1]
+            return jnp.concatenate([jnp.ravel(z) for z in found])
 
         def add(total: Array, direction: Array) -> tuple[Array, None]:
             return total + jax.jvp(hidden, (vector,), (direction,))[1] ** 2, None
@@ -147,20 +133,6 @@ class NetworkRisk(AutodiffRisk, EmpiricalRisk):
         squares = lax.scan(add, jnp.zeros_like(values), jnp.eye(vector.size, dtype=vector.dtype))[0]
         far = jnp.abs(values) / jnp.sqrt(jnp.where(squares > 0, squares, 1))
         return jnp.min(jnp.where(squares > 0, far, jnp.inf), initial=jnp.inf)
-
-    def _hidden(self, vector: Array) -> list[Array]:
-        return forward(self.network, self.space.unravel(vector), self.data.inputs)[1]
-
-    def nudged(
-        self, vector: Float[Array, " n"], units: Float[Array, " n"], k: Any
-    ) -> tuple["NetworkRisk", Float[Array, " n"]]:
-        """Risk and raveled parameters with every number changed by one unit of rounding; k = 0 changes nothing."""
-        size = jnp.where(k > 0, jnp.finfo(vector.dtype).eps, 0).astype(vector.dtype)
-        moved = vector + size * units * signs(vector.shape, k)
-        if self.filter_risk is not None:
-            return eqx.tree_at(lambda risk: risk.filter_risk, self, self.filter_risk.nudged(size, k)), moved
-        data = nudged(self.data.inputs, size, k), nudged(self.data.targets, size, k)
-        return eqx.tree_at(lambda risk: (risk.data.inputs, risk.data.targets), self, data), moved
 
 
 def _decay(value: Any, dtype: Any) -> Array:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lcnn_flow.network.dense import Dense, Network
+from lcnn_flow.network.dense import Network
 from lcnn_flow.network.parameters import parameter_space
 from lcnn_flow.symmetry.none import NoSymmetry
 
@@ -29,15 +29,13 @@ class Homogeneous(NoSymmetry):
     def conserved(self, vector: Float[Array, " n"]) -> Float[Array, " d"]:
         """|W_in|^2 + b^2 - p |W_out|^2, hidden channel by hidden channel, first layer first."""
         layers = parameter_space(self.network).unravel(vector)
-        biased = isinstance(self.network, Dense) and self.network.bias
-        weights = layers[::2] if biased else layers
-        single = not isinstance(self.network, Dense) and self.network.channels is None
+        weights = layers[::2] if self.network.bias else layers
         found = []
         for hidden in range(self.network.depth - 1):
             below, above = weights[hidden], weights[hidden + 1]
-            below, above = (below[None], above[None, None]) if single else (below, above)
+            below, above = (below[None], above[None, None]) if self.network.has_single_channel else (below, above)
             into = jnp.sum(below.reshape(below.shape[0], -1) ** 2, axis=1)
-            if biased:
+            if self.network.bias:
                 into = into + layers[2 * hidden + 1] ** 2
             out = jnp.sum(jnp.moveaxis(above, 1, 0).reshape(above.shape[1], -1) ** 2, axis=1)
             found.append(into - self.degree * out)

@@ -10,7 +10,7 @@ from lcnn_flow.arguments import check_kind
 from lcnn_flow.errors import ArchitectureError
 from lcnn_flow.network.architecture import Architecture
 from lcnn_flow.network.dense import Dense, Network
-from lcnn_flow.network.parameters import as_params, ravel, unravel
+from lcnn_flow.network.parameters import as_filters, as_params, ravel
 from lcnn_flow.numerics.lapack import thin_svd
 from lcnn_flow.symmetry.base import Symmetry
 from lcnn_flow.symmetry.gauge import ChannelGauge
@@ -48,7 +48,7 @@ def balancedness(
     line = arch.convolution()
     symmetry = symmetry_of(line)
     if isinstance(symmetry, ChannelGauge):
-        return symmetry.matrices(unravel(line, ravel(layers)))
+        return symmetry.matrices(as_filters(arch, layers))
     return symmetry.conserved(ravel(layers))
 
 
