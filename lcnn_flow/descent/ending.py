@@ -19,6 +19,7 @@ from lcnn_flow.dynamics.settings import FlowSettings
 from lcnn_flow.limits.cases import first_case
 from lcnn_flow.limits.declaration import keeps_symmetry
 from lcnn_flow.limits.judgement import judge
+from lcnn_flow.limits.kinks import is_clear_of_kinks
 from lcnn_flow.limits.verdict import WITH_LIMIT, Reason, Verdict
 from lcnn_flow.numerics.norms import safe_norm
 from lcnn_flow.numerics.stored_programs import storable
@@ -141,6 +142,11 @@ def judged(
         kept = keeps_symmetry(risk, start, end) | (seen.verdict >= 0)
         verdict = jnp.where(kept, verdict, int(Verdict.UNDECIDED)).astype(jnp.int32)
         reason = jnp.where(kept, reason, int(Reason.SYMMETRY_NOT_KEPT)).astype(jnp.int32)
+    if risk.has_kinks:
+        claimed = (seen.verdict < 0) & jnp.isin(verdict, jnp.asarray(WITH_LIMIT, verdict.dtype))
+        near = claimed & ~is_clear_of_kinks(risk, here.limit, here.distance)
+        verdict = jnp.where(near, int(Verdict.UNDECIDED), verdict).astype(jnp.int32)
+        reason = jnp.where(near, int(Reason.NEAR_A_KINK), reason).astype(jnp.int32)
     known = jnp.isin(verdict, jnp.asarray(WITH_LIMIT, verdict.dtype))
     none = jnp.asarray(-1, jnp.int32)
     return end._replace(

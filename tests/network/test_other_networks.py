@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import lcnn_flow as lf
@@ -195,3 +196,14 @@ def test_a_point_within_reach_of_a_kink_is_classified_as_such():
     risk = lf.EmpiricalRisk(net, lf.losses.Square(), lf.Dataset(jnp.ones((1, 1)), jnp.zeros((1, 1))))
     points = (jnp.asarray([[[0.0]], [[1e-12]], [[0.5]]]), jnp.ones((3, 1, 1)))
     assert list(lf.classify(risk, points).kind) == ["at_kink", "at_kink", "not_critical"]
+
+
+def test_a_descent_that_ends_at_a_kink_claims_no_limit():
+    """f = u relu(w x), target 0: u stays near 1 and w tends to 0 from above, where relu switches."""
+    net = lf.Dense((1, 1, 1), activation=A.relu)
+    risk = lf.EmpiricalRisk(net, lf.losses.Square(), lf.Dataset(jnp.ones((1, 1)), jnp.zeros((1, 1))))
+    start = (jnp.asarray([[0.1]]), jnp.asarray([[1.0]]))
+    run = lf.gradient_descent(risk, start, optax.sgd, {"learning_rate": 0.5}, steps=200)
+    assert abs(float(run.final[0][0, 0])) < 1e-12
+    assert lf.Verdict(int(run.verdict)) == lf.Verdict.UNDECIDED
+    assert int(run.reason) == lf.verdict.Reason.NEAR_A_KINK
