@@ -9,7 +9,7 @@ VENV := .venv-$(notdir $(PYTHON))
 endif
 BIN := $(VENV)/bin
 
-.PHONY: help demo quickstart test bench lint clean
+.PHONY: help demo quickstart test test-oldest test-gpu bench lint dist clean
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +17,9 @@ help:
 	@echo "make quickstart  install, run a small synthetic experiment (less than a minute)"
 	@echo "make test        install, then lint, types and tests"
 	@echo "make bench       install, then measure against other codes; writes benchmarks/RESULTS.md and figures (a quarter of an hour)"
+	@echo "make test-oldest install the lowest versions that are allowed, in an environment of their own, then the tests"
+	@echo "make test-gpu    install with CUDA 13 (CUDA=cuda12 for 12), then the tests of the engine on the GPU"
+	@echo "make dist        build wheel and sdist, and try both in clean environments"
 	@echo "make clean       remove environments, caches and runs/"
 	@echo "PYTHON=python3.13 before any of them uses another interpreter, in an environment of its own"
 
@@ -28,6 +31,34 @@ quickstart: $(VENV)/.installed
 
 test: $(VENV)/.installed-test lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+# Only what is asked for directly is taken at its lowest version: the lower bounds are promises of this project alone.
+test-oldest: | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/python -m uv venv --quiet --clear --python $(BIN)/python .venv-oldest
+	$(BIN)/python -m uv pip install --quiet --python .venv-oldest/bin/python --resolution lowest-direct -e ".[test]"
+	.venv-oldest/bin/python -m pytest -n 2 --dist loadfile -m "not slow" -W "ignore::DeprecationWarning"  # of old packages that use what newer ones deprecate
+
+CUDA ?= cuda13
+test-gpu: $(VENV)/.installed-test
+	@command -v nvidia-smi >/dev/null 2>&1 || { echo "no NVIDIA GPU was found (nvidia-smi is missing): nothing was tested"; exit 2; }
+	$(BIN)/python -m pip install --quiet -e ".[test,$(CUDA)]"
+	@$(BIN)/python -c 'import jax, sys; sys.exit(jax.default_backend() != "gpu" and "JAX does not see the GPU: is the driver new enough for $(CUDA)?")'
+	$(BIN)/python -m pytest -m "not slow" tests/ensemble tests/flow tests/numerics tests/risk tests/limits tests/solvers tests/critical
+
+# The wheel is tried in a folder that has an experiments/ of its own, as users' folders do.
+dist: | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet "build>=1.2"
+	rm -rf dist build/clean
+	$(BIN)/python -m build --outdir dist .
+	for archive in dist/*.whl dist/*.tar.gz; do \
+	    rm -rf build/clean && mkdir -p build/clean/folder/experiments && \
+	    $(BIN)/python -m venv build/clean/venv && build/clean/venv/bin/pip install --quiet "$$archive[experiments]" && \
+	    touch build/clean/folder/experiments/__init__.py && \
+	    (cd build/clean/folder && ../venv/bin/lcnn-flow list && ../venv/bin/lcnn-flow run quickstart.toml --out run && rm -r run experiments && \
+	     ../venv/bin/python -m experiments list >/dev/null && ../venv/bin/python -c "import lcnn_flow as lf; print(lf.__version__, lf.data.ecg().shape)") || exit 1; \
+	done
+	rm -rf build/clean
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks

@@ -1,8 +1,9 @@
-"""Entry point of `python -m experiments`."""
+"""Entry point of `python -m experiments` and of the console script `lcnn-flow`."""
 
 import os
 import sys
 import threading
+from typing import NoReturn
 
 from experiments.running.work import prepare_environment
 
@@ -21,10 +22,15 @@ def _run() -> int:
         return _INTERRUPTED
 
 
-if __name__ == "__main__":
+def console() -> NoReturn:
+    """Runs the command of the command line and ends the process with its exit code; `lcnn-flow` calls this too."""
     code = _run()
     if code == _INTERRUPTED and threading.active_count() > 1:  # a thread still computes, and nobody waits for it
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
+
+
+if __name__ == "__main__":
+    console()

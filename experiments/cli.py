@@ -7,12 +7,12 @@ light: a command is imported when it is called, so that `list` and `--help` answ
 import contextlib
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from cyclopts import App, CycloptsError
 
 from experiments.errors import Interrupted, RunError, UserError
 from experiments.questions import QUESTIONS
+from experiments.shipped import configurations
 
 __all__ = ["INTERRUPTED", "app", "main"]
 
@@ -50,11 +50,9 @@ def list_() -> None:
     print("modules (python -m experiments describe NAME):")
     for name, question in QUESTIONS.items():
         print(f"  {name:16} {question}")
-    found = sorted(Path("configs").glob("*.toml")) or sorted((Path(__file__).parent / "configs").glob("*.toml"))
-    if found:
-        print("configurations (python -m experiments run FILE):")
-        for file in found:
-            print(f"  {file}")
+    print("configurations (python -m experiments run NAME, or run FILE for one of your own):")
+    for file in configurations():
+        print(f"  {file.stem:16} {file}")
 
 
 for _name, (_function, _help) in _COMMANDS.items():

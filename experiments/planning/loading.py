@@ -16,6 +16,7 @@ from experiments.modules import MODULES
 from experiments.planning.checks import MOST_CELLS, check_plan, faults_of_names
 from experiments.planning.written_axes import WrittenAxis, faults_of_lists, faults_of_repeats, written_axes
 from experiments.schema import Configuration, FileData
+from experiments.shipped import configurations, found
 from experiments.sweeps.axes import named_axes
 from experiments.sweeps.sweep import Sweep, put, sweep_of_toml
 
@@ -38,7 +39,7 @@ def load(path: str | Path, overrides: Sequence[str] = (), axes: Sequence[str] = 
     What is set by hand replaces axes over the same key or inside of it, and takes such keys out of zipped axes.
 
     Args:
-        path: the TOML file.
+        path: the TOML file, or the name of a configuration that comes with the project.
         overrides: `section.key=value`, the value in TOML; a bare word is taken as a string.
         axes: `section.key=[value, ...]`, an axis each.
         zips: `section.key=[value, ...]`; all of them are one axis, along which these keys vary together.
@@ -47,7 +48,7 @@ def load(path: str | Path, overrides: Sequence[str] = (), axes: Sequence[str] = 
         UserError: unreadable file, broken TOML, a malformed override.
         ConfigurationError: faults of the configuration, all at once.
     """
-    path = Path(path)
+    path = found(Path(path))
     raw = read_toml(path)
     table = raw.pop("sweep", {})
     if not isinstance(table, dict):
@@ -103,9 +104,8 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def _nearby(path: Path) -> str:
-    """A configuration of a similar name, in the same folder or in configs/."""
-    files = [file for folder in (path.parent, Path("configs")) if folder.is_dir() for file in folder.glob("*.toml")]
-    names = {file.name: str(file) for file in reversed(files)}
+    """A configuration of a similar name, in the same folder or among those of the project."""
+    names = {file.name: str(file) for file in (*configurations(), *path.parent.glob("*.toml"))}
     wanted = path.name if path.suffix else f"{path.name}.toml"
     close = difflib.get_close_matches(wanted, names, n=1)
     return f'; did you mean "{names[close[0]]}"?' if close else ""
