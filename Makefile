@@ -9,7 +9,7 @@ VENV := .venv-$(notdir $(PYTHON))
 endif
 BIN := $(VENV)/bin
 
-.PHONY: help demo quickstart test test-oldest test-gpu bench lint dist clean
+.PHONY: help demo quickstart test test-oldest test-gpu bench lint docs dist clean
 .DEFAULT_GOAL := help
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo "make bench       install, then measure against other codes; writes benchmarks/RESULTS.md and figures (a quarter of an hour)"
 	@echo "make test-oldest install the lowest versions that are allowed, in an environment of their own, then the tests"
 	@echo "make test-gpu    install with CUDA 13 (CUDA=cuda12 for 12), then the tests of the engine on the GPU"
+	@echo "make docs        install Sphinx, run the tutorials, build the documentation into docs/_build/html (minutes)"
 	@echo "make dist        build wheel and sdist, and try both in clean environments"
 	@echo "make clean       remove environments, caches and runs/"
 	@echo "PYTHON=python3.13 before any of them uses another interpreter, in an environment of its own"
@@ -63,6 +64,11 @@ dist: | $(VENV)/bin/python
 bench: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks
 
+docs: | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet -e ".[docs]"
+	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build/html
+	@echo "documentation: docs/_build/html/index.html"
+
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -91,5 +97,5 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 clean:
-	rm -rf .venv .venv-* runs build dist .pytest_cache .ruff_cache .hypothesis .jax_cache *.egg-info
+	rm -rf .venv .venv-* runs build dist docs/_build docs/reference .pytest_cache .ruff_cache .hypothesis .jax_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -30,11 +30,11 @@ def load(
 ) -> Dataset:
     """Reads a data set; the suffix of the file decides how.
 
-    .npz: arrays "inputs" (m, *sample_shape) and "targets" (m, *output_shape), or of the names given by
-        `inputs` and `targets`; optionally "weights" (m,) and "true_filter". For images and channels too.
-    .npy: one array (m, d_0 + d_N), a sample a row; its first `split` = d_0 columns are the inputs.
-    .csv: comma-separated numbers, a sample a row. With a header of x0, x1, ..., y0, y1, ... and optionally
-        "weight", in any order; or with `split`, and then any header or none.
+    - .npz: arrays "inputs" (m, *sample_shape) and "targets" (m, *output_shape), or of the names given by
+      `inputs` and `targets`; optionally "weights" (m,) and "true_filter". For images and channels too.
+    - .npy: one array (m, d_0 + d_N), one sample per row; its first `split` = d_0 columns are the inputs.
+    - .csv: comma-separated numbers, one sample per row. With a header of x0, x1, ..., y0, y1, ... and optionally
+      "weight", in any order; or with `split`, and then any header or none.
 
     Args:
         path: the file, up to 4 GiB.
