@@ -98,8 +98,6 @@ class Schedule:
             for attempt in self._running.values():
                 attempt.lock.release()
             raise
-        finally:
-            self._directory.locks.put_away()
         return Finished(self._computed, self._failed, tuple(sorted(self._devices)), self._stopping)
 
     def _start(self, engine: Engine) -> None:
@@ -109,7 +107,7 @@ class Schedule:
             lock = self._claim(batch)
             if self._directory.has(batch):  # by another process, since we looked
                 if lock is not None:
-                    self._directory.locks.finish(lock)
+                    lock.release()
                 self._tell(batch, batch.flows, "")
             elif lock is None:
                 self._elsewhere.append(batch)
@@ -175,7 +173,7 @@ class Schedule:
         except OSError as error:
             attempt.lock.release()
             raise RunError(f"batch {batch.number} cannot be stored: {reason(error)}") from error
-        self._directory.locks.finish(attempt.lock)
+        attempt.lock.release()
         self._computed += 1
         self._devices.add(outcome.device)
         self._tell(batch, batch.flows, "")
