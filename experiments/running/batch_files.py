@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 
 from experiments.planning.batches import Batch
-from experiments.running.archive import npz
 
 __all__ = ["DamagedBatch", "decode", "encode", "file_name", "number_of", "read"]
 
@@ -43,7 +42,9 @@ def number_of(name: str) -> int | None:
 def encode(batch: Batch, arrays: Mapping[str, np.ndarray]) -> bytes:
     """Bytes of the file of a batch."""
     key = np.frombuffer(bytes.fromhex(batch.key), np.uint8)
-    body = memoryview(npz({_KEY: key, **arrays}))[:-2]  # an archive without comment ends with the comment's length, 0
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **{_KEY: key, **arrays})
+    body = buffer.getbuffer()[:-2]  # an archive without comment ends with the comment's length, 0
     end = struct.pack("<H", _LENGTH) + _COMMENT + hashlib.sha256(body).hexdigest().encode()
     return b"".join([body, end])
 
