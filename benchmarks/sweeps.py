@@ -58,7 +58,6 @@ class _Prepared:
     """An engine that has the result of every batch at hand."""
 
     capacity = 2
-    stores = False
 
     def __init__(self, content: bytes) -> None:
         self._content = content

@@ -38,8 +38,6 @@ def content(batch):
 class FakeEngine:
     """Computes in threads; `plan` maps numbers to what the next attempts end with: an error, or an exception."""
 
-    stores = False
-
     def __init__(self, batches, workers=3, plan=None, delay=0.0):
         self.batches, self.capacity, self.plan, self.delay = batches, workers, dict(plan or {}), delay
         self.computed = Counter()

@@ -19,11 +19,6 @@ class Engine(Protocol):
         """Tasks that it takes at once; more would only wait, and be out of reach for other processes."""
         ...
 
-    @property
-    def stores(self) -> bool:
-        """Whether workers store batches themselves, in a run directory that all machines see."""
-        ...
-
     def submit(self, task: Task) -> "Future[Outcome]":
         """Starts a task."""
         ...

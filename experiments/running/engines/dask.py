@@ -20,8 +20,6 @@ class DaskEngine:
         UserError: dask.distributed is not installed, or no scheduler answers, or it has no worker.
     """
 
-    stores = False
-
     def __init__(self, address: str | None = None, workers: int | None = None) -> None:
         try:
             import distributed

@@ -18,7 +18,6 @@ class LocalEngine:
     """A thread of this process; `tell(batch, done, note)` hears how far a batch is."""
 
     capacity = 2
-    stores = False
 
     def __init__(self, sweep: Sweep, tell: Callable[[Batch, int, str], None]) -> None:
         self._sweep, self._tell = sweep, tell

@@ -21,8 +21,6 @@ class ProcessEngine:
     Each is a pool of its own: one that dies is replaced, and takes only its own task with it.
     """
 
-    stores = False
-
     def __init__(self, workers: int | None = None) -> None:
         gpus = visible_gpus()
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -29,8 +29,6 @@ class SlurmEngine:
         UserError: submitit or SLURM is not there, or a parameter is not known.
     """
 
-    stores = True
-
     def __init__(
         self,
         directory: Path,
