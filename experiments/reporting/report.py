@@ -17,7 +17,7 @@ from experiments.reporting.summary import summary_csv
 from experiments.reporting.tables import Table, hypotheses_table, limit_table, orbit_table, rate_table, verdict_table
 from experiments.results.manifest import manifest_of
 from experiments.results.opening import open_results
-from experiments.results.slabs import chunked_slabs, read
+from experiments.results.slabs import read, slabs
 from experiments.results.variables import NOT_COMPUTED
 from experiments.running.store import RunDirectory
 
@@ -70,7 +70,7 @@ def _read_through(dataset: xr.Dataset) -> None:
     """
     for name in dataset.data_vars:
         variable = dataset[name]
-        for part in chunked_slabs(variable.shape, variable.encoding["chunks"], _MOST_AT_ONCE):
+        for part in slabs(variable.shape, _MOST_AT_ONCE):
             read(variable, dict(zip(map(str, variable.dims), part, strict=True)))
 
 

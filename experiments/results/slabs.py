@@ -4,7 +4,6 @@ A slab of an array of shape n_1 x ... x n_k is (i_1, ..., i_{j-1}, a:b, :, ..., 
 other in C order.
 """
 
-import importlib
 import math
 import zipfile
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ import xarray as xr
 from experiments.errors import UserError
 from experiments.results.variables import FLOW, LIMIT, TRAJECTORY
 
-__all__ = ["chunked_slabs", "in_order", "package", "read", "slabs"]
+__all__ = ["in_order", "read", "slabs"]
 
 _FIRST = {name: place for place, name in enumerate(("verdict", "kind", "certificate", *FLOW, *LIMIT, *TRAJECTORY))}
 
@@ -33,13 +32,6 @@ def slabs(shape: Sequence[int], most: int) -> Iterator[tuple[slice, ...]]:
     for before in np.ndindex(*shape[:cut]):
         for start in range(0, shape[cut], step):
             yield (*(slice(i, i + 1) for i in before), slice(start, min(start + step, shape[cut])), *rest)
-
-
-def chunked_slabs(shape: Sequence[int], chunks: Sequence[int], most: int) -> Iterator[tuple[slice, ...]]:
-    """The same in whole chunks, so that each is read once; a chunk of more than `most` entries is a part of its own."""
-    counts = [-(-n // chunk) for n, chunk in zip(shape, chunks, strict=True)]
-    for part in slabs(counts, most // max(1, math.prod(chunks))):
-        yield tuple(slice(p.start * c, min(p.stop * c, n)) for p, c, n in zip(part, chunks, shape, strict=True))
 
 
 def read(variable: xr.DataArray, part: Mapping[str, Any]) -> np.ndarray:
@@ -60,15 +52,3 @@ def read(variable: xr.DataArray, part: Mapping[str, Any]) -> np.ndarray:
 def in_order(names: Iterable[Hashable]) -> list[str]:
     """Names of variables in an order for people, which the store does not keep: verdicts first."""
     return sorted(map(str, names), key=lambda name: (_FIRST.get(name, len(_FIRST)), name))
-
-
-def package(name: str) -> Any:
-    """A package of the optional part `export`.
-
-    Raises:
-        UserError: it is not installed.
-    """
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        raise UserError(f'the package {name.partition(".")[0]} is missing: pip install "lcnn_flow[export]"') from None
