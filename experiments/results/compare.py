@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
-from experiments.results.differences import Scales, VariableComparison, compare_variable
+from experiments.results.differences import VariableComparison, compare_variables
 from experiments.results.manifest import manifest_of
 from experiments.results.opening import open_results
-from experiments.results.pairing import Pair, pair_up
-from experiments.results.slabs import in_order
+from experiments.results.pairing import cell_name, pair_up
+from experiments.results.slabs import in_order, read
+from experiments.results.variables import NOT_COMPUTED
 
 __all__ = ["Comparison", "Difference", "compare"]
 
@@ -109,21 +111,25 @@ def compare(first: Path, second: Path, rtol: float = 1e-9) -> Comparison:
         UserError: one of them has no results, or damaged ones.
     """
     names = (str(first), str(second))
-    stores = (open_results(first, most_in_memory=0), open_results(second, most_in_memory=0))
-    pair, unmatched = pair_up(stores, names)
+    stores = [open_results(path, most_in_memory=0) for path in (first, second)]
     configurations = [_flat(tomllib.loads(store.attrs["configuration"])) for store in stores]
     manifests = [_flat(_makers(manifest_of(store))) for store in stores]
-    variables: list[VariableComparison] = []
-    if pair is not None:
-        unmatched += _computed_in_one(pair, names)
-        common, alone = _common_variables(pair, names)
+    common, unmatched = pair_up(stores, names)
+    both, variables = np.zeros(0, bool), []
+    if common:
+        computed = [read(store["verdict"], {}) != NOT_COMPUTED for store in common]
+        both = computed[0] & computed[1]
+        for name, alone in zip(names, (computed[0] & ~both, computed[1] & ~both), strict=True):
+            for index in map(tuple, np.argwhere(alone.any(-1))):
+                flows = int(alone[index].sum())
+                unmatched.append(f"{cell_name(common[0], index)}: {flows} flows computed only in {name}")
+        compared, alone = _common_variables(common, names)
         unmatched += alone
-        scales = Scales(pair)
-        variables = [compare_variable(pair, name, scales, rtol) for name in common]
+        variables = compare_variables(common, compared, both, rtol)
     return Comparison(
         names=names,
         rtol=rtol,
-        flows=0 if pair is None else int(pair.both.sum()),
+        flows=int(both.sum()),
         unmatched=tuple(unmatched),
         configuration=tuple(_differences(configurations, _IGNORED_KEYS)),
         variables=tuple(variables),
@@ -131,29 +137,18 @@ def compare(first: Path, second: Path, rtol: float = 1e-9) -> Comparison:
     )
 
 
-def _computed_in_one(pair: Pair, names: Sequence[str]) -> list[str]:
-    """Flows of common cells and seeds that only one run has computed, a sentence a cell."""
-    found = []
-    for which in range(2):
-        alone = pair.computed[which] & ~pair.both
-        for index in map(tuple, np.argwhere(alone.any(-1))):
-            found.append(f"{pair.cell_name(index)}: {int(alone[index].sum())} flows computed only in {names[which]}")
-    return found
-
-
-def _common_variables(pair: Pair, names: Sequence[str]) -> tuple[list[str], list[str]]:
+def _common_variables(stores: Sequence[xr.Dataset], names: Sequence[str]) -> tuple[list[str], list[str]]:
     """Variables that can be compared, and sentences on the others."""
-    alone = []
-    times = [store["time"].values if "time" in store.coords else np.zeros(0) for store in pair.stores]
-    for which, store in enumerate(pair.stores):
-        only = in_order(set(store.data_vars) - set(pair.stores[1 - which].data_vars))
-        if only:
-            alone.append(f"variables only in {names[which]}: {', '.join(only)}")
-    common = [name for name in in_order(pair.stores[0].data_vars) if name in pair.stores[1].data_vars]
-    if times[0].size and times[1].size and not np.array_equal(times[0], times[1]):
-        alone.append("trajectories are not compared: their times differ")
-        common = [name for name in common if "time" not in pair.stores[0][name].dims]
-    return [name for name in common if name not in _IGNORED_VARIABLES], alone
+    unmatched = []
+    for name, store, other in zip(names, stores, reversed(stores), strict=True):
+        if alone := in_order(set(store.data_vars) - set(other.data_vars)):
+            unmatched.append(f"variables only in {name}: {', '.join(alone)}")
+    first, second = stores
+    common = [name for name in in_order(first.data_vars) if name in second.data_vars and name not in _IGNORED_VARIABLES]
+    if "time" in first.coords and "time" in second.coords and not first["time"].equals(second["time"]):
+        unmatched.append("trajectories are not compared: their times differ")
+        common = [name for name in common if "time" not in first[name].dims]
+    return common, unmatched
 
 
 def _makers(manifest: Mapping[str, Any]) -> dict[str, Any]:

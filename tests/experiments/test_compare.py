@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 from experiments.errors import UserError
-from experiments.results import pairing
+from experiments.results import differences
 from experiments.results.compare import compare
 
 AXES = "data.noise = [0.0, 0.1]\n"
@@ -264,7 +264,7 @@ def test_the_size_of_slabs_changes_nothing(compared, base, monkeypatch, tmp_path
     other = changed(base, "risk", (2, 0, 7, 6), -3.0)
     other = changed(other, "limit_filter", (1, 1, 4, 2), 12.5)
     whole = compared(other)
-    monkeypatch.setattr(pairing, "_SLAB_BYTES", 500)
+    monkeypatch.setattr(differences, "_SLAB_BYTES", 50_000)
     assert compare(tmp_path / "one", tmp_path / "two") == whole
 
 
