@@ -17,21 +17,15 @@ from experiments.results.pairing import cell_name, pair_up
 from experiments.results.slabs import in_order, read
 from experiments.results.variables import NOT_COMPUTED
 
-__all__ = ["Comparison", "Difference", "compare"]
+__all__ = ["Comparison", "compare"]
 
 _IGNORED_KEYS = ("compute.", "experiment.title", "experiment.question")
 _IGNORED_VARIABLES = ("wall_time",)
 _MOST_LINES = 20
 _LONGEST = 48  # characters of a value
 
-
-@dataclass(frozen=True)
-class Difference:
-    """A key of the configuration or of the manifest with both its values, in words."""
-
-    key: str
-    first: str
-    second: str
+Differences = Mapping[str, tuple[str, str]]
+"""Keys of the configuration or of the manifest, with both their values in words."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +38,9 @@ class Comparison:
     """Flows that were computed in both."""
     unmatched: tuple[str, ...]
     """What only one of the runs has: axes, cells, seeds, flows, variables."""
-    configuration: tuple[Difference, ...]
+    configuration: Differences
     variables: tuple[VariableComparison, ...]
-    made_by: tuple[Difference, ...]
+    made_by: Differences
     """Versions, devices, precision, source revision."""
 
     @property
@@ -62,10 +56,10 @@ class Comparison:
     def __str__(self) -> str:
         lines = [self._answer()]
         lines += _section("only in one of them", list(self.unmatched))
-        lines += _section("configuration", _pairs(self.configuration))
+        lines += _section("configuration", _lines(self.configuration))
         if self.flows:
             lines += ["variables:", *(f"  {line}" for line in self._variables())]
-        lines += _section("made by", _pairs(self.made_by))
+        lines += _section("made by", _lines(self.made_by))
         return "\n".join(lines)
 
     def _answer(self) -> str:
@@ -131,9 +125,9 @@ def compare(first: Path, second: Path, rtol: float = 1e-9) -> Comparison:
         rtol=rtol,
         flows=int(both.sum()),
         unmatched=tuple(unmatched),
-        configuration=tuple(_differences(configurations, _IGNORED_KEYS)),
+        configuration=_differences(configurations, _IGNORED_KEYS),
         variables=tuple(variables),
-        made_by=tuple(_differences(manifests)),
+        made_by=_differences(manifests),
     )
 
 
@@ -172,21 +166,17 @@ def _flat(table: Any, path: str = "") -> dict[str, str]:
     return {key: text for name, value in entries for key, text in _flat(value, name).items()}
 
 
-def _differences(tables: Sequence[Mapping[str, str]], ignored: tuple[str, ...] = ()) -> Iterator[Difference]:
+def _differences(tables: Sequence[Mapping[str, str]], ignored: tuple[str, ...] = ()) -> Differences:
     first, second = tables
-    for key in dict.fromkeys([*first, *second]):
-        values = first.get(key, "absent"), second.get(key, "absent")
-        if values[0] != values[1] and not key.startswith(ignored or ("\0",)):
-            yield Difference(key, *map(_shortened, values))
+    keys = [key for key in dict.fromkeys([*first, *second]) if not any(map(key.startswith, ignored))]
+    values = {key: (first.get(key, "absent"), second.get(key, "absent")) for key in keys}
+    return {key: pair for key, pair in values.items() if pair[0] != pair[1]}
 
 
-def _shortened(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
-
-
-def _pairs(differences: Sequence[Difference]) -> list[str]:
-    width = max((len(one.key) for one in differences), default=0)
-    return [f"{one.key:{width}}  {one.first} | {one.second}" for one in differences]
+def _lines(differences: Differences) -> list[str]:
+    width = max(map(len, differences), default=0)
+    values = {key: [f"{value:.{_LONGEST}}" for value in pair] for key, pair in differences.items()}
+    return [f"{key:{width}}  {first} | {second}" for key, (first, second) in values.items()]
 
 
 def _section(title: str, lines: Sequence[str]) -> list[str]:
