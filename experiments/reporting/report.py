@@ -88,7 +88,7 @@ def _write(directory: RunDirectory, dataset: xr.Dataset, module: Module) -> Repo
     for drawing in drawings:
         files = render(drawing)
         for name, content in files.items():
-            directory.write_figure(name, content)
+            directory.write(f"figures/{name}", content)
         svg = _inline(files[f"{drawing.name}.svg"].decode(), drawing.name)
         figures.append({"name": drawing.name, "title": drawing.title, "caption": drawing.caption, "svg": svg})
     claims = claims_of(dataset)
@@ -117,8 +117,8 @@ def _write(directory: RunDirectory, dataset: xr.Dataset, module: Module) -> Repo
         provenance=_provenance(dataset),
         configuration=dataset.attrs["configuration"],
     )
-    directory.write_text("summary.csv", summary_csv(dataset))
-    return Report(directory.write_text("report.html", html), claims, answer)
+    directory.write("summary.csv", summary_csv(dataset))
+    return Report(directory.write("report.html", html), claims, answer)
 
 
 def _tables(dataset: xr.Dataset) -> list[tuple[str, str, Table]]:

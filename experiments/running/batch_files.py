@@ -6,7 +6,6 @@ detects every truncation and every changed bit. Nothing is ever unpickled.
 
 import hashlib
 import io
-import re
 import struct
 import zipfile
 from collections.abc import Mapping
@@ -16,12 +15,11 @@ import numpy as np
 
 from experiments.planning.batches import Batch
 
-__all__ = ["DamagedBatch", "decode", "encode", "file_name", "number_of", "read"]
+__all__ = ["DamagedBatch", "decode", "encode", "file_name", "read"]
 
 _KEY = "key"
 _COMMENT = b"sha256:"
 _LENGTH = len(_COMMENT) + 64
-_NAME = re.compile(r"([0-9]{6,9})-([0-9a-f]{16})\.npz")
 
 
 class DamagedBatch(Exception):
@@ -31,12 +29,6 @@ class DamagedBatch(Exception):
 def file_name(batch: Batch) -> str:
     """Name of the file of a batch: its number and the beginning of its key."""
     return f"{batch.number:06d}-{batch.key[:16]}.npz"
-
-
-def number_of(name: str) -> int | None:
-    """Number of the batch whose file is called so; None for other names."""
-    match = _NAME.fullmatch(name)
-    return int(match[1]) if match else None
 
 
 def encode(batch: Batch, arrays: Mapping[str, np.ndarray]) -> bytes:

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import zarr
@@ -24,20 +24,11 @@ from experiments.results.opening import lost_chunks
 from experiments.running.store import RunDirectory
 from experiments.sweeps.sweep import Sweep, architecture
 
-__all__ = ["Collected", "collect"]
+__all__ = ["collect"]
 
 _SLAB_BYTES = 64 * 2**20
 
 Arrays = Mapping[str, np.ndarray]
-
-
-class Collected(NamedTuple):
-    """What was collected."""
-
-    finished: int
-    """Batches whose results are in the store."""
-    damaged: tuple[Batch, ...]
-    """Batches whose files were damaged, and are set aside."""
 
 
 @dataclass
@@ -58,8 +49,8 @@ def collect(
     directory: RunDirectory,
     all_batches: Sequence[Batch],
     on_progress: Callable[[str], None] = lambda _: None,
-) -> Collected:
-    """Writes results.zarr from the finished batches, unless it holds exactly these already.
+) -> int:
+    """Writes results.zarr from the finished batches, unless it holds exactly these already; returns their number.
 
     Args:
         sweep: what is run in `directory`.
@@ -80,13 +71,13 @@ def collect(
 
 def _collect(
     sweep: Sweep, directory: RunDirectory, all_batches: Sequence[Batch], on_progress: Callable[[str], None]
-) -> Collected:
+) -> int:
     present = [batch for batch in all_batches if directory.has(batch)]
     state = _state(directory, present)
     store = directory.path / "results.zarr"
     stored = _stored_state(store)
     if stored == state:
-        return Collected(len(present), ())
+        return len(present)
     survey = _survey(sweep, directory, present, on_progress)
     state = _state(directory, survey.finished)
     if lost := set(stored) - set(state) - {batch.key for batch in survey.damaged}:
@@ -95,7 +86,7 @@ def _collect(
             "remove it to collect what is there"
         )
     if not survey.finished:
-        return Collected(0, tuple(survey.damaged))
+        return 0
     dataset = skeleton(
         sweep, survey.shapes, {"manifest": json.dumps(directory.read_manifest()), "batches": json.dumps(state)}
     )
@@ -109,7 +100,7 @@ def _collect(
         dataset.to_zarr(other, mode="w", consolidated=False, encoding=encoding)
         with zarr.config.set({"array.write_empty_chunks": True}):  # so that a chunk that gets lost is missed
             _write_slabs(sweep, directory, survey, chunks, zarr.open_group(other, mode="r+"), on_progress)
-    return Collected(len(survey.finished), tuple(survey.damaged))
+    return len(survey.finished)
 
 
 def _state(directory: RunDirectory, finished: list[Batch]) -> dict[str, str]:

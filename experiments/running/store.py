@@ -26,7 +26,7 @@ from experiments.errors import UserError, command
 from experiments.planning.batches import Batch
 from experiments.results.files import write_atomically
 from experiments.results.manifest import is_manifest
-from experiments.running.batch_files import DamagedBatch, file_name, number_of, read
+from experiments.running.batch_files import DamagedBatch, file_name, read
 from experiments.running.locks import Locks
 
 __all__ = ["RunDirectory", "digest"]
@@ -123,7 +123,7 @@ class RunDirectory:
 
     def has(self, batch: Batch) -> bool:
         """Whether a batch is finished; its file is not looked into."""
-        return os.path.exists(os.path.join(self.path, "batches", file_name(batch)))
+        return self.batch_path(batch).exists()
 
     def save(self, batch: Batch, content: bytes) -> None:
         """Stores a finished batch; a failure that was recorded earlier is over."""
@@ -169,8 +169,7 @@ class RunDirectory:
     def foreign(self, batches: Sequence[Batch]) -> list[Path]:
         """Files under batches/ that belong to no batch of the sweep."""
         known = {file_name(batch) for batch in batches}
-        files = sorted((self.path / "batches").glob("*.npz"))
-        return [file for file in files if number_of(file.name) is None or file.name not in known]
+        return [file for file in sorted((self.path / "batches").glob("*.npz")) if file.name not in known]
 
     def write_failure(self, batch: Batch, failure: Mapping[str, Any]) -> None:
         """Records why a batch failed."""
@@ -189,15 +188,11 @@ class RunDirectory:
     def _failure(self, batch: Batch) -> Path:
         return self.path / "failures" / f"{batch.number:06d}.json"
 
-    def write_text(self, name: str, text: str) -> Path:
-        """Stores a text file, such as summary.csv or report.html."""
-        write_atomically(self.path / name, text)
+    def write(self, name: str, content: str | bytes) -> Path:
+        """Stores a file, such as report.html or figures/risk.svg, and returns its path."""
+        (self.path / name).parent.mkdir(exist_ok=True)
+        write_atomically(self.path / name, content)
         return self.path / name
-
-    def write_figure(self, name: str, content: bytes) -> None:
-        """Stores one file under figures/."""
-        (self.path / "figures").mkdir(exist_ok=True)
-        write_atomically(self.path / "figures" / name, content)
 
     def tidy_up(self) -> None:
         """Removes locks, and what killed processes left half written, once nothing is left to compute."""

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import tomli_w
+
 from experiments.results.variables import CELL, FLOW, LIMIT, TRAJECTORY, TUNING
-from experiments.sweeps.toml_values import key_and_values
 
 __all__ = ["Axis", "axes_toml", "label", "name_axes", "named_axes"]
 
@@ -81,8 +82,28 @@ def axes_toml(axes: Sequence[Axis]) -> str:
             lines.append("\n[[sweep.zip]]\n")
         elif number == 0:
             lines.append("\n[sweep]\n")
-        lines += [key_and_values(key.path, key.values) for key in axis.keys]
+        lines += [_toml_lines(key.path, key.values) for key in axis.keys]
     return "".join(lines)
+
+
+def _toml_lines(key: str, values: Iterable[Any]) -> str:
+    """TOML of a key and its list of values, each inline on a line of its own; a dotted key is quoted.
+
+    `tomli_w` writes a list of large tables as sections, which TOML puts after all other keys: the order would be lost.
+    """
+    return "".join([f"{_key(key)} = [\n", *(f"    {_inline(value)},\n" for value in values), "]\n"])
+
+
+def _inline(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"{{ {', '.join(f'{_key(key)} = {_inline(entry)}' for key, entry in value.items())} }}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_inline, value))}]"
+    return tomli_w.dumps({"v": value}).removeprefix("v = ").removesuffix("\n")
+
+
+def _key(name: str) -> str:
+    return tomli_w.dumps({name: 0}).removesuffix(" = 0\n")
 
 
 def label(value: Any) -> Any:
