@@ -23,7 +23,7 @@ from experiments.modules import MODULES
 from experiments.planning.batches import Batch, still_defined
 from experiments.results.layout import describe_problem, flow_arrays
 from experiments.running.batch_files import encode
-from experiments.running.work import Outcome
+from experiments.running.engines.base import Outcome
 from experiments.schema import FileData
 from experiments.sweeps.sweep import Cell, Sweep
 

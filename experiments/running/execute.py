@@ -19,12 +19,12 @@ from experiments.errors import Interrupted, RunError, UserError, command, reason
 from experiments.planning.batches import Batch, batches, data_digests, label_of
 from experiments.planning.loading import load
 from experiments.running.collect import collect
+from experiments.running.engines.base import Task
 from experiments.running.engines.choice import Choice, open_engine
 from experiments.running.progress import Monitor
 from experiments.running.runtime import configure, environment
 from experiments.running.schedule import Finished, Schedule
 from experiments.running.store import RunDirectory, digest
-from experiments.running.work import Task
 from experiments.sweeps.sweep import Cell, Sweep
 
 __all__ = ["Summary", "begin", "changes_since_begun", "check_problems", "collect_run", "go_on", "load_run"]

@@ -17,10 +17,9 @@ from typing import NamedTuple
 
 from experiments.errors import RunError, reason
 from experiments.planning.batches import Batch
-from experiments.running.engines.base import Engine
+from experiments.running.engines.base import Engine, Outcome, Task
 from experiments.running.locks import Lock
 from experiments.running.store import RunDirectory
-from experiments.running.work import Outcome, Task
 
 __all__ = ["Finished", "Schedule"]
 

@@ -18,9 +18,9 @@ import pytest
 from experiments.errors import RunError, UserError
 from experiments.planning.batches import Batch
 from experiments.running.batch_files import encode
+from experiments.running.engines.base import Outcome, Task
 from experiments.running.schedule import Schedule
 from experiments.running.store import RunDirectory
-from experiments.running.work import Outcome, Task
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,7 +8,7 @@ from queue import SimpleQueue
 from experiments.computing.certification import Certifier
 from experiments.planning.batches import Batch, batches
 from experiments.running.compute import attempt
-from experiments.running.work import Outcome, Task
+from experiments.running.engines.base import Outcome, Task
 from experiments.sweeps.sweep import Sweep
 
 __all__ = ["LocalEngine"]

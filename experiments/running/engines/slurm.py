@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import UserError
-from experiments.running.work import Outcome, Task, work
+from experiments.running.engines.base import Outcome, Task
+from experiments.running.work import work
 
 __all__ = ["SlurmEngine"]
 
