@@ -1,7 +1,7 @@
 """Results in formats that other programs read: netCDF for the whole of them, CSV and Parquet for tables of flows.
 
-Nothing is written over, and nothing under a final name is ever half written. Tables are written in parts, so that
-results may be larger than memory; netCDF is made in memory.
+Existing files are not replaced, and no incomplete file has its final name. Tables are written in parts, so that
+results may be larger than memory; netCDF is built in memory.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ import xarray as xr
 from experiments.errors import UserError
 from experiments.faults import did_you_mean
 from experiments.machine import physical_memory
-from experiments.results.files import beside
+from experiments.results.files import atomic_replace
 from experiments.results.flow_table import column_sources, flow_tables
 from experiments.results.opening import open_results
 from experiments.results.slabs import in_order, read
@@ -56,7 +56,7 @@ def export(directory: Path, kind: str, out: Path | None = None, trajectories: bo
             raise UserError(f"{file} exists and is not written over: name another file with --out")
     write = {"csv": _write_csv, "parquet": _write_parquet, "netcdf": _write_netcdf}[kind]
     with _failures_in_one_line(path), contextlib.ExitStack() as stack:
-        unfinished = {stack.enter_context(beside(file)): along for file, along in files.items()}
+        unfinished = {stack.enter_context(atomic_replace(file)): along for file, along in files.items()}
         for file, along in unfinished.items():
             write(dataset, file, along)
             with open(file, "rb+") as written:

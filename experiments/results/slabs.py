@@ -1,7 +1,6 @@
-"""Stored results in parts that fit in memory, however large the whole is.
+"""Reading stored results in parts that fit in memory.
 
-A slab of an array of shape n_1 x ... x n_k is (i_1, ..., i_{j-1}, a:b, :, ..., :): the slabs of an array follow each
-other in C order.
+A slab of an array of shape n_1 x ... x n_k is (i_1, ..., i_{j-1}, a:b, :, ..., :), a contiguous range in C order.
 """
 
 import math
@@ -21,7 +20,7 @@ _FIRST = {name: place for place, name in enumerate(("verdict", "kind", "certific
 
 
 def slabs(shape: Sequence[int], most: int) -> Iterator[tuple[slice, ...]]:
-    """Cuts an array into slabs of at most `most` entries, or of one where `most` is less."""
+    """Slabs of at most max(1, most) entries that cover an array of the given shape, in C order."""
     if not shape or 0 in shape:
         yield from [()] * (not shape)
         return
@@ -35,10 +34,10 @@ def slabs(shape: Sequence[int], most: int) -> Iterator[tuple[slice, ...]]:
 
 
 def read(variable: xr.DataArray, part: Mapping[str, Any]) -> np.ndarray:
-    """Values of a stored variable in a part: slices or indices by dimension, all of those that are not named.
+    """Values of a stored variable in a part, given as slices or indices by dimension; other dimensions are read whole.
 
     Raises:
-        UserError: the store is damaged there.
+        UserError: the store is damaged in this part.
     """
     try:
         return variable.isel({name: part[str(name)] for name in variable.dims if name in part}).values
@@ -50,5 +49,5 @@ def read(variable: xr.DataArray, part: Mapping[str, Any]) -> np.ndarray:
 
 
 def in_order(names: Iterable[Hashable]) -> list[str]:
-    """Names of variables in an order for people, which the store does not keep: verdicts first."""
+    """Names of variables in the order in which people read them, verdicts first; the store keeps no order."""
     return sorted(map(str, names), key=lambda name: (_FIRST.get(name, len(_FIRST)), name))

@@ -1,7 +1,7 @@
-"""The file of one batch: a plain .npz archive that carries its own checksum.
+"""The file of one batch: an .npz archive with its own checksum.
 
-The comment of the zip archive is the SHA-256 of all bytes before it, so that any reader of .npz opens the file and ours
-detects every truncation and every changed bit. Nothing is ever unpickled.
+The comment of the zip archive is the SHA-256 of all bytes before it: any reader of .npz opens the file, and `decode`
+detects every truncation and every changed bit. Pickled objects are refused.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ _LENGTH = len(_COMMENT) + 64
 
 
 class DamagedBatch(Exception):
-    """A file that is not what was written: truncated, changed, or of another batch."""
+    """A batch file that was truncated or changed, or belongs to another batch."""
 
 
 def file_name(batch: Batch) -> str:

@@ -1,6 +1,6 @@
-"""From batch files to results.zarr, slab by slab: memory does not grow with the number of flows.
+"""Collecting batch files into results.zarr, slab by slab: memory does not grow with the number of flows.
 
-A slab is a box of cells and seeds, one chunk of every variable in the store. Collecting twice changes nothing.
+A slab is a box of cells and seeds, and one chunk of every variable in the store. Collecting twice changes nothing.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ import zarr
 import lcnn_flow as lf
 from experiments.errors import UserError
 from experiments.planning.batches import Batch
-from experiments.results.files import beside
+from experiments.results.files import atomic_replace
 from experiments.results.layout import not_computed, per_seed, shape_in_cell, skeleton
 from experiments.results.opening import lost_chunks
 from experiments.running.store import RunDirectory
@@ -33,7 +33,7 @@ Arrays = Mapping[str, np.ndarray]
 
 @dataclass
 class _Survey:
-    """What a first look into all files says about the whole."""
+    """What one pass over all batch files says about the whole run."""
 
     finished: list[Batch] = field(default_factory=list)
     damaged: list[Batch] = field(default_factory=list)
@@ -41,7 +41,7 @@ class _Survey:
     seconds: dict[int, float] = field(default_factory=dict)
     """Wall time of every cell."""
     samples: dict[int, list[tuple[Batch, tuple[np.ndarray, ...], np.ndarray]]] = field(default_factory=dict)
-    """Of cells in several batches: from each the first limit of every orbit, and how many flows ended there."""
+    """For cells in several batches: per batch the first limit of every orbit, and how many flows end there."""
 
 
 def collect(
@@ -59,7 +59,7 @@ def collect(
         on_progress: called with a text that says how far it is.
 
     Raises:
-        UserError: the store holds batches whose files are gone: it is left as it is.
+        UserError: the store holds batches whose files are missing; the store is not changed.
         OSError: the store cannot be written; the batches are untouched.
     """
     with contextlib.ExitStack() as stack:
@@ -96,15 +96,15 @@ def _collect(
         own = shape[1:] if per_seed(name) else shape
         along = chunks if per_seed(name) else chunks[:-1]
         encoding[name] = {"chunks": (*along, *(max(1, n) for n in own)), "fill_value": not_computed(name)}
-    with beside(store) as other:
-        dataset.to_zarr(other, mode="w", consolidated=False, encoding=encoding)
+    with atomic_replace(store) as temporary:
+        dataset.to_zarr(temporary, mode="w", consolidated=False, encoding=encoding)
         with zarr.config.set({"array.write_empty_chunks": True}):  # so that a chunk that gets lost is missed
-            _write_slabs(sweep, directory, survey, chunks, zarr.open_group(other, mode="r+"), on_progress)
+            _write_slabs(sweep, directory, survey, chunks, zarr.open_group(temporary, mode="r+"), on_progress)
     return len(survey.finished)
 
 
 def _state(directory: RunDirectory, finished: list[Batch]) -> dict[str, str]:
-    """Keys of batches, and the checksums with which their files end."""
+    """Checksums of batch files, which are the last 64 bytes, by the key of the batch."""
     state = {}
     for batch in finished:
         with directory.batch_path(batch).open("rb") as file:
@@ -114,7 +114,7 @@ def _state(directory: RunDirectory, finished: list[Batch]) -> dict[str, str]:
 
 
 def _stored_state(store: Path) -> dict[str, str]:
-    """The same of the batches that a store holds; nothing if it cannot be read, or chunks of it are lost."""
+    """The same for the batches in a store; empty if the store cannot be read or has lost chunks."""
     try:
         group = zarr.open_group(store, mode="r")
         if lost_chunks(group):
@@ -157,7 +157,7 @@ def _by_cell(arrays: Mapping[str, np.ndarray]) -> dict[int, Arrays]:
 
 
 def _orbit_samples(stored: Arrays) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-    """First limit of every orbit of a batch, in the order of its labels, and the number of flows that ended there."""
+    """First limit of every orbit of a batch, in the order of the labels, and the number of flows that end there."""
     rows = np.flatnonzero(~np.isnan(stored["orbit"]))
     _, firsts, counts = np.unique(stored["orbit"][rows], return_index=True, return_counts=True)
     layers = sum(name.startswith("limit_w") for name in stored)
@@ -165,7 +165,7 @@ def _orbit_samples(stored: Arrays) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
 
 
 def _orbit_labels(sweep: Sweep, survey: _Survey) -> dict[int, np.ndarray]:
-    """For batches that hold part of a cell: the number that each of their orbits has in the whole cell."""
+    """For batches that hold part of a cell: the number within the whole cell of every orbit of the batch."""
     labels: dict[int, np.ndarray] = {}
     for cell, samples in survey.samples.items():
         arch = architecture(sweep.cells[cell].configuration)
@@ -186,7 +186,7 @@ def _orbit_labels(sweep: Sweep, survey: _Survey) -> dict[int, np.ndarray]:
 
 
 def _chunks(sweep: Sweep, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
-    """Cells along every axis, and seeds, of a slab: whole from the last axis on, as long as it fits."""
+    """Number of cells along every axis, and of seeds, per slab: the last axes are kept whole where memory allows."""
     flow = 8 * sum(int(np.prod(shape[1:])) for name, shape in shapes.items() if per_seed(name))
     room = max(1, _SLAB_BYTES // flow)
     chunks = []
@@ -248,7 +248,7 @@ class _Slab:
                 self._values[name] = np.full(full, not_computed(name))
 
     def put(self, index: tuple[int, ...], name: str, array: np.ndarray, start: int) -> None:
-        """Takes over what is stored of the cell at `index` in the box; the first seed of `array` is `start`."""
+        """Copies a variable of the cell at `index` in the box; the first seed of `array` is `start`."""
         if name not in self._values:
             return
         values, seeds = self._values[name][(*index, ...)], self._box[-1]
@@ -258,6 +258,6 @@ class _Slab:
         values[tuple(map(slice, array.shape))] = array
 
     def write(self, group: Any) -> None:
-        """Stores the box."""
+        """Writes the box to the store."""
         for name, values in self._values.items():
             group[name][(*(self._box if per_seed(name) else self._box[:-1]), ...)] = values

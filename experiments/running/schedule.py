@@ -152,7 +152,7 @@ class Schedule:
             self._take_over(engine, attempt, Outcome(error="the engine gave the task up"))
         elif outcome.error is None:
             self._store(attempt, outcome)
-        elif attempt.number < self._retries and not outcome.hopeless:
+        elif attempt.number < self._retries and outcome.retryable:
             self._try_again(engine, attempt, outcome)
         else:
             self._fail(attempt, outcome)

@@ -38,7 +38,7 @@ def work(task: Task) -> Outcome:
                 "the batch has another key here: the worker has other files, or other code, of this project"
             )
     except Exception as error:  # whatever it was, it is to be reported where the run was started
-        return Outcome(error=f"{type(error).__name__}: {error}", hopeless=True)
+        return Outcome(error=f"{type(error).__name__}: {error}", retryable=False)
     outcome = attempt(sweep, batch)
     if task.directory is None or outcome.content is None:
         return outcome

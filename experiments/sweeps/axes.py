@@ -1,4 +1,4 @@
-"""Axes of a sweep with the names that they have in results: those of coordinates, and of values for people."""
+"""Axes of a sweep, with the names of their coordinates in results and the labels of their values."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ __all__ = ["Axis", "axes_toml", "label", "name_axes", "named_axes"]
 _DIMENSIONS = ("seed", "time", "layer", "interface", "tap", "eigenvalue", "iteration", "sample")
 _CODES = ("verdict", "kind", "certificate")
 _RESERVED = {*_DIMENSIONS, *_CODES, *FLOW, *TRAJECTORY, *LIMIT, *CELL, *TUNING}
-"""What results hold besides the coordinates of axes: no axis can be called so."""
+"""Names that results use themselves: no axis can have one of them."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class Axis:
     path: str
     values: tuple[Any, ...]
     further: tuple["Axis", ...] = ()
-    """Keys that vary together with `path`: as many values each, and a name, but no dimension of their own."""
+    """Keys that vary together with `path`, with equally many values; they have names, but no dimension of their own."""
 
     @property
     def keys(self) -> tuple["Axis", ...]:
-        """Everything that varies along this axis: itself, then the further keys."""
+        """All keys that vary along this axis: its own first, then the further ones."""
         return (self, *self.further)
 
     @cached_property
@@ -44,7 +44,7 @@ class Axis:
 
     @cached_property
     def texts(self) -> tuple[str, ...]:
-        """What names of cells say of every value: the label, and all numbers with their names."""
+        """The text of every value in names of cells: its label, and all numbers with their names."""
         shown = [self, *(key for key in self.further if key.numeric)]
         labels = zip(*(key.labels for key in shown), strict=True)
         return tuple(", ".join(map(_text, shown, together)) for together in labels)
@@ -74,7 +74,7 @@ def name_axes(paths: Sequence[str]) -> list[str]:
 def axes_toml(axes: Sequence[Axis]) -> str:
     """Lines of `[sweep]` that `written_axes` reads as the same axes in the same order.
 
-    Behind a zipped axis only zipped ones can be written, and one key can be a zip too.
+    After a zipped axis only zipped axes can be written; an axis of one key can be written as a zip too.
     """
     lines: list[str] = []
     for number, axis in enumerate(axes):

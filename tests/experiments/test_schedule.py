@@ -112,7 +112,7 @@ def test_a_batch_that_fails_again_is_recorded_with_its_error_and_computed_on_res
 
 def test_an_error_that_would_come_again_is_not_tried_again(tmp_path):
     batches = some_batches(1)
-    engine = FakeEngine(batches, plan={0: [Outcome(error="no such file", hopeless=True)]})
+    engine = FakeEngine(batches, plan={0: [Outcome(error="no such file", retryable=False)]})
     assert schedule(tmp_path, batches, retries=5).run(engine).failed
     assert engine.computed == {0: 1}
 

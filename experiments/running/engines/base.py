@@ -18,9 +18,9 @@ class Task:
     number: int
     key: str
     cache: bool = True
-    """Whether compiled programs are kept in the user's cache folder."""
+    """Whether compiled programs are stored in the user's cache folder."""
     directory: str | None = None
-    """A run directory that the worker sees too: it stores the batch itself."""
+    """A run directory that the worker can write to: then the worker stores the batch itself."""
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,14 @@ class Outcome:
     """How the computation of a batch ended."""
 
     content: bytes | None = None
-    """Bytes of its file; None after an error, or where the worker has stored them."""
+    """Bytes of the batch file; None after an error, or if the worker has stored the file."""
     device: str = ""
     seconds: float = 0.0
     error: str | None = None
     """One line; None if there was no error."""
     trace: str = ""
-    hopeless: bool = False
-    """Whether the same error would come again."""
+    retryable: bool = True
+    """Whether another attempt may succeed; False for mistakes of the user."""
 
 
 class Engine(Protocol):
@@ -46,7 +46,7 @@ class Engine(Protocol):
 
     @property
     def capacity(self) -> int:
-        """Tasks that it takes at once; more would only wait, and be out of reach for other processes."""
+        """Number of tasks that it accepts at once; more would wait here, where no other process can take them."""
         ...
 
     def submit(self, task: Task) -> "Future[Outcome]":
@@ -54,5 +54,5 @@ class Engine(Protocol):
         ...
 
     def close(self, now: bool) -> None:
-        """Ends all workers: at once, or when their tasks are done."""
+        """Stops all workers: at once with `now`, else after the tasks that they hold."""
         ...
