@@ -7,7 +7,7 @@ results may be larger than memory; netCDF is built in memory.
 import contextlib
 import importlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +55,16 @@ def export(directory: Path, kind: str, out: Path | None = None, trajectories: bo
         if os.path.lexists(file):
             raise UserError(f"{file} exists and is not written over: name another file with --out")
     write = {"csv": _write_csv, "parquet": _write_parquet, "netcdf": _write_netcdf}[kind]
-    with _failures_in_one_line(path), contextlib.ExitStack() as stack:
-        unfinished = {stack.enter_context(atomic_replace(file)): along for file, along in files.items()}
-        for file, along in unfinished.items():
-            write(dataset, file, along)
-            with open(file, "rb+") as written:
-                os.fsync(written.fileno())
+    try:
+        with contextlib.ExitStack() as stack:
+            unfinished = {stack.enter_context(atomic_replace(file)): along for file, along in files.items()}
+            for file, along in unfinished.items():
+                write(dataset, file, along)
+                with open(file, "rb+") as written:
+                    os.fsync(written.fileno())
+    except OSError as error:
+        reason = error.strerror or next(iter(str(error).splitlines()), "")
+        raise UserError(f"{path} cannot be written ({reason}): name another file with --out") from error
     return path
 
 
@@ -112,13 +116,3 @@ def _package(name: str) -> Any:
 def _texts(attributes: Mapping[Any, Any]) -> dict[str, str]:
     """Attributes in words; meanings of codes are in the column itself."""
     return {str(k): v for k, v in attributes.items() if isinstance(v, str) and k != "flag_meanings"}
-
-
-@contextlib.contextmanager
-def _failures_in_one_line(path: Path) -> Iterator[None]:
-    """Turns failures to write into UserError."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or next(iter(str(error).splitlines()), "")
-        raise UserError(f"{path} cannot be written ({reason}): name another file with --out") from error
