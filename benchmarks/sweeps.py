@@ -19,10 +19,10 @@ from experiments.planning.batches import Batch, batches
 from experiments.running.batch_files import encode
 from experiments.running.collect import collect
 from experiments.running.compute import compute_batch
+from experiments.running.engines.base import Outcome, Task
 from experiments.running.engines.local import LocalEngine
 from experiments.running.schedule import Schedule
 from experiments.running.store import RunDirectory
-from experiments.running.work import Outcome, Task
 from experiments.sweeps.sweep import sweep_of_toml
 
 __all__ = ["drawings", "measure", "section"]
@@ -58,7 +58,6 @@ class _Prepared:
     """An engine that has the result of every batch at hand."""
 
     capacity = 2
-    stores = False
 
     def __init__(self, content: bytes) -> None:
         self._content = content

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from experiments.faults import ConfigurationError, Fault
+from experiments.machine import physical_memory
 from experiments.schema import Configuration, SyntheticData
 from experiments.schema.configuration import Flow
 from experiments.sweeps.axes import Axis
 from experiments.sweeps.sweep import Cell, Sweep, architecture, stored_bytes
 from lcnn_flow import Architecture, ArchitectureError
-from lcnn_flow.numerics.memory import physical_memory
 
 __all__ = ["MOST_CELLS", "check_plan", "faults_of_names", "gibibytes", "working_bytes"]
 

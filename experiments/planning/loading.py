@@ -1,4 +1,4 @@
-"""From a TOML file, overrides and axes to a checked `Sweep`; every fault is reported at once."""
+"""Reads a TOML file, overrides and axes into a checked `Sweep`; all faults are reported at once."""
 
 import difflib
 import json
@@ -29,20 +29,20 @@ _ANY_SECTIONS: dict[str, Any] = {
     "loss": {"kind": "square"},
     "initializer": {"kind": "gaussian", "std": 1.0},
 }
-"""Sections that take the place of those with faults, so that the others can be checked together."""
+"""Valid sections that replace those with faults, so that the other sections can be checked together."""
 
 
 def load(path: str | Path, overrides: Sequence[str] = (), axes: Sequence[str] = (), zips: Sequence[str] = ()) -> Sweep:
     """Reads and checks a configuration.
 
     The axes come in the order: keys of `[sweep]` as written, tables `[[sweep.zip]]`, then `axes`, then that of `zips`.
-    What is set by hand replaces axes over the same key or inside of it, and takes such keys out of zipped axes.
+    Options of the command line replace axes over the same key or inside of it, and remove such keys from zipped axes.
 
     Args:
         path: the TOML file, or the name of a configuration that comes with the project.
         overrides: `section.key=value`, the value in TOML; a bare word is taken as a string.
-        axes: `section.key=[value, ...]`, an axis each.
-        zips: `section.key=[value, ...]`; all of them are one axis, along which these keys vary together.
+        axes: `section.key=[value, ...]`, one axis each.
+        zips: `section.key=[value, ...]`; together they are one axis, along which all these keys vary.
 
     Raises:
         UserError: unreadable file, broken TOML, a malformed override.
@@ -76,7 +76,7 @@ def _refuse(source: str, faults: Sequence[Fault]) -> None:
 
 
 def _refuse_hidden(key: str, axes: Sequence[WrittenAxis]) -> None:
-    """A number set inside a table that an axis replaces as a whole would be lost in silence."""
+    """Refuses a key inside a table that an axis replaces as a whole: the value would be ignored."""
     for axis in (other for written in axes for other in written.keys):
         if key.startswith(f"{axis}."):
             message = f"every value of the axis {axis} replaces all of it: write --axis {axis}=[...], or edit the file"
@@ -104,7 +104,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def _nearby(path: Path) -> str:
-    """A configuration of a similar name, in the same folder or among those of the project."""
+    """A hint at a configuration of a similar name, in the same folder or among those of the project."""
     names = {file.name: str(file) for file in (*configurations(), *path.parent.glob("*.toml"))}
     wanted = path.name if path.suffix else f"{path.name}.toml"
     close = difflib.get_close_matches(wanted, names, n=1)
@@ -124,7 +124,7 @@ def _assignment(option: str, text: str) -> tuple[str, Any]:
 
 
 def _parsed(text: str) -> Any:
-    """A value of TOML; a plain word needs no quotes. None if it is neither."""
+    """A TOML value, or a plain word without quotes; None for anything else."""
     try:
         (parsed,) = tomllib.loads(f"value = {text}").values()
     except (ValueError, RecursionError):
@@ -158,7 +158,7 @@ def _check(source: str, raw: Mapping[str, Any], written: Sequence[WrittenAxis], 
     for axis in written:
         for key, entries in axis.lists:
             if f"{axis.place}.{key}" in wrong:
-                refused.append(key)  # what it would have set is not missing
+                refused.append(key)  # so that this key is not reported as missing
             else:
                 first = put(first, key, entries[0])
     base, found = _validate(first)
@@ -180,7 +180,7 @@ def _check(source: str, raw: Mapping[str, Any], written: Sequence[WrittenAxis], 
 
 
 def _faults_besides(first: Mapping[str, Any], known: Sequence[Fault]) -> list[Fault]:
-    """What the plan finds in sections without faults, such as a kernel that does not fit its input."""
+    """Faults of the plan in sections that are valid themselves, such as a kernel that does not fit its input."""
     broken = {fault.path.removeprefix("sweep.").partition(".")[0].partition("[")[0] for fault in known}
     if "network" in broken:
         return []
@@ -194,9 +194,9 @@ def _faults_besides(first: Mapping[str, Any], known: Sequence[Fault]) -> list[Fa
 def _faults_of_values(
     axis: WrittenAxis, first: Mapping[str, Any], base: Configuration | None, known: Sequence[Fault]
 ) -> Iterator[Fault]:
-    """Faults of the values of an axis after the first, all other axes being at theirs.
+    """Faults of the values of an axis after the first one, with the first values of all other axes.
 
-    Sections that the axis does not touch are taken from `base`, where they are checked already.
+    Sections that the axis does not change are taken from `base`, where they were checked.
     """
     here = {key.partition(".")[0] for key in axis.keys}
     checked = {} if base is None else {name: getattr(base, name) for name in base.model_fields_set - here}
@@ -217,7 +217,7 @@ def _validate(raw: Mapping[str, Any]) -> tuple[Configuration | None, list[Fault]
 
 
 def _at_axis(fault: Fault, axes: Sequence[WrittenAxis], number: int) -> Fault:
-    """A fault inside a value of an axis is shown where the user wrote the value."""
+    """Moves a fault inside an axis value to the place where the user wrote the value."""
     for axis in axes:
         for key in axis.keys:
             if fault.path == key or fault.path.startswith((f"{key}.", f"{key}[")):
@@ -226,7 +226,7 @@ def _at_axis(fault: Fault, axes: Sequence[WrittenAxis], number: int) -> Fault:
 
 
 def _module_faults(raw: Mapping[str, Any], base: Configuration | None) -> list[Fault]:
-    """Faults of the module's name, found even in a configuration with others; then those the module finds."""
+    """Faults of the module's name, found in spite of other faults; if there are none, faults that the module finds."""
     section = raw.get("experiment")
     name = section.get("module") if isinstance(section, dict) else None
     if isinstance(name, str) and name not in MODULES:
@@ -238,7 +238,7 @@ def _module_faults(raw: Mapping[str, Any], base: Configuration | None) -> list[F
 
 
 def _faults_of_cells(sweep: Sweep) -> list[Fault]:
-    """What the module cannot work with in cells after the first."""
+    """Faults that the module finds in cells after the first one."""
     module = MODULES[sweep.configuration.experiment.module]
     found: dict[Fault, str] = {}
     for cell in sweep.cells[1:]:
@@ -248,7 +248,7 @@ def _faults_of_cells(sweep: Sweep) -> list[Fault]:
 
 
 def _absolute(base: Configuration, folder: Path) -> Configuration:
-    """Data files are found from the configuration's directory, and later from the run directory too."""
+    """Makes the path of a data file absolute: it is relative to the folder of the configuration."""
     if not isinstance(base.data, FileData):
         return base
     path = str((folder / base.data.path).resolve())
@@ -256,7 +256,7 @@ def _absolute(base: Configuration, folder: Path) -> Configuration:
 
 
 def _absolute_entry(key: str, entry: Any, folder: Path) -> Any:
-    """The same for one value of an axis over data or their files."""
+    """The same for one value of an axis over data or data files."""
     if key == "data.path":
         return str((folder / entry).resolve())
     if key == "data" and entry["kind"] == "file":

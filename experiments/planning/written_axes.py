@@ -1,4 +1,4 @@
-"""Axes as they are written: read from `[sweep]`, and checked before their values are looked at.
+"""Axes as written in `[sweep]`, with the checks that need no values.
 
 A key of `[sweep]` with its list of values is an axis; so is every table `[[sweep.zip]]`, whose keys take their i-th
 values together. Axes are ordered as written, those of `[sweep]` first.
@@ -17,12 +17,12 @@ _FIXED = ("seeds", "experiment", "analysis", "compute", "flow.times")
 
 @dataclass(frozen=True)
 class WrittenAxis:
-    """An axis as it was written."""
+    """An axis as the user wrote it."""
 
     place: str
-    """What the paths of its faults begin with: "sweep" or "sweep.zip[0]"."""
+    """Prefix of the paths of its faults: "sweep" or "sweep.zip[0]"."""
     lists: tuple[tuple[str, Any], ...]
-    """Dotted keys, and what should be their lists of values."""
+    """Pairs of a dotted key and its list of values, which may be no list yet."""
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -36,7 +36,7 @@ class WrittenAxis:
 
 
 def written_axes(table: Mapping[str, Any]) -> tuple[list[WrittenAxis], list[Fault]]:
-    """The axes of a table `[sweep]` in their order; and faults of what can be no table of zipped axes."""
+    """The axes of a table `[sweep]` in their order, and the faults of malformed tables of zipped axes."""
     product = {key: value for key, value in table.items() if key != "zip"}
     axes, faults = [WrittenAxis("sweep", (pair,)) for pair in _flatten(product)], []
     zips = table.get("zip", [])
@@ -62,7 +62,7 @@ def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def faults_of_repeats(axes: Sequence[WrittenAxis]) -> list[Fault]:
-    """Keys that occur twice: one of their lists would be lost in silence."""
+    """Faults of keys that occur twice: one of the two lists would be ignored."""
     keys = [key for axis in axes for key in axis.keys]
     return [
         Fault(f"{axis.place}.{key}", "this axis occurs twice; write its key once in all of [sweep]")
@@ -73,7 +73,7 @@ def faults_of_repeats(axes: Sequence[WrittenAxis]) -> list[Fault]:
 
 
 def faults_of_lists(axes: Sequence[WrittenAxis]) -> list[Fault]:
-    """Keys that cannot be an axis, and lists that are none, or of no use together."""
+    """Faults of keys that cannot be axes, of values that are no lists, and of lists that do not fit together."""
     return [
         Fault(f"{axis.place}.{key}", message)
         for axis in axes
@@ -83,7 +83,7 @@ def faults_of_lists(axes: Sequence[WrittenAxis]) -> list[Fault]:
 
 
 def _message(axis: WrittenAxis, key: str, entries: Any, keys: Sequence[str]) -> str | None:
-    """What is wrong with one key of an axis; None if nothing is."""
+    """The fault of one key of an axis, or None."""
     fixed = next((name for name in _FIXED if key == name or _inside(key, name)), None)
     if fixed is not None:
         return f"{fixed} is one for the whole run and cannot be an axis"
@@ -115,7 +115,7 @@ def _values(entries: Sequence[Any]) -> str:
 
 
 def _hashable(value: Any) -> Any:
-    """A value of TOML as one that is equal to the same others, and can be looked up."""
+    """A hashable value that is equal to another one exactly if the TOML values are equal."""
     if isinstance(value, Mapping):
         return frozenset((key, _hashable(entry)) for key, entry in value.items())
     return tuple(map(_hashable, value)) if isinstance(value, list) else value

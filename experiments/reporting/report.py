@@ -17,7 +17,7 @@ from experiments.reporting.summary import summary_csv
 from experiments.reporting.tables import Table, hypotheses_table, limit_table, orbit_table, rate_table, verdict_table
 from experiments.results.manifest import manifest_of
 from experiments.results.opening import open_results
-from experiments.results.slabs import chunked_slabs, read
+from experiments.results.slabs import read, slabs
 from experiments.results.variables import NOT_COMPUTED
 from experiments.running.store import RunDirectory
 
@@ -70,7 +70,7 @@ def _read_through(dataset: xr.Dataset) -> None:
     """
     for name in dataset.data_vars:
         variable = dataset[name]
-        for part in chunked_slabs(variable.shape, variable.encoding["chunks"], _MOST_AT_ONCE):
+        for part in slabs(variable.shape, _MOST_AT_ONCE):
             read(variable, dict(zip(map(str, variable.dims), part, strict=True)))
 
 
@@ -88,7 +88,7 @@ def _write(directory: RunDirectory, dataset: xr.Dataset, module: Module) -> Repo
     for drawing in drawings:
         files = render(drawing)
         for name, content in files.items():
-            directory.write_figure(name, content)
+            directory.write(f"figures/{name}", content)
         svg = _inline(files[f"{drawing.name}.svg"].decode(), drawing.name)
         figures.append({"name": drawing.name, "title": drawing.title, "caption": drawing.caption, "svg": svg})
     claims = claims_of(dataset)
@@ -117,8 +117,8 @@ def _write(directory: RunDirectory, dataset: xr.Dataset, module: Module) -> Repo
         provenance=_provenance(dataset),
         configuration=dataset.attrs["configuration"],
     )
-    directory.write_text("summary.csv", summary_csv(dataset))
-    return Report(directory.write_text("report.html", html), claims, answer)
+    directory.write("summary.csv", summary_csv(dataset))
+    return Report(directory.write("report.html", html), claims, answer)
 
 
 def _tables(dataset: xr.Dataset) -> list[tuple[str, str, Table]]:

@@ -8,28 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
-from experiments.results.differences import Scales, VariableComparison, compare_variable
+from experiments.results.differences import VariableComparison, compare_variables
 from experiments.results.manifest import manifest_of
 from experiments.results.opening import open_results
-from experiments.results.pairing import Pair, pair_up
-from experiments.results.slabs import in_order
+from experiments.results.pairing import cell_name, pair_up
+from experiments.results.slabs import in_order, read
+from experiments.results.variables import NOT_COMPUTED
 
-__all__ = ["Comparison", "Difference", "compare"]
+__all__ = ["Comparison", "compare"]
 
 _IGNORED_KEYS = ("compute.", "experiment.title", "experiment.question")
 _IGNORED_VARIABLES = ("wall_time",)
 _MOST_LINES = 20
 _LONGEST = 48  # characters of a value
 
-
-@dataclass(frozen=True)
-class Difference:
-    """A key of the configuration or of the manifest with both its values, in words."""
-
-    key: str
-    first: str
-    second: str
+Differences = Mapping[str, tuple[str, str]]
+"""Keys of the configuration or of the manifest, with both their values in words."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +38,9 @@ class Comparison:
     """Flows that were computed in both."""
     unmatched: tuple[str, ...]
     """What only one of the runs has: axes, cells, seeds, flows, variables."""
-    configuration: tuple[Difference, ...]
+    configuration: Differences
     variables: tuple[VariableComparison, ...]
-    made_by: tuple[Difference, ...]
+    made_by: Differences
     """Versions, devices, precision, source revision."""
 
     @property
@@ -60,10 +56,10 @@ class Comparison:
     def __str__(self) -> str:
         lines = [self._answer()]
         lines += _section("only in one of them", list(self.unmatched))
-        lines += _section("configuration", _pairs(self.configuration))
+        lines += _section("configuration", _lines(self.configuration))
         if self.flows:
             lines += ["variables:", *(f"  {line}" for line in self._variables())]
-        lines += _section("made by", _pairs(self.made_by))
+        lines += _section("made by", _lines(self.made_by))
         return "\n".join(lines)
 
     def _answer(self) -> str:
@@ -109,51 +105,44 @@ def compare(first: Path, second: Path, rtol: float = 1e-9) -> Comparison:
         UserError: one of them has no results, or damaged ones.
     """
     names = (str(first), str(second))
-    stores = (open_results(first, most_in_memory=0), open_results(second, most_in_memory=0))
-    pair, unmatched = pair_up(stores, names)
+    stores = [open_results(path, most_in_memory=0) for path in (first, second)]
     configurations = [_flat(tomllib.loads(store.attrs["configuration"])) for store in stores]
     manifests = [_flat(_makers(manifest_of(store))) for store in stores]
-    variables: list[VariableComparison] = []
-    if pair is not None:
-        unmatched += _computed_in_one(pair, names)
-        common, alone = _common_variables(pair, names)
+    common, unmatched = pair_up(stores, names)
+    both, variables = np.zeros(0, bool), []
+    if common:
+        computed = [read(store["verdict"], {}) != NOT_COMPUTED for store in common]
+        both = computed[0] & computed[1]
+        for name, alone in zip(names, (computed[0] & ~both, computed[1] & ~both), strict=True):
+            for index in map(tuple, np.argwhere(alone.any(-1))):
+                flows = int(alone[index].sum())
+                unmatched.append(f"{cell_name(common[0], index)}: {flows} flows computed only in {name}")
+        compared, alone = _common_variables(common, names)
         unmatched += alone
-        scales = Scales(pair)
-        variables = [compare_variable(pair, name, scales, rtol) for name in common]
+        variables = compare_variables(common, compared, both, rtol)
     return Comparison(
         names=names,
         rtol=rtol,
-        flows=0 if pair is None else int(pair.both.sum()),
+        flows=int(both.sum()),
         unmatched=tuple(unmatched),
-        configuration=tuple(_differences(configurations, _IGNORED_KEYS)),
+        configuration=_differences(configurations, _IGNORED_KEYS),
         variables=tuple(variables),
-        made_by=tuple(_differences(manifests)),
+        made_by=_differences(manifests),
     )
 
 
-def _computed_in_one(pair: Pair, names: Sequence[str]) -> list[str]:
-    """Flows of common cells and seeds that only one run has computed, a sentence a cell."""
-    found = []
-    for which in range(2):
-        alone = pair.computed[which] & ~pair.both
-        for index in map(tuple, np.argwhere(alone.any(-1))):
-            found.append(f"{pair.cell_name(index)}: {int(alone[index].sum())} flows computed only in {names[which]}")
-    return found
-
-
-def _common_variables(pair: Pair, names: Sequence[str]) -> tuple[list[str], list[str]]:
+def _common_variables(stores: Sequence[xr.Dataset], names: Sequence[str]) -> tuple[list[str], list[str]]:
     """Variables that can be compared, and sentences on the others."""
-    alone = []
-    times = [store["time"].values if "time" in store.coords else np.zeros(0) for store in pair.stores]
-    for which, store in enumerate(pair.stores):
-        only = in_order(set(store.data_vars) - set(pair.stores[1 - which].data_vars))
-        if only:
-            alone.append(f"variables only in {names[which]}: {', '.join(only)}")
-    common = [name for name in in_order(pair.stores[0].data_vars) if name in pair.stores[1].data_vars]
-    if times[0].size and times[1].size and not np.array_equal(times[0], times[1]):
-        alone.append("trajectories are not compared: their times differ")
-        common = [name for name in common if "time" not in pair.stores[0][name].dims]
-    return [name for name in common if name not in _IGNORED_VARIABLES], alone
+    unmatched = []
+    for name, store, other in zip(names, stores, reversed(stores), strict=True):
+        if alone := in_order(set(store.data_vars) - set(other.data_vars)):
+            unmatched.append(f"variables only in {name}: {', '.join(alone)}")
+    first, second = stores
+    common = [name for name in in_order(first.data_vars) if name in second.data_vars and name not in _IGNORED_VARIABLES]
+    if "time" in first.coords and "time" in second.coords and not first["time"].equals(second["time"]):
+        unmatched.append("trajectories are not compared: their times differ")
+        common = [name for name in common if "time" not in first[name].dims]
+    return common, unmatched
 
 
 def _makers(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -177,21 +166,17 @@ def _flat(table: Any, path: str = "") -> dict[str, str]:
     return {key: text for name, value in entries for key, text in _flat(value, name).items()}
 
 
-def _differences(tables: Sequence[Mapping[str, str]], ignored: tuple[str, ...] = ()) -> Iterator[Difference]:
+def _differences(tables: Sequence[Mapping[str, str]], ignored: tuple[str, ...] = ()) -> Differences:
     first, second = tables
-    for key in dict.fromkeys([*first, *second]):
-        values = first.get(key, "absent"), second.get(key, "absent")
-        if values[0] != values[1] and not key.startswith(ignored or ("\0",)):
-            yield Difference(key, *map(_shortened, values))
+    keys = [key for key in dict.fromkeys([*first, *second]) if not any(map(key.startswith, ignored))]
+    values = {key: (first.get(key, "absent"), second.get(key, "absent")) for key in keys}
+    return {key: pair for key, pair in values.items() if pair[0] != pair[1]}
 
 
-def _shortened(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
-
-
-def _pairs(differences: Sequence[Difference]) -> list[str]:
-    width = max((len(one.key) for one in differences), default=0)
-    return [f"{one.key:{width}}  {one.first} | {one.second}" for one in differences]
+def _lines(differences: Differences) -> list[str]:
+    width = max(map(len, differences), default=0)
+    values = {key: [f"{value:.{_LONGEST}}" for value in pair] for key, pair in differences.items()}
+    return [f"{key:{width}}  {first} | {second}" for key, (first, second) in values.items()]
 
 
 def _section(title: str, lines: Sequence[str]) -> list[str]:

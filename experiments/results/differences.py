@@ -1,42 +1,53 @@
-"""How much one variable differs between two runs, flow by flow.
+"""How much the variables of two runs differ, flow by flow.
 
     difference = max |a - b| / max(|a|, |b|, natural size)
 
 over all entries of a flow. The natural size of the units in that flow keeps quantities that vanish but for rounding
 from being compared digit by digit: R = final_risk + final_energy, the risk at the start, for "risk"; the largest entry
-F of the filters for "filter"; quotients and powers of both; 1 for "1". Derived.
+F of the filters for "filter"; quotients and powers of both; 1 for "1"; 0 for other units. Derived.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
-from experiments.results.pairing import Pair
+from experiments.results.layout import sweep_axes
+from experiments.results.pairing import cell_name
+from experiments.results.slabs import read, slabs
 from experiments.results.variables import NOT_COMPUTED, codes
 
-__all__ = ["Scales", "VariableComparison", "compare_variable"]
+__all__ = ["VariableComparison", "compare_variables"]
 
+_SLAB_BYTES = 64 * 2**20
 _EXAMPLES = 3
-_POWERS = {"risk": (1, 0), "filter": (0, 1), "filter^2": (0, 2), "risk / filter": (1, -1), "risk / filter^2": (1, -2)}
+_POWERS = {
+    "1": (0, 0),
+    "risk": (1, 0),
+    "filter": (0, 1),
+    "filter^2": (0, 2),
+    "risk / filter": (1, -1),
+    "risk / filter^2": (1, -2),
+}
 """Units by their powers of R and F."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class VariableComparison:
     """One variable over all flows, or cells, that both runs have."""
 
     name: str
-    identical: bool
-    """To the last bit; NaN equals NaN."""
-    largest: float
-    """Largest difference; infinite for codes that differ, and where only one run has a number."""
-    differing: int
-    """Flows, or cells, whose difference is above rtol."""
-    compared: int
     of_cells: bool
-    examples: tuple[str, ...]
+    identical: bool = True
+    """To the last bit; NaN equals NaN."""
+    largest: float = 0.0
+    """Largest difference; infinite for codes that differ, and where only one run has a number."""
+    differing: int = 0
+    """Flows, or cells, whose difference is above rtol."""
+    compared: int = 0
+    examples: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         if not self.differing:
@@ -45,96 +56,107 @@ class VariableComparison:
         return f"{self.differing} of {self.compared} {'cells' if self.of_cells else 'flows'}{size}"
 
 
-class Scales:
-    """Natural sizes of units in every common flow."""
-
-    def __init__(self, pair: Pair) -> None:
-        self._pair = pair
-
-    def of(self, unit: str | None) -> np.ndarray | float:
-        """By axes and seed, or one for all; 0 for units without a natural size."""
-        if unit == "1":
-            return 1.0
-        if unit not in _POWERS:
-            return 0.0
-        risk, filters = _POWERS[unit]
-        with np.errstate(all="ignore"):
-            size = self._risk**risk * self._filter**filters
-        return np.where(np.isfinite(size), size, 0.0)
-
-    @cached_property
-    def _risk(self) -> np.ndarray:
-        return self._largest(["final_risk"]) + self._largest(["final_energy"])
-
-    @cached_property
-    def _filter(self) -> np.ndarray:
-        stores = self._pair.stores
-        return self._largest([n for n in map(str, stores[0].data_vars) if n.startswith("final_w") and n in stores[1]])
-
-    def _largest(self, names: list[str]) -> np.ndarray:
-        size = np.zeros(self._pair.both.shape)
-        for name in names:
-            for part, *values in self._pair.slabs(name):
-                sizes = [_size(v.reshape(*v.shape[: len(part)], -1)) for v in values]
-                size[part] = np.maximum.reduce([size[part], *sizes])
-        return size
-
-
-def compare_variable(pair: Pair, name: str, scales: Scales, rtol: float) -> VariableComparison:
-    """Compares a variable of both runs.
+def compare_variables(
+    stores: Sequence[xr.Dataset], names: Sequence[str], both: np.ndarray, rtol: float
+) -> list[VariableComparison]:
+    """Compares variables of both runs, slab by slab; variables of a cell where its first seeds were computed.
 
     Args:
-        pair: what the runs have in common.
-        name: a variable of both.
-        scales: natural sizes of units.
+        stores: two runs with the same cells and seeds, of `pair_up`.
+        names: variables of both.
+        both: whether a flow was computed in both, by axes and seed.
         rtol: largest relative difference that counts as rounding.
     """
-    meanings, per_flow = codes(name), "seed" in pair.rows_of(name)
-    both = pair.both if per_flow else np.asarray(pair.both.any(-1))
-    unit = pair.stores[0][name].attrs.get("units")
-    natural = np.broadcast_to(scales.of(unit) if per_flow or unit == "1" else 0.0, both.shape)
-    identical, largest, differing = True, 0.0, 0
-    examples: list[str] = []
-    for part, *values in pair.slabs(name):
-        chosen = both[part]
-        if not chosen.any():
+    first = stores[0]
+    rows = [str(dim) for dim in first["verdict"].dims]
+    found = [VariableComparison(name, "seed" not in first[name].dims) for name in names]
+    row_bytes = max(store[list(names)].nbytes for store in stores) // max(1, both.size) + 1
+    for part in slabs(both.shape, _SLAB_BYTES // row_bytes):
+        if not both[part].any():
             continue
-        first, second = (v[chosen] for v in values)
-        a, b = (v.reshape(len(v), -1).astype(float) for v in (first, second))
-        gaps = _gaps(a, b) if meanings is None else np.where(a == b, 0.0, np.inf)
-        gap = gaps.max(-1, initial=0.0)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            relative = np.where(gap == 0, 0.0, gap / np.maximum.reduce([_size(a), _size(b), natural[part][chosen]]))
-        identical &= _same_bits(a, b)
-        largest = max(largest, float(relative.max()))
-        differing += int((relative > rtol).sum())
-        places = np.argwhere(chosen) + [s.start for s in part]
-        for row in np.flatnonzero(relative > rtol)[: _EXAMPLES - len(examples)]:
-            entry = np.unravel_index(int(gaps[row].argmax()), first.shape[1:])
-            where = pair.name_of(name, tuple(places[row]), tuple(map(int, entry)))
-            words = [_word(v[(row, *entry)], meanings) for v in (first, second)]
-            examples.append(f"{where}: {words[0]} | {words[1]}")
-    return VariableComparison(name, identical, largest, differing, int(both.sum()), not per_flow, tuple(examples))
+        box = dict(zip(rows, part, strict=True))
+        slab = [{name: read(store[name], box) for name in names} for store in stores]
+        risk = _largest(slab, ["final_risk"], both[part]) + _largest(slab, ["final_energy"], both[part])
+        filters = _largest(slab, [name for name in names if name.startswith("final_w")], both[part])
+        for one in found:
+            unit, chosen = first[one.name].attrs.get("units"), both[part]
+            natural = _natural_size(unit, risk, filters)
+            if one.of_cells:
+                chosen = chosen.any(-1) & (part[-1].start == 0)
+                natural = np.full(chosen.shape, float(unit == "1"))
+            if chosen.any():
+                values = [variables[one.name][chosen] for variables in slab]
+                places = np.argwhere(chosen) + [p.start for p in part[: chosen.ndim]]
+                _add(one, first, values, natural[chosen], places, rtol)
+    return found
 
 
-def _gaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """|a - b|; infinite where only one of them is a number."""
+def _add(
+    one: VariableComparison,
+    store: xr.Dataset,
+    values: Sequence[np.ndarray],
+    natural: np.ndarray,
+    places: np.ndarray,
+    rtol: float,
+) -> None:
+    """Takes account of some flows, the leading axis of `values`, which lie at `places` along axes and seed."""
+    meanings = codes(one.name)
+    a, b = _filled_up(values)
     with np.errstate(invalid="ignore", over="ignore"):
-        gaps = np.abs(a - b)
+        gaps = np.abs(a - b) if meanings is None else np.where(a == b, 0.0, np.inf)
     gaps[(a == b) | (np.isnan(a) & np.isnan(b))] = 0.0
-    return np.where(np.isnan(gaps), np.inf, gaps)
+    gaps[np.isnan(gaps)] = np.inf
+    gap = gaps.max(tuple(range(1, gaps.ndim)), initial=0.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        relative = np.where(gap == 0, 0.0, gap / np.maximum.reduce([_size(a), _size(b), natural]))
+    one.identical &= bool(((a.view(np.int64) == b.view(np.int64)) | (np.isnan(a) & np.isnan(b))).all())
+    one.largest = max(one.largest, float(relative.max()))
+    one.differing += int((relative > rtol).sum())
+    one.compared += len(a)
+    for row in np.flatnonzero(relative > rtol)[: _EXAMPLES - len(one.examples)]:
+        entry = np.unravel_index(int(gaps[row].argmax()), gaps.shape[1:])
+        words = [_word(v[(row, *entry)], meanings) for v in (a, b)]
+        one.examples += (f"{_place_name(store, one.name, (*places[row], *entry))}: {words[0]} | {words[1]}",)
 
 
-def _size(values: np.ndarray) -> np.ndarray:
-    """Largest size of the finite entries of each flow."""
-    return np.where(np.isfinite(values), np.abs(values), 0.0).max(-1, initial=0.0)
+def _filled_up(values: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Both arrays in one shape: the shorter, as of a network of less depth, is filled up with NaN."""
+    shape = np.maximum(values[0].shape, values[1].shape)
+    missing = [[(0, n - length) for n, length in zip(shape, v.shape, strict=True)] for v in values]
+    return [np.pad(v.astype(float), m, constant_values=np.nan) for v, m in zip(values, missing, strict=True)]
 
 
-def _same_bits(a: np.ndarray, b: np.ndarray) -> bool:
-    return bool(((a.view(np.int64) == b.view(np.int64)) | (np.isnan(a) & np.isnan(b))).all())
+def _size(values: np.ndarray, leading: int = 1) -> np.ndarray:
+    """Largest size of the finite entries, behind the leading axes."""
+    finite = np.where(np.isfinite(values), np.abs(values), 0.0)
+    return finite.max(tuple(range(leading, values.ndim)), initial=0.0)
+
+
+def _largest(slab: Sequence[Mapping[str, np.ndarray]], names: Sequence[str], flows: np.ndarray) -> np.ndarray:
+    """Largest size of some variables in every flow of a slab, in either run."""
+    return np.maximum.reduce([np.zeros(flows.shape), *(_size(v[name], flows.ndim) for v in slab for name in names)])
+
+
+def _natural_size(unit: str | None, risk: np.ndarray, filters: np.ndarray) -> np.ndarray:
+    """Natural size of a unit in every flow; 0 where it has none."""
+    if unit not in _POWERS:
+        return np.zeros(risk.shape)
+    with np.errstate(all="ignore"):
+        size = risk ** _POWERS[unit][0] * filters ** _POWERS[unit][1]
+    return np.where(np.isfinite(size), size, 0.0)
+
+
+def _place_name(store: xr.Dataset, name: str, place: Sequence[Any]) -> str:
+    """Where a value stands: cell, seed if the variable has one, and its place along other dimensions."""
+    index = dict(zip(map(str, store[name].dims), place, strict=True))
+    words = [cell_name(store, [index.pop(axis) for axis in sweep_axes(store)])]
+    for dim, i in index.items():
+        value = f"{store[dim].values[i]:g}" if dim in ("seed", "time") else i
+        words.append(f"{dim} {value}")
+    return ", ".join(words)
 
 
 def _word(value: Any, meanings: dict[int, str] | None) -> str:
     if meanings is None:
         return f"{value:.12g}"
-    return {NOT_COMPUTED: "NOT_COMPUTED", **meanings}.get(int(value), f"code {value}")
+    return {NOT_COMPUTED: "NOT_COMPUTED", **meanings}.get(int(value), f"code {value:g}")

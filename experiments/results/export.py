@@ -1,25 +1,32 @@
 """Results in formats that other programs read: netCDF for the whole of them, CSV and Parquet for tables of flows.
 
-Nothing is written over, and nothing under a final name is ever half written.
+Existing files are not replaced, and no incomplete file has its final name. Tables are written in parts, so that
+results may be larger than memory; netCDF is built in memory.
 """
 
 import contextlib
+import importlib
 import os
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import xarray as xr
 
 from experiments.errors import UserError
 from experiments.faults import did_you_mean
-from experiments.results.comma_separated import write_csv
-from experiments.results.files import beside
-from experiments.results.netcdf import write_netcdf
+from experiments.machine import physical_memory
+from experiments.results.files import atomic_replace
+from experiments.results.flow_table import column_sources, flow_tables
 from experiments.results.opening import open_results
-from experiments.results.parquet import write_parquet
+from experiments.results.slabs import in_order, read
 
 __all__ = ["export"]
 
 _SUFFIXES = {"csv": ".csv", "parquet": ".parquet", "netcdf": ".nc"}
-_TABLES = {"csv": write_csv, "parquet": write_parquet}
+_COPIES = 3
+"""Copies of the results that netCDF takes in memory: arrays, compressed arrays, and the file."""
+_PACKED = {"zlib": True, "complevel": 1, "shuffle": True}
 
 
 def export(directory: Path, kind: str, out: Path | None = None, trajectories: bool = False) -> Path:
@@ -33,7 +40,7 @@ def export(directory: Path, kind: str, out: Path | None = None, trajectories: bo
 
     Raises:
         UserError: no results, or damaged ones; a package is missing; the file exists or cannot be written; there are no
-            trajectories to write.
+            trajectories to write; netCDF does not fit in memory.
     """
     if kind not in _SUFFIXES:
         raise UserError(f'no format "{kind}"; known: {", ".join(_SUFFIXES)}{did_you_mean(kind, _SUFFIXES)}')
@@ -41,34 +48,71 @@ def export(directory: Path, kind: str, out: Path | None = None, trajectories: bo
     if trajectories and "time" not in dataset.dims:
         raise UserError(f"{directory} holds no trajectories: leave them out, or run with flow.times")
     path = Path(directory) / f"results{_SUFFIXES[kind]}" if out is None else Path(out)
-    files = [path]
-    if trajectories and kind in _TABLES:
-        files.append(path.with_name(f"{path.stem}-trajectories{path.suffix}"))
+    files: dict[Path, tuple[str, ...]] = {path: ()}
+    if trajectories and kind != "netcdf":
+        files[path.with_name(f"{path.stem}-trajectories{path.suffix}")] = ("time",)
     for file in files:
         if os.path.lexists(file):
             raise UserError(f"{file} exists and is not written over: name another file with --out")
-    with _told_in_one_line(path), contextlib.ExitStack() as stack:
-        unfinished = [stack.enter_context(beside(file)) for file in files]
-        if kind == "netcdf":
-            write_netcdf(dataset, unfinished[0])
-        else:
-            for file, along in zip(unfinished, ((), ("time",)), strict=False):
-                _TABLES[kind](dataset, file, along)
-        for file in unfinished:
-            _force_to_disk(file)
-    return path
-
-
-@contextlib.contextmanager
-def _told_in_one_line(path: Path) -> Iterator[None]:
-    """Turns failures to write into UserError."""
+    write = {"csv": _write_csv, "parquet": _write_parquet, "netcdf": _write_netcdf}[kind]
     try:
-        yield
+        with contextlib.ExitStack() as stack:
+            unfinished = {stack.enter_context(atomic_replace(file)): along for file, along in files.items()}
+            for file, along in unfinished.items():
+                write(dataset, file, along)
+                with open(file, "rb+") as written:
+                    os.fsync(written.fileno())
     except OSError as error:
         reason = error.strerror or next(iter(str(error).splitlines()), "")
         raise UserError(f"{path} cannot be written ({reason}): name another file with --out") from error
+    return path
 
 
-def _force_to_disk(path: Path) -> None:
-    with open(path, "rb+") as file:
-        os.fsync(file.fileno())
+def _write_csv(dataset: xr.Dataset, path: Path, along: Sequence[str]) -> None:
+    """Numbers in full precision, missing ones as empty fields; no further package is needed."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        for number, table in enumerate(flow_tables(dataset, along)):
+            table.to_csv(file, header=number == 0, index=False, lineterminator="\n")
+
+
+def _write_parquet(dataset: xr.Dataset, path: Path, along: Sequence[str]) -> None:
+    """With the attributes of `dataset` as metadata of the file, and those of its variables as metadata of columns."""
+    pa, parquet = _package("pyarrow"), _package("pyarrow.parquet")
+    schema = None
+    with contextlib.ExitStack() as stack:
+        for table in flow_tables(dataset, along):
+            if schema is None:
+                schema = pa.Schema.from_pandas(table, preserve_index=False).with_metadata(_texts(dataset.attrs))
+                for place, (name, _) in enumerate(column_sources(dataset, along).values()):
+                    schema = schema.set(place, schema.field(place).with_metadata(_texts(dataset[name].attrs)))
+                writer = stack.enter_context(parquet.ParquetWriter(path, schema, compression="zstd"))
+            writer.write_table(pa.Table.from_pandas(table, schema, preserve_index=False))
+
+
+def _write_netcdf(dataset: xr.Dataset, path: Path, _: Sequence[str]) -> None:
+    """All variables; xarray opens the file as it opens the store."""
+    for name in ("h5py", "h5netcdf"):
+        _package(name)
+    if (needed := _COPIES * dataset.nbytes) > (present := physical_memory()):
+        raise UserError(
+            f"netCDF would need {needed / 2**30:,.1f} GiB of memory, and this machine has {present / 2**30:,.1f} GiB: "
+            "write parquet, or use results.zarr"
+        )
+    names = in_order(dataset.data_vars)
+    loaded = dataset[names].drop_encoding().assign({n: dataset[n].copy(data=read(dataset[n], {})) for n in names})
+    packed = {name: _PACKED for name in names if loaded[name].size and loaded[name].dims}
+    # HDF5 ends the whole process when a disk is full: it writes to memory
+    path.write_bytes(loaded.to_netcdf(engine="h5netcdf", encoding=packed))
+
+
+def _package(name: str) -> Any:
+    """A package of the optional part `export`."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise UserError(f'the package {name.partition(".")[0]} is missing: pip install "lcnn_flow[export]"') from None
+
+
+def _texts(attributes: Mapping[Any, Any]) -> dict[str, str]:
+    """Attributes in words; meanings of codes are in the column itself."""
+    return {str(k): v for k, v in attributes.items() if isinstance(v, str) and k != "flag_meanings"}

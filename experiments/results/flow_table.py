@@ -1,14 +1,15 @@
-"""Flows as a table, a row per flow (or per flow and time), in groups of rows: results may be larger than memory.
+"""Flows as a table, one row per flow (or per flow and time), in groups of rows: results may be larger than memory.
 
 A row holds the coordinates of its cell, its seed, and every variable of the flow and of its cell. Entries of vectors
-are columns of their own, counted from 0 (limit_w1_0, limit_w1_1, ...); codes and labels are words. Curves of a whole
-cell (over iterations, samples or points of data) have no place in a row and are left to netCDF.
+are columns of their own, counted from 0 (limit_w1_0, limit_w1_1, ...); codes are words. Curves of a whole cell (over
+iterations, samples or points of data) have no place in a row and are left to netCDF.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from experiments.errors import UserError
@@ -16,92 +17,61 @@ from experiments.results.layout import sweep_axes
 from experiments.results.slabs import in_order, read, slabs
 from experiments.results.variables import NOT_COMPUTED, codes
 
-__all__ = ["Columns", "FlowTable"]
+__all__ = ["column_sources", "flow_tables"]
 
 _GROUP_BYTES = 32 * 2**20
 _ITEM = 8  # bytes of a number
-_NO_COLUMNS = ("iteration", "sample", "point")
+_NOT_IN_ROWS = {"iteration", "sample", "point"}
 
 
-@dataclass(frozen=True)
-class Columns:
-    """The columns of one variable."""
-
-    source: xr.DataArray
-    names: tuple[str, ...]
-    keys: np.ndarray | None = None
-    """Values that stand for words; None for numbers."""
-    words: tuple[str, ...] | None = None
-
-    def places(self, values: np.ndarray) -> np.ndarray:
-        """Place of each value among the words."""
-        assert self.keys is not None
-        order = np.argsort(self.keys)
-        values = values.astype(self.keys.dtype)
-        places = order[np.clip(np.searchsorted(self.keys, values, sorter=order), 0, len(order) - 1)]
-        if (self.keys[places] != values).any():
-            raise UserError(f"{self.source.name} holds a code without a meaning: collect the results again")
-        return places.astype(np.int32)
-
-
-class FlowTable:
-    """The table of some stored results.
+def column_sources(dataset: xr.Dataset, along: Sequence[str] = ()) -> dict[str, tuple[str, dict[str, int]]]:
+    """Columns of the table of some results, in their order: the variable that each shows, and the index of the entry.
 
     Args:
         dataset: the results.
-        along: ("time",) for a row per flow and time: then only what varies in time is a column.
+        along: ("time",) for one row per flow and time: then only what varies in time is a column.
     """
-
-    def __init__(self, dataset: xr.Dataset, along: Sequence[str] = ()) -> None:
-        self._rows = [*sweep_axes(dataset), "seed", *along]
-        self._shape = tuple(dataset.sizes[name] for name in self._rows)
-        self.columns = list(_columns(dataset, self._rows))
-
-    def groups(self) -> Iterator[list[np.ndarray]]:
-        """Groups of rows as one array per name of a column, (rows,): numbers, or places among the column's words.
-
-        Raises:
-            UserError: the store is damaged.
-        """
-        width = sum(len(one.names) for one in self.columns)
-        for part in slabs(self._shape, _GROUP_BYTES // (_ITEM * width)):
-            box = dict(zip(self._rows, part, strict=True))
-            yield [numbers for one in self.columns for numbers in _entries(one, box)]
-
-
-def _columns(dataset: xr.Dataset, rows: Sequence[str]) -> Iterator[Columns]:
-    """Coordinates along the rows, in their order, then variables; trajectories only where rows have times."""
+    rows = _rows(dataset, along)
     names = [str(name) for name, c in dataset.coords.items() if c.dims and set(c.dims) <= set(rows)]
-    for name in sorted(names, key=lambda name: (rows.index(str(dataset[name].dims[0])), name not in rows)):
-        source = dataset[name]
-        if source.dtype.kind in "biuf":
-            yield Columns(source, (name,))
-        else:
-            words = tuple(dict.fromkeys(map(str, source.values)))
-            yield Columns(source, (name,), np.array(words), words)
+    names.sort(key=lambda name: (rows.index(str(dataset[name].dims[0])), name not in rows))
     for name in in_order(name for name in dataset.data_vars if dataset[name].size):
-        source = dataset[name]
-        rest = [str(d) for d in source.dims if d not in rows]
-        if ("time" in source.dims) != ("time" in rows) or set(rest) & set(_NO_COLUMNS):
-            continue
-        entries = tuple("_".join([name, *map(str, e)]) for e in np.ndindex(*(dataset.sizes[d] for d in rest)))
-        meanings = codes(name)
-        if meanings is None:
-            yield Columns(source, entries)
-        else:
-            words = ("NOT_COMPUTED", *meanings.values())
-            yield Columns(source, entries, np.array([NOT_COMPUTED, *meanings]), words)
+        dims = set(dataset[name].dims)
+        if ("time" in dims) == ("time" in rows) and not dims & _NOT_IN_ROWS:
+            names.append(name)
+    sources = {}
+    for name in names:
+        rest = [str(d) for d in dataset[name].dims if d not in rows]
+        for entry in np.ndindex(*(dataset.sizes[d] for d in rest)):
+            sources["_".join([name, *map(str, entry)])] = (name, dict(zip(rest, entry, strict=True)))
+    return sources
 
 
-def _entries(one: Columns, box: Mapping[str, slice]) -> Iterator[np.ndarray]:
-    """Columns of one variable in a box of rows; what lacks some of the dimensions is repeated along them."""
-    along = [name for name in box if name in one.source.dims]
-    rest = [name for name in one.source.dims if name not in box]
-    values = read(one.source.transpose(*along, *rest), box)
-    if one.words is not None:
-        values = one.places(values)
-    lengths = [part.stop - part.start for part in box.values()]
-    present = [n if name in along else 1 for name, n in zip(box, lengths, strict=True)]
-    entries = np.broadcast_to(values.reshape(*present, len(one.names)), (*lengths, len(one.names)))
-    table = entries.reshape(-1, len(one.names))
-    return (np.ascontiguousarray(table[:, column]) for column in range(len(one.names)))
+def flow_tables(dataset: xr.Dataset, along: Sequence[str] = ()) -> Iterator[pd.DataFrame]:
+    """Groups of rows with the columns `column_sources`.
+
+    Raises:
+        UserError: the store is damaged.
+    """
+    sources, rows = column_sources(dataset, along), _rows(dataset, along)
+    for part in slabs([dataset.sizes[row] for row in rows], _GROUP_BYTES // (_ITEM * len(sources))):
+        box = dict(zip(rows, part, strict=True))
+        stored = {
+            name: xr.DataArray(read(dataset[name], box), dims=dataset[name].dims)
+            for name in dict.fromkeys(name for name, _ in sources.values())
+        }
+        columns = {column: stored[name].isel(entry) for column, (name, entry) in sources.items()}
+        table = xr.Dataset(columns).to_dataframe(dim_order=rows).reset_index()[list(sources)]
+        yield table.assign(**{name: _words(table[name], name) for name in columns if codes(name) is not None})
+
+
+def _rows(dataset: xr.Dataset, along: Sequence[str]) -> list[str]:
+    return [*sweep_axes(dataset), "seed", *along]
+
+
+def _words(column: Any, name: str) -> pd.Series:
+    """Codes as categories with the names of their meanings."""
+    meanings = {NOT_COMPUTED: "NOT_COMPUTED", **(codes(name) or {})}
+    words = column.map(meanings)
+    if words.isna().any():
+        raise UserError(f"{name} holds a code without a meaning: collect the results again")
+    return words.astype(pd.CategoricalDtype(list(meanings.values())))

@@ -1,4 +1,4 @@
-"""Which flow of a cell stands for it: the one with the lowest limit."""
+"""The flow that represents a cell in figures and answers: the one with the lowest limit."""
 
 import numpy as np
 import xarray as xr

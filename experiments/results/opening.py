@@ -1,4 +1,4 @@
-"""Opening the results of a run directory, and refusing what is none."""
+"""Opens the results of a run directory, and refuses incomplete or foreign ones."""
 
 import math
 import zipfile
@@ -14,15 +14,15 @@ __all__ = ["lost_chunks", "open_results"]
 
 
 def lost_chunks(group: zarr.Group) -> list[str]:
-    """Names of arrays of which a chunk is not there. All chunks are written, also those that hold nothing."""
+    """Names of arrays with missing chunks: the runner writes all chunks, also those without computed flows."""
     return [name for name, array in group.arrays() if array.nchunks_initialized < array.nchunks]
 
 
 def open_results(directory: str | Path, most_in_memory: float = math.inf) -> xr.Dataset:
-    """Results of a run directory, in memory; larger ones than `most_in_memory` bytes are read whenever they are used.
+    """Results of a run directory, loaded into memory up to `most_in_memory` bytes, else read from disk at each use.
 
     Raises:
-        UserError: not a run directory, foreign, or truncated.
+        UserError: this is not a run directory, or its results are foreign, incomplete or damaged.
     """
     directory = Path(directory)
     if not directory.is_dir():

@@ -1,4 +1,4 @@
-"""Shares of starts, with intervals that hold for small counts too."""
+"""Shares of starts, with confidence intervals that are valid for small counts too."""
 
 import math
 
@@ -8,7 +8,7 @@ _NORMAL = 1.959963984540054  # 97.5% quantile
 
 
 def wilson_interval(count: int, total: int) -> tuple[float, float]:
-    """95% interval of a share seen as `count` of `total` > 0, by Wilson (1927)."""
+    """95% confidence interval of a share observed as `count` of `total` > 0; Wilson (1927)."""
     seen, square = count / total, _NORMAL**2
     centre = (seen + square / (2 * total)) / (1 + square / total)
     half = _NORMAL / (1 + square / total) * math.sqrt(seen * (1 - seen) / total + square / (4 * total**2))

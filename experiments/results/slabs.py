@@ -1,10 +1,8 @@
-"""Stored results in parts that fit in memory, however large the whole is.
+"""Reading stored results in parts that fit in memory.
 
-A slab of an array of shape n_1 x ... x n_k is (i_1, ..., i_{j-1}, a:b, :, ..., :): the slabs of an array follow each
-other in C order.
+A slab of an array of shape n_1 x ... x n_k is (i_1, ..., i_{j-1}, a:b, :, ..., :), a contiguous range in C order.
 """
 
-import importlib
 import math
 import zipfile
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
@@ -16,13 +14,13 @@ import xarray as xr
 from experiments.errors import UserError
 from experiments.results.variables import FLOW, LIMIT, TRAJECTORY
 
-__all__ = ["chunked_slabs", "in_order", "package", "read", "slabs"]
+__all__ = ["in_order", "read", "slabs"]
 
 _FIRST = {name: place for place, name in enumerate(("verdict", "kind", "certificate", *FLOW, *LIMIT, *TRAJECTORY))}
 
 
 def slabs(shape: Sequence[int], most: int) -> Iterator[tuple[slice, ...]]:
-    """Cuts an array into slabs of at most `most` entries, or of one where `most` is less."""
+    """Slabs of at most max(1, most) entries that cover an array of the given shape, in C order."""
     if not shape or 0 in shape:
         yield from [()] * (not shape)
         return
@@ -35,18 +33,11 @@ def slabs(shape: Sequence[int], most: int) -> Iterator[tuple[slice, ...]]:
             yield (*(slice(i, i + 1) for i in before), slice(start, min(start + step, shape[cut])), *rest)
 
 
-def chunked_slabs(shape: Sequence[int], chunks: Sequence[int], most: int) -> Iterator[tuple[slice, ...]]:
-    """The same in whole chunks, so that each is read once; a chunk of more than `most` entries is a part of its own."""
-    counts = [-(-n // chunk) for n, chunk in zip(shape, chunks, strict=True)]
-    for part in slabs(counts, most // max(1, math.prod(chunks))):
-        yield tuple(slice(p.start * c, min(p.stop * c, n)) for p, c, n in zip(part, chunks, shape, strict=True))
-
-
 def read(variable: xr.DataArray, part: Mapping[str, Any]) -> np.ndarray:
-    """Values of a stored variable in a part: slices or indices by dimension, all of those that are not named.
+    """Values of a stored variable in a part, given as slices or indices by dimension; other dimensions are read whole.
 
     Raises:
-        UserError: the store is damaged there.
+        UserError: the store is damaged in this part.
     """
     try:
         return variable.isel({name: part[str(name)] for name in variable.dims if name in part}).values
@@ -58,17 +49,5 @@ def read(variable: xr.DataArray, part: Mapping[str, Any]) -> np.ndarray:
 
 
 def in_order(names: Iterable[Hashable]) -> list[str]:
-    """Names of variables in an order for people, which the store does not keep: verdicts first."""
+    """Names of variables in the order in which people read them, verdicts first; the store keeps no order."""
     return sorted(map(str, names), key=lambda name: (_FIRST.get(name, len(_FIRST)), name))
-
-
-def package(name: str) -> Any:
-    """A package of the optional part `export`.
-
-    Raises:
-        UserError: it is not installed.
-    """
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        raise UserError(f'the package {name.partition(".")[0]} is missing: pip install "lcnn_flow[export]"') from None

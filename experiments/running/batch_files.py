@@ -1,12 +1,11 @@
-"""The file of one batch: a plain .npz archive that carries its own checksum.
+"""The file of one batch: an .npz archive with its own checksum.
 
-The comment of the zip archive is the SHA-256 of all bytes before it, so that any reader of .npz opens the file and ours
-detects every truncation and every changed bit. Nothing is ever unpickled.
+The comment of the zip archive is the SHA-256 of all bytes before it: any reader of .npz opens the file, and `decode`
+detects every truncation and every changed bit. Pickled objects are refused.
 """
 
 import hashlib
 import io
-import re
 import struct
 import zipfile
 from collections.abc import Mapping
@@ -15,18 +14,16 @@ from pathlib import Path
 import numpy as np
 
 from experiments.planning.batches import Batch
-from experiments.running.archive import npz
 
-__all__ = ["DamagedBatch", "decode", "encode", "file_name", "number_of", "read"]
+__all__ = ["DamagedBatch", "decode", "encode", "file_name", "read"]
 
 _KEY = "key"
 _COMMENT = b"sha256:"
 _LENGTH = len(_COMMENT) + 64
-_NAME = re.compile(r"([0-9]{6,9})-([0-9a-f]{16})\.npz")
 
 
 class DamagedBatch(Exception):
-    """A file that is not what was written: truncated, changed, or of another batch."""
+    """A batch file that was truncated or changed, or belongs to another batch."""
 
 
 def file_name(batch: Batch) -> str:
@@ -34,16 +31,12 @@ def file_name(batch: Batch) -> str:
     return f"{batch.number:06d}-{batch.key[:16]}.npz"
 
 
-def number_of(name: str) -> int | None:
-    """Number of the batch whose file is called so; None for other names."""
-    match = _NAME.fullmatch(name)
-    return int(match[1]) if match else None
-
-
 def encode(batch: Batch, arrays: Mapping[str, np.ndarray]) -> bytes:
     """Bytes of the file of a batch."""
     key = np.frombuffer(bytes.fromhex(batch.key), np.uint8)
-    body = memoryview(npz({_KEY: key, **arrays}))[:-2]  # an archive without comment ends with the comment's length, 0
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **{_KEY: key, **arrays})
+    body = buffer.getbuffer()[:-2]  # an archive without comment ends with the comment's length, 0
     end = struct.pack("<H", _LENGTH) + _COMMENT + hashlib.sha256(body).hexdigest().encode()
     return b"".join([body, end])
 

@@ -1,15 +1,16 @@
-"""From batch files to results.zarr, slab by slab: memory does not grow with the number of flows.
+"""Collecting batch files into results.zarr, slab by slab: memory does not grow with the number of flows.
 
-A slab is a box of cells and seeds, one chunk of every variable in the store. Collecting twice changes nothing.
+A slab is a box of cells and seeds, and one chunk of every variable in the store. Collecting twice changes nothing.
 """
 
+import contextlib
 import itertools
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import zarr
@@ -17,31 +18,22 @@ import zarr
 import lcnn_flow as lf
 from experiments.errors import UserError
 from experiments.planning.batches import Batch
-from experiments.results.files import beside
+from experiments.results.files import atomic_replace
 from experiments.results.layout import not_computed, per_seed, shape_in_cell, skeleton
 from experiments.results.opening import lost_chunks
 from experiments.running.store import RunDirectory
 from experiments.sweeps.sweep import Sweep, architecture
 
-__all__ = ["Collected", "collect"]
+__all__ = ["collect"]
 
 _SLAB_BYTES = 64 * 2**20
 
 Arrays = Mapping[str, np.ndarray]
 
 
-class Collected(NamedTuple):
-    """What was collected."""
-
-    finished: int
-    """Batches whose results are in the store."""
-    damaged: tuple[Batch, ...]
-    """Batches whose files were damaged, and are set aside."""
-
-
 @dataclass
 class _Survey:
-    """What a first look into all files says about the whole."""
+    """What one pass over all batch files says about the whole run."""
 
     finished: list[Batch] = field(default_factory=list)
     damaged: list[Batch] = field(default_factory=list)
@@ -49,48 +41,44 @@ class _Survey:
     seconds: dict[int, float] = field(default_factory=dict)
     """Wall time of every cell."""
     samples: dict[int, list[tuple[Batch, tuple[np.ndarray, ...], np.ndarray]]] = field(default_factory=dict)
-    """Of cells in several batches: from each the first limit of every orbit, and how many flows ended there."""
-    loaded: dict[Batch, dict[int, "Arrays"]] = field(default_factory=dict)
-    """The first batches, by cell, as many as a slab may take: they need not be read again."""
+    """For cells in several batches: per batch the first limit of every orbit, and how many flows end there."""
 
 
 def collect(
     sweep: Sweep,
     directory: RunDirectory,
     all_batches: Sequence[Batch],
-    tell: Callable[[str], None] = lambda _: None,
-) -> Collected:
-    """Writes results.zarr from the finished batches, unless it holds exactly these already.
+    on_progress: Callable[[str], None] = lambda _: None,
+) -> int:
+    """Writes results.zarr from the finished batches, unless it holds exactly these already; returns their number.
 
     Args:
         sweep: what is run in `directory`.
         directory: where the batches are.
         all_batches: of the sweep.
-        tell: hears in words how far it is.
+        on_progress: called with a text that says how far it is.
 
     Raises:
-        UserError: the store holds batches whose files are gone: it is left as it is.
+        UserError: the store holds batches whose files are missing; the store is not changed.
         OSError: the store cannot be written; the batches are untouched.
     """
-    lock = directory.locks.wait_for("collect")
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.callback(directory.locks.wait_for("collect").release)
         for remains in directory.path.glob(".results.zarr.*.tmp"):  # of processes that were killed
             shutil.rmtree(remains, ignore_errors=True)
-        return _collect(sweep, directory, all_batches, tell)
-    finally:
-        lock.release()
+        return _collect(sweep, directory, all_batches, on_progress)
 
 
 def _collect(
-    sweep: Sweep, directory: RunDirectory, all_batches: Sequence[Batch], tell: Callable[[str], None]
-) -> Collected:
+    sweep: Sweep, directory: RunDirectory, all_batches: Sequence[Batch], on_progress: Callable[[str], None]
+) -> int:
     present = [batch for batch in all_batches if directory.has(batch)]
     state = _state(directory, present)
     store = directory.path / "results.zarr"
     stored = _stored_state(store)
     if stored == state:
-        return Collected(len(present), ())
-    survey = _survey(sweep, directory, present, tell)
+        return len(present)
+    survey = _survey(sweep, directory, present, on_progress)
     state = _state(directory, survey.finished)
     if lost := set(stored) - set(state) - {batch.key for batch in survey.damaged}:
         raise UserError(
@@ -98,27 +86,25 @@ def _collect(
             "remove it to collect what is there"
         )
     if not survey.finished:
-        return Collected(0, tuple(survey.damaged))
+        return 0
     dataset = skeleton(
         sweep, survey.shapes, {"manifest": json.dumps(directory.read_manifest()), "batches": json.dumps(state)}
     )
     chunks = _chunks(sweep, survey.shapes)
-    encoding = {
-        str(name): {
-            "chunks": _chunks_of(str(name), chunks, survey.shapes[str(name)]),
-            "fill_value": not_computed(str(name)),
-        }
-        for name in dataset.data_vars
-    }
-    with beside(store) as other:
-        dataset.to_zarr(other, mode="w", consolidated=False, encoding=encoding)
+    encoding = {}
+    for name, shape in survey.shapes.items():
+        own = shape[1:] if per_seed(name) else shape
+        along = chunks if per_seed(name) else chunks[:-1]
+        encoding[name] = {"chunks": (*along, *(max(1, n) for n in own)), "fill_value": not_computed(name)}
+    with atomic_replace(store) as temporary:
+        dataset.to_zarr(temporary, mode="w", consolidated=False, encoding=encoding)
         with zarr.config.set({"array.write_empty_chunks": True}):  # so that a chunk that gets lost is missed
-            _write_slabs(sweep, directory, survey, chunks, zarr.open_group(other, mode="r+"), tell)
-    return Collected(len(survey.finished), tuple(survey.damaged))
+            _write_slabs(sweep, directory, survey, chunks, zarr.open_group(temporary, mode="r+"), on_progress)
+    return len(survey.finished)
 
 
 def _state(directory: RunDirectory, finished: list[Batch]) -> dict[str, str]:
-    """Keys of batches, and the checksums with which their files end."""
+    """Checksums of batch files, which are the last 64 bytes, by the key of the batch."""
     state = {}
     for batch in finished:
         with directory.batch_path(batch).open("rb") as file:
@@ -128,7 +114,7 @@ def _state(directory: RunDirectory, finished: list[Batch]) -> dict[str, str]:
 
 
 def _stored_state(store: Path) -> dict[str, str]:
-    """The same of the batches that a store holds; nothing if it cannot be read, or chunks of it are lost."""
+    """The same for the batches in a store; empty if the store cannot be read or has lost chunks."""
     try:
         group = zarr.open_group(store, mode="r")
         if lost_chunks(group):
@@ -139,20 +125,16 @@ def _stored_state(store: Path) -> dict[str, str]:
         return {}
 
 
-def _survey(sweep: Sweep, directory: RunDirectory, present: list[Batch], tell: Callable[[str], None]) -> _Survey:
-    found, seeds, room = _Survey(), sweep.configuration.seeds, _SLAB_BYTES
+def _survey(sweep: Sweep, directory: RunDirectory, present: list[Batch], on_progress: Callable[[str], None]) -> _Survey:
+    found, seeds = _Survey(), sweep.configuration.seeds
     for number, batch in enumerate(present, start=1):
-        tell(f"checking batch {number}/{len(present)}")
+        on_progress(f"checking batch {number}/{len(present)}")
         arrays = directory.load(batch)
         if arrays is None:
             found.damaged.append(batch)
             continue
         found.finished.append(batch)
-        by_cell = _by_cell(arrays)
-        room -= sum(array.nbytes for array in arrays.values())
-        if room >= 0:
-            found.loaded[batch] = by_cell
-        for cell, stored in by_cell.items():
+        for cell, stored in _by_cell(arrays).items():
             for name, array in stored.items():
                 shape = shape_in_cell(name, array, seeds)
                 known = found.shapes.setdefault(name, shape)
@@ -175,7 +157,7 @@ def _by_cell(arrays: Mapping[str, np.ndarray]) -> dict[int, Arrays]:
 
 
 def _orbit_samples(stored: Arrays) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-    """First limit of every orbit of a batch, in the order of its labels, and the number of flows that ended there."""
+    """First limit of every orbit of a batch, in the order of the labels, and the number of flows that end there."""
     rows = np.flatnonzero(~np.isnan(stored["orbit"]))
     _, firsts, counts = np.unique(stored["orbit"][rows], return_index=True, return_counts=True)
     layers = sum(name.startswith("limit_w") for name in stored)
@@ -183,7 +165,7 @@ def _orbit_samples(stored: Arrays) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
 
 
 def _orbit_labels(sweep: Sweep, survey: _Survey) -> dict[int, np.ndarray]:
-    """For batches that hold part of a cell: the number that each of their orbits has in the whole cell."""
+    """For batches that hold part of a cell: the number within the whole cell of every orbit of the batch."""
     labels: dict[int, np.ndarray] = {}
     for cell, samples in survey.samples.items():
         arch = architecture(sweep.cells[cell].configuration)
@@ -204,7 +186,7 @@ def _orbit_labels(sweep: Sweep, survey: _Survey) -> dict[int, np.ndarray]:
 
 
 def _chunks(sweep: Sweep, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
-    """Cells along every axis, and seeds, of a slab: whole from the last axis on, as long as it fits."""
+    """Number of cells along every axis, and of seeds, per slab: the last axes are kept whole where memory allows."""
     flow = 8 * sum(int(np.prod(shape[1:])) for name, shape in shapes.items() if per_seed(name))
     room = max(1, _SLAB_BYTES // flow)
     chunks = []
@@ -214,19 +196,13 @@ def _chunks(sweep: Sweep, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, .
     return tuple(reversed(chunks))
 
 
-def _chunks_of(name: str, chunks: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
-    if per_seed(name):
-        return (*chunks, *(max(1, size) for size in shape[1:]))
-    return (*chunks[:-1], *(max(1, size) for size in shape))
-
-
 def _write_slabs(
     sweep: Sweep,
     directory: RunDirectory,
     survey: _Survey,
     chunks: tuple[int, ...],
     group: Any,
-    tell: Callable[[str], None],
+    on_progress: Callable[[str], None],
 ) -> None:
     of_cell: dict[int, list[Batch]] = {}
     for batch in survey.finished:
@@ -234,76 +210,54 @@ def _write_slabs(
             of_cell.setdefault(cell, []).append(batch)
     labels = _orbit_labels(sweep, survey)
     whole = (*sweep.shape, sweep.configuration.seeds)
-    grid = [range(0, size, chunk) for size, chunk in zip(whole, chunks, strict=True)]
-    total = int(np.prod([len(starts) for starts in grid]))
+    corners = list(itertools.product(*(range(0, size, chunk) for size, chunk in zip(whole, chunks, strict=True))))
+    numbers = np.arange(len(sweep.cells)).reshape(sweep.shape)
     loaded: dict[Batch, dict[int, Arrays]] = {}
-    for number, corner in enumerate(itertools.product(*grid), start=1):
-        tell(f"writing part {number}/{total}")
-        box = tuple(
-            slice(start, min(start + chunk, size)) for start, chunk, size in zip(corner, chunks, whole, strict=True)
-        )
-        cells = list(itertools.product(*(range(s.start, s.stop) for s in box[:-1])))
-        numbers = [int(np.ravel_multi_index(index, sweep.shape)) if index else 0 for index in cells]
-        seeds = box[-1]
+    for count, corner in enumerate(corners, start=1):
+        on_progress(f"writing part {count}/{len(corners)}")
+        box = tuple(slice(start, min(start + c, n)) for start, c, n in zip(corner, chunks, whole, strict=True))
+        cells = {index: int(cell) for index, cell in np.ndenumerate(numbers[box[:-1]])}
         needed = {
-            batch: None
-            for cell in numbers
-            for batch in of_cell.get(cell, [])
-            if batch.start < seeds.stop and batch.stop > seeds.start
+            index: [b for b in of_cell.get(cell, []) if b.start < box[-1].stop and b.stop > box[-1].start]
+            for index, cell in cells.items()
         }
-        loaded = {
-            batch: loaded.get(batch) or survey.loaded.pop(batch, None) or _by_cell(directory.load(batch) or {})
-            for batch in needed
-        }
+        batches = dict.fromkeys(itertools.chain(*needed.values()))
+        loaded = {batch: loaded.get(batch) or _by_cell(directory.load(batch) or {}) for batch in batches}
         slab = _Slab(box, survey.shapes)
-        for index, cell in zip(cells, numbers, strict=True):
-            for batch in (batch for batch in of_cell.get(cell, []) if batch in loaded):
-                slab.put(index, batch, loaded[batch].get(cell, {}), labels.get(batch.number))
-            if seeds.start == 0 and cell in survey.seconds:
-                slab.put_value(index, "wall_time", np.asarray(survey.seconds[cell]))
+        for index, cell in cells.items():
+            for batch in needed[index]:
+                for name, array in loaded[batch].get(cell, {}).items():
+                    if name == "orbit" and batch.number in labels:
+                        known = np.nan_to_num(array).astype(int)
+                        array = np.where(np.isnan(array), np.nan, labels[batch.number][known])
+                    slab.put(index, name, array, batch.start)
+            slab.put(index, "wall_time", np.asarray(survey.seconds.get(cell, np.nan)), 0)
         slab.write(group)
 
 
 class _Slab:
-    """Values of all variables in a box of cells and seeds."""
+    """Values of all variables in a box of cells and seeds; those of whole cells come with their first seeds."""
 
     def __init__(self, box: tuple[slice, ...], shapes: Mapping[str, tuple[int, ...]]) -> None:
         self._box = box
-        self._shapes = shapes
+        lengths = [part.stop - part.start for part in box]
         self._values: dict[str, np.ndarray] = {}
+        for name, shape in shapes.items():
+            if per_seed(name) or box[-1].start == 0:
+                full = (*lengths, *shape[1:]) if per_seed(name) else (*lengths[:-1], *shape)
+                self._values[name] = np.full(full, not_computed(name))
 
-    def put(self, index: tuple[int, ...], batch: Batch, stored: Arrays, orbits: np.ndarray | None) -> None:
-        """Takes over what a batch holds of one cell; `orbits` renumbers its orbits."""
-        for name, array in stored.items():
-            if name == "orbit" and orbits is not None:
-                array = np.where(np.isnan(array), np.nan, orbits[np.nan_to_num(array).astype(int)])
-            if not per_seed(name):
-                self.put_value(index, name, array)
-                continue
-            start, stop = max(batch.start, self._box[-1].start), min(batch.stop, self._box[-1].stop)
-            rows = slice(start - self._box[-1].start, stop - self._box[-1].start)
-            values = self._of(name)[self._local(index)]
-            values[(rows, *map(slice, array.shape[1:]))] = array[start - batch.start : stop - batch.start]
-
-    def put_value(self, index: tuple[int, ...], name: str, array: np.ndarray) -> None:
-        """Takes over what belongs to a cell as a whole."""
-        self._of(name)[(*self._local(index), *map(slice, array.shape))] = array
+    def put(self, index: tuple[int, ...], name: str, array: np.ndarray, start: int) -> None:
+        """Copies a variable of the cell at `index` in the box; the first seed of `array` is `start`."""
+        if name not in self._values:
+            return
+        values, seeds = self._values[name][(*index, ...)], self._box[-1]
+        if per_seed(name):
+            first, last = max(start, seeds.start), min(start + len(array), seeds.stop)
+            array, values = array[first - start : last - start], values[first - seeds.start : last - seeds.start]
+        values[tuple(map(slice, array.shape))] = array
 
     def write(self, group: Any) -> None:
-        """Stores the box."""
-        for name in self._shapes:
-            if name in self._values or per_seed(name) or self._box[-1].start == 0:
-                region = self._box if per_seed(name) else self._box[:-1]
-                group[name][(*region, ...)] = self._of(name)
-
-    def _local(self, index: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(i - s.start for i, s in zip(index, self._box[:-1], strict=True))
-
-    def _of(self, name: str) -> np.ndarray:
-        if name not in self._values:
-            box = [s.stop - s.start for s in self._box]
-            shape = self._shapes[name]
-            full = (*box, *shape[1:]) if per_seed(name) else (*box[:-1], *shape)
-            empty = not_computed(name)
-            self._values[name] = np.full(full, empty, empty.dtype)
-        return self._values[name]
+        """Writes the box to the store."""
+        for name, values in self._values.items():
+            group[name][(*(self._box if per_seed(name) else self._box[:-1]), ...)] = values

@@ -23,7 +23,7 @@ from experiments.modules import MODULES
 from experiments.planning.batches import Batch, still_defined
 from experiments.results.layout import describe_problem, flow_arrays
 from experiments.running.batch_files import encode
-from experiments.running.work import Outcome
+from experiments.running.engines.base import Outcome
 from experiments.schema import FileData
 from experiments.sweeps.sweep import Cell, Sweep
 
@@ -48,9 +48,9 @@ def attempt(
         line = next(iter(str(error).strip().splitlines()), "")
         if "RESOURCE_EXHAUSTED" in line or isinstance(error, MemoryError):
             jax.clear_caches()  # what compiled programs hold may be what is missing
-        hopeless = isinstance(error, UserError)
-        text = line if hopeless else f"{type(error).__name__}: {line}"
-        return Outcome(error=text, trace=traceback.format_exc(), hopeless=hopeless)
+        retryable = not isinstance(error, UserError)
+        text = f"{type(error).__name__}: {line}" if retryable else line
+        return Outcome(error=text, trace=traceback.format_exc(), retryable=retryable)
     device = jax.devices()[0]
     return Outcome(content, f"{device.platform} {device.device_kind}", time.perf_counter() - started)
 

@@ -18,13 +18,13 @@ from experiments.computing.build import build_problem
 from experiments.errors import Interrupted, RunError, UserError, command, reason
 from experiments.planning.batches import Batch, batches, data_digests, label_of
 from experiments.planning.loading import load
-from experiments.running.collect import Collected, collect
+from experiments.running.collect import collect
+from experiments.running.engines.base import Task
 from experiments.running.engines.choice import Choice, open_engine
 from experiments.running.progress import Monitor
 from experiments.running.runtime import configure, environment
 from experiments.running.schedule import Finished, Schedule
 from experiments.running.store import RunDirectory, digest
-from experiments.running.work import Task
 from experiments.sweeps.sweep import Cell, Sweep
 
 __all__ = ["Summary", "begin", "changes_since_begun", "check_problems", "collect_run", "go_on", "load_run"]
@@ -171,7 +171,7 @@ def go_on(sweep: Sweep, directory: RunDirectory, choice: Choice, monitor: Monito
         "batches": finished.computed,
         "devices": list(finished.devices),
     }
-    collected: Collected | None = None
+    collected: int | None = None
     try:
         _record(directory, sweep, session)
         collected = collect(sweep, directory, all_batches, monitor.say)
@@ -189,7 +189,7 @@ def go_on(sweep: Sweep, directory: RunDirectory, choice: Choice, monitor: Monito
         text = str(problem) if isinstance(problem, RunError) else f"the engine was lost: {_words(problem)}"
         raise RunError(f"{text}\n{kept}") from problem
     failed = {label_of(sweep, batch): error for batch, error in finished.failed.items()}
-    if collected is not None and collected.finished == len(all_batches):
+    if collected == len(all_batches):
         directory.tidy_up()
     return Summary(len(all_batches), done, failed, time.perf_counter() - started)
 
@@ -211,11 +211,11 @@ def collect_run(directory: RunDirectory, tell: Callable[[str], None] = lambda _:
         collected = collect(sweep, directory, all_batches, tell)
     except OSError as error:
         raise UserError(f"{directory.path}: results cannot be stored: {reason(error)}") from error
-    if collected.finished == len(all_batches):
+    if collected == len(all_batches):
         directory.tidy_up()
-    if collected.finished == 0:
+    if collected == 0:
         raise UserError(f"{directory.path}: no batch is finished; {command('resume', directory.path)}")
-    return collected.finished, len(all_batches)
+    return collected, len(all_batches)
 
 
 def _look_at_files(directory: RunDirectory, all_batches: tuple[Batch, ...]) -> None:

@@ -17,10 +17,9 @@ from typing import NamedTuple
 
 from experiments.errors import RunError, reason
 from experiments.planning.batches import Batch
-from experiments.running.engines.base import Engine
+from experiments.running.engines.base import Engine, Outcome, Task
 from experiments.running.locks import Lock
 from experiments.running.store import RunDirectory
-from experiments.running.work import Outcome, Task
 
 __all__ = ["Finished", "Schedule"]
 
@@ -98,8 +97,6 @@ class Schedule:
             for attempt in self._running.values():
                 attempt.lock.release()
             raise
-        finally:
-            self._directory.locks.put_away()
         return Finished(self._computed, self._failed, tuple(sorted(self._devices)), self._stopping)
 
     def _start(self, engine: Engine) -> None:
@@ -109,7 +106,7 @@ class Schedule:
             lock = self._claim(batch)
             if self._directory.has(batch):  # by another process, since we looked
                 if lock is not None:
-                    self._directory.locks.finish(lock)
+                    lock.release()
                 self._tell(batch, batch.flows, "")
             elif lock is None:
                 self._elsewhere.append(batch)
@@ -155,7 +152,7 @@ class Schedule:
             self._take_over(engine, attempt, Outcome(error="the engine gave the task up"))
         elif outcome.error is None:
             self._store(attempt, outcome)
-        elif attempt.number < self._retries and not outcome.hopeless:
+        elif attempt.number < self._retries and outcome.retryable:
             self._try_again(engine, attempt, outcome)
         else:
             self._fail(attempt, outcome)
@@ -175,7 +172,7 @@ class Schedule:
         except OSError as error:
             attempt.lock.release()
             raise RunError(f"batch {batch.number} cannot be stored: {reason(error)}") from error
-        self._directory.locks.finish(attempt.lock)
+        attempt.lock.release()
         self._computed += 1
         self._devices.add(outcome.device)
         self._tell(batch, batch.flows, "")

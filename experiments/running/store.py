@@ -1,12 +1,12 @@
-"""The run directory: nothing under a final name is ever half written.
+"""The run directory, in which no incomplete file has its final name.
 
 config.toml      as resolved, runnable again
 manifest.json    versions, devices, precision, git revision, batches, sessions
-batches/         one file a finished batch; damaged ones are set aside in batches/damaged/
-failures/        one file a batch that failed, with its error
-locks/           which batches are being computed, while they are
+batches/         one file per finished batch; damaged files are moved to batches/damaged/
+failures/        one file per failed batch, with its error
+locks/           one file per batch, locked by the process that computes it
 results.zarr     xarray, dimensions named by the axes + seed (+ time, layer, tap)
-summary.csv      one row a cell
+summary.csv      one row per cell
 figures/         *.svg and *.png
 report.html      self-contained
 """
@@ -26,14 +26,14 @@ from experiments.errors import UserError, command
 from experiments.planning.batches import Batch
 from experiments.results.files import write_atomically
 from experiments.results.manifest import is_manifest
-from experiments.running.batch_files import DamagedBatch, file_name, number_of, read
+from experiments.running.batch_files import DamagedBatch, file_name, read
 from experiments.running.locks import Locks
 
 __all__ = ["RunDirectory", "digest"]
 
 
 class RunDirectory:
-    """Files of one run, and their writing."""
+    """Reads and writes the files of one run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -58,10 +58,10 @@ class RunDirectory:
 
     @classmethod
     def existing(cls, path: str | Path) -> "RunDirectory":
-        """The directory of a run that was begun.
+        """The directory of a run that has begun.
 
         Raises:
-            UserError: it is none.
+            UserError: this is not a run directory.
         """
         path = Path(path)
         if not path.is_dir():
@@ -71,7 +71,7 @@ class RunDirectory:
         return cls(path)
 
     def check_writable(self, remedy: str) -> None:
-        """Raises UserError, with the remedy, unless files can be written here."""
+        """Raises UserError with the given remedy if files cannot be written here."""
         probe = self.path / "batches" / f".writable.{os.getpid()}"
         try:
             probe.parent.mkdir(parents=True, exist_ok=True)
@@ -85,7 +85,7 @@ class RunDirectory:
         """Stores the resolved configuration of a new run.
 
         Raises:
-            UserError: another run has been begun here in the meantime.
+            UserError: another process has begun a run here.
         """
         lock = self.locks.take("begin")
         try:
@@ -97,7 +97,7 @@ class RunDirectory:
                 lock.release()
 
     def read_manifest(self) -> dict[str, Any]:
-        """Provenance; empty if there is none yet.
+        """The manifest; empty if it is not written yet.
 
         Raises:
             UserError: the file is no manifest.
@@ -114,7 +114,7 @@ class RunDirectory:
         return manifest
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
-        """Stores provenance as JSON."""
+        """Writes the manifest as JSON."""
         write_atomically(self.path / "manifest.json", json.dumps(manifest, indent=2) + "\n")
 
     def batch_path(self, batch: Batch) -> Path:
@@ -122,19 +122,19 @@ class RunDirectory:
         return self.path / "batches" / file_name(batch)
 
     def has(self, batch: Batch) -> bool:
-        """Whether a batch is finished; its file is not looked into."""
-        return os.path.exists(os.path.join(self.path, "batches", file_name(batch)))
+        """Whether the file of a batch exists; the file is not read."""
+        return self.batch_path(batch).exists()
 
     def save(self, batch: Batch, content: bytes) -> None:
-        """Stores a finished batch; a failure that was recorded earlier is over."""
+        """Stores a finished batch, and removes the record of an earlier failure."""
         write_atomically(self.batch_path(batch), content)
         self._failure(batch).unlink(missing_ok=True)
 
     def load(self, batch: Batch) -> dict[str, np.ndarray] | None:
-        """Arrays of a finished batch; None if its file was damaged and is now set aside, or has gone.
+        """Arrays of a finished batch; None if the file is missing, or was damaged and moved to batches/damaged/.
 
         Raises:
-            UserError: the file cannot be read, or is damaged and cannot be set aside.
+            UserError: the file cannot be read, or is damaged and cannot be moved.
         """
         path = self.batch_path(batch)
         try:
@@ -147,7 +147,7 @@ class RunDirectory:
             raise UserError(f"{path} cannot be read: {error.strerror}; make it readable, or move it away") from None
 
     def _set_aside(self, batch: Batch, path: Path) -> dict[str, np.ndarray] | None:
-        """Moves a damaged file away, unless another process has done so, and perhaps computed the batch again."""
+        """Moves a damaged file away, unless another process did so, and perhaps computed the batch again."""
         aside = path.parent / "damaged"
         try:
             lock = self.locks.take(f"{batch.number:06d}")
@@ -169,8 +169,7 @@ class RunDirectory:
     def foreign(self, batches: Sequence[Batch]) -> list[Path]:
         """Files under batches/ that belong to no batch of the sweep."""
         known = {file_name(batch) for batch in batches}
-        files = sorted((self.path / "batches").glob("*.npz"))
-        return [file for file in files if number_of(file.name) is None or file.name not in known]
+        return [file for file in sorted((self.path / "batches").glob("*.npz")) if file.name not in known]
 
     def write_failure(self, batch: Batch, failure: Mapping[str, Any]) -> None:
         """Records why a batch failed."""
@@ -178,7 +177,7 @@ class RunDirectory:
         write_atomically(self._failure(batch), json.dumps(failure, indent=2) + "\n")
 
     def failure(self, batch: Batch) -> str | None:
-        """The error that a batch failed with; None if it did not."""
+        """The error of a failed batch; None if the batch has not failed."""
         try:
             return str(json.loads(self._failure(batch).read_bytes())["error"])
         except FileNotFoundError:
@@ -189,18 +188,14 @@ class RunDirectory:
     def _failure(self, batch: Batch) -> Path:
         return self.path / "failures" / f"{batch.number:06d}.json"
 
-    def write_text(self, name: str, text: str) -> Path:
-        """Stores a text file, such as summary.csv or report.html."""
-        write_atomically(self.path / name, text)
+    def write(self, name: str, content: str | bytes) -> Path:
+        """Stores a file, such as report.html or figures/risk.svg, and returns its path."""
+        (self.path / name).parent.mkdir(exist_ok=True)
+        write_atomically(self.path / name, content)
         return self.path / name
 
-    def write_figure(self, name: str, content: bytes) -> None:
-        """Stores one file under figures/."""
-        (self.path / "figures").mkdir(exist_ok=True)
-        write_atomically(self.path / "figures" / name, content)
-
     def tidy_up(self) -> None:
-        """Removes locks, and what killed processes left half written, once nothing is left to compute."""
+        """Removes lock files and temporary files of killed processes, once all batches are finished."""
         self.locks.discard()
         for folder in ("batches", "failures"):
             for remains in (self.path / folder).glob(".*.tmp"):
@@ -209,7 +204,7 @@ class RunDirectory:
 
 
 def _new_folder(parent: Path, name: str) -> Path:
-    """A folder that nobody else has made: `name`, or `name`-2, -3, ...; its path where it cannot be made."""
+    """Creates the folder `name`, or `name`-2, -3, ... if it exists; returns the path even if creation fails."""
     for number in range(1, 100):
         path = parent / (name if number == 1 else f"{name}-{number}")
         try:
@@ -217,7 +212,7 @@ def _new_folder(parent: Path, name: str) -> Path:
         except FileExistsError:
             continue
         except OSError:
-            return path  # the caller says why
+            return path  # `check_writable` reports the reason
         return path
     return parent / name
 

@@ -6,38 +6,11 @@ prepared first. Everything that goes to or comes from a worker is made of string
 
 import functools
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Outcome", "Task", "prepare_environment", "work"]
+from experiments.running.engines.base import Outcome, Task
 
-
-@dataclass(frozen=True)
-class Task:
-    """A batch of the sweep whose resolved configuration is `toml`."""
-
-    toml: str
-    number: int
-    key: str
-    cache: bool = True
-    """Whether compiled programs are kept in the user's cache folder."""
-    directory: str | None = None
-    """A run directory that the worker sees too: it stores the batch itself."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How the computation of a batch ended."""
-
-    content: bytes | None = None
-    """Bytes of its file; None after an error, or where the worker has stored them."""
-    device: str = ""
-    seconds: float = 0.0
-    error: str | None = None
-    """One line; None if there was no error."""
-    trace: str = ""
-    hopeless: bool = False
-    """Whether the same error would come again."""
+__all__ = ["prepare_environment", "work"]
 
 
 def prepare_environment() -> None:
@@ -65,7 +38,7 @@ def work(task: Task) -> Outcome:
                 "the batch has another key here: the worker has other files, or other code, of this project"
             )
     except Exception as error:  # whatever it was, it is to be reported where the run was started
-        return Outcome(error=f"{type(error).__name__}: {error}", hopeless=True)
+        return Outcome(error=f"{type(error).__name__}: {error}", retryable=False)
     outcome = attempt(sweep, batch)
     if task.directory is None or outcome.content is None:
         return outcome

@@ -1,19 +1,20 @@
-"""Axes of a sweep with the names that they have in results: those of coordinates, and of values for people."""
+"""Axes of a sweep, with the names of their coordinates in results and the labels of their values."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import tomli_w
+
 from experiments.results.variables import CELL, FLOW, LIMIT, TRAJECTORY, TUNING
-from experiments.sweeps.toml_values import key_and_values
 
 __all__ = ["Axis", "axes_toml", "label", "name_axes", "named_axes"]
 
 _DIMENSIONS = ("seed", "time", "layer", "interface", "tap", "eigenvalue", "iteration", "sample")
 _CODES = ("verdict", "kind", "certificate")
 _RESERVED = {*_DIMENSIONS, *_CODES, *FLOW, *TRAJECTORY, *LIMIT, *CELL, *TUNING}
-"""What results hold besides the coordinates of axes: no axis can be called so."""
+"""Names that results use themselves: no axis can have one of them."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,11 @@ class Axis:
     path: str
     values: tuple[Any, ...]
     further: tuple["Axis", ...] = ()
-    """Keys that vary together with `path`: as many values each, and a name, but no dimension of their own."""
+    """Keys that vary together with `path`, with equally many values; they have names, but no dimension of their own."""
 
     @property
     def keys(self) -> tuple["Axis", ...]:
-        """Everything that varies along this axis: itself, then the further keys."""
+        """All keys that vary along this axis: its own first, then the further ones."""
         return (self, *self.further)
 
     @cached_property
@@ -43,7 +44,7 @@ class Axis:
 
     @cached_property
     def texts(self) -> tuple[str, ...]:
-        """What names of cells say of every value: the label, and all numbers with their names."""
+        """The text of every value in names of cells: its label, and all numbers with their names."""
         shown = [self, *(key for key in self.further if key.numeric)]
         labels = zip(*(key.labels for key in shown), strict=True)
         return tuple(", ".join(map(_text, shown, together)) for together in labels)
@@ -73,7 +74,7 @@ def name_axes(paths: Sequence[str]) -> list[str]:
 def axes_toml(axes: Sequence[Axis]) -> str:
     """Lines of `[sweep]` that `written_axes` reads as the same axes in the same order.
 
-    Behind a zipped axis only zipped ones can be written, and one key can be a zip too.
+    After a zipped axis only zipped axes can be written; an axis of one key can be written as a zip too.
     """
     lines: list[str] = []
     for number, axis in enumerate(axes):
@@ -81,8 +82,28 @@ def axes_toml(axes: Sequence[Axis]) -> str:
             lines.append("\n[[sweep.zip]]\n")
         elif number == 0:
             lines.append("\n[sweep]\n")
-        lines += [key_and_values(key.path, key.values) for key in axis.keys]
+        lines += [_toml_lines(key.path, key.values) for key in axis.keys]
     return "".join(lines)
+
+
+def _toml_lines(key: str, values: Iterable[Any]) -> str:
+    """TOML of a key and its list of values, each inline on a line of its own; a dotted key is quoted.
+
+    `tomli_w` writes a list of large tables as sections, which TOML puts after all other keys: the order would be lost.
+    """
+    return "".join([f"{_key(key)} = [\n", *(f"    {_inline(value)},\n" for value in values), "]\n"])
+
+
+def _inline(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"{{ {', '.join(f'{_key(key)} = {_inline(entry)}' for key, entry in value.items())} }}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_inline, value))}]"
+    return tomli_w.dumps({"v": value}).removeprefix("v = ").removesuffix("\n")
+
+
+def _key(name: str) -> str:
+    return tomli_w.dumps({name: 0}).removesuffix(" = 0\n")
 
 
 def label(value: Any) -> Any:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments.planning.batches import Batch
-from experiments.running.batch_files import DamagedBatch, decode, encode, file_name, number_of
+from experiments.running.batch_files import DamagedBatch, decode, encode, file_name
 
 BATCH = Batch(number=12, cells=(3, 4), start=0, stop=5, key="ab" * 32)
 ARRAYS = {
@@ -92,5 +92,3 @@ def test_pickled_objects_are_never_loaded():
 
 def test_the_name_of_a_file_says_which_batch_it_is():
     assert file_name(BATCH) == "000012-abababababababab.npz"
-    assert number_of(file_name(BATCH)) == 12
-    assert number_of("cell-00012.npz") is None

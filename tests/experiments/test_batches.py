@@ -118,7 +118,7 @@ def test_cells_computed_together_have_the_limits_that_they_have_alone(tmp_path, 
     assert not np.allclose(together["0/limit_filter"], together["1/limit_filter"], atol=1e-3)
 
 
-def test_an_error_becomes_the_outcome_with_its_trace_and_a_mistake_is_hopeless(tmp_path, monkeypatch):
+def test_an_error_becomes_the_outcome_with_its_trace_and_a_mistake_is_not_retried(tmp_path, monkeypatch):
     sweep = sweep_of(tmp_path)
     batch = batches(sweep)[0]
 
@@ -133,7 +133,7 @@ def test_an_error_becomes_the_outcome_with_its_trace_and_a_mistake_is_hopeless(t
     outcome = attempt(sweep, batch)
     assert (outcome.content, outcome.error) == (None, "RuntimeError: RESOURCE_EXHAUSTED: 12 GiB")
     assert "Traceback" in outcome.trace
-    assert not outcome.hopeless
+    assert outcome.retryable
     monkeypatch.setattr(experiments.running.compute, "compute_batch", fail(UserError("no such file")))
     outcome = attempt(sweep, batch)
-    assert (outcome.error, outcome.hopeless) == ("no such file", True)
+    assert (outcome.error, outcome.retryable) == ("no such file", False)

@@ -14,12 +14,12 @@ from experiments.cli import main
 from experiments.planning.batches import batches
 from experiments.planning.loading import load
 from experiments.results.opening import open_results
+from experiments.running.engines.base import Task
 from experiments.running.engines.dask import DaskEngine
 from experiments.running.engines.processes import ProcessEngine
 from experiments.running.execute import begin
 from experiments.running.schedule import Schedule
 from experiments.running.store import RunDirectory
-from experiments.running.work import Task
 
 ROOT = Path(__file__).parents[2]
 CONFIGURATION = """

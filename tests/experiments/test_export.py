@@ -18,9 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments.errors import UserError
-from experiments.results import flow_table, netcdf
+from experiments.results import export as export_module
+from experiments.results import flow_table
 from experiments.results.export import export
-from experiments.results.slabs import chunked_slabs, slabs
+from experiments.results.slabs import slabs
 from experiments.results.variables import VERDICTS
 
 pytest.importorskip("h5netcdf")
@@ -50,9 +51,7 @@ def stored(tmp_path):
 
 @pytest.fixture
 def small_slabs(monkeypatch):
-    """Slabs so small that every variable is cut."""
-    monkeypatch.setattr(netcdf, "_SLAB_BYTES", 2048)
-    monkeypatch.setattr(netcdf, "_CHUNK_BYTES", 2048)
+    """Groups of a few rows each."""
     monkeypatch.setattr(flow_table, "_GROUP_BYTES", 8_000)
 
 
@@ -65,21 +64,6 @@ def test_slabs_follow_each_other_in_c_order_and_hold_all_entries(shape, most):
     assert max(map(len, parts)) <= max(1, most)
 
 
-@given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 4)), min_size=1, max_size=3), st.integers(0, 50))
-@settings(deadline=None, max_examples=60)
-def test_slabs_of_chunks_hold_every_entry_once_and_cut_no_chunk(pairs, most):
-    shape, chunks = zip(*pairs, strict=True)
-    seen = np.zeros(shape, int)
-    for part in chunked_slabs(shape, chunks, most):
-        seen[part] += 1
-        for s, chunk, n in zip(part, chunks, shape, strict=True):
-            assert s.start % chunk == 0
-            assert s.stop % chunk == 0 or s.stop == n
-        assert seen[part].size <= max(most, math.prod(chunks))
-    assert (seen == 1).all()
-
-
-@pytest.mark.usefixtures("small_slabs")
 def test_netcdf_opens_as_the_dataset_that_was_stored(stored, tmp_path):
     path = export(directory_of(tmp_path, stored), "netcdf")
     assert path == tmp_path / "run" / "results.nc"
@@ -160,9 +144,8 @@ def test_a_table_carries_configuration_and_units(stored, tmp_path):
     }.items():
         assert schema.field(column).metadata[b"units"].decode() == stored[name].attrs["units"]
         assert schema.field(column).metadata[b"long_name"].decode() == stored[name].attrs["long_name"]
-    assert {str(schema.field(name).type) for name in ("verdict", "kind", "certificate", "loss")} == {
-        "dictionary<values=string, indices=int32, ordered=0>"
-    }
+    for name in ("verdict", "kind", "certificate"):
+        assert str(schema.field(name).type).startswith("dictionary<")
 
 
 @pytest.mark.usefixtures("small_slabs")
@@ -179,9 +162,8 @@ def test_trajectories_are_a_second_table_with_a_row_a_flow_and_time(stored, tmp_
     assert np.array_equal(table["samples"].to_numpy().reshape(shape)[0, :, 3, 7], [32, 64])
 
 
-@pytest.mark.parametrize("kind", ["netcdf", "parquet", "csv"])
-def test_memory_does_not_grow_with_the_number_of_flows(tmp_path, monkeypatch, kind):
-    monkeypatch.setattr(netcdf, "_SLAB_BYTES", 2**17)
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_memory_of_tables_does_not_grow_with_the_number_of_flows(tmp_path, monkeypatch, kind):
     monkeypatch.setattr(flow_table, "_GROUP_BYTES", 2**17)
     few = fakes.results(tmp_path).isel(loss=[0], time=slice(20))
     peaks, sizes = [], []
@@ -287,12 +269,20 @@ def test_a_full_disk_ends_in_one_line_and_leaves_no_file(stored, tmp_path):
     assert os.listdir(directory) == ["results.zarr"]
 
 
+def test_netcdf_that_does_not_fit_in_memory_is_refused_with_another_format(stored, tmp_path, monkeypatch):
+    directory = directory_of(tmp_path, stored)
+    monkeypatch.setattr(export_module, "physical_memory", lambda: 2 * stored.nbytes)
+    with pytest.raises(UserError, match=r"netCDF would need .* GiB of memory, .*: write parquet"):
+        export(directory, "netcdf")
+    assert os.listdir(directory) == ["results.zarr"]
+
+
 def test_ctrl_c_leaves_no_file(stored, tmp_path, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
     directory = directory_of(tmp_path, stored)
-    for module, kind in ((netcdf, "netcdf"), (flow_table, "parquet"), (flow_table, "csv")):
+    for module, kind in ((export_module, "netcdf"), (flow_table, "parquet"), (flow_table, "csv")):
         monkeypatch.setattr(module, "read", interrupted)
         with pytest.raises(KeyboardInterrupt):
             export(directory, kind)

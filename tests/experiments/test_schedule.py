@@ -18,9 +18,9 @@ import pytest
 from experiments.errors import RunError, UserError
 from experiments.planning.batches import Batch
 from experiments.running.batch_files import encode
+from experiments.running.engines.base import Outcome, Task
 from experiments.running.schedule import Schedule
 from experiments.running.store import RunDirectory
-from experiments.running.work import Outcome, Task
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,8 +37,6 @@ def content(batch):
 
 class FakeEngine:
     """Computes in threads; `plan` maps numbers to what the next attempts end with: an error, or an exception."""
-
-    stores = False
 
     def __init__(self, batches, workers=3, plan=None, delay=0.0):
         self.batches, self.capacity, self.plan, self.delay = batches, workers, dict(plan or {}), delay
@@ -114,7 +112,7 @@ def test_a_batch_that_fails_again_is_recorded_with_its_error_and_computed_on_res
 
 def test_an_error_that_would_come_again_is_not_tried_again(tmp_path):
     batches = some_batches(1)
-    engine = FakeEngine(batches, plan={0: [Outcome(error="no such file", hopeless=True)]})
+    engine = FakeEngine(batches, plan={0: [Outcome(error="no such file", retryable=False)]})
     assert schedule(tmp_path, batches, retries=5).run(engine).failed
     assert engine.computed == {0: 1}
 

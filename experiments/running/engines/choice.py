@@ -46,11 +46,13 @@ class Choice:
             raise UserError("--slurm belongs to --engine slurm")
 
 
-def open_engine(choice: Choice, sweep: Sweep, directory: Path, tell: Callable[[Batch, int, str], None]) -> Engine:
-    """Starts the engine; `close` it in the end."""
+def open_engine(
+    choice: Choice, sweep: Sweep, directory: Path, on_progress: Callable[[Batch, int, str], None]
+) -> Engine:
+    """Starts the engine; the caller closes it."""
     match choice.name:
         case "local":
-            return LocalEngine(sweep, tell)
+            return LocalEngine(sweep, on_progress)
         case "processes":
             return ProcessEngine(choice.workers)
         case "dask":

@@ -1,11 +1,11 @@
 """Workers of dask.distributed: on this machine, or wherever those of a scheduler are. Batches of a dead worker move."""
 
-import time
 from concurrent.futures import CancelledError, Future
 from typing import Any
 
 from experiments.errors import UserError
-from experiments.running.work import Outcome, Task, work
+from experiments.running.engines.base import Outcome, Task
+from experiments.running.work import work
 
 __all__ = ["DaskEngine"]
 
@@ -19,8 +19,6 @@ class DaskEngine:
     Raises:
         UserError: dask.distributed is not installed, or no scheduler answers, or it has no worker.
     """
-
-    stores = False
 
     def __init__(self, address: str | None = None, workers: int | None = None) -> None:
         try:
@@ -46,15 +44,11 @@ class DaskEngine:
             self.close(now=True)
             raise UserError(f"the scheduler at {address} has no worker: start one with dask worker {address}") from None
         self._remote: set[Any] = set()  # dask forgets what nobody holds
-        self._capacity, self._counted = 0, 0.0
 
     @property
     def capacity(self) -> int:
         """Twice the threads of all workers, which come and go."""
-        if time.monotonic() - self._counted > 2:
-            self._capacity = max(1, 2 * sum(self._client.nthreads().values()))
-            self._counted = time.monotonic()
-        return self._capacity
+        return max(1, 2 * sum(self._client.nthreads().values()))
 
     def submit(self, task: Task) -> "Future[Outcome]":
         """Starts a task on some worker."""

@@ -1,5 +1,6 @@
-"""In this process: one batch after the other, each on all devices, while the one before it is being stored."""
+"""Computes batches in this process, one after the other on all devices; meanwhile the previous batch is stored."""
 
+import functools
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -8,20 +9,19 @@ from queue import SimpleQueue
 from experiments.computing.certification import Certifier
 from experiments.planning.batches import Batch, batches
 from experiments.running.compute import attempt
-from experiments.running.work import Outcome, Task
+from experiments.running.engines.base import Outcome, Task
 from experiments.sweeps.sweep import Sweep
 
 __all__ = ["LocalEngine"]
 
 
 class LocalEngine:
-    """A thread of this process; `tell(batch, done, note)` hears how far a batch is."""
+    """A thread of this process; `on_progress(batch, done, note)` is called as flows end."""
 
     capacity = 2
-    stores = False
 
-    def __init__(self, sweep: Sweep, tell: Callable[[Batch, int, str], None]) -> None:
-        self._sweep, self._tell = sweep, tell
+    def __init__(self, sweep: Sweep, on_progress: Callable[[Batch, int, str], None]) -> None:
+        self._sweep, self._on_progress = sweep, on_progress
         self._certifier = Certifier(sweep.configuration.analysis.certify, processes=True)
         self._computing = self._leaving = False
         self._tasks: SimpleQueue[tuple[Task, Future[Outcome]] | None] = SimpleQueue()
@@ -35,7 +35,7 @@ class LocalEngine:
         return future
 
     def close(self, now: bool) -> None:
-        """Ends the thread when its tasks are done; at once by leaving it behind, if it computes."""
+        """Stops the thread after its tasks; with `now` a thread that is computing is left to end with the process."""
         self._leaving = now
         self._tasks.put(None)
         if not (now and self._computing):
@@ -52,8 +52,8 @@ class LocalEngine:
                 batch = known[task.number]
                 try:
                     future.set_result(
-                        attempt(self._sweep, batch, lambda n, note, b=batch: self._tell(b, n, note), self._certifier)
+                        attempt(self._sweep, batch, functools.partial(self._on_progress, batch), self._certifier)
                     )
-                except BaseException as error:  # what is no Exception, too, is the caller's to judge
+                except BaseException as error:  # the caller decides, also about KeyboardInterrupt
                     future.set_exception(error)
                 self._computing = False

@@ -10,7 +10,8 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 from experiments.computing.parents import end_with_parent
-from experiments.running.work import Outcome, Task, prepare_environment, work
+from experiments.running.engines.base import Outcome, Task
+from experiments.running.work import prepare_environment, work
 
 __all__ = ["ProcessEngine", "visible_gpus"]
 
@@ -20,8 +21,6 @@ class ProcessEngine:
 
     Each is a pool of its own: one that dies is replaced, and takes only its own task with it.
     """
-
-    stores = False
 
     def __init__(self, workers: int | None = None) -> None:
         gpus = visible_gpus()

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import UserError
-from experiments.running.work import Outcome, Task, work
+from experiments.running.engines.base import Outcome, Task
+from experiments.running.work import work
 
 __all__ = ["SlurmEngine"]
 
@@ -28,8 +29,6 @@ class SlurmEngine:
     Raises:
         UserError: submitit or SLURM is not there, or a parameter is not known.
     """
-
-    stores = True
 
     def __init__(
         self,
