@@ -1,6 +1,6 @@
-"""Where inputs come from: each source is `source(key, arch, samples) -> (m, *arch.sample_shape)`.
+"""Sources of inputs: each is a function `source(key, arch, samples) -> (m, *arch.sample_shape)`.
 
-The random sources have entries of mean square 1 (White: std^2), so that risks of different sources compare.
+Inputs of the random sources have mean square 1 (White: std^2), so that risks of different sources are comparable.
 """
 
 import math
@@ -25,7 +25,7 @@ __all__ = ["Autoregressive", "InputSource", "LowRank", "MissingPatches", "White"
 
 @runtime_checkable
 class InputSource(Protocol):
-    """A pure function of the key; `samples` is static, and `None` asks for all that there are."""
+    """A pure function of the key; `samples` is static, and `None` asks for all available inputs."""
 
     def __call__(self, key: Any, arch: Network, samples: int | None) -> Float[Array, "m ..."]:
         """Inputs of shape (m, *arch.sample_shape)."""
@@ -51,7 +51,7 @@ class White(Pytree):
 class Autoregressive(Pytree):
     """Stationary AR(1) signals of unit variance: entries i and j have covariance rho^|i - j|.
 
-    In 2-D the covariance is the product of those along both axes. Channels are independent.
+    In 2-D the covariance is the product of the covariances along both axes. Channels are independent.
 
     Raises:
         DataError: rho is outside (-1, 1).
@@ -79,12 +79,12 @@ class Autoregressive(Pytree):
 
 
 class LowRank(Pytree):
-    """White inputs in a random subspace of dimension `rank` of the input space, of unit mean square.
+    """White inputs of unit mean square in a random subspace of dimension `rank` of the input space.
 
     The matrix of all inputs has rank min(rank, samples).
 
     Raises:
-        DataError: rank is not an integer of at least 1; or, when called, above the dimension of the inputs.
+        DataError: rank is not an integer of at least 1; or, when called, exceeds the dimension of the inputs.
     """
 
     rank: int = eqx.field(static=True)
@@ -106,8 +106,8 @@ class LowRank(Pytree):
 class MissingPatches(Pytree):
     """White inputs with x[i s_v + tap] = 0 for the listed taps and every output position i.
 
-    The patch matrix has zero columns there: the data say nothing of these entries of the end-to-end filter.
-    Where patches overlap, the zeros of two taps may make the column of a tap between them vanish too.
+    The patch matrix has zero columns there, so that the data do not determine these entries of the end-to-end filter.
+    Where patches overlap, the zeros of two taps may also make the column of a tap between them zero.
 
     Args:
         taps: indices into the flattened end-to-end filter of one output channel, 0 <= tap < c_0 prod k_v.
@@ -150,15 +150,15 @@ class MissingPatches(Pytree):
 class Windows(Pytree):
     """Windows of shape `arch.input_shape`, cut from a real signal or image at every `step`-th position.
 
-    `samples=None` takes all windows, in order; fewer are a random choice without replacement, in order.
+    `samples=None` takes all windows in order; a smaller number is a random choice without replacement, in order.
 
     Args:
         signal: (n,) or (height, width); with c_0 > 1 channels (c_0, n) or (c_0, height, width).
-        step: distance of neighbouring windows, or one number an axis.
+        step: distance between neighbouring windows, or one number per axis.
 
     Raises:
-        DataError: signal not finite or not real, or step below 1; or, when called, a signal of the wrong rank
-            or shorter than a window, or more samples than there are windows.
+        DataError: the signal is not finite or not real, or step is below 1; or, when called, the signal has the wrong
+            rank or is shorter than a window, or there are fewer windows than samples.
     """
 
     signal: Array
@@ -213,14 +213,14 @@ class Windows(Pytree):
         if len(steps) != arch.dimension:
             raise DataError(
                 f"Windows: step = {steps} has {len(steps)} numbers for {arch.dimension} axes: write one "
-                "number, or one an axis"
+                "number, or one per axis"
             )
         return steps
 
 
 def _needed(source: str, samples: int | None) -> int:
     if samples is None:
-        raise DataError(f"samples = None: {source}() has no end; write for example samples=64")
+        raise DataError(f"samples = None: {source}() is not limited; write for example samples=64")
     return count(source, "samples", samples)
 
 

@@ -1,6 +1,6 @@
-"""Where clean targets come from: each source is `source(key, arch, inputs) -> (targets, true_filter)`.
+"""Sources of clean targets: each is a function `source(key, arch, inputs) -> (targets, true_filter)`.
 
-`true_filter` is the end-to-end filter v that maps the inputs to the targets, or `None` where there is none.
+`true_filter` is the end-to-end filter v that maps the inputs to the targets, or `None` if there is none.
 """
 
 import math
@@ -26,17 +26,18 @@ __all__ = ["Cascade", "Filter", "Planted", "TargetSource", "Unrelated"]
 
 @runtime_checkable
 class TargetSource(Protocol):
-    """A pure function of key and inputs."""
+    """A pure function of the key and the inputs."""
 
     def __call__(
         self, key: Any, arch: Network, inputs: Float[Array, "m ..."]
     ) -> tuple[Float[Array, "m ..."], Float[Array, "..."] | None]:
-        """Targets of shape (m, *arch.output_shape), and the end-to-end filter that made them or None."""
+        """Targets of shape (m, *arch.output_shape), and the end-to-end filter that generated them or None."""
         ...
 
 
 class Planted(Pytree):
-    """Outputs of a network of the same architecture with random N(0, std^2) parameters: attainable targets.
+    """Outputs of a network of the same architecture with random N(0, std^2) parameters, so that the targets are
+    attainable.
 
     Raises:
         DataError: std is negative or not finite.
@@ -55,14 +56,14 @@ class Planted(Pytree):
 
 
 class Cascade(Pytree):
-    """Outputs of the same architecture with given filters: attainable targets.
+    """Outputs of the same architecture with given filters, so that the targets are attainable.
 
     Args:
         filters: parameters of the network.
 
     Raises:
         DataError: an entry is not finite.
-        ArchitectureError: when called, filters that do not fit the architecture.
+        ArchitectureError: when called, if the filters do not fit the architecture.
     """
 
     filters: Any
@@ -84,13 +85,13 @@ class Cascade(Pytree):
 
 
 class Filter(Pytree):
-    """One convolution with any end-to-end filter v, attainable by the architecture or not.
+    """Outputs of one convolution with any end-to-end filter v, attainable by the architecture or not.
 
     Args:
         v: shape `arch.end_to_end_filter_shape`: (*k_v,), with channels (c_N, c_0, *k_v); a matrix for `Dense`.
 
     Raises:
-        DataError: an entry is not finite; or, when called, a shape that does not fit the architecture.
+        DataError: an entry is not finite; or, when called, the shape does not fit the architecture.
     """
 
     v: Float[Array, "..."]
@@ -110,15 +111,15 @@ class Filter(Pytree):
             )
         if not arch.is_linear:
             raise DataError(f"Filter: {arch!r} has no end-to-end filter: write Planted() or Unrelated()")
-        v, line = self.v.astype(inputs.dtype), arch.convolution()
-        rows = v.reshape(1 if line.channels is None else line.channels[-1], -1)
-        windows = patches(line, inputs.reshape(inputs.shape[0], *line.sample_shape))
+        v, convolution = self.v.astype(inputs.dtype), arch.convolution()
+        rows = v.reshape(1 if convolution.channels is None else convolution.channels[-1], -1)
+        windows = patches(convolution, inputs.reshape(inputs.shape[0], *convolution.sample_shape))
         targets = jnp.einsum("moq,cq->mco", windows, rows, precision=jax.lax.Precision.HIGHEST)
         return targets.reshape(inputs.shape[0], *arch.output_shape), v
 
 
 class Unrelated(Pytree):
-    """White N(0, std^2) targets that have nothing to do with the inputs; no true filter.
+    """White N(0, std^2) targets that are independent of the inputs; there is no true filter.
 
     Raises:
         DataError: std is negative or not finite.

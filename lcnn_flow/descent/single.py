@@ -38,34 +38,35 @@ def gradient_descent(
 ) -> Descent:
     """Minimises a risk by an optimiser of optax; works under jit, vmap and differentiation of the trajectory.
 
-    A factory and its numbers, `optax.adam, {"learning_rate": 1e-3}`, are one program for any numbers: floating numbers
-    are arguments of it. Whole numbers, booleans, functions (schedules, compiled once per object) and the like are part
-    of the program, and so is a ready-made `optax.GradientTransformation`. Optimisers that ask for it, as `optax.lbfgs`
-    does, are given value, grad and value_fn; of a minibatch where there are any. The optimiser sees the user's tree of
-    parameters, with None in place of what is held fixed.
+    A factory and its numbers, `optax.adam, {"learning_rate": 1e-3}`, are one program for all numbers, because floating
+    numbers are arguments of it. Integers, booleans, functions (schedules, compiled once per object) and other objects
+    are part of the program, and so is a ready-made `optax.GradientTransformation`. Optimisers such as `optax.lbfgs`
+    that need value, grad and value_fn receive them, computed on the minibatch if there is one. The optimiser receives
+    the user's tree of parameters, with None in place of fixed values.
 
-    The end is judged by the tests of a flow's end if its gradient is below tolerance and the last update was small: it
-    is CONVERGED, AT_SADDLE or DEGENERATE by what it is a point of. Otherwise the verdict is STEP_LIMIT, DIVERGED (the
-    parameters left the norm bound), NOT_FINITE, or UNDECIDED, which every end of minibatches is.
+    If the final gradient is below tolerance and the last update is small, the end is judged by the tests for flows, and
+    the verdict CONVERGED, AT_SADDLE or DEGENERATE describes the point. Otherwise the verdict is STEP_LIMIT, DIVERGED
+    (the parameters exceeded the norm bound), NOT_FINITE or UNDECIDED. With minibatches an end that is
+    neither DIVERGED nor NOT_FINITE is UNDECIDED.
 
     Args:
         risk: an `EmpiricalRisk`, a `Risk`, or any differentiable function of params.
-        params: where it begins, as of `gradient_flow`; results come back in the same tree.
-        optimiser: a function that returns an optax.GradientTransformation, such as `optax.adam`, or one ready-made.
-        numbers: arguments of the factory by name.
-        steps: how many are taken.
-        record_every: steps from one record to the next; None: the start and the end alone.
-        batch_size: samples a minibatch, which needs a risk with samples: `EmpiricalRisk(..., form="patches")`, or
-            `Risk(..., samples={"X": 0})`. They are drawn without replacement within an epoch; None: all samples.
-        key: of the minibatches.
-        record: own observables {"name": fn} at the recorded steps: fn(params), fn(risk, params) or
-            fn(risk, params, start), told apart by how many arguments it requires; see `lf.observables`.
-        gradient_rtol, gradient_atol, norm_bound: as of `FlowOptions`.
+        params: initial parameters, as for `gradient_flow`; results have the same tree.
+        optimiser: a function that returns an optax.GradientTransformation, such as `optax.adam`, or a ready-made one.
+        numbers: arguments of the function, by name.
+        steps: number of steps.
+        record_every: number of steps between two records; None records the start and the end only.
+        batch_size: samples per minibatch. Requires a risk with samples: `EmpiricalRisk(..., form="patches")`, or
+            `Risk(..., samples={"X": 0})`. Samples are drawn without replacement within an epoch. None uses all samples.
+        key: random key of the minibatches.
+        record: observables {"name": fn} at the recorded steps, with fn(params), fn(risk, params) or fn(risk, params,
+            start); the number of required arguments selects the call, see `lf.observables`.
+        gradient_rtol, gradient_atol, norm_bound: as in `FlowOptions`.
 
     Raises:
-        DescentError: no optimiser, numbers that it does not take, or options that do not fit together.
-        RiskError: no risk, or minibatches of one that has no samples.
-        ArchitectureError, FlowError: params that do not fit, or a tolerance below what the precision resolves.
+        DescentError: it is not an optimiser, it does not accept the numbers, or options do not fit together.
+        RiskError: it is not a risk, or a risk without samples is given with minibatches.
+        ArchitectureError, FlowError: params do not fit, or a tolerance is below what the precision resolves.
     """
     risk = as_risk("gradient_descent", risk, params)
     many = "jax.vmap(gradient_descent), or gradient_descent_ensemble(risk, params, ...)"
@@ -91,7 +92,7 @@ def gradient_descent(
     course, end = _steps_taken(risk, start, settings, key)
     if not is_concrete(end.verdict) or int(end.verdict) < 0:
         end = _end_judged(risk, start, course.vector, scale_record(course.trajectory.gradient_norm), end, settings.ends)
-        # the value is that of Newton's method, the derivative that of the last iterate
+        # value of Newton's method, derivative of the last iterate
         end = end._replace(limit=end.limit + (course.vector - lax.stop_gradient(course.vector)))
     run = as_descent(risk, params, course, end, settings.time_unit)
     refuse_false_symmetry(run)
@@ -99,7 +100,7 @@ def gradient_descent(
 
 
 def take_steps(risk: Any, start: Float[Array, " n"], settings: DescentSettings, key: Any) -> tuple[Course, Ending]:
-    """All steps from raveled parameters, and the verdicts that need no tests."""
+    """All steps from the raveled parameters, and the verdict if it needs no tests."""
     scales = start_scales(*lax.stop_gradient((risk, start)), settings.ends)
     course = run_course(risk, start, jnp.asarray(scales.norm_bound), settings, key)
     return course, first_look(risk, start, scales, course, settings)

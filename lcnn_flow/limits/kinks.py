@@ -1,4 +1,4 @@
-"""Whether the tests of a limit stayed away from points where the Hessian does not exist."""
+"""Whether the tests of a limit used only points at which the Hessian exists."""
 
 from typing import Any
 
@@ -10,16 +10,16 @@ from lcnn_flow.numerics.norms import safe_norm
 __all__ = ["is_clear_of_kinks"]
 
 _REACH = 10.0
-"""How far tests look, in units of what Newton's method moved the point."""
+"""Radius that must be free of kinks, relative to the distance that Newton's method moved the point."""
 
 
 def is_clear_of_kinks(risk: Any, point: Float[Array, " n"], moved: Float[Array, ""]) -> Bool[Array, ""]:
-    """Whether the Hessian exists all around a point, as far as the tests reached; true for risks without kinks.
+    """Whether the Hessian exists around a point as far as the tests reached; true for risks without kinks.
 
     Args:
-        risk: with `has_kinks` and `distance_to_kink`.
+        risk: a risk with `has_kinks` and `distance_to_kink`.
         point: raveled parameters.
-        moved: how far Newton's method moved a point to it, or from it.
+        moved: distance between the point and the one from which Newton's method started.
     """
     if not risk.has_kinks:
         return jnp.asarray(True)
