@@ -7,6 +7,7 @@ point, then index, nullity and spectrum are evaluated at that critical point, wi
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PyTree
 
 from lcnn_flow.critical.common_roots import common_root_gap
 from lcnn_flow.critical.optimum import least_filter_risk
@@ -26,7 +27,7 @@ from lcnn_flow.limits.newton import polish
 from lcnn_flow.network.architecture import refuse_flows
 from lcnn_flow.numerics.compiling import quick_to_compile
 from lcnn_flow.numerics.lapack import singular_values
-from lcnn_flow.risk.base import check_single
+from lcnn_flow.risk.base import RiskLike, check_single
 from lcnn_flow.risk.function import as_risk
 from lcnn_flow.risk.linear import LinearRisk
 
@@ -101,7 +102,7 @@ class CriticalPoint:
         )
 
 
-def classify(risk: Any, params: Any) -> CriticalPoint:
+def classify(risk: RiskLike | Callable[..., Any], params: PyTree) -> CriticalPoint:
     """Classifies the point `params`, or a batch of points with leading axes; not for use under jit.
 
     All thresholds are relative, so that units of data and of one layer relative to another have no influence. A point
@@ -128,18 +129,18 @@ def classify(risk: Any, params: Any) -> CriticalPoint:
         ArchitectureError: shapes of params do not fit.
         RiskError: risk is a batch of risks.
     """
-    risk = as_risk("classify", risk, params)
-    check_single("classify", risk, "classify(risk.condition(i), ...) for each i")
+    objective = as_risk("classify", risk, params)
+    check_single("classify", objective, "classify(risk.condition(i), ...) for each i")
     refuse_flows(params)
-    layers = risk.layers(params)
-    leading = risk.space.leading_axes(layers)
+    layers = objective.layers(params)
+    leading = objective.space.leading_axes(layers)
     if leading is None:
-        given, needed = [tuple(np.shape(w)) for w in layers], risk.space.layer_shapes
+        given, needed = [tuple(np.shape(w)) for w in layers], objective.space.layer_shapes
         raise ArchitectureError(f"params have shapes {given}: this risk needs {needed}, with common leading axes")
     if 0 in leading:
         raise ArchitectureError(f"params have leading axes {leading}: there is no point to classify")
     flat = jnp.concatenate([jnp.reshape(w, (math.prod(leading), -1)) for w in layers], axis=1)
-    measured = jax.tree.map(np.asarray, _measure(risk, flat))
+    measured = jax.tree.map(np.asarray, _measure(objective, flat))
     words = np.asarray([kind.word for kind in Kind])[measured.pop("kind")]
     fields = {name: array.reshape(leading + array.shape[1:]) for name, array in measured.items()}
     if leading:

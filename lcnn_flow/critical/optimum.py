@@ -4,13 +4,14 @@ The risk l(v) of the end-to-end filter is convex for a convex loss. For the squa
 solution; otherwise it is computed by Newton's method with a Levenberg-Marquardt shift.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from lcnn_flow.losses.named import Square
+from lcnn_flow.losses.base import Loss
+from lcnn_flow.losses.named import GeneralizedHuber, Square
 from lcnn_flow.risk.outer import PatchForm, QuadraticForm
 
 __all__ = ["Optimum", "least_filter_risk"]
@@ -48,7 +49,7 @@ class _State(NamedTuple):
     active: Bool[Array, ""]
 
 
-def least_filter_risk(loss: Any, form: PatchForm | QuadraticForm) -> Optimum:
+def least_filter_risk(loss: Loss, form: PatchForm | QuadraticForm) -> Optimum:
     """min over V of l(V), usable under jit; not found if the loss is not known to be convex."""
     yes = jnp.asarray(True)
     if isinstance(form, QuadraticForm):
@@ -65,9 +66,9 @@ def least_filter_risk(loss: Any, form: PatchForm | QuadraticForm) -> Optimum:
     return Optimum(V, risk, found & convex, ~yes, matrix)
 
 
-def _is_convex(loss: Any) -> Bool[Array, ""]:
+def _is_convex(loss: Loss) -> Bool[Array, ""]:
     """Whether the loss is known to be convex; usable under jit, where parameters of the loss have no known values."""
-    if loss.name == "generalized_huber":
+    if isinstance(loss, GeneralizedHuber):
         return jnp.all(jnp.asarray(loss.b) >= 0)
     return jnp.asarray(loss.theory.convex is True)
 

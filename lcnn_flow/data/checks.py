@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jaxtyping import Array
 
 from lcnn_flow.errors import DataError
 from lcnn_flow.numerics.arrays import as_float_array, is_concrete, warn_where_narrowed
@@ -49,7 +50,7 @@ def check_finite(name: str, array: jax.Array) -> None:
         )
 
 
-def number(owner: str, name: str, value: Any, low: float, high: float, open_ends: bool = False) -> Any:
+def number(owner: str, name: str, value: object, low: float, high: float, open_ends: bool = False) -> float | Array:
     """Converts `value` in [low, high], or in (low, high) with `open_ends`, to a pytree leaf; tracers are not checked.
 
     Raises:

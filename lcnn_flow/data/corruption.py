@@ -1,12 +1,11 @@
 """Corruption of clean targets: white noise and outliers, relative to the root mean square (rms) of the targets."""
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Real
+from jaxtyping import Array, Float, PRNGKeyArray, Real
 
 from lcnn_flow.data.checks import number
 from lcnn_flow.numerics.pytrees import Pytree
@@ -24,14 +23,14 @@ class Outliers(Pytree):
         DataError: fraction is outside [0, 1], or scale is negative or not finite.
     """
 
-    fraction: Any
-    scale: Any
+    fraction: float | Array
+    scale: float | Array
 
     def __init__(self, fraction: Real[ArrayLike, "..."], scale: Real[ArrayLike, "..."] = 10.0) -> None:
         self.fraction = number("Outliers", "fraction", fraction, 0, 1)
         self.scale = number("Outliers", "scale", scale, 0, math.inf)
 
-    def __call__(self, key: Any, clean: Float[Array, "m ..."]) -> Float[Array, "m ..."]:
+    def __call__(self, key: PRNGKeyArray, clean: Float[Array, "m ..."]) -> Float[Array, "m ..."]:
         """The errors to add to targets; `clean` are the targets before any corruption."""
         key_place, key_sign = jax.random.split(key)
         hit = jax.random.uniform(key_place, clean.shape, clean.dtype) < jnp.asarray(self.fraction, clean.dtype)
@@ -40,7 +39,7 @@ class Outliers(Pytree):
         return jnp.where(hit, size * sign, 0.0)
 
 
-def add_noise(key: Any, clean: Float[Array, "m ..."], noise: Any) -> Float[Array, "m ..."]:
+def add_noise(key: PRNGKeyArray, clean: Float[Array, "m ..."], noise: float | Array) -> Float[Array, "m ..."]:
     """`clean` plus white noise of standard deviation `noise` times its root mean square."""
     size = jnp.asarray(noise, clean.dtype) * root_mean_square(clean)
     return clean + size * jax.random.normal(key, clean.shape, clean.dtype)

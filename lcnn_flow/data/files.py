@@ -7,7 +7,7 @@ import re
 import zipfile
 from array import array
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 import numpy as np
 
@@ -68,7 +68,7 @@ def load(
         raise DataError(f"{file}: damaged, or not a {suffix} file: {reason}") from err
 
 
-def _existing_file(path: Any) -> Path:
+def _existing_file(path: str | os.PathLike[str]) -> Path:
     try:
         file = Path(path)
         if file.is_dir():
@@ -126,7 +126,7 @@ def _read_npy(file: Path, split: int | None) -> dict[str, np.ndarray]:
     return _split_columns(table, split)
 
 
-def _check_header(stream: Any, name: str, size: int) -> None:
+def _check_header(stream: IO[bytes], name: str, size: int) -> None:
     """Raises DataError unless the header of an array declares numbers and exactly the number of bytes present."""
     version = np.lib.format.read_magic(stream)
     if version == (1, 0):

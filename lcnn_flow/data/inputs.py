@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Real
+from jaxtyping import Array, Float, PRNGKeyArray, Real
 
 from lcnn_flow.data.checks import check_finite, count, number, real_array
 from lcnn_flow.errors import DataError
@@ -27,7 +27,7 @@ __all__ = ["Autoregressive", "InputSource", "LowRank", "MissingPatches", "White"
 class InputSource(Protocol):
     """A pure function of the key; `samples` is static, and `None` asks for all available inputs."""
 
-    def __call__(self, key: Any, arch: Network, samples: int | None) -> Float[Array, "m ..."]:
+    def __call__(self, key: PRNGKeyArray, arch: Network, samples: int | None) -> Float[Array, "m ..."]:
         """Inputs of shape (m, *arch.sample_shape)."""
         ...
 
@@ -39,12 +39,12 @@ class White(Pytree):
         DataError: std is negative or not finite.
     """
 
-    std: Any
+    std: float | Array
 
     def __init__(self, std: Real[ArrayLike, "..."] = 1.0) -> None:
         self.std = number("White", "std", std, 0, math.inf)
 
-    def __call__(self, key: Any, arch: Network, samples: int | None) -> Float[Array, "m ..."]:
+    def __call__(self, key: PRNGKeyArray, arch: Network, samples: int | None) -> Float[Array, "m ..."]:
         return self.std * _white(key, arch, _needed("White", samples))
 
 
@@ -57,12 +57,12 @@ class Autoregressive(Pytree):
         DataError: rho is outside (-1, 1).
     """
 
-    rho: Any
+    rho: float | Array
 
     def __init__(self, rho: Real[ArrayLike, "..."]) -> None:
         self.rho = number("Autoregressive", "rho", rho, -1, 1, open_ends=True)
 
-    def __call__(self, key: Any, arch: Network, samples: int | None) -> Float[Array, "m ..."]:
+    def __call__(self, key: PRNGKeyArray, arch: Network, samples: int | None) -> Float[Array, "m ..."]:
         x = _white(key, arch, _needed("Autoregressive", samples))
         rho = jnp.asarray(self.rho, x.dtype)
         innovation = jnp.sqrt((1 - rho) * (1 + rho))
@@ -92,7 +92,7 @@ class LowRank(Pytree):
     def __init__(self, rank: int) -> None:
         self.rank = count("LowRank", "rank", rank)
 
-    def __call__(self, key: Any, arch: Network, samples: int | None) -> Float[Array, "m ..."]:
+    def __call__(self, key: PRNGKeyArray, arch: Network, samples: int | None) -> Float[Array, "m ..."]:
         m, dimension = _needed("LowRank", samples), math.prod(arch.sample_shape)
         if self.rank > dimension:
             raise DataError(f"LowRank: rank = {self.rank} but inputs have {dimension} entries: use at most {dimension}")
@@ -124,7 +124,7 @@ class MissingPatches(Pytree):
         if not self.taps:
             raise DataError("MissingPatches: taps is empty: list at least one tap, or use White()")
 
-    def __call__(self, key: Any, arch: Network, samples: int | None) -> Float[Array, "m ..."]:
+    def __call__(self, key: PRNGKeyArray, arch: Network, samples: int | None) -> Float[Array, "m ..."]:
         m = _needed("MissingPatches", samples)
         if not isinstance(arch, Architecture):
             raise DataError(f"MissingPatches: {arch!r} has no filter whose taps could be missing: write White()")
@@ -162,7 +162,7 @@ class Windows(Pytree):
     """
 
     signal: Array
-    step: Any = eqx.field(static=True)
+    step: int | tuple[int, ...] = eqx.field(static=True)
 
     def __init__(self, signal: Any, step: int | Sequence[int] = 1) -> None:
         self.signal = real_array("signal", signal)
@@ -172,7 +172,7 @@ class Windows(Pytree):
         else:
             self.step = count("Windows", "step", step)
 
-    def __call__(self, key: Any, arch: Network, samples: int | None) -> Float[Array, "m ..."]:
+    def __call__(self, key: PRNGKeyArray, arch: Network, samples: int | None) -> Float[Array, "m ..."]:
         signal, steps = self._with_channel_axis(arch), self._steps(arch)
         sizes = tuple(int(n) for n in signal.shape[1:])
         if any(n < d for n, d in zip(sizes, arch.input_shape, strict=True)):
@@ -224,5 +224,5 @@ def _needed(source: str, samples: int | None) -> int:
     return count(source, "samples", samples)
 
 
-def _white(key: Any, arch: Network, samples: int) -> Float[Array, "m ..."]:
+def _white(key: PRNGKeyArray, arch: Network, samples: int) -> Float[Array, "m ..."]:
     return jax.random.normal(key, (samples, *arch.sample_shape))

@@ -4,8 +4,6 @@ PyWavelets is distributed under the MIT licence. Its statements about each signa
 nothing is repeated it names neither source nor licence.
 """
 
-from typing import Any
-
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -58,6 +56,6 @@ def photograph(name: str = "camera") -> Float[Array, "512 512"]:
     return _normalised(getattr(pywt.data, name)())
 
 
-def _normalised(values: Any) -> Float[Array, "..."]:
+def _normalised(values: np.ndarray) -> Float[Array, "..."]:
     x = np.asarray(values, dtype=np.float64)
     return jnp.asarray((x - x.mean()) / x.std())

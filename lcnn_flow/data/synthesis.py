@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Real
+from jaxtyping import PRNGKeyArray, Real
 
 from lcnn_flow.arguments import check_key, check_kind
 from lcnn_flow.data.checks import count, number
@@ -72,7 +72,7 @@ def synthesize(
     return Dataset(x, y, true_filter=true_filter)
 
 
-def _draw(arch: Network, samples: int | None, noisy: bool, key: Any, choices: tuple) -> tuple[Any, Any, Any]:
+def _draw(arch: Network, samples: int | None, noisy: bool, key: PRNGKeyArray, choices: tuple) -> tuple[Any, Any, Any]:
     """Inputs, targets, and the end-to-end filter that generated the targets or None."""
     inputs, targets, noise, outliers = choices
     key_inputs, key_targets, key_noise, key_outliers = jax.random.split(key, 4)

@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Real
+from jaxtyping import Array, Float, PRNGKeyArray, Real
 
 from lcnn_flow.data.checks import check_finite, number, real_array
 from lcnn_flow.errors import DataError
@@ -29,7 +29,7 @@ class TargetSource(Protocol):
     """A pure function of the key and the inputs."""
 
     def __call__(
-        self, key: Any, arch: Network, inputs: Float[Array, "m ..."]
+        self, key: PRNGKeyArray, arch: Network, inputs: Float[Array, "m ..."]
     ) -> tuple[Float[Array, "m ..."], Float[Array, "..."] | None]:
         """Targets of shape (m, *arch.output_shape), and the end-to-end filter that generated them or None."""
         ...
@@ -43,13 +43,13 @@ class Planted(Pytree):
         DataError: std is negative or not finite.
     """
 
-    std: Any
+    std: float | Array
 
     def __init__(self, std: Real[ArrayLike, "..."] = 0.6) -> None:
         self.std = number("Planted", "std", std, 0, math.inf)
 
     def __call__(
-        self, key: Any, arch: Network, inputs: Float[Array, "m ..."]
+        self, key: PRNGKeyArray, arch: Network, inputs: Float[Array, "m ..."]
     ) -> tuple[Float[Array, "m ..."], Float[Array, "..."] | None]:
         filters = gaussian(jnp.asarray(self.std, inputs.dtype))(key, arch)
         return Cascade(filters)(key, arch, inputs)
@@ -77,7 +77,7 @@ class Cascade(Pytree):
         self.filters = by_layer(convert, filters)
 
     def __call__(
-        self, key: Any, arch: Network, inputs: Float[Array, "m ..."]
+        self, key: PRNGKeyArray, arch: Network, inputs: Float[Array, "m ..."]
     ) -> tuple[Float[Array, "m ..."], Float[Array, "..."] | None]:
         del key
         filters = jax.tree.map(lambda w: w.astype(inputs.dtype), self.filters)
@@ -101,7 +101,7 @@ class Filter(Pytree):
         check_finite("v", self.v)
 
     def __call__(
-        self, key: Any, arch: Network, inputs: Float[Array, "m ..."]
+        self, key: PRNGKeyArray, arch: Network, inputs: Float[Array, "m ..."]
     ) -> tuple[Float[Array, "m ..."], Float[Array, "..."]]:
         del key
         if self.v.shape != arch.end_to_end_filter_shape:
@@ -125,11 +125,13 @@ class Unrelated(Pytree):
         DataError: std is negative or not finite.
     """
 
-    std: Any
+    std: float | Array
 
     def __init__(self, std: Real[ArrayLike, "..."] = 1.0) -> None:
         self.std = number("Unrelated", "std", std, 0, math.inf)
 
-    def __call__(self, key: Any, arch: Network, inputs: Float[Array, "m ..."]) -> tuple[Float[Array, "m ..."], None]:
+    def __call__(
+        self, key: PRNGKeyArray, arch: Network, inputs: Float[Array, "m ..."]
+    ) -> tuple[Float[Array, "m ..."], None]:
         noise = jax.random.normal(key, (inputs.shape[0], *arch.output_shape), inputs.dtype)
         return jnp.asarray(self.std, inputs.dtype) * noise, None

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from lcnn_flow.descent.optimiser import make, rates, standard_promotion
 from lcnn_flow.descent.settings import DescentSettings
@@ -33,7 +33,7 @@ class DescentTrajectory(NamedTuple):
     time: Float[Array, " T"]
     """Sum of the learning rates up to the step, in the units of a flow's time, or the step number: see
     `Descent.time_unit`."""
-    params: Any
+    params: PyTree
     """Parameters in the tree in which they were given, each with a leading axis T."""
     risk: Float[Array, " T"]
     """Risk of all samples, also for steps on minibatches."""
@@ -139,7 +139,7 @@ def _step(risk: Any, optimiser: Any, state: _State, batch_size: int | None, key:
     params = space.moving_tree(state.layers)
     gradient = space.moving_tree(space.unravel(source.gradient(vector)))
 
-    def value(tree: Any) -> Array:
+    def value(tree: PyTree) -> Array:
         return source.value(ravel(jax.tree.leaves(tree)))
 
     with standard_promotion():

@@ -4,7 +4,7 @@ from typing import Any
 
 import equinox as eqx
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from lcnn_flow.descent.comparison import distance_between, distance_to_flow
 from lcnn_flow.descent.course import Course, DescentTrajectory
@@ -29,10 +29,10 @@ class Descent(Pytree):
     """Code of `Verdict`, as for a flow; STEP_LIMIT if the gradient is above tolerance after all steps."""
     reason: Int[Arrays, "..."]
     """Code of `verdict.Reason`; `summary` prints it in words."""
-    final: Any
+    final: PyTree
     """Last iterate; if the run DIVERGED or is NOT_FINITE, the last recorded iterate that is finite and within the norm
     bound."""
-    limit: Any
+    limit: PyTree
     """Critical point near `final`, on the leaf of `final`: exact to rounding if isolated; NaN unless CONVERGED,
     AT_SADDLE or DEGENERATE (then equal to `final`). Its derivative is that of `final`."""
     risk: Float[Arrays, "..."]
@@ -62,7 +62,7 @@ class Descent(Pytree):
     trajectory: DescentTrajectory
     objective: Any
     """The minimised risk."""
-    start: Any
+    start: PyTree
     """Initial parameters."""
     time_unit: str = eqx.field(static=True)
     """ "learning_rate" where time is the sum of learning rates, "steps" where it counts steps."""

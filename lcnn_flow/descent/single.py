@@ -1,40 +1,43 @@
 """Any optimiser of optax on a risk, as one program: trajectory, end, and a verdict on the end."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
+import optax
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from lcnn_flow.descent.course import Course, run_course
 from lcnn_flow.descent.ending import Ending, first_look, judged, scale_record
 from lcnn_flow.descent.result import Descent, as_descent
 from lcnn_flow.descent.settings import DescentSettings, descent_settings
 from lcnn_flow.dynamics.field import start_scales
+from lcnn_flow.dynamics.settings import Number
 from lcnn_flow.flow.single import refuse_false_symmetry
 from lcnn_flow.network.parameters import as_params, ravel
 from lcnn_flow.numerics.arrays import is_concrete
 from lcnn_flow.numerics.compiling import quick_to_compile
-from lcnn_flow.risk.base import check_single
+from lcnn_flow.risk.base import RiskLike, check_single
 from lcnn_flow.risk.function import as_risk
 
 __all__ = ["gradient_descent", "take_steps"]
 
 
 def gradient_descent(
-    risk: Any,
-    params: Any,
-    optimiser: Any,
-    numbers: Any = None,
+    risk: RiskLike | Callable[..., Any],
+    params: PyTree,
+    optimiser: Callable[..., Any] | optax.GradientTransformation,
+    numbers: Mapping[str, Any] | None = None,
     *,
     steps: int,
     record_every: int | None = None,
     batch_size: int | None = None,
-    key: Any = None,
-    record: Any = None,
-    gradient_rtol: Any = None,
-    gradient_atol: Any = None,
-    norm_bound: Any = None,
+    key: PRNGKeyArray | None = None,
+    record: Mapping[str, Callable[..., Any]] | None = None,
+    gradient_rtol: Number | None = None,
+    gradient_atol: Number | None = None,
+    norm_bound: Number | None = None,
 ) -> Descent:
     """Minimises a risk by an optimiser of optax; works under jit, vmap and differentiation of the trajectory.
 
@@ -68,14 +71,14 @@ def gradient_descent(
         RiskError: it is not a risk, or a risk without samples is given with minibatches.
         ArchitectureError, FlowError: params do not fit, or a tolerance is below what the precision resolves.
     """
-    risk = as_risk("gradient_descent", risk, params)
+    objective = as_risk("gradient_descent", risk, params)
     many = "jax.vmap(gradient_descent), or gradient_descent_ensemble(risk, params, ...)"
-    check_single("gradient_descent", risk, many)
-    risk.check_params(params)
-    layers = as_params(risk.layers(params))
-    risk, settings = descent_settings(
+    check_single("gradient_descent", objective, many)
+    objective.check_params(params)
+    layers = as_params(objective.layers(params))
+    objective, settings = descent_settings(
         "gradient_descent",
-        risk,
+        objective,
         layers,
         optimiser,
         numbers,
@@ -89,12 +92,14 @@ def gradient_descent(
         norm_bound=norm_bound,
     )
     start = ravel(layers)
-    course, end = _steps_taken(risk, start, settings, key)
+    course, end = _steps_taken(objective, start, settings, key)
     if not is_concrete(end.verdict) or int(end.verdict) < 0:
-        end = _end_judged(risk, start, course.vector, scale_record(course.trajectory.gradient_norm), end, settings.ends)
+        end = _end_judged(
+            objective, start, course.vector, scale_record(course.trajectory.gradient_norm), end, settings.ends
+        )
         # value of Newton's method, derivative of the last iterate
         end = end._replace(limit=end.limit + (course.vector - lax.stop_gradient(course.vector)))
-    run = as_descent(risk, params, course, end, settings.time_unit)
+    run = as_descent(objective, params, course, end, settings.time_unit)
     refuse_false_symmetry(run)
     return run
 

@@ -7,8 +7,10 @@ not compiled again.
 
 from typing import Any, NamedTuple
 
+import diffrax
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from lcnn_flow.dynamics.recording import Record, Recorded
@@ -74,7 +76,7 @@ class FieldArguments(NamedTuple):
     """Tolerance of the first round of integration."""
     equal: Float[Array, "N N"]
     """`exchange.equal_filters` of the initial filters."""
-    stop: Any = None
+    stop: Array | None = None
     """Final time, relative to the start of one integration."""
 
 
@@ -121,7 +123,7 @@ def start_scales(risk: RiskLike, vector: Float[Array, "n ..."], settings: FlowSe
     )
 
 
-def default_function_rtol(dtype: Any) -> float:
+def default_function_rtol(dtype: np.dtype | type) -> float:
     """Default rtol for functions known only through their values, whose length scales are found by integration only."""
     return max(_FUNCTION_RTOL, 100 * float(jnp.finfo(dtype).eps))
 
@@ -165,6 +167,7 @@ def gradient_tolerance(
 def stops(t: Any, y: Recorded, args: FieldArguments, **kwargs: Any) -> Bool[Array, ""]:
     """Event: the final time is reached, or `at_rest`."""
     del kwargs
+    assert args.stop is not None
     return at_rest(y.vector, y.record, args) | (t >= args.stop)
 
 
@@ -175,7 +178,9 @@ def at_rest(vector: Float[Array, " n"], record: Record, args: FieldArguments) ->
     return small | ~(safe_norm(vector) <= args.norm_bound)
 
 
-def symmetric_stage_solver(terms: Any, t: Any, y: Float[Array, " n"], args: FieldArguments, control: Any, gamma: float):
+def symmetric_stage_solver(
+    terms: diffrax.AbstractTerm, t: Any, y: Float[Array, " n"], args: FieldArguments, control: Array, gamma: float
+):
     """Stage solver for `vector_field`: the inverse of the symmetric matrix I/gamma + h Hess L.
 
     The matrix does not allow a step if it is not positive definite.

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from lcnn_flow.arguments import described
 from lcnn_flow.errors import LcnnFlowError
@@ -27,7 +27,7 @@ __all__ = ["check_record", "measure", "observe"]
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
-def check_record(record: Any, error: type[LcnnFlowError]) -> HashableTree | None:
+def check_record(record: object, error: type[LcnnFlowError]) -> HashableTree | None:
     """Checks `record`; returns None if there are no observables.
 
     Raises:
@@ -83,7 +83,7 @@ def observe(
     return {name: _observed(function, risk, params, begin) for name, function in record.tree.items()}
 
 
-def _observed(function: Callable[..., Any], risk: RiskLike, params: Any, start: Any) -> Array:
+def _observed(function: Callable[..., Any], risk: RiskLike, params: PyTree, start: PyTree) -> Array:
     count = _arguments(function)
     arguments = {1: (params,), 2: (risk, params), 3: (risk, params, start)}[count or 2]
     return as_float_array(function(*arguments))  # a float, so that NaN can mark times that were not reached

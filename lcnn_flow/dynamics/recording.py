@@ -145,7 +145,7 @@ class RecordingSolver(diffrax.AbstractWrappedSolver):
         nothing = jax.tree.map(jnp.zeros_like, record)
         return Recorded(vector, record), Recorded(error, nothing), dense, solver_state, result
 
-    def _extended(self, record: Record, curve: Any, t0: Any, t1: Any) -> Record:
+    def _extended(self, record: Record, curve: diffrax.AbstractLocalInterpolation, t0: Any, t1: Any) -> Record:
         h = t1 - t0
         nodes, weights = jnp.asarray(NODES, h.dtype), jnp.asarray(WEIGHTS, h.dtype)
         speeds = jax.vmap(lambda theta: safe_norm(curve.derivative(t0 + theta * h)))(nodes)

@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from typing import Any
@@ -20,9 +20,11 @@ from lcnn_flow.numerics.arrays import is_concrete, warn_where_narrowed
 from lcnn_flow.numerics.pytrees import HashableTree
 from lcnn_flow.solvers import Rodas4
 
-__all__ = ["FlowOptions", "FlowSettings", "flow_settings", "log_times", "takes_options"]
+__all__ = ["FlowOptions", "FlowSettings", "Number", "flow_settings", "log_times", "takes_options"]
 
 
+Number = float | np.floating | np.ndarray | Array
+"""A number of Python, numpy or JAX, which may be traced."""
 _MAX_STEPS = 4096
 _ORDINARY_RTOL = 1e-6
 
@@ -31,27 +33,27 @@ _ORDINARY_RTOL = 1e-6
 class FlowOptions:
     """Options of `gradient_flow` and `gradient_flow_ensemble`, which accept them as keywords."""
 
-    times: Any = None
+    times: Array | np.ndarray | Sequence[float] | None = None
     """Increasing times, for example `log_times(1e-3, 1e6, 200)`, at which the trajectory is recorded. Integration
     always reaches the last of them before it continues to the limit. None: only the limit is computed."""
-    rtol: Any = None
+    rtol: Number | None = None
     """Relative local error tolerance for the parameters: 1e-3 without `times` and 1e-6 with them (1e-4 in float32), and
     smaller where the curvature of the loss changes on a scale small against the residuals; 1e-6 (1e-5 in float32) for a
     function known only through its values."""
-    atol: Any = None
+    atol: Number | None = None
     """Absolute local error tolerance in units of parameters; by default rtol times a tenth of the rms initial entry of
     the layer."""
-    gradient_rtol: Any = None
+    gradient_rtol: Number | None = None
     """Gradient norm, relative to its scale, below which a flow counts as at rest: 1e-8 in float64, 1e-4 in float32."""
-    gradient_atol: Any = 0.0
+    gradient_atol: Number = 0.0
     """The same threshold in units of risk/parameter."""
-    max_time: Any = None
+    max_time: Number | None = None
     """Largest time; 1e16 times the largest |w_l|/|grad_l L| at the start by default, with the gradient replaced by its
     scale."""
     max_steps: int | None = None
     """Maximum number of steps in each round of integration; 4,096 by default, and more for rtol below 1e-6, in
     proportion to rtol^(-1/4)."""
-    norm_bound: Any = None
+    norm_bound: Number | None = None
     """Largest |w| before the flow counts as DIVERGED; by default 1e6 times the larger of |w(0)| and the size of filters
     that fit the targets. By default a flow that theory bounds (P of full column rank, coercive loss, single channel)
     never counts as DIVERGED."""
@@ -63,7 +65,7 @@ class FlowOptions:
     """diffrax adjoint for the trajectory; `diffrax.ForwardMode()` for forward-mode differentiation."""
     unsound_derivative: str = "nan"
     """Value of the derivative of `limit` where the derivative does not exist: "nan" or "zero"."""
-    record: Any = None
+    record: Mapping[str, Callable[..., Any]] | None = None
     """Observables of the user at `times`, {"name": fn}, with fn(params), fn(risk, params) or fn(risk, params, start);
     the number of required arguments selects the call, see `lf.observables`. A function object is compiled once."""
 
@@ -145,7 +147,7 @@ def _checked(layers: ParamsLike, options: FlowOptions) -> FlowSettings:
     if options.unsound_derivative not in ("nan", "zero"):
         raise FlowError(f"unsound_derivative = {options.unsound_derivative!r}: write 'nan' or 'zero'")
 
-    def number(x: Any) -> Array | None:
+    def number(x: Number | None) -> Array | None:
         return None if x is None else jnp.asarray(x, dtype)
 
     return FlowSettings(
@@ -174,7 +176,7 @@ def _checked_record(record: Any, times: Any) -> HashableTree | None:
     return found
 
 
-def _default_max_steps(rtol: Any) -> int:
+def _default_max_steps(rtol: Number) -> int:
     """4,096, and more for rtol below 1e-6: the number of steps of a method of order 4 is proportional to
     rtol^(-1/4)."""
     if not is_concrete(rtol) or not 0 < float(rtol) < _ORDINARY_RTOL:
@@ -182,7 +184,7 @@ def _default_max_steps(rtol: Any) -> int:
     return _MAX_STEPS * 2 ** math.ceil(math.log2(_ORDINARY_RTOL / float(rtol)) / 4)
 
 
-def _check_times(times: Any, max_time: Any, dtype: Any) -> Array | None:
+def _check_times(times: Any, max_time: Any, dtype: np.dtype | type) -> Array | None:
     if times is None:
         return None
     array = jnp.asarray(times, dtype)
@@ -197,7 +199,7 @@ def _check_times(times: Any, max_time: Any, dtype: Any) -> Array | None:
     return array
 
 
-def _check_numbers(dtype: Any, options: FlowOptions) -> None:
+def _check_numbers(dtype: np.dtype | type, options: FlowOptions) -> None:
     """Raises FlowError for numbers out of range; tracers are not checked."""
     finest = 10 * float(jnp.finfo(dtype).eps)
     gradient_rtol, gradient_atol = options.gradient_rtol, options.gradient_atol
@@ -214,7 +216,7 @@ def _check_numbers(dtype: Any, options: FlowOptions) -> None:
             raise FlowError(f"{name} = {value}: write a number {allowed}")
     if not (is_concrete(gradient_rtol) and is_concrete(gradient_atol)):
         return
-    if gradient_atol == 0 and gradient_rtol < 10 * finest:
+    if gradient_atol == 0 and gradient_rtol is not None and gradient_rtol < 10 * finest:
         raise FlowError(
             f"gradient_rtol = {gradient_rtol} with gradient_atol = 0 cannot be resolved in {jnp.dtype(dtype).name}: "
             f"write at least {10 * finest:.1e}, or switch on float64"

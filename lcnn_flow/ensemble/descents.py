@@ -5,13 +5,15 @@ were not faster than with lanes in the first (0.97 to 1.06 of the time for sgd a
 of a limit are judged afterwards by a separate program.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
+from jaxtyping import PRNGKeyArray, PyTree
 
 from lcnn_flow.descent.course import Course
 from lcnn_flow.descent.ending import Ending, judged, scale_record
@@ -23,6 +25,7 @@ from lcnn_flow.ensemble.many import as_ensemble_risk, check_axes
 from lcnn_flow.errors import DescentError
 from lcnn_flow.flow.single import refuse_false_symmetry
 from lcnn_flow.numerics.pytrees import HashableTree
+from lcnn_flow.risk.base import RiskLike
 
 __all__ = ["gradient_descent_ensemble"]
 
@@ -71,14 +74,14 @@ class _JudgeBlock:
 
 
 def gradient_descent_ensemble(
-    risk: Any,
-    params: Any,
-    optimiser: Any,
-    numbers: Any = None,
+    risk: RiskLike | Callable[..., Any],
+    params: PyTree,
+    optimiser: Callable[..., Any] | optax.GradientTransformation,
+    numbers: Mapping[str, Any] | None = None,
     *,
     devices: Sequence[Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
-    key: Any = None,
+    key: PRNGKeyArray | None = None,
     **options: Any,
 ) -> Descent:
     """Descents from a batch of initial parameters, for every learning rate and condition; not for use under jit.
@@ -105,14 +108,14 @@ def gradient_descent_ensemble(
     Raises:
         DescentError, RiskError, ArchitectureError, FlowError: as in `gradient_descent`, or if axes do not match.
     """
-    risk = as_ensemble_risk("gradient_descent_ensemble", risk, params)
-    layers = risk.layers(params)
-    conditions, seeds = check_axes("gradient_descent", risk, layers)
+    objective = as_ensemble_risk("gradient_descent_ensemble", risk, params)
+    layers = objective.layers(params)
+    conditions, seeds = check_axes("gradient_descent", objective, layers)
     own = (seeds,) if conditions is None else (conditions, seeds)
     seed = tuple(jnp.zeros(np.shape(w)[len(own) :], jnp.result_type(w)) for w in layers)
-    risk.check_params(risk.space.tree(seed) if len(seed) == risk.space.num_layers else seed)
-    risk, settings = descent_settings(
-        "gradient_descent_ensemble", risk, seed, optimiser, numbers, 1, key=key, **({"steps": None} | options)
+    objective.check_params(objective.space.tree(seed) if len(seed) == objective.space.num_layers else seed)
+    objective, settings = descent_settings(
+        "gradient_descent_ensemble", objective, seed, optimiser, numbers, 1, key=key, **({"steps": None} | options)
     )
     time_unit = settings.time_unit
     settings, varying = _split_numbers(settings)
@@ -122,11 +125,11 @@ def gradient_descent_ensemble(
         raise DescentError("devices is empty: name at least one, or write None for all local devices")
     starts = np.concatenate([np.asarray(w).reshape(*own, -1) for w in layers], axis=-1)
     starts = starts.reshape(conditions or 1, seeds, -1)
-    seen = risk.without_data() if settings.record is None else risk  # the user's observables may use the data
+    seen = objective.without_data() if settings.record is None else objective  # the user's observables may use the data
     course, end = _steps(seen, starts, varying, axes, (settings, key), chosen, progress)
-    end = _judge(risk.without_data(), starts, axes, course, end, settings, chosen)
+    end = _judge(objective.without_data(), starts, axes, course, end, settings, chosen)
     course, end = jax.tree.map(lambda x: x.reshape(*axes.shape, *x.shape[1:]), (course, end))
-    run = as_descent(risk, params, course, end, time_unit)
+    run = as_descent(objective, params, course, end, time_unit)
     refuse_false_symmetry(run)
     return run
 

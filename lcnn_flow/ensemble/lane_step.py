@@ -7,7 +7,7 @@ of every step.
 """
 
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,13 +17,15 @@ from lcnn_flow.dynamics.field import gradient_tolerance
 from lcnn_flow.dynamics.recording import Passage, follow_passage
 from lcnn_flow.dynamics.settings import FlowSettings
 from lcnn_flow.ensemble.lane_record import Curve, GridLanes
+from lcnn_flow.network.architecture import Architecture
 from lcnn_flow.network.parameters import per_entry
-from lcnn_flow.numerics.factors import factor
+from lcnn_flow.numerics.factors import Factors, Inverse, factor
 from lcnn_flow.numerics.kernels import as_kernel, unrolled_sum
 from lcnn_flow.numerics.norms import safe_norm
 from lcnn_flow.numerics.quadrature import NODES, WEIGHTS
 from lcnn_flow.risk.chain_rule import gradient, gradient_and_hessian
 from lcnn_flow.risk.linear import LinearRisk
+from lcnn_flow.risk.outer import FilterRisk
 from lcnn_flow.solvers.rosenbrock import AbstractRosenbrock, RosenbrockTableau, mix, rosenbrock_stages
 
 __all__ = ["LaneStart", "Lanes", "one_step", "speed_weights"]
@@ -76,7 +78,7 @@ class _Trial(NamedTuple):
     """Final time of the integration."""
 
 
-def one_step(risk: LinearRisk, form: Any, lanes: Lanes, settings: FlowSettings) -> tuple[Lanes, Curve | None]:
+def one_step(risk: LinearRisk, form: FilterRisk, lanes: Lanes, settings: FlowSettings) -> tuple[Lanes, Curve | None]:
     """Tests every lane for its end and tries a step of the others; also returns the curves of the steps of recording
     lanes."""
     w = lanes.vector
@@ -113,7 +115,7 @@ def _begin(settings: FlowSettings, lanes: Lanes, gradient_now: Array, tolerance:
     return _Trial(ended, norm, jnp.minimum(lanes.step, stop - lanes.time), stop)
 
 
-def _linearize(settings: FlowSettings, hessian: Array, trial: _Trial) -> Any:
+def _linearize(settings: FlowSettings, hessian: Array, trial: _Trial) -> Factors | Inverse:
     """Factors of I/gamma + h Hess L, for the solution of the stages."""
     gamma = _tableau(settings).gamma
 
@@ -123,7 +125,15 @@ def _linearize(settings: FlowSettings, hessian: Array, trial: _Trial) -> Any:
     return as_kernel(factor)(as_kernel(matrix)(hessian, trial.h))
 
 
-def _try(arch: Any, form: Any, settings: FlowSettings, lanes: Lanes, gradient_now: Array, trial: _Trial, factors):
+def _try(
+    arch: Architecture,
+    form: FilterRisk,
+    settings: FlowSettings,
+    lanes: Lanes,
+    gradient_now: Array,
+    trial: _Trial,
+    factors: Factors | Inverse,
+) -> tuple:
     """The end of the step, its error estimate, and the path length and dissipation of its dense output.
 
     For recording lanes also the coefficients of the dense output and its squared speeds.
@@ -178,7 +188,9 @@ def _tableau(settings: FlowSettings) -> RosenbrockTableau:
     return cast(AbstractRosenbrock, settings.solver).tableau
 
 
-def _judge(arch: Any, settings: FlowSettings, lanes: Lanes, trial: _Trial, definite, new, error, lengths) -> tuple:
+def _judge(
+    arch: Architecture, settings: FlowSettings, lanes: Lanes, trial: _Trial, definite, new, error, lengths
+) -> tuple:
     """Accepts the step or shortens it."""
     order, n = cast(int, cast(AbstractRosenbrock, settings.solver).error_order(None)), len(lanes.vector)
 

@@ -15,6 +15,7 @@ import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
 from lcnn_flow.dynamics.settings import FlowSettings, flow_settings, takes_options
 from lcnn_flow.ensemble.devices import run_blocks
@@ -87,8 +88,8 @@ class _Work(NamedTuple):
 
 @takes_options
 def gradient_flow_ensemble(
-    risk: Any,
-    params: Any,
+    risk: RiskLike | Callable[..., Any],
+    params: PyTree,
     *,
     block_size: int | None = None,
     devices: Sequence[Any] | None = None,
@@ -120,9 +121,9 @@ def gradient_flow_ensemble(
         ArchitectureError, FlowError: as in `gradient_flow`, or if axes do not match, or if a flow does not fit into the
             memory of a device.
     """
-    risk = as_ensemble_risk("gradient_flow_ensemble", risk, params)
-    layers = risk.layers(params)
-    conditions, seeds = check_axes("gradient_flow", risk, layers)
+    objective = as_ensemble_risk("gradient_flow_ensemble", risk, params)
+    layers = objective.layers(params)
+    conditions, seeds = check_axes("gradient_flow", objective, layers)
     if block_size is not None and (not isinstance(block_size, int) or block_size < 1):
         raise FlowError(f"block_size = {block_size!r}: write an integer of at least 1, or None")
     chosen = tuple(jax.local_devices() if devices is None else devices)
@@ -131,23 +132,23 @@ def gradient_flow_ensemble(
     settings = flow_settings(layers, **options)
     leading = (seeds,) if conditions is None else (conditions, seeds)
     seed = tuple(np.empty(np.shape(w)[len(leading) :], jnp.result_type(w)) for w in layers)
-    risk.check_params(risk.space.tree(seed) if len(seed) == risk.space.num_layers else seed)
+    objective.check_params(objective.space.tree(seed) if len(seed) == objective.space.num_layers else seed)
     flat = tuple(np.asarray(w).reshape(-1, *np.shape(w)[len(leading) :]) for w in layers)
-    lanes = runs_in_lanes(risk) and fits_lanes(settings) and risk.form != "layers"
+    lanes = runs_in_lanes(objective) and fits_lanes(settings) and objective.form != "layers"
     if isinstance(settings.adjoint, diffrax.RecursiveCheckpointAdjoint):  # the results are numpy arrays
         settings = dataclasses.replace(settings, adjoint=diffrax.ForwardMode())
     on_progress = _progress_counter(progress, len(flat[0]))
-    seen = risk.without_data() if settings.record is None else risk  # the user's observables may use the data
-    work = _Work(seen, flat, settings, chosen, on_progress, risk.step_cost)
+    seen = objective.without_data() if settings.record is None else objective  # the user's observables may use the data
+    work = _Work(seen, flat, settings, chosen, on_progress, objective.step_cost)
     if lanes:
         times = 0 if settings.times is None else settings.times.size
-        width, size = _lane_sizes(risk, seeds, block_size, chosen[0], times)
+        width, size = _lane_sizes(objective, seeds, block_size, chosen[0], times)
         flows = _in_lanes(work, _split(len(flat[0]), seeds, size), width)
     else:
-        size = min(block_size or _LOCKSTEP, seeds, _searches_that_fit(risk, chosen[0]))
+        size = min(block_size or _LOCKSTEP, seeds, _searches_that_fit(objective, chosen[0]))
         flows = _search(work, _split(len(flat[0]), seeds, size), None, None)
     refuse_false_symmetry(flows)
-    return in_tree(risk.space, jax.tree.map(lambda x: x.reshape(*leading, *x.shape[1:]), flows))
+    return in_tree(objective.space, jax.tree.map(lambda x: x.reshape(*leading, *x.shape[1:]), flows))
 
 
 def _progress_counter(progress: Callable[[int, int], None] | None, total: int) -> Callable[[int], None]:
@@ -163,7 +164,7 @@ def _progress_counter(progress: Callable[[int, int], None] | None, total: int) -
     return on_progress
 
 
-def as_ensemble_risk(name: str, risk: Any, params: Any) -> Any:
+def as_ensemble_risk(name: str, risk: Any, params: PyTree) -> Any:
     """A risk unchanged; a bare function of the params of one seed converted to a `Risk`."""
     if is_risk(risk):
         return risk

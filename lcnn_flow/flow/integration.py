@@ -47,7 +47,7 @@ class _Controller(diffrax.PIDController):
     compilation time is spent on computing the 100 numbers below it.
     """
 
-    atol: Any
+    atol: Array
     """One number, or one number per entry."""
     first: Any = None
     stop: Any = None

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from lcnn_flow.limits.verdict import EXPLANATIONS, REASONS, WITH_LIMIT, Reason, Summary, Verdict
 from lcnn_flow.numerics.arrays import is_concrete
@@ -21,7 +21,7 @@ class Trajectory(NamedTuple):
     """The flow at the requested times; entries after `valid_until` are NaN."""
 
     time: Float[Array, " T"]
-    params: Any
+    params: PyTree
     """Parameters in the tree in which they were given, each with a leading axis T; for networks a tuple of filters."""
     risk: Float[Array, " T"]
     gradient_norm: Float[Array, " T"]
@@ -52,9 +52,9 @@ class Flow(NamedTuple):
     """Code of `Verdict`."""
     reason: Int[Array, ""]
     """Code of `verdict.Reason`: the reason, if the verdict does not determine it; `summary` prints it in words."""
-    final: Any
+    final: PyTree
     """Last integrated state, in the tree of the initial parameters."""
-    limit: Any
+    limit: PyTree
     """Critical point to which the flow tends; NaN unless CONVERGED, AT_SADDLE or DEGENERATE (then equal to `final`).
     Exact to rounding if isolated; on a manifold of minimisers as accurate as the integration, rtol 1e-6."""
     risk: Float[Array, ""]
@@ -124,7 +124,7 @@ def verdict_lines(name: str, run: Any, after_final: str = "") -> list[str]:
     ]
 
 
-def shown(params: Any) -> str:
+def shown(params: PyTree) -> str:
     """Parameters with three digits, or their shapes if they are large."""
     arrays = [np.asarray(w) for w in jax.tree.leaves(params) if hasattr(w, "dtype")]
     if sum(w.size for w in arrays) > _MOST_SHOWN:

@@ -10,7 +10,7 @@ exponent is the same in two consecutive decades.
 """
 
 import dataclasses
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, TypeVar, cast
 
 import diffrax
 import jax
@@ -31,6 +31,8 @@ from lcnn_flow.numerics.norms import safe_norm
 from lcnn_flow.risk.base import CompositeRisk, is_composite
 
 __all__ = ["CLEAR_OF_SADDLES", "End", "find_limit", "withhold_unless"]
+
+T = TypeVar("T")
 
 _PARTS = (1.0, 1e-1, 1e-2, 1e-3, 1e-5, 1e-7, 1e-9)
 """Fractions of the gradient tolerance, round by round."""
@@ -360,7 +362,7 @@ def _growth_since(earlier: End, span: Span) -> Array:
     return jnp.where(moved, ratio, 0)
 
 
-def _where(condition: Array, one: Any, other: Any) -> Any:
+def _where(condition: Array, one: T, other: T) -> T:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), one, other)
 
 

@@ -5,13 +5,14 @@ CONVERGED only if Newton's method on the invariant leaf converges (`polish`) and
 symmetries is positive or a test of exponential convergence passes (`polyak_lojasiewicz`, `kernel_probe`).
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from lcnn_flow.dynamics.field import FieldArguments, StartScales, start_scales
 from lcnn_flow.dynamics.observing import measure
@@ -41,7 +42,7 @@ _TIME_SPAN = 1e16
 
 
 @takes_options
-def gradient_flow(risk: Any, params: Any, **options: Any) -> Flow:
+def gradient_flow(risk: RiskLike | Callable[..., Any], params: PyTree, **options: Any) -> Flow:
     """Integrates dw/dt = -grad L(w) from `params` to its limit; works under jit, vmap and differentiation.
 
     Integration stops when |grad L| <= gradient_atol + gradient_rtol * scale. The scale is the smallest over layers of
@@ -71,14 +72,14 @@ def gradient_flow(risk: Any, params: Any, **options: Any) -> Flow:
         FlowError: options contradict each other, a tolerance is below what the precision resolves, the function cannot
             be differentiated in params, a declared symmetry is false, or the Hessian does not fit into memory.
     """
-    risk = as_risk("gradient_flow", risk, params)
+    objective = as_risk("gradient_flow", risk, params)
     many = "jax.vmap(gradient_flow)(risk, params), or gradient_flow_ensemble(risk, params)"
-    check_single("gradient_flow", risk, many)
-    risk.check_params(params)
-    layers, space = risk.layers(params), risk.space
+    check_single("gradient_flow", objective, many)
+    objective.check_params(params)
+    layers, space = objective.layers(params), objective.space
     check_memory(space.num_parameters, jnp.result_type(*layers))
     settings = flow_settings(layers, **options)
-    flow = _compiled_flow(risk, as_params(layers), settings)
+    flow = _compiled_flow(objective, as_params(layers), settings)
     refuse_false_symmetry(flow)
     return in_tree(space, flow)
 

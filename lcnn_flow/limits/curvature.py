@@ -4,7 +4,7 @@ At a critical point the Hessian vanishes along the symmetry directions, so its e
 orthogonal complement.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
@@ -34,7 +34,11 @@ class Curvature(NamedTuple):
 
 
 def curvature(
-    risk: RiskLike, vector: Float[Array, " n"], exact: Any = True, zero: Any = 0.0, start: Any = None
+    risk: RiskLike,
+    vector: Float[Array, " n"],
+    exact: bool | Array = True,
+    zero: float | Array = 0.0,
+    start: Float[Array, "n ..."] | None = None,
 ) -> Curvature:
     """Index, nullity and smallest eigenvalue of the Hessian at the raveled filters, modulo the symmetry directions.
 

@@ -1,5 +1,6 @@
 """The check of a declared symmetry, at the start and at the limit of a flow."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -37,7 +38,9 @@ def keeps_symmetry(risk: RiskLike, start: Float[Array, " n"], end: Any) -> Bool[
     return moving & (resting | ~exact)
 
 
-def _vanishes(function: Any, risk: RiskLike, vector: Array, start: Array, size: Array) -> Bool[Array, ""]:
+def _vanishes(
+    function: Callable[[RiskLike, Array], Array], risk: RiskLike, vector: Array, start: Array, size: Array
+) -> Bool[Array, ""]:
     """Whether function(risk, vector) is below its change under nudges plus the rounding error of numbers of size
     `size`."""
     found = across_nudges(function, risk, vector, risk.units(vector, start))

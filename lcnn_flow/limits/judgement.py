@@ -6,7 +6,7 @@ the symmetries must be positive there, or the local Polyak-Lojasiewicz test must
 risk known only through its values, the point must lie on a manifold of critical points (`kernel_probe`).
 """
 
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -91,10 +91,10 @@ def attracts_along_manifold(
     limit: Float[Array, " n"],
     flow_end: Float[Array, " n"],
     levels: Float[Array, " m"],
-    start: Any,
-    exact: Any,
-    zero: Any,
-    blur: Any,
+    start: Float[Array, " n"] | None,
+    exact: bool | Array,
+    zero: float | Array,
+    blur: float | Array,
     asked: Bool[Array, ""],
 ) -> tuple[Bool[Array, ""], Float[Array, " n"]]:
     """Whether flows converge exponentially to the critical points around a non-isolated one, and the limit among them.

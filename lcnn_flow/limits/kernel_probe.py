@@ -9,8 +9,6 @@ error. Steps of a single length do not suffice: at 1e-3 the sixth power of a dis
 numerical test, not a proof.
 """
 
-from typing import Any
-
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
@@ -35,7 +33,7 @@ def critical_manifold(
     limit: Float[Array, " n"],
     flow_end: Float[Array, " n"],
     levels: Float[Array, " m"],
-    initial: Any,
+    initial: Float[Array, " n"] | None,
     asked: Bool[Array, ""],
 ) -> tuple[Bool[Array, ""], Float[Array, " n"]]:
     """Whether walks along the kernel at a critical point stay critical, and the point on the manifold that the flow
@@ -57,7 +55,7 @@ def critical_manifold(
     here = at(limit)
     rank = jnp.sum(here.used)
 
-    def back(_: Any, state: tuple[Array, Array, Linearized]) -> tuple[Array, Array, Linearized]:
+    def back(_: Array, state: tuple[Array, Array, Linearized]) -> tuple[Array, Array, Linearized]:
         vector = state[0]
         there = at(vector)
         sizes = jnp.abs(there.eigenvalues)

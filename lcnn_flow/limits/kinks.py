@@ -1,11 +1,10 @@
 """Whether the tests of a limit used only points at which the Hessian exists."""
 
-from typing import Any
-
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from lcnn_flow.numerics.norms import safe_norm
+from lcnn_flow.risk.base import RiskLike
 
 __all__ = ["is_clear_of_kinks"]
 
@@ -13,7 +12,7 @@ _REACH = 10.0
 """Radius that must be free of kinks, relative to the distance that Newton's method moved the point."""
 
 
-def is_clear_of_kinks(risk: Any, point: Float[Array, " n"], moved: Float[Array, ""]) -> Bool[Array, ""]:
+def is_clear_of_kinks(risk: RiskLike, point: Float[Array, " n"], moved: Float[Array, ""]) -> Bool[Array, ""]:
     """Whether the Hessian exists around a point as far as the tests reached; true for risks without kinks.
 
     Args:

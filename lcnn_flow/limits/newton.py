@@ -10,7 +10,7 @@ an orthogonal gauge group remains, and rank-deficient data leave directions with
 taken in these cases.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -96,7 +96,9 @@ class _Iteration(NamedTuple):
     count: Array
 
 
-def polish(risk: RiskLike, start: Float[Array, " n"], levels: Float[Array, " m"], initial: Any = None) -> Polished:
+def polish(
+    risk: RiskLike, start: Float[Array, " n"], levels: Float[Array, " m"], initial: Float[Array, " n"] | None = None
+) -> Polished:
     """Newton's method for grad Phi = 0 from the raveled filters `start`, on the leaf with these `leaf_levels`.
 
     Lengths are in units of each layer's norm (`risk.units`, which may depend on `initial`, the start of the flow).

@@ -6,8 +6,6 @@ then l satisfies a Polyak-Lojasiewicz inequality in the end-to-end filter; if in
 does L.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -16,6 +14,7 @@ from jaxtyping import Array, Bool, Float
 from lcnn_flow.limits.rounding import SAFETY
 from lcnn_flow.numerics.lapack import eigh, singular_values
 from lcnn_flow.risk.base import CompositeRisk
+from lcnn_flow.risk.outer import PatchForm, QuadraticForm
 
 __all__ = ["satisfies_local_pl"]
 
@@ -24,7 +23,11 @@ _PLACE = 1e-6
 
 
 def satisfies_local_pl(
-    risk: CompositeRisk, vector: Float[Array, " n"], exact: Any = True, zero: Any = 0.0, blur: Any = 0.0
+    risk: CompositeRisk,
+    vector: Float[Array, " n"],
+    exact: bool | Array = True,
+    zero: float | Array = 0.0,
+    blur: float | Array = 0.0,
 ) -> Bool[Array, ""]:
     """Whether the local Polyak-Lojasiewicz test passes at a critical point: rank(P J) = rank(P), and rho'' > 0
     suffices.
@@ -65,7 +68,13 @@ def satisfies_local_pl(
 
 
 def _is_minimum_with_zero_filter(
-    risk: CompositeRisk, form: Any, vector: Array, jacobian: Array, moves: Array, finest: Array, blur: Any
+    risk: CompositeRisk,
+    form: PatchForm | QuadraticForm,
+    vector: Array,
+    jacobian: Array,
+    moves: Array,
+    finest: Array,
+    blur: float | Array,
 ) -> Bool[Array, ""]:
     """Whether exactly one filter vanishes, grad l(0) is zero to rounding, and P J_l is injective."""
     if not risk.symmetry.isolates:
@@ -80,7 +89,7 @@ def _is_minimum_with_zero_filter(
     return (jnp.sum(gone) == 1) & best & own
 
 
-def _determines_minimisers(moves: Array, rank: Array, finest: Array, blur: Any) -> Bool[Array, ""]:
+def _determines_minimisers(moves: Array, rank: Array, finest: Array, blur: float | Array) -> Bool[Array, ""]:
     """Whether the matrix has this rank, and its curvature determines the minimisers to the required accuracy."""
     values = singular_values(moves)
     counted = values > finest * jnp.max(values)

@@ -6,7 +6,8 @@ gradient under such a perturbation (a nudge) cannot be distinguished from zero; 
 about scales, cancellation or the conditioning of the data are needed.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,12 +26,14 @@ SAFETY = 16.0
 class Nudged(NamedTuple):
     """A quantity and its changes under nudges."""
 
-    value: Any
-    changes: Any
+    value: Array
+    changes: Array
     """The changes, with a leading axis of nudges."""
 
 
-def across_nudges(function: Any, risk: RiskLike, vector: Float[Array, " n"], units: Float[Array, " n"]) -> Nudged:
+def across_nudges(
+    function: Callable[[RiskLike, Array], Array], risk: RiskLike, vector: Float[Array, " n"], units: Float[Array, " n"]
+) -> Nudged:
     """The array function(risk, vector) and its changes under nudges; one program computes all of them."""
     values = lax.map(lambda k: function(*risk.nudged(vector, units, k)), jnp.arange(_NUDGES + 1))
     return Nudged(values[0], values[1:] - values[:1])

@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any, Literal, get_args
 
 import jax
+from jaxtyping import PyTree
 
 from lcnn_flow.errors import ArchitectureError
 from lcnn_flow.network.activations import Activation, check_activation
@@ -239,7 +240,7 @@ class Architecture:
         """Number of entries of one output."""
         return math.prod(self.output_shape)
 
-    def check_params(self, params: Any) -> None:
+    def check_params(self, params: PyTree) -> None:
         """Raises ArchitectureError unless `params` is a tuple with the shapes `layer_shapes`."""
         refuse_flows(params)
         if not isinstance(params, tuple):
@@ -258,7 +259,7 @@ class Architecture:
             )
 
 
-def refuse_flows(params: Any) -> None:
+def refuse_flows(params: PyTree) -> None:
     """Raises ArchitectureError if `params` is the result of a flow."""
     if hasattr(params, "limit") and hasattr(params, "verdict"):
         raise ArchitectureError("params is the result of a flow: pass its .limit, or .final")

@@ -11,6 +11,7 @@ from functools import cache, cached_property
 from typing import Any
 
 import jax
+from jaxtyping import PyTree
 
 from lcnn_flow.errors import ArchitectureError
 from lcnn_flow.network.activations import Activation, check_activation
@@ -132,7 +133,7 @@ class Dense:
         """Parameters from one matrix and one bias per layer; the biases are ignored if the network has none."""
         return tuple(zip(weights, biases, strict=True)) if self.bias else tuple(weights)
 
-    def check_params(self, params: Any) -> None:
+    def check_params(self, params: PyTree) -> None:
         """Raises ArchitectureError unless `params` have the structure and shapes of this network."""
         refuse_flows(params)
         needed = self.assemble(self.weight_shapes, [shape[:1] for shape in self.weight_shapes])

@@ -8,12 +8,11 @@ whose cost per seed rises with the number of seeds.
 import itertools
 import math
 from functools import reduce
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from lcnn_flow.arguments import check_kind
 from lcnn_flow.errors import ArchitectureError
@@ -24,7 +23,7 @@ from lcnn_flow.network.parameters import Params, as_filters
 __all__ = ["end_to_end_filter", "filters_to_end", "tap_offsets"]
 
 
-def end_to_end_filter(arch: Network, params: Any) -> Float[Array, "..."]:
+def end_to_end_filter(arch: Network, params: PyTree) -> Float[Array, "..."]:
     """The end-to-end filter v = pi(w), of shape (*k_v,), with channels (c_N, c_0, *k_v).
 
     For `Dense` it is the product of the matrices. It is multilinear in the filters, and `apply(arch, params, x)` is one

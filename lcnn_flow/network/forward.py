@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Real
+from jaxtyping import Array, Float, PyTree, Real
 
 from lcnn_flow.arguments import check_kind
 from lcnn_flow.errors import ArchitectureError
@@ -23,7 +23,7 @@ __all__ = ["apply", "forward", "patches"]
 _CONVOLUTION_AXES = {1: ("NCH", "OIH", "NCH"), 2: ("NCHW", "OIHW", "NCHW")}
 
 
-def apply(arch: Network, params: Any, inputs: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
+def apply(arch: Network, params: PyTree, inputs: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
     """Output of the network, layer by layer: (..., *sample_shape) -> (..., *output_shape).
 
     Each convolution is a cross-correlation (a_l(x))_i = sum_j w_l[j] x[i s_l + j], summed over input channels, on valid

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Real
+from jaxtyping import Array, Float, PRNGKeyArray, Real
 
 from lcnn_flow.arguments import check_key, check_kind
 from lcnn_flow.errors import ArchitectureError
@@ -135,14 +135,14 @@ def constant(params: Sequence[Any]) -> Initializer:
 
 
 @partial(jax.jit, static_argnums=0)
-def _gaussian(arch: Network, key: Any, std: Any) -> Params:
+def _gaussian(arch: Network, key: PRNGKeyArray, std: float | Array) -> Params:
     keys = jax.random.split(key, arch.depth)
     drawn = [jax.random.normal(k, shape) for k, shape in zip(keys, arch.weight_shapes, strict=True)]
     return tuple(jnp.asarray(std, w.dtype) * w for w in drawn)
 
 
 @partial(jax.jit, static_argnums=0)
-def _fan_in(arch: Network, key: Any, gain: Any) -> Params:
+def _fan_in(arch: Network, key: PRNGKeyArray, gain: float | Array) -> Params:
     single = arch.has_single_channel
     drawn = _gaussian(arch, key, 1.0)
     inputs = [math.prod(w.shape if single else w.shape[1:]) for w in drawn]
@@ -150,14 +150,14 @@ def _fan_in(arch: Network, key: Any, gain: Any) -> Params:
 
 
 @partial(jax.jit, static_argnums=0)
-def _balanced(arch: Network, key: Any, std: Any) -> Params:
+def _balanced(arch: Network, key: PRNGKeyArray, std: float | Array) -> Params:
     count = sum(math.prod(shape) for shape in arch.weight_shapes)
     norm = jnp.asarray(std, jnp.result_type(float)) * math.sqrt(count / arch.depth)
     return tuple(norm * _direction(w) for w in _gaussian(arch, key, 1.0))
 
 
 @partial(jax.jit, static_argnums=0)
-def _orthogonal(arch: Network, key: Any, gain: Any) -> Params:
+def _orthogonal(arch: Network, key: PRNGKeyArray, gain: float | Array) -> Params:
     single = arch.has_single_channel
     drawn = _gaussian(arch, key, 1.0)
     return tuple(jnp.asarray(gain, w.dtype) * (_direction(w) if single else _semi_orthogonal(w)) for w in drawn)
@@ -168,7 +168,9 @@ def _of_length(params: Params, lengths: Array) -> Params:
     return tuple(lengths[layer].astype(w.dtype) * _direction(w) for layer, w in enumerate(params))
 
 
-def _drawing(name: str, draw: Callable[[Network, Any, Any], Params], size: Any) -> Initializer:
+def _drawing(
+    name: str, draw: Callable[[Network, PRNGKeyArray, float | Array], Params], size: float | Array
+) -> Initializer:
     """The initializer that checks its arguments and draws filters of this size."""
     order = f"the order is {name}(...)(key, arch)"
 

@@ -12,7 +12,7 @@ from jax.core import Tracer
 __all__ = ["as_float_array", "is_concrete", "warn_where_narrowed"]
 
 
-def is_concrete(*arrays: Any) -> bool:
+def is_concrete(*arrays: object) -> bool:
     """Whether the values of all `arrays` are known: false for tracers and abstract shapes."""
     return all(isinstance(x, int | float) or (hasattr(x, "__array__") and not isinstance(x, Tracer)) for x in arrays)
 
@@ -28,7 +28,7 @@ def as_float_array(x: Any) -> jax.Array:
     return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(jnp.result_type(float))
 
 
-def warn_where_narrowed(value: Any) -> None:
+def warn_where_narrowed(value: object) -> None:
     """Warns, once per process, if `value` is a float64 numpy array and JAX computes in float32."""
     if isinstance(value, np.ndarray) and value.dtype == np.float64 and not jax.config.read("jax_enable_x64"):
         _warn()

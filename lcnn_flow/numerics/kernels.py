@@ -41,7 +41,7 @@ def as_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def unrolled_sum(count: int, term: Callable[[Any], Array], start: Array | None = None) -> Array:
+def unrolled_sum(count: int, term: Callable[[int | Array], Array], start: Array | None = None) -> Array:
     """start + term(0) + ... + term(count - 1), as one kernel; indices may be traced, see `slice_of`."""
     if count == 0 and start is not None:
         return start
@@ -51,7 +51,7 @@ def unrolled_sum(count: int, term: Callable[[Any], Array], start: Array | None =
     return lax.fori_loop(1, count, lambda k, so_far: so_far + term(k), first)
 
 
-def slice_of(array: Array, k: Any, axis: int = 0) -> Array:
+def slice_of(array: Array, k: int | Array, axis: int = 0) -> Array:
     """Entry k of an axis; the axis is removed."""
     if isinstance(k, int):
         return lax.index_in_dim(array, k, axis, keepdims=False)

@@ -1,9 +1,9 @@
 """The memory of this machine, and the check that the Hessians of a flow fit into it."""
 
 import os
-from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from lcnn_flow.errors import FlowError
 
@@ -21,12 +21,12 @@ def physical_memory() -> int:
         return 8 * 2**30
 
 
-def flow_bytes(parameters: int, dtype: Any) -> int:
+def flow_bytes(parameters: int, dtype: np.dtype | type) -> int:
     """Approximate working memory, in bytes, of one flow that does not run in lanes."""
     return _MATRICES * parameters**2 * jnp.dtype(dtype).itemsize
 
 
-def check_memory(parameters: int, dtype: Any) -> None:
+def check_memory(parameters: int, dtype: np.dtype | type) -> None:
     """Raises FlowError if a single flow with this number of parameters does not fit into the memory of this machine."""
     needed, present = flow_bytes(parameters, dtype), physical_memory()
     if needed > present:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from lcnn_flow.arguments import described
 from lcnn_flow.errors import FlowError
@@ -37,7 +37,7 @@ class ParameterSpace:
     held: tuple["Held | None", ...]
 
     @classmethod
-    def of_tree(cls, tree: Any) -> "ParameterSpace":
+    def of_tree(cls, tree: PyTree) -> "ParameterSpace":
         """The space of a tree of arrays, or of their shapes and types.
 
         Raises:
@@ -78,7 +78,7 @@ class ParameterSpace:
         """Number of parameters in each layer."""
         return [math.prod(shape) for shape in self.layer_shapes]
 
-    def layers(self, tree: Any) -> tuple[Any, ...]:
+    def layers(self, tree: PyTree) -> tuple[Any, ...]:
         """The leaves of a tree that are parameters.
 
         Raises:
@@ -86,7 +86,7 @@ class ParameterSpace:
         """
         paths, structure = jax.tree_util.tree_flatten_with_path(tree)
         if structure != self.structure:
-            given, needed = (str(x).removeprefix("PyTreeDef(")[:-1] for x in (structure, self.structure))
+            given, needed = (str(x).removeprefix("Any(")[:-1] for x in (structure, self.structure))
             raise FlowError(f"params are the tree {given}, and {needed} is needed")
         found = []
         for (path, leaf), held in zip(paths, self.held, strict=True):
@@ -98,7 +98,7 @@ class ParameterSpace:
                 )
         return tuple(found)
 
-    def moving(self, tree: Any) -> tuple[Any, ...]:
+    def moving(self, tree: PyTree) -> tuple[Any, ...]:
         """The leaves in the positions of parameters; the values that are held fixed are not compared.
 
         Raises:
@@ -109,13 +109,13 @@ class ParameterSpace:
             raise FlowError(f"{len(leaves)} leaves stand where params have {len(self.held)}: write a tree like params")
         return tuple(leaf for leaf, held in zip(leaves, self.held, strict=True) if held is None)
 
-    def tree(self, layers: tuple[Any, ...]) -> Any:
+    def tree(self, layers: tuple[Any, ...]) -> PyTree:
         """The tree with these layers and the fixed values in their positions; the layers may have additional axes."""
         rest = iter(layers)
         leaves = [next(rest) if held is None else held.value for held in self.held]
         return jax.tree.unflatten(self.structure, leaves)
 
-    def moving_tree(self, layers: tuple[Any, ...]) -> Any:
+    def moving_tree(self, layers: tuple[Any, ...]) -> PyTree:
         """The tree with these layers and None in place of fixed values, in the form that optimisers receive."""
         rest = iter(layers)
         return jax.tree.unflatten(self.structure, [next(rest) if held is None else None for held in self.held])

@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
+from jaxtyping import PyTree
 
 __all__ = ["HashableTree", "Pytree"]
 
@@ -41,13 +42,13 @@ class HashableTree(eqx.Module):
     structure: Any = eqx.field(static=True)
 
     @classmethod
-    def of(cls, tree: Any) -> "HashableTree":
+    def of(cls, tree: PyTree) -> "HashableTree":
         """Wraps a tree; the property `tree` returns it."""
         leaves, structure = jax.tree.flatten(tree)
         arrays, others = eqx.partition(leaves, eqx.is_array)
         return cls(tuple(arrays), tuple(others), structure)
 
     @property
-    def tree(self) -> Any:
+    def tree(self) -> PyTree:
         """The tree that was passed to `of`."""
         return jax.tree.unflatten(self.structure, eqx.combine(self.arrays, self.others))

@@ -7,6 +7,7 @@ factorisation.
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from lcnn_flow.numerics.lapack import singular_values
@@ -14,13 +15,15 @@ from lcnn_flow.numerics.lapack import singular_values
 __all__ = ["above_rounding", "smallest_singular_value", "values_above_rounding"]
 
 
-def above_rounding(values: Any, longest: Any) -> Any:
+def above_rounding(values: Array | np.ndarray, longest: int | Array) -> Any:
     """Which singular values (largest first) are above rounding, for a matrix whose longer side is `longest`; JAX or
     numpy."""
     return values > longest * jnp.finfo(values.dtype).eps * values[0]
 
 
-def values_above_rounding(triangle: Float[Array, "k q"], rows: Any) -> tuple[Float[Array, " k"], Bool[Array, " k"]]:
+def values_above_rounding(
+    triangle: Float[Array, "k q"], rows: int | Array
+) -> tuple[Float[Array, " k"], Bool[Array, " k"]]:
     """Singular values of a matrix with `rows` rows, largest first, and a mask of those above rounding.
 
     `triangle` is the triangular factor of its QR decomposition or the matrix itself. The mask counts the rank.
@@ -29,7 +32,7 @@ def values_above_rounding(triangle: Float[Array, "k q"], rows: Any) -> tuple[Flo
     return values, above_rounding(values, jnp.maximum(rows, triangle.shape[1]))
 
 
-def smallest_singular_value(triangle: Float[Array, "k q"], rows: Any) -> Float[Array, ""]:
+def smallest_singular_value(triangle: Float[Array, "k q"], rows: int | Array) -> Float[Array, ""]:
     """min |A v|/|v|; 0 where the columns are linearly dependent up to rounding."""
     values, counts = values_above_rounding(triangle, rows)
     full = jnp.sum(counts) == triangle.shape[1]

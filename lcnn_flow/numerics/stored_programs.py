@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 import equinox as eqx
 import jax
 import numpy as np
+from jaxtyping import PyTree
 
 __all__ = ["StoredProgram", "keep_programs_in", "storable"]
 
@@ -90,7 +91,7 @@ class StoredProgram:
             self._ready[key] = self._load(folder, key, structure, static, leaves)
         return self._ready[key], leaves
 
-    def _load(self, folder: Path, key: tuple, structure: Any, static: Any, leaves: list[Any]) -> Callable[..., Any]:
+    def _load(self, folder: Path, key: tuple, structure: Any, static: PyTree, leaves: list[Any]) -> Callable[..., Any]:
         from jax import export  # imported only where programs are stored
 
         _register(export)
@@ -109,7 +110,7 @@ class StoredProgram:
         return jax.jit(exported.call, compiler_options=self._options)
 
 
-def _is_array(x: Any) -> bool:
+def _is_array(x: object) -> bool:
     return isinstance(x, jax.Array | np.ndarray)
 
 
@@ -122,7 +123,7 @@ def _current_folder() -> Path | None:
     return None if watched or jax.default_backend() != "cpu" else folder
 
 
-def _description(value: Any) -> str | None:
+def _description(value: object) -> str | None:
     """Values of arguments, and shapes and types of arrays, as text equal in every process; None if there is no such
     text."""
     try:

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from lcnn_flow.arguments import described
 from lcnn_flow.errors import RiskError
@@ -16,12 +16,12 @@ from lcnn_flow.network.forward import apply
 from lcnn_flow.network.parameters import ravel
 from lcnn_flow.numerics.lapack import eigvalsh, singular_values
 from lcnn_flow.numerics.pytrees import Pytree
-from lcnn_flow.risk.base import is_composite, is_risk
+from lcnn_flow.risk.base import RiskLike, is_composite, is_risk
 
 __all__ = ["HeldOutRisk", "effective_rank", "held_out_risk", "kernel_drift", "sharpness"]
 
 
-def sharpness(risk: Any, params: Any) -> Float[Array, ""]:
+def sharpness(risk: RiskLike, params: PyTree) -> Float[Array, ""]:
     """Largest eigenvalue of Hess L over all directions, in units of risk/parameter^2; negative if all eigenvalues are.
 
     Gradient descent with learning rate eta is stable at a minimum if it is below 2/eta.
@@ -29,7 +29,7 @@ def sharpness(risk: Any, params: Any) -> Float[Array, ""]:
     return eigvalsh(risk.hessian(ravel(risk.layers(params))))[-1]
 
 
-def effective_rank(risk: Any, params: Any) -> Float[Array, ""]:
+def effective_rank(risk: RiskLike, params: PyTree) -> Float[Array, ""]:
     """exp(H(p)), p_i = sigma_i / sum sigma: a number between 1 and the rank; 0 for the zero map.
 
     sigma are the singular values of the end-to-end map from inputs to outputs, and H is the Shannon entropy in nats.
@@ -52,7 +52,7 @@ def effective_rank(risk: Any, params: Any) -> Float[Array, ""]:
     return jnp.where(total == 0, 0, jnp.exp(-jnp.sum(shares * logarithms)))
 
 
-def kernel_drift(risk: Any, params: Any, start: Any) -> Float[Array, ""]:
+def kernel_drift(risk: RiskLike, params: PyTree, start: PyTree) -> Float[Array, ""]:
     """|K(t) - K(0)| / |K(0)| in the Frobenius norm, K = J J^T, J the derivative of the image of the parameters.
 
     The image is the argument of l in L = l o image. For networks it is the end-to-end filter, and K is its neural
@@ -67,7 +67,7 @@ def kernel_drift(risk: Any, params: Any, start: Any) -> Float[Array, ""]:
             "lf.EmpiricalRisk(arch, loss, data)"
         )
 
-    def kernel(tree: Any) -> Array:
+    def kernel(tree: PyTree) -> Array:
         jacobian = risk.image_jacobian(ravel(risk.layers(tree)))
         return jnp.matmul(jacobian, jacobian.T, precision=lax.Precision.HIGHEST)
 
@@ -78,9 +78,9 @@ def kernel_drift(risk: Any, params: Any, start: Any) -> Float[Array, ""]:
 class HeldOutRisk(Pytree):
     """The risk on other data as an observable, see `held_out_risk`."""
 
-    other: Any
+    other: RiskLike
 
-    def __call__(self, params: Any) -> Float[Array, ""]:
+    def __call__(self, params: PyTree) -> Float[Array, ""]:
         """The other risk at `params`."""
         return self.other(params)
 

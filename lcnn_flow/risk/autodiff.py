@@ -41,7 +41,7 @@ class AutodiffRisk(RiskBase):
         columns = jax.vmap(push)(identity) if vector.size <= _COLUMNS else lax.map(push, identity, batch_size=_COLUMNS)
         return (columns + columns.T) / 2
 
-    def units(self, vector: Float[Array, " n"], start: Any = None) -> Float[Array, " n"]:
+    def units(self, vector: Float[Array, " n"], start: Float[Array, "n ..."] | None = None) -> Float[Array, " n"]:
         """The norm of each layer, repeated per entry: the larger of the present norm and the norm at the start of the
         flow.
 

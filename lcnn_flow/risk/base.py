@@ -6,15 +6,16 @@ parameters, see `numerics.parameter_space`.
 """
 
 from abc import abstractmethod
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeGuard, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from lcnn_flow.errors import RiskError
 from lcnn_flow.numerics.parameter_space import ParameterSpace
 from lcnn_flow.numerics.pytrees import Pytree
+from lcnn_flow.risk.outer import FilterRisk, PatchForm, QuadraticForm
 from lcnn_flow.symmetry.base import Symmetry
 
 __all__ = [
@@ -43,15 +44,15 @@ class RiskLike(Protocol):
         """The symmetry of the risk for any data; static."""
         ...
 
-    def __call__(self, params: Any) -> Float[Array, ""]:
+    def __call__(self, params: PyTree) -> Float[Array, ""]:
         """The risk at parameters in the user's tree."""
         ...
 
-    def layers(self, params: Any) -> tuple[Any, ...]:
+    def layers(self, params: PyTree) -> tuple[Any, ...]:
         """The layers of parameters in the user's tree; leading axes are allowed."""
         ...
 
-    def check_params(self, params: Any) -> None:
+    def check_params(self, params: PyTree) -> None:
         """Raises an error unless `params` are a single point of the space."""
         ...
 
@@ -104,7 +105,7 @@ class RiskLike(Protocol):
         ...
 
     def nudged(
-        self, vector: Float[Array, " n"], units: Float[Array, " n"], k: Any
+        self, vector: Float[Array, " n"], units: Float[Array, " n"], k: int | Array
     ) -> tuple["RiskLike", Float[Array, " n"]]:
         """Risk and parameters with every number perturbed by one unit of rounding; k = 0 perturbs nothing."""
         ...
@@ -132,7 +133,7 @@ class CompositeRisk(RiskLike, Protocol):
     """A risk L = l o pi. It allows a local Polyak-Lojasiewicz test, classification by the image, and certificates."""
 
     @property
-    def outer(self) -> Any:
+    def outer(self) -> PatchForm | QuadraticForm:
         """The outer function l, see `risk.outer`."""
         ...
 
@@ -149,7 +150,7 @@ class CompositeRisk(RiskLike, Protocol):
 class LaneRisk(CompositeRisk, Protocol):
     """A risk whose flows can run in lanes; flows of other risks are integrated in lockstep."""
 
-    def driver(self, lanes: int) -> Any:
+    def driver(self, lanes: int) -> FilterRisk:
         """The form of the risk that evaluates this number of flows at once, see `lane_forms`."""
         ...
 
@@ -209,7 +210,7 @@ class RiskBase(Pytree):
         return jax.tree.unflatten(jax.tree.structure(self), leaves)
 
 
-def is_risk(value: Any) -> bool:
+def is_risk(value: object) -> bool:
     """Whether a value implements `RiskLike`."""
     return hasattr(value, "space")
 
@@ -220,11 +221,11 @@ def check_single(function: str, risk: Any, remedy: str) -> None:
         raise RiskError(f"{function}: risk is a batch of {conditions} risks, but one is needed: write {remedy}")
 
 
-def is_composite(risk: Any) -> bool:
+def is_composite(risk: object) -> TypeGuard[CompositeRisk]:
     """Whether a risk implements `CompositeRisk`."""
     return hasattr(type(risk), "image_jacobian")
 
 
-def runs_in_lanes(risk: Any) -> bool:
+def runs_in_lanes(risk: object) -> bool:
     """Whether a risk implements `LaneRisk`."""
     return hasattr(type(risk), "driver")

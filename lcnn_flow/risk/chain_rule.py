@@ -20,6 +20,7 @@ from lcnn_flow.network.architecture import Architecture
 from lcnn_flow.network.filters import filters_to_end
 from lcnn_flow.network.parameters import Params, unravel
 from lcnn_flow.numerics.kernels import as_kernel, outer_products, slice_of, unrolled_sum
+from lcnn_flow.risk.outer import FilterRisk
 
 __all__ = ["filter_columns", "filter_rows", "gradient", "gradient_and_hessian"]
 
@@ -31,7 +32,7 @@ def filter_rows(arch: Architecture, params: Params) -> Float[Array, "c q ..."]:
     return v.reshape(1 if arch.channels is None else arch.channels[-1], -1, *v.shape[first:])
 
 
-def gradient(arch: Architecture, form: Any, vector: Float[Array, "n ..."]) -> Float[Array, "n ..."]:
+def gradient(arch: Architecture, form: FilterRisk, vector: Float[Array, "n ..."]) -> Float[Array, "n ..."]:
     """grad L, where `form` is the risk as a function of the end-to-end filter (`EmpiricalRisk.filter_risk`)."""
     kernel = _kernels_if_batched(vector)
     filter_gradient = kernel(form.gradient)(kernel(partial(_rows, arch))(vector))
@@ -39,7 +40,7 @@ def gradient(arch: Architecture, form: Any, vector: Float[Array, "n ..."]) -> Fl
 
 
 def gradient_and_hessian(
-    arch: Architecture, form: Any, vector: Float[Array, "n ..."]
+    arch: Architecture, form: FilterRisk, vector: Float[Array, "n ..."]
 ) -> tuple[Float[Array, "n ..."], Float[Array, "n n ..."]]:
     """grad L and Hess L; the Hessian is symmetric up to rounding."""
     kernel = _kernels_if_batched(vector)

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar, get_args
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PyTree
 
 from lcnn_flow.arguments import check_kind
 from lcnn_flow.data import Dataset
@@ -103,7 +103,7 @@ class EmpiricalRisk(RiskBase):
         self.data = data
         self.filter_risk = self.share = None
 
-    def __call__(self, params: Any) -> Float[Array, ""]:
+    def __call__(self, params: PyTree) -> Float[Array, ""]:
         """L(w); raises ArchitectureError if shapes of params do not fit."""
         self.check_params(params)
         return self.of_layers(self.layers(params))
@@ -118,7 +118,9 @@ class EmpiricalRisk(RiskBase):
             return layerwise(self, layers)
         return self.filter_risk.value(filter_rows(self.network.convolution(), as_filters(self.network, layers)))
 
-    def nudged(self: E, vector: Float[Array, " n"], units: Float[Array, " n"], k: Any) -> tuple[E, Float[Array, " n"]]:
+    def nudged(
+        self: E, vector: Float[Array, " n"], units: Float[Array, " n"], k: int | Array
+    ) -> tuple[E, Float[Array, " n"]]:
         """Risk and raveled parameters with every number perturbed by one unit of rounding; k = 0 perturbs nothing.
 
         Parameters are perturbed relative to their `units`, results of a QR decomposition relative to the norm of their
@@ -164,11 +166,11 @@ class EmpiricalRisk(RiskBase):
         rows = minibatch_rows(risk.filter_risk, self.num_samples, indices)
         return eqx.tree_at(lambda r: (r.filter_risk, r.data), risk, (rows, None), is_leaf=lambda x: x is None)
 
-    def layers(self, params: Any) -> tuple[Any, ...]:
+    def layers(self, params: PyTree) -> tuple[Any, ...]:
         """The arrays of parameters, one per layer."""
         return tuple(jax.tree.leaves(params))
 
-    def check_params(self, params: Any) -> None:
+    def check_params(self, params: PyTree) -> None:
         """Raises ArchitectureError unless `params` are a single point that fits the network."""
         self.network.check_params(params)
 

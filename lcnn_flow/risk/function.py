@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PyTree
 
 from lcnn_flow.arguments import described
 from lcnn_flow.errors import FlowError, RiskError
@@ -50,7 +50,7 @@ class Risk(AutodiffRisk):
         FlowError: a leaf of `example_params` is neither a parameter nor can be held fixed.
     """
 
-    data: Any
+    data: PyTree
     constants: tuple[Array, ...]
     minibatch_constants: tuple[Array, ...]
     traced: Traced = eqx.field(static=True)
@@ -61,13 +61,13 @@ class Risk(AutodiffRisk):
     symmetry: Symmetry = eqx.field(static=True)
     name: str = eqx.field(static=True)
     ranks: tuple[int, ...] = eqx.field(static=True)
-    dtype: Any = eqx.field(static=True)
+    dtype: np.dtype | type = eqx.field(static=True)
 
     def __init__(
         self,
         function: Callable[..., Any],
-        example_params: Any,
-        data: Any = None,
+        example_params: PyTree,
+        data: PyTree = None,
         symmetry: Declared | None = None,
         batched: Mapping[str, int] | None = None,
         samples: Mapping[str, int] | None = None,
@@ -102,15 +102,15 @@ class Risk(AutodiffRisk):
         """Multiply-adds of one step of Rodas4, without those of the function, which are unknown."""
         return 2 * self.space.num_parameters**3
 
-    def __call__(self, params: Any) -> Float[Array, ""]:
+    def __call__(self, params: PyTree) -> Float[Array, ""]:
         """The function at `params`; raises FlowError if they are not a point of the space."""
         return self._at(tuple(jnp.asarray(w) for w in self.layers(params)))
 
-    def layers(self, params: Any) -> tuple[Any, ...]:
+    def layers(self, params: PyTree) -> tuple[Any, ...]:
         """The leaves that are parameters; raises FlowError if the tree has another structure."""
         return self.space.layers(params)
 
-    def check_params(self, params: Any) -> None:
+    def check_params(self, params: PyTree) -> None:
         """Raises FlowError unless `params` are a single point of the space and have the type of the risk."""
         layers = self.layers(params)
         self.space.check(layers)
@@ -125,7 +125,7 @@ class Risk(AutodiffRisk):
         return self.traced(self.constants, *layers, *jax.tree.leaves(self.data))
 
     def nudged(
-        self, vector: Float[Array, " n"], units: Float[Array, " n"], k: Any
+        self, vector: Float[Array, " n"], units: Float[Array, " n"], k: int | Array
     ) -> tuple["Risk", Float[Array, " n"]]:
         """The function and parameters with every number of data and parameters perturbed by one unit of rounding."""
         size = jnp.where(k > 0, jnp.finfo(vector.dtype).eps, 0).astype(vector.dtype)
@@ -191,7 +191,7 @@ class Risk(AutodiffRisk):
         return list(zip(jax.tree.leaves(self), self.ranks, strict=True))
 
 
-def as_risk(name: str, risk: Any, params: Any) -> Any:
+def as_risk(name: str, risk: Any, params: PyTree) -> Any:
     """A risk unchanged; a bare function of `params` converted to a `Risk`."""
     if is_risk(risk):
         return risk
@@ -203,7 +203,7 @@ def as_risk(name: str, risk: Any, params: Any) -> Any:
     return Risk(risk, params)
 
 
-def _as_data(data: Any) -> Any:
+def _as_data(data: PyTree) -> PyTree:
     """Converts the leaves of data to arrays."""
 
     def convert(path: Any, leaf: Any) -> Array:
@@ -215,7 +215,9 @@ def _as_data(data: Any) -> Any:
     return jax.tree_util.tree_map_with_path(convert, data)
 
 
-def _program(function: Any, name: str, space: ParameterSpace, dtype: Any, data: Any, shapes: list) -> tuple:
+def _program(
+    function: Callable[..., Any], name: str, space: ParameterSpace, dtype: np.dtype | type, data: PyTree, shapes: list
+) -> tuple:
     """The traced program of a function of parameters, and of data of these shapes unless `data` is None."""
     layers = tuple(jax.ShapeDtypeStruct(shape, dtype) for shape in space.layer_shapes)
     structure = jax.tree.structure(data)

@@ -17,6 +17,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from lcnn_flow.losses.base import Loss
 from lcnn_flow.losses.named import Lp
 from lcnn_flow.numerics.kernels import as_kernel, slice_of, unrolled_sum
 from lcnn_flow.numerics.triangles import CurvatureProduct, product_with, symmetric
@@ -58,7 +59,7 @@ class PatchDriver(NamedTuple):
     l''(V) is one product with the matrix of all products of two columns of P, which all lanes share.
     """
 
-    loss: Any
+    loss: Loss
     patches: Float[Array, "blocks rows q"]
     weighted: Float[Array, "blocks q rows"]
     """P^T diag(w); 0 in the rows that pad the last block."""

@@ -13,11 +13,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Real
+from jaxtyping import Array, Float, PyTree, Real
 
 from lcnn_flow.arguments import check_kind
 from lcnn_flow.data import Dataset
 from lcnn_flow.errors import RiskError
+from lcnn_flow.losses.base import Loss
 from lcnn_flow.losses.named import Lp, Square
 from lcnn_flow.network.architecture import Architecture
 from lcnn_flow.network.dense import Network
@@ -91,7 +92,7 @@ class LinearRisk(EmpiricalRisk):
             return "reduced"
         return "moments" if isinstance(self.loss, Lp) and moments_pay(self.loss.p, rows, q, c) else "patches"
 
-    def __call__(self, params: Any) -> Float[Array, ""]:
+    def __call__(self, params: PyTree) -> Float[Array, ""]:
         """L(w); raises ArchitectureError if shapes of params do not fit."""
         layers = self.layers(params)
         if len(layers) != self.arch.depth:
@@ -142,7 +143,7 @@ class LinearRisk(EmpiricalRisk):
         derivative = form.rms_derivative(self.image(vector))
         return jnp.stack([jnp.broadcast_to(x, derivative.shape) for x in others]) * (form.patch_size * derivative)[None]
 
-    def units(self, vector: Float[Array, "n ..."], start: Any = None) -> Float[Array, "n ..."]:
+    def units(self, vector: Float[Array, "n ..."], start: Float[Array, "n ..."] | None = None) -> Float[Array, "n ..."]:
         """|w_l| for every entry of layer l: in these units thresholds do not depend on how norms are distributed over
         layers.
 
@@ -161,7 +162,7 @@ class LinearRisk(EmpiricalRisk):
         fallback = jnp.where(reference > 0, reference, 1)
         return per_entry(self.arch, jnp.where(vanishing | (norms == 0), fallback, norms))
 
-    def parameter_scale(self, start: Any = None) -> Float[Array, ""]:
+    def parameter_scale(self, start: Float[Array, "n ..."] | None = None) -> Float[Array, ""]:
         """Size of a filter that fits the targets: (rms target / rms patch)^(1/N); 0 for zero targets."""
         del start
         form = self.outer
@@ -218,13 +219,13 @@ class LinearRisk(EmpiricalRisk):
 
 
 @partial(quick_to_compile, keep=False)
-def risk_of_the_filter(network: Network, reduced: bool, loss: Any, arrays: tuple) -> PatchForm | QuadraticForm:
+def risk_of_the_filter(network: Network, reduced: bool, loss: Loss, arrays: tuple) -> PatchForm | QuadraticForm:
     """The form of evaluation from inputs, targets and weights; compiled as one program instead of some twenty."""
     table = to_patches(network, loss, Dataset(*arrays))
     return QuadraticForm(table.patches, table.targets, table.weights) if reduced else table
 
 
-def to_patches(network: Network, loss: Any, data: Dataset, share: Any = None) -> PatchForm:
+def to_patches(network: Network, loss: Loss, data: Dataset, share: Array | None = None) -> PatchForm:
     """The risk of a linear network as a function of its end-to-end filter, by the patch matrix; times `share` if
     given."""
     arch = network.convolution()

@@ -36,7 +36,7 @@ class NetworkRisk(EmpiricalRisk, AutodiffRisk):
     weight decay.
     """
 
-    weight_decay: Any
+    weight_decay: Array | None
 
     def __init__(
         self,
@@ -97,12 +97,14 @@ class NetworkRisk(EmpiricalRisk, AutodiffRisk):
         """grad L at the raveled parameters."""
         if self.filter_risk is None:
             return super().gradient(vector)
+        assert self.weight_decay is not None
         return gradient(self.network.convolution(), self.filter_risk, vector) + self.weight_decay * vector
 
     def hessian(self, vector: Float[Array, " n"]) -> Float[Array, "n n"]:
         """Hess L at the raveled parameters, symmetric."""
         if self.filter_risk is None:
             return super().hessian(vector)
+        assert self.weight_decay is not None
         matrix = gradient_and_hessian(self.network.convolution(), self.filter_risk, vector)[1]
         return (matrix + matrix.T) / 2 + self.weight_decay * jnp.eye(vector.size, dtype=vector.dtype)
 
@@ -136,7 +138,7 @@ class NetworkRisk(EmpiricalRisk, AutodiffRisk):
         return jnp.min(jnp.where(squares > 0, far, jnp.inf), initial=jnp.inf)
 
 
-def _decay(value: Any, dtype: Any) -> Array:
+def _decay(value: ArrayLike, dtype: np.dtype | type) -> Array:
     """Weight decay as an array of the type of the data; raises RiskError if it is negative or not finite."""
     number = as_float_array(value).astype(dtype)
     if is_concrete(number) and not bool(np.all(np.isfinite(np.asarray(number)) & (np.asarray(number) >= 0))):
@@ -144,5 +146,5 @@ def _decay(value: Any, dtype: Any) -> Array:
     return number
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Array) -> str | Array:
     return f"{float(value):g}" if is_concrete(value) and jnp.ndim(value) == 0 else value

@@ -9,7 +9,7 @@ Shapes: V is (c, q), one row per output channel (c = 1 without channels), q = c_
 (c, q, ...), for many filters at once, and results then have them too.
 """
 
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -24,7 +24,7 @@ from lcnn_flow.numerics.pytrees import Pytree
 from lcnn_flow.numerics.rank import smallest_singular_value, values_above_rounding
 from lcnn_flow.numerics.triangles import CurvatureProduct, product_with, symmetric
 
-__all__ = ["OUTER_RANKS", "PatchForm", "QuadraticForm"]
+__all__ = ["OUTER_RANKS", "FilterRisk", "PatchForm", "QuadraticForm"]
 
 OUTER_RANKS = {
     **{"patches": 2, "targets": 2, "weights": 1, "patch_size": 0, "triangle": 2},
@@ -33,6 +33,19 @@ OUTER_RANKS = {
 """Rank of every leaf of a form in a single risk."""
 
 _HIGHEST = lax.Precision.HIGHEST
+
+
+@runtime_checkable
+class FilterRisk(Protocol):
+    """A risk l as a function of the end-to-end filter V, as the chain rule uses it."""
+
+    def gradient(self, V: Float[Array, "c q ..."]) -> Float[Array, "c q ..."]:
+        """dl/dV."""
+        ...
+
+    def gradient_and_curvature(self, V: Float[Array, "c q ..."]) -> tuple[Float[Array, "c q ..."], CurvatureProduct]:
+        """dl/dV, and the function that multiplies columns (c, q, n, ...) by l''(V)."""
+        ...
 
 
 class PatchForm(Pytree):
@@ -52,7 +65,7 @@ class PatchForm(Pytree):
     patch_size: Float[Array, ""]
     triangle: Float[Array, "k q"]
 
-    def __init__(self, loss: Any, patches: Array, targets: Array, weights: Array) -> None:
+    def __init__(self, loss: Loss, patches: Array, targets: Array, weights: Array) -> None:
         self.loss = loss
         self.patches = patches
         self.targets = targets
@@ -110,7 +123,7 @@ class PatchForm(Pytree):
         squares = _trailing((self.weights * jnp.sum(self.patches**2, axis=1))[:, None], V)
         return jnp.max(jnp.sum(squares * self.loss.largest_curvature(self._size(V)), axis=0), axis=0)
 
-    def nudged(self, size: Array, k: Any) -> "PatchForm":
+    def nudged(self, size: Array, k: int | Array) -> "PatchForm":
         """The form with every number of patches and targets changed by the relative amount `size`, see `nudges`."""
         new = nudged(self.patches, size, k), nudged(self.targets, size, k + 7)
         return eqx.tree_at(lambda form: (form.patches, form.targets), self, new)
@@ -229,7 +242,7 @@ class QuadraticForm(Pytree):
         size = jnp.sqrt(jnp.sum(prediction**2, axis=(0, 1)))
         return size + jnp.sqrt(jnp.sum(self.image**2) + self.rest)
 
-    def nudged(self, size: Array, k: Any) -> "QuadraticForm":
+    def nudged(self, size: Array, k: int | Array) -> "QuadraticForm":
         """The form with results of the QR decomposition changed by `size` times the norm of their column."""
         columns = jnp.linalg.norm(self.factor, axis=0)[None]
         sides = jnp.sqrt(jnp.diagonal(self.gram)) * signs(self.gram.shape[:1], k)
@@ -298,5 +311,5 @@ def _quadratic_gradient_jvp(primals, tangents):
 _quadratic_gradient.defjvp(_quadratic_gradient_jvp, symbolic_zeros=True)
 
 
-def _perturbed(tangent: Any) -> bool:
+def _perturbed(tangent: object) -> bool:
     return not isinstance(tangent, jax.custom_derivatives.SymbolicZero)

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PyTree
 
 from lcnn_flow.data import Dataset
 from lcnn_flow.errors import RiskError
@@ -33,7 +33,9 @@ class Sampling:
     axes: tuple[int | None, ...]
 
     @classmethod
-    def of(cls, function: Callable[..., Any], data: Any, samples: Mapping[str, int], batched: Any) -> "Sampling":
+    def of(
+        cls, function: Callable[..., Any], data: PyTree, samples: Mapping[str, int], batched: list[int | None]
+    ) -> "Sampling":
         """Creates it from the names of entries of `data`; `batched` are the axes of conditions.
 
         Raises:
@@ -86,7 +88,7 @@ class Sampling:
         return [None if axis is None else axis + x.ndim - rank for x, axis, rank in found]
 
 
-def named_axes(what: str, data: Any, names: Mapping[str, int] | None) -> list[int | None]:
+def named_axes(what: str, data: PyTree, names: Mapping[str, int] | None) -> list[int | None]:
     """For every leaf of `data`, the axis that `names` gives for the entry to which the leaf belongs; None without one.
 
     Raises:
@@ -115,7 +117,7 @@ def refuse_reduced(form: str) -> None:
         )
 
 
-def check_minibatch_size(size: Any, samples: int) -> None:
+def check_minibatch_size(size: object, samples: int) -> None:
     """Raises RiskError unless 1 <= size <= samples."""
     if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= samples:
         raise RiskError(f"batch_size = {size!r}: write an integer from 1 to {samples}, the number of samples")

@@ -11,7 +11,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
+from jax.extend.core import ClosedJaxpr, Jaxpr, jaxpr_as_fun
+from jaxtyping import PyTree
 
 from lcnn_flow.errors import RiskError
 
@@ -21,7 +22,7 @@ __all__ = ["Traced", "trace"]
 class Traced:
     """A function of arrays and of the arrays that it closed over; compares by identity."""
 
-    def __init__(self, program: Any) -> None:
+    def __init__(self, program: Jaxpr) -> None:
         self._program = program
 
     def __call__(self, constants: tuple[jax.Array, ...], *arrays: jax.Array) -> jax.Array:
@@ -54,7 +55,7 @@ def trace(name: str, function: Callable[..., Any], call: Callable[..., Any], *ar
 class _Carrier:
     """Passes a program through `lru_cache` without influence on the cache key."""
 
-    def __init__(self, program: Any) -> None:
+    def __init__(self, program: Jaxpr) -> None:
         self.program = program
 
     def __eq__(self, other: object) -> bool:
@@ -65,12 +66,12 @@ class _Carrier:
 
 
 @lru_cache(maxsize=1024)
-def _program(function: Any, text: str, carrier: _Carrier) -> Traced:
+def _program(function: Callable[..., Any], text: str, carrier: _Carrier) -> Traced:
     del function, text
     return Traced(carrier.program)
 
 
-def _check_number(name: str, shapes: Any) -> None:
+def _check_number(name: str, shapes: PyTree) -> None:
     leaves = jax.tree.leaves(shapes)
     if jax.tree.structure(shapes) != jax.tree.structure(0) or not hasattr(leaves[0], "shape"):
         raise RiskError(f"{name} returns {jax.tree.structure(shapes)}: it must return one real number")

@@ -5,12 +5,12 @@ positive definite; otherwise the step is longer than the unstable modes allow.
 """
 
 from collections.abc import Callable
-from typing import Any
 
+import diffrax
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PyTree
 
 from lcnn_flow.numerics.factors import by_cholesky, factor
 
@@ -21,7 +21,7 @@ StageSolver = Callable[..., tuple[Callable[[Array], Array], Array]]
 """
 
 
-def dense_stage_solver(terms: Any, t: Any, y: Any, args: Any, control: Any, gamma: float):
+def dense_stage_solver(terms: diffrax.AbstractTerm, t: Array, y: PyTree, args: PyTree, control: PyTree, gamma: float):
     """Stage solver for any vector field: dense Jacobian by forward-mode differentiation, and LU factors."""
     flat, unravel = ravel_pytree(y)
 
@@ -53,7 +53,7 @@ _inverse = jax.custom_batching.custom_vmap(by_cholesky)
 
 
 @_inverse.def_vmap
-def _inverses(size: int, batched: Any, matrices: Float[Array, "b n n"]) -> tuple:
+def _inverses(size: int, batched: list[bool], matrices: Float[Array, "b n n"]) -> tuple:
     del size, batched
     found = factor(jnp.moveaxis(matrices, 0, -1))
     return (jnp.moveaxis(found.inverse, -1, 0), found.definite), (True, True)

@@ -9,7 +9,7 @@ y_1 = y_0 + sum_i b_i u_i, with error estimate sum_i e_i u_i and the dense outpu
 """
 
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import diffrax
 import equinox as eqx
@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, PyTree
 
 from lcnn_flow.numerics.kernels import as_kernel, unrolled_sum
 from lcnn_flow.solvers.linear_algebra import StageSolver, dense_stage_solver
@@ -55,11 +56,11 @@ class RosenbrockTableau(NamedTuple):
 class RosenbrockInterpolation(diffrax.AbstractLocalInterpolation):
     """Dense output y(theta) = (1-theta) y_0 + theta (y_1 + (1-theta) (d_1 + theta (d_2 + ...)))."""
 
-    t0: Any
-    t1: Any
-    y0: Any
-    y1: Any
-    d: tuple[Any, ...]
+    t0: PyTree
+    t1: PyTree
+    y0: PyTree
+    y1: PyTree
+    d: tuple[PyTree, ...]
 
     def evaluate(self, t0, t1=None, left=True):
         """The solution at time t0; if t1 is given, the increment of the solution from t0 to t1."""
@@ -90,7 +91,7 @@ class AbstractRosenbrock(diffrax.AbstractAdaptiveSolver):
     tableau: eqx.AbstractClassVar[RosenbrockTableau]
 
     stage_solver: StageSolver = eqx.field(static=True, default=dense_stage_solver)
-    after_step: Callable[[Any, Any], Any] | None = eqx.field(static=True, default=None)
+    after_step: Callable[[PyTree, PyTree], PyTree] | None = eqx.field(static=True, default=None)
 
     term_structure: ClassVar = diffrax.AbstractTerm
     interpolation_cls: ClassVar[Callable[..., RosenbrockInterpolation]] = RosenbrockInterpolation
@@ -169,7 +170,7 @@ def rosenbrock_stages(
     return lax.fori_loop(1, len(tableau.b), add, stages.at[0].set(solve(known)))
 
 
-def mix(weights: Any, stages: jax.Array) -> jax.Array:
+def mix(weights: np.ndarray | Array, stages: jax.Array) -> jax.Array:
     """sum_j weights_j stages_j."""
     weights = jnp.asarray(weights, stages.dtype)
     if stages.ndim == 2:

@@ -7,12 +7,12 @@ further directions without a conserved quantity of their own, such as the rotati
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from lcnn_flow.arguments import described
 from lcnn_flow.errors import FlowError
@@ -35,11 +35,13 @@ class Declared(NoSymmetry):
             `conserved` are added to them, and are the only directions if it is None.
     """
 
-    conserved_of: Callable[[Any], Any]
-    directions_of: Callable[[Any], list[Any]] | None
+    conserved_of: Callable[[PyTree], PyTree]
+    directions_of: Callable[[PyTree], list[PyTree]] | None
     space: ParameterSpace | None
 
-    def __init__(self, conserved: Callable[[Any], Any], directions: Callable[[Any], list[Any]] | None = None) -> None:
+    def __init__(
+        self, conserved: Callable[[PyTree], PyTree], directions: Callable[[PyTree], list[PyTree]] | None = None
+    ) -> None:
         for name, value in (("conserved", conserved), ("directions", directions)):
             if not callable(value) and (value is not None or name == "conserved"):
                 raise FlowError(f"Declared: {name} is {described(value)}: write a function of params")
@@ -52,7 +54,7 @@ class Declared(NoSymmetry):
         """Whether a limit can be isolated on its leaf; false if directions are listed in addition to the gradients."""
         return self.directions_of is None
 
-    def on(self, space: ParameterSpace, dtype: Any) -> "Declared":
+    def on(self, space: ParameterSpace, dtype: np.dtype | type) -> "Declared":
         """The same symmetry for raveled parameters.
 
         Raises:

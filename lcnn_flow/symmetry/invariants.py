@@ -1,10 +1,8 @@
 """The symmetry of a network, its conserved quantities in the user's terms, and a basis of its directions."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from lcnn_flow.arguments import check_kind
 from lcnn_flow.errors import ArchitectureError
@@ -26,7 +24,7 @@ def symmetry_of(arch: Architecture) -> LayerRescaling | ChannelGauge:
 
 
 def balancedness(
-    arch: Network, params: Any
+    arch: Network, params: PyTree
 ) -> Float[Array, " interfaces"] | tuple[Float[Array, "c c"], ...] | Float[Array, " channels"]:
     """Conserved quantities of the gradient flow of a network, in units of a squared filter.
 
