@@ -56,14 +56,14 @@ class LeafSystem:
         self.scale = arb(2) ** -hessian
 
     def value(self, vector: list[arb]) -> arb_mat:
-        """F, (n, 1)."""
+        """The value F of the system at a point, (n, 1)."""
         total = self.balls.gradient(vector)
         for layer, offset in enumerate(self._offsets(vector)):
             total += arb_mat([[self._factors[layer] * offset * x] for x in self._conserved_gradient(vector, layer)])
         return self.scale * total
 
     def derivative(self, vector: list[arb]) -> arb_mat:
-        """F', (n, n)."""
+        """The derivative F' of the system at a point, (n, n)."""
         total = arb_mat(self.balls.hessian(vector))
         ones = [arb(1)] * len(vector)
         for layer, offset in enumerate(self._offsets(vector)):
@@ -120,11 +120,11 @@ class LeafSystem:
         return [(a - b) / 2 for a, b in itertools.pairwise(squares)]
 
     def _offsets(self, vector: list[arb]) -> list[arb]:
-        """h_l - c_l."""
+        """The offsets h_l - c_l from the leaf."""
         return [h - c for h, c in zip(self._balancedness(vector), self.balance, strict=True)]
 
     def _conserved_gradient(self, vector: list[arb], layer: int) -> list[arb]:
-        """xi_l: the derivative of h_l in the units 2^e."""
+        """The gradient xi_l of h_l in the units 2^e."""
         parts = []
         for m, w in enumerate(self.balls.layers(vector)):
             sign = {layer: 1, layer + 1: -1}.get(m, 0)

@@ -178,7 +178,7 @@ def _trajectory(
 
     every, dtype = settings.record_every, start.dtype
     numbers = settings.numbers.tree
-    if settings.time_unit == "steps" or not callable(numbers["learning_rate"]):  # exact product
+    if settings.time_unit == "steps" or not callable(numbers["learning_rate"]):  # rounds once, not in every step
         time = rates(numbers, 1, dtype) * jnp.arange(len(good), dtype=dtype) * every
     else:
         total = jnp.cumsum(rates(numbers, settings.steps, dtype))

@@ -165,7 +165,7 @@ def gradient_tolerance(
 
 
 def stops(t: Any, y: Recorded, args: FieldArguments, **kwargs: Any) -> Bool[Array, ""]:
-    """Event: the final time is reached, or `at_rest`."""
+    """diffrax event that ends the integration: the final time is reached, or `at_rest` holds."""
     del kwargs
     assert args.stop is not None
     return at_rest(y.vector, y.record, args) | (t >= args.stop)

@@ -46,7 +46,7 @@ class FlowOptions:
     gradient_rtol: Number | None = None
     """Gradient norm, relative to its scale, below which a flow counts as at rest: 1e-8 in float64, 1e-4 in float32."""
     gradient_atol: Number = 0.0
-    """The same threshold in units of risk/parameter."""
+    """Gradient norm below which a flow counts as at rest, in units of risk/parameter."""
     max_time: Number | None = None
     """Largest time; 1e16 times the largest |w_l|/|grad_l L| at the start by default, with the gradient replaced by its
     scale."""

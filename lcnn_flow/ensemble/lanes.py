@@ -24,7 +24,7 @@ __all__ = ["LanesEnd", "integrate_lanes"]
 
 _STEPS_BETWEEN_REFILLS = 2
 _STEPS_WITH_TIMES = 8
-"""The same with times, where flows are much longer: writing results costs a quarter of a step (measured, CPU)."""
+"""Steps between refills with times, where flows are much longer: a refill costs a quarter of a step (measured, CPU)."""
 
 
 class LanesEnd(NamedTuple):

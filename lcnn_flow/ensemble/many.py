@@ -68,7 +68,7 @@ class _Call(NamedTuple):
     conditions: np.ndarray
     """The condition of every block."""
     rows: np.ndarray
-    """(blocks, seeds)."""
+    """Row numbers of the flattened batch, (blocks, seeds)."""
     wanted: np.ndarray
     """False for padding."""
 
@@ -293,9 +293,8 @@ def _searching(work: _Work, flows: int) -> tuple[Any, ...]:
     if work.devices[0].platform != "cpu":
         return work.devices
     repaid = int(flows * _STEPS * work.step_cost / _REPAYS_A_DEVICE)
-    return work.devices[
-        : max(1, repaid) if uses_own_linear_algebra(work.settings) else 1
-    ]  # others may deadlock, see `lapack`
+    most = max(1, repaid) if uses_own_linear_algebra(work.settings) else 1  # others may deadlock, see `lapack`
+    return work.devices[:most]
 
 
 def _store(table: Any, found: Any, rows: np.ndarray, wanted: np.ndarray, total: int) -> Any:

@@ -133,7 +133,7 @@ def _in_units(hessian: Float[Array, "n n lanes"], units: Float[Array, "n lanes"]
 
 
 def _size(hessian: Float[Array, "n n lanes"]) -> Float[Array, " lanes"]:
-    """Frobenius norm."""
+    """Frobenius norm of every matrix."""
     rows = unrolled_sum(len(hessian), lambda k: slice_of(hessian, k) ** 2)
     return jnp.sqrt(unrolled_sum(len(rows), lambda k: slice_of(rows, k)))
 
@@ -148,7 +148,7 @@ def _pull(signs: Array, vector: Float[Array, "n lanes"], stiffness: Float[Array,
 
 
 def _residual(units: Array, gradient: Array, offset: Float[Array, "d lanes"], pull: Array) -> Float[Array, "n lanes"]:
-    """grad Phi."""
+    """grad Phi in units of each layer's norm."""
     return unrolled_sum(len(pull), lambda k: slice_of(offset, k)[None] * slice_of(pull, k), units * gradient)
 
 
@@ -168,7 +168,7 @@ def _lifted(hessian: Array, dual: Array, directions: Array, size: Array) -> Arra
 
 
 def _signs(risk: LinearRisk) -> Float[Array, "d n"]:
-    """Signs such that row l times the filters is the symmetry direction xi_l, which is also the gradient of h_l."""
+    """Signs (d, n): row l times the filters is the symmetry direction xi_l, which is also the gradient of h_l."""
     depth = risk.space.num_layers
     layers = np.eye(depth - 1, depth) - np.eye(depth - 1, depth, k=1)
     return risk.space.per_entry(jnp.asarray(layers.T)).T

@@ -331,7 +331,7 @@ def _verdict(
 
 
 def _only_gauge(args: FieldArguments) -> Array:
-    """Whether limits are not isolated only because of the gauge group, while the end-to-end filter is isolated."""
+    """Whether limits are not isolated only because channels can be mixed, while the end-to-end filter is isolated."""
     if args.risk.symmetry.isolates or not is_composite(args.risk):
         return jnp.asarray(False)
     return cast(CompositeRisk, args.risk).outer.smallest_singular_value > 0

@@ -17,7 +17,7 @@ _ROUNDINGS = 64.0
 
 
 def keeps_symmetry(risk: RiskLike, start: Float[Array, " n"], end: Any) -> Bool[Array, ""]:
-    """Whether <xi, grad L> = 0 at the start and, if the limit is exact, H xi = 0 there, up to rounding.
+    """Whether <xi, grad L> = 0 at the start and, if the limit is exact, Hess L xi = 0 there, up to rounding.
 
     xi are the directions of the symmetry, including the gradients of conserved quantities. `end` has the attributes
     `limit` and `verdict`.

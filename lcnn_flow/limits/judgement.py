@@ -24,7 +24,7 @@ __all__ = ["Judgement", "attracts_along_manifold", "judge"]
 
 
 class Judgement(NamedTuple):
-    """Results of the tests."""
+    """Results of the tests of the end of a flow."""
 
     gradient: Float[Array, " n"]
     norm: Float[Array, ""]
@@ -43,7 +43,7 @@ class Judgement(NamedTuple):
     stays: Bool[Array, ""]
     """Whether the gradient at the tested point is at its rounding error along the unstable directions of the limit."""
     curvature: Curvature
-    """At `limit`."""
+    """Curvature at `limit`."""
     converged: Bool[Array, ""]
     """Whether the limit is exact and the flow converges to it exponentially."""
     isolated: Bool[Array, ""]

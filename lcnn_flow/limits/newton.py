@@ -42,7 +42,7 @@ _SHORT = 1e-2
 
 
 class Polished(NamedTuple):
-    """Result of `polish`."""
+    """Result of `polish`, which starts Newton's method at the end of a flow."""
 
     vector: Float[Array, " n"]
     """Raveled filters after the iteration; meaningful only if `converged`."""
@@ -60,11 +60,11 @@ class Polished(NamedTuple):
     rounding: Float[Array, ""]
     """Norm of the changes of the gradient at the start under nudges: a much smaller gradient cannot be reached."""
     blur: Float[Array, ""]
-    """The same in units of each layer's norm, times `SAFETY`: gradients up to this norm count as zero."""
+    """`rounding` in units of each layer's norm, times `SAFETY`: gradients up to this norm count as zero."""
     distance: Float[Array, ""]
     """Euclidean distance between the start and the result."""
     relative_distance: Float[Array, ""]
-    """The same in units of each layer's norm."""
+    """`distance` in units of each layer's norm."""
 
 
 class Linearized(NamedTuple):

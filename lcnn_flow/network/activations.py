@@ -52,7 +52,7 @@ class Activation:
     function: Callable[[Array], Array] = field(compare=False, repr=False)
 
     def __call__(self, x: Array) -> Array:
-        """sigma(x)."""
+        """The activation sigma(x), entry by entry."""
         return self.function(x)
 
     def __repr__(self) -> str:

@@ -80,17 +80,17 @@ class Dense:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """(d_0,)."""
+        """Shape of one input, (d_0,)."""
         return (self.widths[0],)
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
-        """(d_0,)."""
+        """Shape of one input, (d_0,)."""
         return (self.widths[0],)
 
     @property
     def output_shape(self) -> tuple[int, ...]:
-        """(d_N,)."""
+        """Shape of one output, (d_N,)."""
         return (self.widths[-1],)
 
     @cached_property
@@ -126,7 +126,7 @@ class Dense:
         return self.activation is None and not self.bias
 
     def convolution(self) -> Architecture:
-        """The equal convolutional network of a linear one: filters and inputs of length 1, widths as channels."""
+        """This linear network as a convolutional one: filters and inputs of length 1, widths as channels."""
         return _as_convolution(self.widths)
 
     def assemble(self, weights: Sequence[Any], biases: Sequence[Any]) -> tuple[Any, ...]:

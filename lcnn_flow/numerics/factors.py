@@ -49,7 +49,7 @@ class Factors(NamedTuple):
 
     @property
     def inverse(self) -> Float[Array, "n n ..."]:
-        """A^{-1}."""
+        """The inverse matrices A^{-1}."""
         shape = self.columns[0].shape
         identity = jnp.eye(shape[0], dtype=self.columns[0].dtype).reshape(*shape[:1] * 2, *(1 for _ in shape[1:]))
         return self.solve(jnp.broadcast_to(identity, (shape[0], *shape)))
@@ -62,7 +62,7 @@ class Inverse(NamedTuple):
     definite: Bool[Array, "..."]
 
     def solve(self, rhs: Float[Array, "n ..."]) -> Float[Array, "n ..."]:
-        """A^{-1} rhs."""
+        """The solutions A^{-1} rhs."""
         return matrix_vector(self.inverse, rhs)
 
 

@@ -128,7 +128,7 @@ class ParameterSpace:
             raise FlowError(f"params have shapes {shapes}, and {list(self.layer_shapes)} are needed{many}")
 
     def leading_axes(self, layers: tuple[Any, ...]) -> tuple[int, ...] | None:
-        """The leading axes that all layers share, () for a single point; None if the shapes do not fit."""
+        """The shape of the leading axes that all layers share, () for a single point; None if the shapes do not fit."""
         if len(layers) != self.num_layers:
             return None
         shapes = [tuple(np.shape(w)) for w in layers]

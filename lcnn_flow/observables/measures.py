@@ -81,7 +81,7 @@ class HeldOutRisk(Pytree):
     other: RiskLike
 
     def __call__(self, params: PyTree) -> Float[Array, ""]:
-        """The other risk at `params`."""
+        """The held-out risk at `params`."""
         return self.other(params)
 
 

@@ -61,7 +61,7 @@ def _rows(arch: Architecture, vector: Float[Array, "n ..."]) -> Float[Array, "c 
 
 
 def _pull_back(arch: Architecture, vector: Float[Array, "n ..."], filter_gradient: Float[Array, "c q ..."]) -> Array:
-    """J^T filter_gradient."""
+    """J^T filter_gradient, by reverse-mode differentiation."""
     return jax.vjp(partial(_rows, arch), vector)[1](filter_gradient)[0]
 
 

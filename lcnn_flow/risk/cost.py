@@ -19,7 +19,7 @@ _MOST_MOMENTS = 2**25
 
 
 class EvaluationCost(NamedTuple):
-    """Multiply-adds per flow."""
+    """Multiply-adds of one evaluation, per flow."""
 
     gradient: int
     """Gradient of l at one end-to-end filter."""
@@ -28,7 +28,7 @@ class EvaluationCost(NamedTuple):
 
 
 def evaluation_cost(form: str, rows: int, q: int, c: int, p: float) -> EvaluationCost:
-    """Cost of the form "reduced", "patches" or "moments" (the last for the l_p loss)."""
+    """Cost of one evaluation in the form "reduced", "patches" or "moments"; p is the exponent of the l_p loss."""
     if form == "reduced":
         return EvaluationCost(q * q * c, 0)
     if form == "moments":

@@ -29,7 +29,7 @@ _HIGHEST = lax.Precision.HIGHEST
 _WORKED_ON = {"cpu": 2**19}
 """Bytes of residuals processed at a time, chosen to fit the cache of one CPU core."""
 _MUCH_WORKED_ON = 2**30
-"""The same on accelerators."""
+"""Bytes of residuals processed at a time on accelerators."""
 _LEAST_PRODUCT = 16
 """Matrices up to this size are multiplied by sums over their columns (measured, CPU)."""
 _PRODUCTS = 2**28
@@ -43,7 +43,7 @@ class NormalDriver(NamedTuple):
     form: QuadraticForm
 
     def gradient(self, V: Float[Array, "c q lanes"]) -> Float[Array, "c q lanes"]:
-        """dl/dV."""
+        """The gradient dl/dV at the filters V."""
         return _times_gram(self.form.gram, V) - self.form.moment[:, :, None]
 
     def gradient_and_curvature(
@@ -86,7 +86,7 @@ class PatchDriver(NamedTuple):
         return cls(form.loss, patches, weighted, products, split(form.targets))
 
     def gradient(self, V: Float[Array, "c q lanes"]) -> Float[Array, "c q lanes"]:
-        """dl/dV."""
+        """The gradient dl/dV at the filters V."""
 
         def block(part: PatchDriver) -> Array:
             return _times(part.weighted, self.loss.derivative(_residuals(part, V)), V)
@@ -178,7 +178,7 @@ class MomentDriver(NamedTuple):
         return cls(p, jnp.stack(channels))
 
     def gradient(self, V: Float[Array, "c q lanes"]) -> Float[Array, "c q lanes"]:
-        """dl/dV."""
+        """The gradient dl/dV at the filters V."""
         return self.gradient_and_curvature(V)[0]
 
     def gradient_and_curvature(

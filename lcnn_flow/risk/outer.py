@@ -40,11 +40,12 @@ class FilterRisk(Protocol):
     """A risk l as a function of the end-to-end filter V, as the chain rule uses it."""
 
     def gradient(self, V: Float[Array, "c q ..."]) -> Float[Array, "c q ..."]:
-        """dl/dV."""
+        """The gradient dl/dV at the filters V."""
         ...
 
     def gradient_and_curvature(self, V: Float[Array, "c q ..."]) -> tuple[Float[Array, "c q ..."], CurvatureProduct]:
-        """dl/dV, and the function that multiplies columns (c, q, n, ...) by l''(V)."""
+        """The gradient dl/dV, and the function that multiplies columns (c, q, n, ...) by the second derivative
+        l''(V)."""
         ...
 
 
@@ -90,11 +91,11 @@ class PatchForm(Pytree):
         return smallest_singular_value(self.triangle, self.patches.shape[0])
 
     def residuals(self, V: Float[Array, "c q ..."]) -> Float[Array, "rows c ..."]:
-        """P V^T - Y."""
+        """The residuals P V^T - Y."""
         return self._predictions(V) - _trailing(self.targets, V)
 
     def value(self, V: Float[Array, "c q ..."]) -> Float[Array, "..."]:
-        """l(V)."""
+        """The risk l(V)."""
         return self._mean(self.loss(self.residuals(V)))
 
     def gradient(self, V: Float[Array, "c q ..."]) -> Float[Array, "c q ..."]:
@@ -209,7 +210,7 @@ class QuadraticForm(Pytree):
         return smallest_singular_value(self.factor, self.rows)
 
     def value(self, V: Float[Array, "c q ..."]) -> Float[Array, "..."]:
-        """l(V)."""
+        """The risk l(V)."""
         return _quadratic_value(V, self)
 
     def gradient(self, V: Float[Array, "c q ..."]) -> Float[Array, "c q ..."]:

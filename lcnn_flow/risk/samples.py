@@ -118,7 +118,7 @@ def refuse_reduced(form: str) -> None:
 
 
 def check_minibatch_size(size: object, samples: int) -> None:
-    """Raises RiskError unless 1 <= size <= samples."""
+    """Raises RiskError unless `size` is an integer with 1 <= size <= samples."""
     if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= samples:
         raise RiskError(f"batch_size = {size!r}: write an integer from 1 to {samples}, the number of samples")
 

@@ -50,7 +50,7 @@ class ChannelGauge:
         return jnp.argsort(-squared_norms(self.arch, vector))
 
     def leaf_values(self, levels: Float[Array, " m"], chain: Int[Array, " k"]) -> Float[Array, " d"]:
-        """The levels, unchanged."""
+        """The levels, which are the conserved quantities themselves."""
         del chain
         return levels
 
@@ -72,7 +72,7 @@ class ChannelGauge:
         return jnp.eye(self.arch.depth, dtype=vector.dtype)
 
     def keep(self, vector: Float[Array, " n"], equal: Float[Array, "N N"]) -> Float[Array, " n"]:
-        """The point, unchanged."""
+        """The point, unchanged, because no layers are exchangeable."""
         del equal
         return vector
 

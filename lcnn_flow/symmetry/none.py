@@ -28,7 +28,7 @@ class NoSymmetry:
         return jnp.zeros((0,), jnp.int32)
 
     def leaf_values(self, levels: Float[Array, " m"], chain: Int[Array, " k"]) -> Float[Array, " d"]:
-        """The levels, unchanged."""
+        """The levels, which are the conserved quantities themselves."""
         del chain
         return levels
 
@@ -41,6 +41,6 @@ class NoSymmetry:
         return jnp.zeros((0, 0), vector.dtype)
 
     def keep(self, vector: Float[Array, " n"], equal: Float[Array, "N N"]) -> Float[Array, " n"]:
-        """The point, unchanged."""
+        """The point, unchanged, because no layers are exchangeable."""
         del equal
         return vector

@@ -32,7 +32,7 @@ class LayerRescaling:
         return (squares[:-1] - squares[1:]) / 2
 
     def leaf_levels(self, vector: Float[Array, " n"]) -> Float[Array, " m"]:
-        """The squared norms |w_l|^2."""
+        """The squared norms |w_l|^2, whose differences are conserved."""
         return squared_norms(self.arch, vector)
 
     def leaf_chain(self, vector: Float[Array, " n"]) -> Int[Array, " k"]:
