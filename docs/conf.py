@@ -6,13 +6,9 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
 
+import generated_pages as pages
+
 import lcnn_flow
-from generated_pages import (
-    docstring_of_attribute_aside,
-    docstring_of_attribute_back,
-    escape_docstring,
-    write_pages,
-)
 
 project = "lcnn_flow"
 author = "The lcnn_flow developers"
@@ -45,7 +41,7 @@ suppress_warnings = ["config.cache", "mystnb.unknown_mime_type"]
 
 def setup(app):
     """Pages that are written from the code at every build."""
-    write_pages(HERE / "reference")
-    app.connect("autodoc-process-docstring", escape_docstring, priority=100)
-    app.connect("autodoc-process-docstring", docstring_of_attribute_aside, priority=200)  # napoleon comes at 500
-    app.connect("autodoc-process-docstring", docstring_of_attribute_back, priority=900)
+    pages.write_pages(HERE / "reference")
+    app.connect("autodoc-process-docstring", pages.escape_docstring, priority=100)
+    app.connect("autodoc-process-docstring", pages.docstring_of_attribute_aside, priority=200)  # napoleon comes at 500
+    app.connect("autodoc-process-docstring", pages.docstring_of_attribute_back, priority=900)

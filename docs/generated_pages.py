@@ -42,7 +42,7 @@ def write_pages(folder: Path) -> None:
 
 
 def _library() -> str:
-    text = "# The library\n\nEvery public name of `lcnn_flow`, imported as `lf`; its packages have pages of their own.\n\n"
+    text = "# The library\n\nEvery public name of `lcnn_flow`, imported as `lf`; packages have their own pages.\n\n"
     text += "```{toctree}\n" + "".join(f"{package}\n" for package in PACKAGES) + "```\n"
     for what, wanted in (("Functions", inspect.isfunction), ("Classes", _is_class), ("Errors", _is_error)):
         names = sorted((name for name in lf.__all__ if wanted(getattr(lf, name))), key=str.lower)
@@ -82,8 +82,8 @@ def _configuration() -> str:
     schema = Configuration.model_json_schema()
     models = schema["$defs"]
     text = (
-        "# Keys of a configuration\n\nA configuration is a TOML file. Every key below can be an axis of `[sweep]` or be set by "
-        "`--set section.key=value`, and all are checked before anything runs.\n\n"
+        "# Keys of a configuration\n\nA configuration is a TOML file. Every key below can be an axis of `[sweep]` or "
+        "be set by `--set section.key=value`, and all are checked before anything runs.\n\n"
     )
     text += _table({key: entry for key, entry in schema["properties"].items() if not _named(entry)}, schema)
     for section, entry in schema["properties"].items():
@@ -137,7 +137,8 @@ def _words(entry: dict) -> str:
             return " or ".join(_words(part) for part in entry[union] if part.get("type") != "null")
     if entry.get("type") == "array":
         return f"list of {_words(entry.get('items', {}))}"
-    word = {"integer": "integer", "number": "number", "string": "text", "boolean": "`true` or `false`"}.get(entry.get("type"))
+    words = {"integer": "integer", "number": "number", "string": "text", "boolean": "`true` or `false`"}
+    word = words.get(entry.get("type"))
     if word is None:
         return "one size, or a list with one size per axis or layer"
     signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
@@ -148,7 +149,8 @@ def _commands() -> str:
     from experiments import commands
     from experiments.cli import _COMMANDS
 
-    text = "# Commands\n\n`python -m experiments COMMAND`, or `lcnn-flow COMMAND` once installed; `--help` after any of them.\n"
+    text = "# Commands\n\n`python -m experiments COMMAND`, or `lcnn-flow COMMAND` once installed; add `--help`.\n"
     for name, (function, _) in _COMMANDS.items():
-        text += f"\n## {name}\n\n```{{eval-rst}}\n.. autofunction:: {commands.__name__}.{function}\n   :no-index:\n```\n"
+        directive = f".. autofunction:: {commands.__name__}.{function}\n   :no-index:"
+        text += f"\n## {name}\n\n```{{eval-rst}}\n{directive}\n```\n"
     return text

@@ -1,4 +1,4 @@
-"""Critical points: what they are, which of them are the same, and proofs that they are there."""
+"""Critical points: their classification, the identification of equal ones, and proofs that they exist."""
 
 from lcnn_flow.critical.ball_risk import PlainRisk, plain_risk
 from lcnn_flow.critical.certificate import Certificate, certify, certify_plain, no_proof

@@ -1,11 +1,13 @@
-"""What a critical point is: its index across the symmetries, and how it compares with the optimum over all filters.
+"""Classification of a critical point: its index across the symmetries, and its risk compared with the optimum.
 
-Orbits under rescaling make the Hessian singular along xi_l = (..., w_l, -w_{l+1}, ...); everything is counted on their
-complement. Derivatives are those at the point itself, but where Newton's method on the invariant leaf contracts from
-there to a regular critical point, index, nullity and spectrum are taken at that one, free of the error of the point.
+The optimum is taken over all end-to-end filters. Orbits under rescaling make the Hessian singular along xi_l = (...,
+w_l, -w_{l+1}, ...), so eigenvalues are counted on the complement of these directions. Derivatives are evaluated at the
+given point, with one exception: if Newton's method on the invariant leaf converges from there to a regular critical
+point, then index, nullity and spectrum are evaluated at that critical point, without the error of the given one.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -13,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PyTree
 
 from lcnn_flow.critical.common_roots import common_root_gap
 from lcnn_flow.critical.optimum import least_filter_risk
@@ -25,7 +27,7 @@ from lcnn_flow.limits.newton import polish
 from lcnn_flow.network.architecture import refuse_flows
 from lcnn_flow.numerics.compiling import quick_to_compile
 from lcnn_flow.numerics.lapack import singular_values
-from lcnn_flow.risk.base import check_single
+from lcnn_flow.risk.base import RiskLike, check_single
 from lcnn_flow.risk.function import as_risk
 from lcnn_flow.risk.linear import LinearRisk
 
@@ -33,9 +35,9 @@ __all__ = ["CriticalPoint", "Kind", "classify"]
 
 
 _BLOCK = 256
-"""Points whose Hessians are in memory at once."""
+"""Number of points whose Hessians are in memory at once."""
 _NEAR = 1e-4
-"""How far, in units of each layer's norm, a critical point may be for the point to count as it."""
+"""Largest distance, in units of each layer's norm, at which a point is identified with a critical point."""
 
 
 class Kind(IntEnum):
@@ -55,36 +57,37 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True)
 class CriticalPoint:
-    """Result of `classify`: numbers for one point, arrays with the leading axes of a batch otherwise."""
+    """Result of `classify`: numbers for one point, arrays with the leading axes for a batch."""
 
     kind: Any
-    """"minimum": positive definite across the symmetries, or a passed local Polyak-Lojasiewicz test (then nullity
-    may be positive: a manifold of minima). "strict_saddle": a negative eigenvalue. "degenerate": neither, or the
-    gradient is small, but an eigenvalue too small for it to tell whether a critical point is near. "not_critical":
-    the gradient is too large, or Newton's method finds no critical point there. "at_kink": a hidden unit switches
-    within reach of Newton's method, where the Hessian does not exist."""
+    """"minimum": positive definite across the symmetries, or a passed local Polyak-Lojasiewicz test (the nullity may
+    then be positive: a manifold of minima). "strict_saddle": a negative eigenvalue. "degenerate": neither; or the
+    gradient is small, but an eigenvalue is too small to decide whether a critical point is near. "not_critical": the
+    gradient is too large, or Newton's method finds no critical point nearby. "at_kink": a hidden neuron switches within
+    reach of Newton's method, where the Hessian does not exist."""
     risk: Any
     """L, in units of the loss."""
     gradient_norm: Any
     """|grad L|, in units of risk / filter."""
     relative_gradient: Any
-    """Largest over layers of |grad_l L| relative to its size if nothing cancelled (`risk.layer_scales`)."""
+    """Largest value over layers of |grad_l L| relative to its size without cancellation (`risk.layer_scales`)."""
     hessian_index: Any
     """Number of negative Hessian eigenvalues."""
     nullity: Any
     """Number of zero Hessian eigenvalues across the symmetries."""
     hessian_eigenvalues: Any
-    """Hessian spectrum across the symmetry directions, ascending, in units of risk / filter^2; NaN fills up batches
-    where fewer directions count."""
+    """Hessian spectrum across the symmetry directions, ascending, in units of risk / filter^2; padded with NaN in
+    batches where fewer directions count."""
     jacobian_rank: Any
-    """Rank of dv/dw; k_v of them (surjective) make a critical point of a convex loss a global minimum. -1 where the
-    risk is not that of a network."""
+    """Rank of dv/dw; if it is k_v (surjective), a critical point of a convex loss is a global minimum. -1 if the risk
+    is not that of a linear network."""
     common_root_gap: Any
-    """Distance from a common root of two layers, 0 to 1; NaN in two dimensions, with channels, for one layer or
-    without a network."""
+    """Distance from a common root of two layers, 0 to 1; NaN in two dimensions, with channels, for a single layer, and
+    if the risk is not that of a linear network."""
     optimality_gap: Any
-    """L - min over all end-to-end filters, attainable or not; exact to rounding of L. NaN where the loss is not known
-    to be convex, and without a network. 0: a global minimum; positive says nothing either way."""
+    """L minus the minimum over all end-to-end filters, attainable or not; exact up to rounding of L. NaN if the loss is
+    not known to be convex or the risk is not that of a linear network. 0 means a global minimum; a positive value means
+    nothing by itself."""
 
     def __repr__(self) -> str:
         if np.ndim(self.risk):
@@ -99,45 +102,45 @@ class CriticalPoint:
         )
 
 
-def classify(risk: Any, params: Any) -> CriticalPoint:
-    """Classifies the point `params`, or a batch of points with leading axes; host side.
+def classify(risk: RiskLike | Callable[..., Any], params: PyTree) -> CriticalPoint:
+    """Classifies the point `params`, or a batch of points with leading axes; not for use under jit.
 
-    All thresholds are relative, so that units of data and of one layer against another change nothing:
-    a point counts as critical where in every layer the gradient is below eps^0.45 (9e-8 in float64) of its size without
-    cancellation, and where Newton's method on the leaf comes to rest within 1e-4, with the gradient at its rounding in
-    every direction (`polish`). Eigenvalues, in units of each layer's norm, then count as zero up to their own rounding.
-    Where Newton's method does not come to rest, they are compared with the root of the relative gradient, and the point
-    is "degenerate" or "not_critical". Singular values of dv/dw count as zero below eps^(1/2).
+    All thresholds are relative, so that units of data and of one layer relative to another have no influence. A point
+    counts as critical if in every layer the gradient is below eps^0.45 (9e-8 in float64) of its size without
+    cancellation, and if Newton's method on the leaf converges within a distance of 1e-4, with the gradient at its
+    rounding error in every direction (`polish`). Eigenvalues, in units of each layer's norm, then count as zero up to
+    their own rounding error. If Newton's method does not converge, eigenvalues are compared with the square root of the
+    relative gradient, and the point is "degenerate" or "not_critical". Singular values of dv/dw count as zero below
+    eps^(1/2).
 
-    Sizes are meant to be ordinary: products of the squares of filters and data should stay within 1e-150 to 1e150.
-    Points that are not finite are "not_critical".
+    Magnitudes should be moderate: products of the squares of filters and data should be within 1e-150 to 1e150. Points
+    that are not finite are "not_critical". If filters are zero, only the remaining symmetry directions are removed. At
+    w = 0 with three or more layers the Hessian vanishes, so the point is degenerate.
 
-    With zero filters the same is done with what is left of the symmetry directions. At w = 0 with three or more layers
-    the Hessian vanishes: degenerate.
-
-    Of a function of which nothing else is known, the size without cancellation is told by what rounding does to the
-    gradient, and the local Polyak-Lojasiewicz test is replaced by a walk along the kernel (`limits.kernel_probe`).
+    For a function known only through its values, the size without cancellation is estimated from the effect of rounding
+    on the gradient, and the local Polyak-Lojasiewicz test is replaced by a walk along the kernel
+    (`limits.kernel_probe`).
 
     Args:
-        risk: an `EmpiricalRisk`, a `Risk`, or a function of params, of which one point is classified.
+        risk: an `EmpiricalRisk`, a `Risk`, or a function of params; with a function, a single point is classified.
         params: parameters, with or without common leading axes.
 
     Raises:
         ArchitectureError: shapes of params do not fit.
-        RiskError: a batch of risks.
+        RiskError: risk is a batch of risks.
     """
-    risk = as_risk("classify", risk, params)
-    check_single("classify", risk, "classify(risk.condition(i), ...) for each i")
+    objective = as_risk("classify", risk, params)
+    check_single("classify", objective, "classify(risk.condition(i), ...) for each i")
     refuse_flows(params)
-    layers = risk.layers(params)
-    leading = risk.space.leading_axes(layers)
+    layers = objective.layers(params)
+    leading = objective.space.leading_axes(layers)
     if leading is None:
-        given, needed = [tuple(np.shape(w)) for w in layers], risk.space.layer_shapes
+        given, needed = [tuple(np.shape(w)) for w in layers], objective.space.layer_shapes
         raise ArchitectureError(f"params have shapes {given}: this risk needs {needed}, with common leading axes")
     if 0 in leading:
         raise ArchitectureError(f"params have leading axes {leading}: there is no point to classify")
     flat = jnp.concatenate([jnp.reshape(w, (math.prod(leading), -1)) for w in layers], axis=1)
-    measured = jax.tree.map(np.asarray, _measure(risk, flat))
+    measured = jax.tree.map(np.asarray, _measure(objective, flat))
     words = np.asarray([kind.word for kind in Kind])[measured.pop("kind")]
     fields = {name: array.reshape(leading + array.shape[1:]) for name, array in measured.items()}
     if leading:
@@ -149,7 +152,7 @@ def classify(risk: Any, params: Any) -> CriticalPoint:
 
 @quick_to_compile
 def _measure(risk: Any, vectors: Float[Array, "b n"]) -> dict[str, Array]:
-    network = _of_the_network(risk) if isinstance(risk, LinearRisk) else _of_no_network
+    network = _filter_measures(risk) if isinstance(risk, LinearRisk) else _unknown_filter_measures
 
     def one(vector: Array) -> dict[str, Array]:
         gradient, scales = risk.gradient(vector), risk.layer_scales(vector)
@@ -160,21 +163,22 @@ def _measure(risk: Any, vectors: Float[Array, "b n"]) -> dict[str, Array]:
         result = polish(risk, vector, levels)
         exact = result.converged & (result.relative_distance <= _NEAR)
         point, zero = jnp.where(exact, result.vector, vector), jnp.sqrt(relative)
-        bend = curvature(risk, point, exact, zero)
-        flat = (bend.index == 0) & (bend.nullity > 0)
+        signature = curvature(risk, point, exact, zero)
+        flat = (signature.index == 0) & (signature.nullity > 0)
         attracts, _ = attracts_along_manifold(risk, point, point, levels, None, exact, zero, result.blur, exact & flat)
-        degenerate = jnp.where(exact, flat & ~attracts, bend.nullity > 0)
+        degenerate = jnp.where(exact, flat & ~attracts, signature.nullity > 0)
         eps = jnp.finfo(relative.dtype).eps
         small = relative <= eps**0.45
         kinked = ~is_clear_of_kinks(risk, vector, jnp.linalg.norm(point - vector))
-        at_rest = exact & (result.relative_distance <= jnp.sqrt(eps))  # where all vanishes, nothing is relatively small
+        # covers points at which all terms vanish, where the relative gradient is not small
+        at_rest = exact & (result.relative_distance <= jnp.sqrt(eps))
         return {
-            "kind": _kind(at_rest | (small & (exact | degenerate)), bend.index, degenerate, kinked),
+            "kind": _kind(at_rest | (small & (exact | degenerate)), signature.index, degenerate, kinked),
             "risk": risk.value(vector),
             "gradient_norm": jnp.linalg.norm(gradient),
             "relative_gradient": relative,
-            "hessian_index": bend.index,
-            "nullity": bend.nullity,
+            "hessian_index": signature.index,
+            "nullity": signature.nullity,
             "hessian_eigenvalues": spectrum(risk, point),
             **network(vector),
         }
@@ -184,8 +188,8 @@ def _measure(risk: Any, vectors: Float[Array, "b n"]) -> dict[str, Array]:
     return jax.lax.map(one, vectors, batch_size=_BLOCK)
 
 
-def _of_the_network(risk: LinearRisk) -> Any:
-    """What the end-to-end filter of a point tells."""
+def _filter_measures(risk: LinearRisk) -> Any:
+    """The function that computes the measures of a point that depend on its end-to-end filter."""
     form = risk.outer
     best = least_filter_risk(risk.loss, form)
 
@@ -199,7 +203,7 @@ def _of_the_network(risk: LinearRisk) -> Any:
     return measure
 
 
-def _of_no_network(vector: Array) -> dict[str, Array]:
+def _unknown_filter_measures(vector: Array) -> dict[str, Array]:
     unknown = jnp.full((), jnp.nan, vector.dtype)
     return {
         "jacobian_rank": jnp.full((), -1, jnp.int32),

@@ -1,12 +1,12 @@
-"""A bound of a cubic form that loses little where its variables have very different lengths, in ball arithmetic.
+"""A bound of a cubic form that stays accurate for variables of very different lengths, in ball arithmetic.
 
 For c(e) = sum c_abk e_a e_b e_k, c symmetric, and lengths l_k > 0, every product e_a e_b e_k is split into three
 shares; in each of them one factor is written as e_k = l_k x_k:
 
     c(e) = sum_abk B_abk e_a e_b x_k,   B_abk = 3 c_abk l_k w_abk,   w_abk = l_k^-2 / (l_a^-2 + l_b^-2 + l_k^-2),
 
-so that |c(e)| <= |B| |e|^2 |x|, |B| the spectral norm of the matrix with rows a and columns (b, k). The weights w sum
-to 1 over the three shares and make the sum of squares of B least. Derived.
+so that |c(e)| <= |B| |e|^2 |x|, where |B| is the spectral norm of the matrix with rows a and columns (b, k). The
+weights w sum to 1 over the three shares and minimise the sum of squares of B. Derived.
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""Which limits are one, and how far they lie above the lowest; on arrays of the host."""
+"""Which limits are equal, and how far their risks are above the lowest; on numpy arrays."""
 
 import numpy as np
 from jaxtyping import Float
@@ -6,19 +6,19 @@ from jaxtyping import Float
 __all__ = ["above_lowest", "grouped_by_filter"]
 
 _SAME_FILTER = 1e-6
-"""Relative distance of two end-to-end filters up to which they are one."""
+"""Largest relative distance of two end-to-end filters that count as equal."""
 _SAME_RISK = 1e-9
-"""Relative difference of two risks up to which they are one."""
+"""Largest relative difference of two risks that count as equal."""
 _OF_THE_START = 1e-12
-"""The same in units of the risk at the start: what is left of it near interpolation is rounding."""
+"""The same relative to the risk at the start: near interpolation smaller differences are rounding errors."""
 
 
 def above_lowest(risk: Float[np.ndarray, " S"], start: Float[np.ndarray, " F"]) -> Float[np.ndarray, " S"]:
-    """Risk of every limit less the lowest one, 0 up to rounding; NaN where there is no limit.
+    """Risk of every limit minus the lowest one; 0 up to rounding; NaN if there is no limit.
 
     Args:
-        risk: of limits of one risk function, NaN where there is none.
-        start: risks at the start of flows, of which the median counts.
+        risk: risks of limits of one risk function, NaN if there is no limit.
+        start: risks at the start of flows, of which the median is used.
     """
     if not np.isfinite(risk).any():
         return np.full(risk.shape, np.nan)
@@ -28,9 +28,10 @@ def above_lowest(risk: Float[np.ndarray, " S"], start: Float[np.ndarray, " F"]) 
 
 
 def grouped_by_filter(filters: Float[np.ndarray, "S taps"]) -> list[np.ndarray]:
-    """Rows of equal end-to-end filters: one array of row numbers per filter, in the order of their first rows.
+    """Groups of rows with equal end-to-end filters: one array of row numbers per filter, in the order of their first
+    rows.
 
-    Entries that are NaN in all rows, with which shorter filters are filled up, do not count.
+    Entries that are NaN in all rows, which pad shorter filters, are ignored.
     """
     rows, left = np.nan_to_num(filters), np.arange(len(filters))
     groups = []

@@ -1,12 +1,13 @@
-"""The square system whose zeros are the critical points of one balancedness, in ball arithmetic.
+"""The square system whose zeros are the critical points with given balancedness, in ball arithmetic.
 
 With xi_l = (..., w_l, -w_{l+1}, ...) = grad h_l, h_l = (|w_l|^2 - |w_{l+1}|^2)/2 and factors mu_l > 0,
 
     F(w) = grad Phi(w),   Phi = L + sum_l (mu_l/2) (h_l - c_l)^2,
     F'(w) = Hess L + sum_l mu_l (xi_l xi_l^T + (h_l - c_l) E_l),   E_l = +I on layer l, -I on layer l+1.
 
-L is constant along the xi_l, which are independent while at most one filter vanishes: contracting F = 0 with them gives
-h = c, so that the zeros of F are the critical points of L with h = c, and there F' has the index of Hess L. Derived.
+L is constant along the xi_l, which are linearly independent while at most one filter vanishes. Contracting F = 0 with
+them gives h = c, so that the zeros of F are the critical points of L with h = c, and there F' has the index of Hess L.
+Derived.
 """
 
 import itertools
@@ -24,12 +25,13 @@ __all__ = ["LeafSystem"]
 
 
 class LeafSystem:
-    """F and F' in units 2^e of each layer, e chosen from the norms of the filters, so that units play no part.
+    """F and F' in units 2^e of each layer, with e chosen from the norms of the filters, so that units have no
+    influence.
 
     Args:
-        risk: the numbers of the risk.
+        risk: the risk in plain numbers.
         filters: floats, taken as exact; at most one of the filters may vanish.
-        balancedness: c, floats taken as exact; that of the filters, without rounding, if None.
+        balancedness: c, floats taken as exact; if None, that of the filters, computed without rounding.
     """
 
     def __init__(
@@ -48,56 +50,57 @@ class LeafSystem:
         if balancedness is not None:
             self.balance = [arb(float(c)) for c in balancedness]
         hessian = largest(arb_mat(self.balls.hessian(self.given)))
-        slopes = [max(magnitude(x) for x in self._slope(self.given, layer)) for layer in range(len(self.balance))]
-        # mu_l: the pull to the leaf about as stiff as the risk; and all of F in a unit that makes F' of order 1
-        self._factors = [arb(2) ** (hessian - 2 * slope) for slope in slopes]
+        gradients = [self._conserved_gradient(self.given, layer) for layer in range(len(self.balance))]
+        # mu_l makes the force towards the leaf about as stiff as the risk; `scale` makes F' of order 1
+        self._factors = [arb(2) ** (hessian - 2 * max(map(magnitude, x))) for x in gradients]
         self.scale = arb(2) ** -hessian
 
     def value(self, vector: list[arb]) -> arb_mat:
-        """F, (n, 1)."""
+        """The value F of the system at a point, (n, 1)."""
         total = self.balls.gradient(vector)
         for layer, offset in enumerate(self._offsets(vector)):
-            total += arb_mat([[self._factors[layer] * offset * x] for x in self._slope(vector, layer)])
+            total += arb_mat([[self._factors[layer] * offset * x] for x in self._conserved_gradient(vector, layer)])
         return self.scale * total
 
     def derivative(self, vector: list[arb]) -> arb_mat:
-        """F', (n, n)."""
+        """The derivative F' of the system at a point, (n, n)."""
         total = arb_mat(self.balls.hessian(vector))
         ones = [arb(1)] * len(vector)
         for layer, offset in enumerate(self._offsets(vector)):
-            column = arb_mat([[x] for x in self._slope(vector, layer)])
+            column = arb_mat([[x] for x in self._conserved_gradient(vector, layer)])
             total += self._factors[layer] * (column * column.transpose())
-            for i, sign in enumerate(self._slope(ones, layer)):
+            for i, sign in enumerate(self._conserved_gradient(ones, layer)):
                 total[i, i] += self._factors[layer] * offset * sign
         return self.scale * total
 
     def newton(self, centre: list[arb], inverse: arb_mat) -> tuple[list[arb], float]:
-        """One step x - Y F(x) from an exact point to an exact point, and an upper bound of its maximum norm."""
+        """One step x - Y F(x) from an exact point to an exact point, and an upper bound of the maximum norm of the
+        step."""
         step = inverse * self.value(centre)
         return [(x - d).mid() for x, d in zip(centre, step.entries(), strict=True)], row_sum_norm(step)
 
     def filters_vanishing(self, vector: list[arb]) -> int:
-        """Number of filters that may be zero somewhere in the ball."""
+        """Number of filters that may be zero at some point of the ball."""
         return sum(not any(x > 0 or x < 0 for x in layer) for layer in self.balls.layers(vector))
 
     def box(self, centre: list[arb], radius: float) -> list[arb]:
-        """The box of half width `radius`, in the units 2^e of each layer."""
+        """The box of half width `radius` in the units 2^e of each layer."""
         return [x + arb(0, radius) for x in centre]
 
     def lengths(self) -> list[arb]:
-        """The smallest of the units 2^e in that of each layer."""
+        """The smallest of the units 2^e, expressed in the unit of each layer."""
         return [arb(2) ** (min(self._units) - e) for e in self._units]
 
     def pulls(self, vector: list[arb]) -> list[tuple[arb_mat, arb_mat]]:
         """(mu_l xi_l, (n, 1), and E_l, (n, n)) in the units of F, for every l."""
         ones, result = [arb(1)] * len(vector), []
         for layer, factor in enumerate(self._factors):
-            column = arb_mat([[self.scale * factor * x] for x in self._slope(vector, layer)])
-            result.append((column, diagonal(self._slope(ones, layer))))
+            column = arb_mat([[self.scale * factor * x] for x in self._conserved_gradient(vector, layer)])
+            result.append((column, diagonal(self._conserved_gradient(ones, layer))))
         return result
 
     def length(self, radius: float) -> arb:
-        """`radius`, in the smallest of the units 2^e, in units of filters; exact."""
+        """`radius`, given in the smallest of the units 2^e, converted to units of filters; exact."""
         return arb(radius) * arb(2) ** min(self._units)
 
     def diameter(self, radius: float) -> arb:
@@ -117,11 +120,11 @@ class LeafSystem:
         return [(a - b) / 2 for a, b in itertools.pairwise(squares)]
 
     def _offsets(self, vector: list[arb]) -> list[arb]:
-        """h_l - c_l."""
+        """The offsets h_l - c_l from the leaf."""
         return [h - c for h, c in zip(self._balancedness(vector), self.balance, strict=True)]
 
-    def _slope(self, vector: list[arb], layer: int) -> list[arb]:
-        """xi_l: the derivative of h_l in the units 2^e."""
+    def _conserved_gradient(self, vector: list[arb], layer: int) -> list[arb]:
+        """The gradient xi_l of h_l in the units 2^e."""
         parts = []
         for m, w in enumerate(self.balls.layers(vector)):
             sign = {layer: 1, layer + 1: -1}.get(m, 0)

@@ -1,4 +1,4 @@
-"""What a batch of flows found: verdicts in words and, with the risk, the distinct limits."""
+"""The results of a batch of flows: verdicts in words and, with the risk, the distinct limits."""
 
 import math
 from typing import Any, NamedTuple
@@ -20,24 +20,25 @@ _MOST = 12
 
 
 class Limits(NamedTuple):
-    """The flows that end at one end-to-end filter, or, without a network, at one value of the risk."""
+    """The flows that end at one end-to-end filter, or at one value of the risk if it is not that of a linear
+    network."""
 
     risk: float
     count: int
     verdicts: tuple[Verdict, ...]
     end_to_end_filter: np.ndarray | None
-    """None without a network."""
+    """None if the risk is not that of a linear network."""
     above: float
-    """Risk less the lowest one of all limits; 0 up to rounding."""
+    """Risk minus the lowest risk of all limits; 0 up to rounding."""
 
     @property
     def spurious(self) -> bool:
-        """A minimum above another limit."""
+        """Whether this is a minimum whose risk is above that of another limit."""
         return self.above > 0 and Verdict.CONVERGED in self.verdicts
 
 
 class Overview(Summary):
-    """Counts of verdicts, and the distinct limits, the lowest risk first; prints as two tables."""
+    """Counts of verdicts, and the distinct limits in order of increasing risk; prints as two tables."""
 
     def __init__(self, flow: Any, risk: Any) -> None:
         super().__init__(flow)
@@ -65,17 +66,17 @@ class Overview(Summary):
 
 
 def summary(flow: Any, risk: Any = None) -> Summary:
-    """Counts and explains the verdicts of a flow or a batch of flows; host side.
+    """Counts and explains the verdicts of a flow or a batch of flows; not for use under jit.
 
     Args:
         flow: result of `gradient_flow`, `gradient_descent` or one of their ensembles.
-        risk: what was minimised. With it the distinct limits are told too, by end-to-end filter or, without a
-            network, by risk, the lowest first:
-            a minimum above the lowest is spurious. One risk, not a batch.
+        risk: the minimised risk; a single risk, not a batch. If given, the distinct limits are listed too, in order of
+            increasing risk. They are distinguished by end-to-end filter, or by risk if it is not that of a linear
+            network. A minimum above the lowest limit is called spurious.
 
     Raises:
-        FlowError: no result of a flow.
-        RiskError: a batch of risks.
+        FlowError: `flow` is not the result of a flow.
+        RiskError: risk is a batch of risks.
     """
     if not all(hasattr(flow, name) for name in ("verdict", "reason", "steps", "limit")):
         raise FlowError(f"summary needs the result of gradient_flow or of an ensemble, not {described(flow)}")
@@ -98,7 +99,7 @@ def _distinct(flow: Any, risk: Any) -> tuple[Limits, ...]:
     filters, ends = filters.reshape(len(filters), -1), verdict[has]
     start = (np.atleast_1d(flow.risk) + np.atleast_1d(flow.energy))[has]
     above, order = above_lowest(values, start), np.argsort(values, kind="stable")
-    if not is_composite(risk):  # risks are told apart above the lowest, where that is above rounding
+    if not is_composite(risk):  # risks are distinguished only if the difference exceeds rounding
         filters = above[:, None]
     found = []
     for group in grouped_by_filter(filters[order]):
@@ -119,6 +120,6 @@ def _distinct(flow: Any, risk: Any) -> tuple[Limits, ...]:
 
 @quick_to_compile
 def _evaluated(risk: Any, points: Any) -> tuple[jax.Array, jax.Array]:
-    """Risk and image of raveled parameters; the risk itself where it has no image."""
+    """Risk and image of the raveled parameters; the risk in place of the image if there is none."""
     image = risk.image if is_composite(risk) else risk.value
     return jax.vmap(lambda w: (risk.value(w), image(w)))(jnp.asarray(points))

@@ -1,7 +1,8 @@
-"""Which limits are the same critical point: orbits under the rescaling w_l -> a_l w_l, prod_l a_l = 1.
+"""Identification of equal critical points: orbits under the rescaling w_l -> a_l w_l, prod_l a_l = 1.
 
-A rescaling leaves the network as it is, so limits of flows from different starts differ along it even where they are
-one critical point. Its invariants are the projections u_l u_l^T of the unit filters u_l and the end-to-end filter v.
+A rescaling does not change the network, so limits of flows from different starts may differ by a rescaling although
+they are the same critical point. Its invariants are the projections u_l u_l^T, where u_l = w_l / |w_l|, and the
+end-to-end filter v.
 """
 
 from dataclasses import dataclass
@@ -22,26 +23,26 @@ __all__ = ["Orbits", "orbits"]
 
 @dataclass(frozen=True)
 class Orbits:
-    """Points sorted into orbits, the most frequent orbit first."""
+    """A partition of points into orbits, the most frequent orbit first."""
 
     labels: Int[np.ndarray, " S"]
-    """Orbit of every point, from 0; -1 for points with NaN."""
+    """Number of the orbit of every point, from 0; -1 for points with NaN."""
     representatives: Int[np.ndarray, " K"]
     """The first point of every orbit."""
     counts: Int[np.ndarray, " K"]
-    """Points of every orbit."""
+    """Number of points in every orbit."""
 
 
 def orbits(arch: Architecture, params: ParamsLike, tolerance: float = 1e-6) -> Orbits:
-    """Sorts a batch of points into orbits under rescaling; host side. Exchanged filters make different orbits.
+    """Partitions a batch of points into orbits under rescaling; exchanged filters belong to different orbits.
 
-    Two points are in one orbit if their invariants, v relative to the largest |v| of the batch, differ by less than
-    `tolerance` in every entry. With channels, where a larger group acts, only v is compared.
+    Two points are in one orbit if their invariants differ by less than `tolerance` in every entry, where v is divided
+    by the largest |v| of the batch. With channels a larger group acts, and only v is compared. Not for use under jit.
 
     Args:
         arch: the network.
         params: filters with one leading axis S.
-        tolerance: relative.
+        tolerance: relative tolerance.
 
     Raises:
         ArchitectureError: params do not have one leading axis.
@@ -82,8 +83,8 @@ def _invariants(arch: Architecture, params: ParamsLike) -> Float[np.ndarray, "S 
         for w in filters:
             flat = w.reshape(len(w), -1)
             norm = np.linalg.norm(flat, axis=1, keepdims=True)
-            unit = flat / np.where(norm > 0, norm, 1)
-            parts.append((unit[:, :, None] * unit[:, None, :]).reshape(len(w), -1))
+            normalised = flat / np.where(norm > 0, norm, 1)
+            parts.append((normalised[:, :, None] * normalised[:, None, :]).reshape(len(w), -1))
     return np.concatenate(parts, axis=1)
 
 

@@ -1,7 +1,6 @@
-"""Data sets and where they come from: synthesis from three independent choices, real signals, files.
+"""Data sets and their sources: synthesis from three independent choices, real signals, and files.
 
-INPUTS      White, Autoregressive, LowRank, MissingPatches, Windows
-TARGETS     Planted, Cascade, Filter, Unrelated
+INPUTS      White, Autoregressive, LowRank, MissingPatches, Windows TARGETS     Planted, Cascade, Filter, Unrelated
 CORRUPTION  noise, Outliers
 """
 

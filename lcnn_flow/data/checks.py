@@ -1,4 +1,4 @@
-"""Checks that inputs, targets and corruption share."""
+"""Argument checks shared by inputs, targets and corruption."""
 
 import operator
 from typing import Any
@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jaxtyping import Array
 
 from lcnn_flow.errors import DataError
 from lcnn_flow.numerics.arrays import as_float_array, is_concrete, warn_where_narrowed
@@ -28,7 +29,7 @@ def real_array(name: str, value: Any) -> jax.Array:
             raise DataError(f"{name} is ragged: pass an array, or nested lists of equal lengths") from err
         if array.dtype.kind not in "biuf" and not jnp.issubdtype(array.dtype, jnp.floating):
             raise DataError(f"{name} holds {array.dtype} values: pass an array of real numbers")
-        # JAX has neither foreign byte orders nor extended precision
+        # JAX supports neither foreign byte orders nor extended precision
         value = array.astype(np.float64) if array.dtype.itemsize > 8 else array.astype(array.dtype.newbyteorder("="))
     elif jnp.issubdtype(value.dtype, jnp.complexfloating):
         raise DataError(f"{name} holds {value.dtype} values: pass an array of real numbers")
@@ -36,7 +37,7 @@ def real_array(name: str, value: Any) -> jax.Array:
 
 
 def check_finite(name: str, array: jax.Array) -> None:
-    """Raises DataError where a concrete array has NaN or infinite entries: which is the first, how many."""
+    """Raises DataError if a concrete array has NaN or infinite entries; names the first of them and their number."""
     if not is_concrete(array):
         return
     bad = ~np.isfinite(np.asarray(array, dtype=np.float64))
@@ -49,11 +50,11 @@ def check_finite(name: str, array: jax.Array) -> None:
         )
 
 
-def number(owner: str, name: str, value: Any, low: float, high: float, open_ends: bool = False) -> Any:
-    """A leaf for the number `value` in [low, high], or in (low, high); tracers are not looked at.
+def number(owner: str, name: str, value: object, low: float, high: float, open_ends: bool = False) -> float | Array:
+    """Converts `value` in [low, high], or in (low, high) with `open_ends`, to a pytree leaf; tracers are not checked.
 
     Raises:
-        DataError: it is not a number of that range.
+        DataError: it is not a finite number in that range.
     """
     if isinstance(value, Tracer):
         return value
@@ -72,7 +73,7 @@ def count(owner: str, name: str, value: Any, least: int = 1) -> int:
     """`value` as a static integer of at least `least`.
 
     Raises:
-        DataError: it is not.
+        DataError: it is not an integer, or too small.
     """
     try:
         whole = operator.index(value)

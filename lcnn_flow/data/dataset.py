@@ -1,4 +1,4 @@
-"""The samples over which the empirical risk is a mean: inputs, targets, weights."""
+"""The samples over which the empirical risk is a mean: inputs, targets and weights."""
 
 from typing import Any
 
@@ -16,18 +16,18 @@ __all__ = ["Dataset"]
 class Dataset(Pytree):
     """Samples (x_i, y_i) with weights w_i.
 
-    Integers become floating numbers of the widest type switched on; floating types are kept. Shapes are
-    checked always, values where they can be seen, that is outside of jit.
+    Integers become numbers of the default floating type; floating types are kept. Shapes are always checked; values are
+    checked where they are known, that is, outside jit.
 
     Args:
         inputs: (m, *sample_shape), sample_shape = (*d_0,), with channels (c_0, *d_0).
         targets: (m, *output_shape), output_shape = (*d_N,), with channels (c_N, *d_N).
-        weights: (m,), at least 0 and not all 0; `None` stands for weight 1 everywhere.
-        true_filter: the end-to-end filter that generated the targets, before any corruption; `None` where
-            there is none, or where it is not known.
+        weights: (m,), at least 0 and not all 0; `None` means weight 1 for every sample.
+        true_filter: the end-to-end filter that generated the targets before any corruption; `None` if there is none or
+            it is unknown.
 
     Raises:
-        DataError: ranks or numbers of samples do not fit, an entry is not finite, or weights are negative.
+        DataError: ranks or numbers of samples do not fit, an entry is not finite, or a weight is negative.
     """
 
     inputs: Float[Array, "m ..."]
@@ -47,14 +47,14 @@ class Dataset(Pytree):
         for name, array in (("inputs", self.inputs), ("targets", self.targets)):
             if array.ndim < 2:
                 raise DataError(
-                    f"{name} have shape {array.shape}: the first axis counts samples, the others are one "
-                    f"sample; for a single sample write {name}[None]"
+                    f"{name} have shape {array.shape}: the first axis counts samples, the others are those "
+                    f"of one sample; for a single sample write {name}[None]"
                 )
             if array.size == 0:
                 raise DataError(f"{name} have shape {array.shape}: pass at least one sample with one entry")
         m = self.inputs.shape[0]
         if self.targets.shape[0] != m:
-            raise DataError(f"{m} inputs but {self.targets.shape[0]} targets: pass one target an input")
+            raise DataError(f"{m} inputs but {self.targets.shape[0]} targets: pass one target per input")
         if self.weights is not None and self.weights.shape != (m,):
             raise DataError(f"weights have shape {self.weights.shape} for {m} samples: pass shape ({m},)")
 
@@ -76,10 +76,10 @@ class Dataset(Pytree):
         return self.inputs.shape[0]
 
     def replace(self, **changes: Any) -> "Dataset":
-        """The same data with some of inputs, targets, weights and true_filter exchanged.
+        """A copy in which some of inputs, targets, weights and true_filter are replaced.
 
         Raises:
-            DataError: an unknown name, or data that do not fit.
+            DataError: the name is unknown, or the data do not fit.
         """
         fields = {name: getattr(self, name) for name in ("inputs", "targets", "weights", "true_filter")}
         unknown = sorted(set(changes) - set(fields))

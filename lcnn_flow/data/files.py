@@ -1,4 +1,4 @@
-"""Data sets from files: .npz, .npy and .csv. Nothing is ever unpickled."""
+"""Data sets from .npz, .npy and .csv files. Pickled objects are refused."""
 
 import csv
 import math
@@ -7,7 +7,7 @@ import re
 import zipfile
 from array import array
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 import numpy as np
 
@@ -28,7 +28,7 @@ def load(
     targets: str | None = None,
     split: int | None = None,
 ) -> Dataset:
-    """Reads a data set; the suffix of the file decides how.
+    """Reads a data set; the suffix of the file selects the format.
 
     - .npz: arrays "inputs" (m, *sample_shape) and "targets" (m, *output_shape), or of the names given by
       `inputs` and `targets`; optionally "weights" (m,) and "true_filter". For images and channels too.
@@ -37,14 +37,14 @@ def load(
       "weight", in any order; or with `split`, and then any header or none.
 
     Args:
-        path: the file, up to 4 GiB.
+        path: the file, at most 4 GiB.
         inputs: name of the array of inputs, .npz only; "inputs" by default.
         targets: name of the array of targets, .npz only; "targets" by default.
         split: number of input columns, .npy and .csv only.
 
     Raises:
-        DataError: the file is missing, of another kind, too large, truncated or empty; it holds Python
-            objects, text, gaps, NaN or infinities; ranks or numbers of samples do not fit.
+        DataError: the file is missing, of another kind, too large, truncated or empty; it holds Python objects, text,
+            gaps, NaN or infinities; or ranks or numbers of samples do not fit.
     """
     file = _existing_file(path)
     suffix = file.suffix.lower()
@@ -67,7 +67,7 @@ def load(
         raise DataError(f"{file}: damaged, or not a {suffix} file: {reason}") from err
 
 
-def _existing_file(path: Any) -> Path:
+def _existing_file(path: str | os.PathLike[str]) -> Path:
     try:
         file = Path(path)
         if file.is_dir():
@@ -125,8 +125,8 @@ def _read_npy(file: Path, split: int | None) -> dict[str, np.ndarray]:
     return _split_columns(table, split)
 
 
-def _check_header(stream: Any, name: str, size: int) -> None:
-    """Raises DataError unless the header of an array says numbers, and exactly the bytes that are there."""
+def _check_header(stream: IO[bytes], name: str, size: int) -> None:
+    """Raises DataError unless the header of an array declares numbers and exactly the number of bytes present."""
     version = np.lib.format.read_magic(stream)
     if version == (1, 0):
         shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
@@ -135,7 +135,7 @@ def _check_header(stream: Any, name: str, size: int) -> None:
     else:
         raise DataError(f"{name} is in format {version} of structured arrays: save plain numbers")
     if dtype.hasobject:
-        raise DataError(f"{name} holds pickled Python objects, which are never read: save numbers")
+        raise DataError(f"{name} holds pickled Python objects, which are not read: save numbers")
     if dtype.kind not in "biuf":
         raise DataError(f"{name} holds {dtype} values: save an array of real numbers")
     declared = math.prod(shape) * dtype.itemsize
@@ -166,7 +166,7 @@ def _read_csv(file: Path, split: int | None) -> dict[str, np.ndarray]:
                 values.append(float(cell))
             rows += 1
     if not rows:
-        raise DataError("no row of numbers: a sample a row, cells separated by commas")
+        raise DataError("no row of numbers: write one sample per row, cells separated by commas")
     table = np.array(values).reshape(rows, columns)
     if split is not None:
         return _split_columns(table, split)
@@ -176,7 +176,7 @@ def _read_csv(file: Path, split: int | None) -> dict[str, np.ndarray]:
 
 
 def _is_number(cell: str) -> bool:
-    """Whether a cell is a finite number; Python would also read 1_000."""
+    """Whether a cell is a finite number; Python's float would also accept 1_000."""
     try:
         return "_" not in cell and math.isfinite(float(cell))
     except ValueError:

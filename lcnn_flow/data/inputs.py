@@ -1,6 +1,6 @@
-"""Where inputs come from: each source is `source(key, arch, samples) -> (m, *arch.sample_shape)`.
+"""Sources of inputs: each is a function `source(key, arch, samples) -> (m, *arch.sample_shape)`.
 
-The random sources have entries of mean square 1 (White: std^2), so that risks of different sources compare.
+Inputs of the random sources have mean square 1 (White: std^2), so that risks of different sources are comparable.
 """
 
 import math
@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Real
+from jaxtyping import Array, Float, PRNGKeyArray, Real
 
 from lcnn_flow.data.checks import check_finite, count, number, real_array
 from lcnn_flow.errors import DataError
@@ -25,9 +25,9 @@ __all__ = ["Autoregressive", "InputSource", "LowRank", "MissingPatches", "White"
 
 @runtime_checkable
 class InputSource(Protocol):
-    """A pure function of the key; `samples` is static, and `None` asks for all that there are."""
+    """A pure function of the key; `samples` is static, and `None` asks for all available inputs."""
 
-    def __call__(self, key: Any, arch: Network, samples: int | None) -> Float[Array, "m ..."]:
+    def __call__(self, key: PRNGKeyArray, arch: Network, samples: int | None) -> Float[Array, "m ..."]:
         """Inputs of shape (m, *arch.sample_shape)."""
         ...
 
@@ -39,30 +39,30 @@ class White(Pytree):
         DataError: std is negative or not finite.
     """
 
-    std: Any
+    std: float | Array
 
     def __init__(self, std: Real[ArrayLike, "..."] = 1.0) -> None:
         self.std = number("White", "std", std, 0, math.inf)
 
-    def __call__(self, key: Any, arch: Network, samples: int | None) -> Float[Array, "m ..."]:
+    def __call__(self, key: PRNGKeyArray, arch: Network, samples: int | None) -> Float[Array, "m ..."]:
         return self.std * _white(key, arch, _needed("White", samples))
 
 
 class Autoregressive(Pytree):
     """Stationary AR(1) signals of unit variance: entries i and j have covariance rho^|i - j|.
 
-    In 2-D the covariance is the product of those along both axes. Channels are independent.
+    In 2-D the covariance is the product of the covariances along both axes. Channels are independent.
 
     Raises:
         DataError: rho is outside (-1, 1).
     """
 
-    rho: Any
+    rho: float | Array
 
     def __init__(self, rho: Real[ArrayLike, "..."]) -> None:
         self.rho = number("Autoregressive", "rho", rho, -1, 1, open_ends=True)
 
-    def __call__(self, key: Any, arch: Network, samples: int | None) -> Float[Array, "m ..."]:
+    def __call__(self, key: PRNGKeyArray, arch: Network, samples: int | None) -> Float[Array, "m ..."]:
         x = _white(key, arch, _needed("Autoregressive", samples))
         rho = jnp.asarray(self.rho, x.dtype)
         innovation = jnp.sqrt((1 - rho) * (1 + rho))
@@ -79,12 +79,12 @@ class Autoregressive(Pytree):
 
 
 class LowRank(Pytree):
-    """White inputs in a random subspace of dimension `rank` of the input space, of unit mean square.
+    """White inputs of unit mean square in a random subspace of dimension `rank` of the input space.
 
     The matrix of all inputs has rank min(rank, samples).
 
     Raises:
-        DataError: rank is not an integer of at least 1; or, when called, above the dimension of the inputs.
+        DataError: rank is not an integer of at least 1; or, when called, exceeds the dimension of the inputs.
     """
 
     rank: int = eqx.field(static=True)
@@ -92,7 +92,7 @@ class LowRank(Pytree):
     def __init__(self, rank: int) -> None:
         self.rank = count("LowRank", "rank", rank)
 
-    def __call__(self, key: Any, arch: Network, samples: int | None) -> Float[Array, "m ..."]:
+    def __call__(self, key: PRNGKeyArray, arch: Network, samples: int | None) -> Float[Array, "m ..."]:
         m, dimension = _needed("LowRank", samples), math.prod(arch.sample_shape)
         if self.rank > dimension:
             raise DataError(f"LowRank: rank = {self.rank} but inputs have {dimension} entries: use at most {dimension}")
@@ -106,8 +106,8 @@ class LowRank(Pytree):
 class MissingPatches(Pytree):
     """White inputs with x[i s_v + tap] = 0 for the listed taps and every output position i.
 
-    The patch matrix has zero columns there: the data say nothing of these entries of the end-to-end filter.
-    Where patches overlap, the zeros of two taps may make the column of a tap between them vanish too.
+    The patch matrix has zero columns there, so that the data do not determine these entries of the end-to-end filter.
+    Where patches overlap, the zeros of two taps may also make the column of a tap between them zero.
 
     Args:
         taps: indices into the flattened end-to-end filter of one output channel, 0 <= tap < c_0 prod k_v.
@@ -124,7 +124,7 @@ class MissingPatches(Pytree):
         if not self.taps:
             raise DataError("MissingPatches: taps is empty: list at least one tap, or use White()")
 
-    def __call__(self, key: Any, arch: Network, samples: int | None) -> Float[Array, "m ..."]:
+    def __call__(self, key: PRNGKeyArray, arch: Network, samples: int | None) -> Float[Array, "m ..."]:
         m = _needed("MissingPatches", samples)
         if not isinstance(arch, Architecture):
             raise DataError(f"MissingPatches: {arch!r} has no filter whose taps could be missing: write White()")
@@ -150,19 +150,19 @@ class MissingPatches(Pytree):
 class Windows(Pytree):
     """Windows of shape `arch.input_shape`, cut from a real signal or image at every `step`-th position.
 
-    `samples=None` takes all windows, in order; fewer are a random choice without replacement, in order.
+    `samples=None` takes all windows in order; a smaller number is a random choice without replacement, in order.
 
     Args:
         signal: (n,) or (height, width); with c_0 > 1 channels (c_0, n) or (c_0, height, width).
-        step: distance of neighbouring windows, or one number an axis.
+        step: distance between neighbouring windows, or one number per axis.
 
     Raises:
-        DataError: signal not finite or not real, or step below 1; or, when called, a signal of the wrong rank
-            or shorter than a window, or more samples than there are windows.
+        DataError: the signal is not finite or not real, or step is below 1; or, when called, the signal has the wrong
+            rank or is shorter than a window, or there are fewer windows than samples.
     """
 
     signal: Array
-    step: Any = eqx.field(static=True)
+    step: int | tuple[int, ...] = eqx.field(static=True)
 
     def __init__(self, signal: Any, step: int | Sequence[int] = 1) -> None:
         self.signal = real_array("signal", signal)
@@ -172,7 +172,7 @@ class Windows(Pytree):
         else:
             self.step = count("Windows", "step", step)
 
-    def __call__(self, key: Any, arch: Network, samples: int | None) -> Float[Array, "m ..."]:
+    def __call__(self, key: PRNGKeyArray, arch: Network, samples: int | None) -> Float[Array, "m ..."]:
         signal, steps = self._with_channel_axis(arch), self._steps(arch)
         sizes = tuple(int(n) for n in signal.shape[1:])
         if any(n < d for n, d in zip(sizes, arch.input_shape, strict=True)):
@@ -213,16 +213,16 @@ class Windows(Pytree):
         if len(steps) != arch.dimension:
             raise DataError(
                 f"Windows: step = {steps} has {len(steps)} numbers for {arch.dimension} axes: write one "
-                "number, or one an axis"
+                "number, or one per axis"
             )
         return steps
 
 
 def _needed(source: str, samples: int | None) -> int:
     if samples is None:
-        raise DataError(f"samples = None: {source}() has no end; write for example samples=64")
+        raise DataError(f"samples = None: {source}() is not limited; write for example samples=64")
     return count(source, "samples", samples)
 
 
-def _white(key: Any, arch: Network, samples: int) -> Float[Array, "m ..."]:
+def _white(key: PRNGKeyArray, arch: Network, samples: int) -> Float[Array, "m ..."]:
     return jax.random.normal(key, (samples, *arch.sample_shape))

@@ -1,10 +1,8 @@
-"""Real signals that come with PyWavelets: no download, no file to look for.
+"""Real signals that are part of PyWavelets, so that nothing is downloaded.
 
-PyWavelets is distributed under the MIT licence. What it states of each signal is repeated in the docstrings;
-where nothing is repeated it names neither source nor licence.
+PyWavelets is distributed under the MIT licence. Its statements about each signal are repeated in the docstrings; where
+nothing is repeated it names neither source nor licence.
 """
-
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +16,7 @@ _PHOTOGRAPHS = ("camera", "ascent", "aero")
 
 
 def ecg() -> Float[Array, "1024"]:
-    """Electrocardiogram of 1024 samples, brought to mean 0 and standard deviation 1.
+    """Electrocardiogram of 1024 samples, normalised to mean 0 and standard deviation 1.
 
     `pywt.data.ecg`, "1024 points of an ECG timeseries"; PyWavelets names no source.
     """
@@ -28,11 +26,11 @@ def ecg() -> Float[Array, "1024"]:
 
 
 def climate() -> Float[Array, "264"]:
-    """Sea surface temperature of the El Nino region, 264 values, brought to mean 0 and standard deviation 1.
+    """Sea surface temperature of the El Nino region, 264 values, normalised to mean 0 and standard deviation 1.
 
-    `pywt.data.nino`: averaged sea surface temperature in degrees Celsius of the Pacific Ocean, between 0-10
-    degrees South and 90-80 degrees West, from 1950 to 2016. Public domain, obtained from NOAA (National
-    Weather Service, ERSSTv4, nino 3, http://www.cpc.ncep.noaa.gov/data/indices/), as PyWavelets states.
+    `pywt.data.nino`: averaged sea surface temperature in degrees Celsius of the Pacific Ocean, between 0-10 degrees
+    South and 90-80 degrees West, from 1950 to 2016. Public domain, obtained from NOAA (National Weather Service,
+    ERSSTv4, nino 3, http://www.cpc.ncep.noaa.gov/data/indices/), as PyWavelets states.
     """
     import pywt.data
 
@@ -40,7 +38,7 @@ def climate() -> Float[Array, "264"]:
 
 
 def photograph(name: str = "camera") -> Float[Array, "512 512"]:
-    """Grey photograph of 512 x 512 pixels, brought to mean 0 and standard deviation 1.
+    """Grey photograph of 512 x 512 pixels, normalised to mean 0 and standard deviation 1.
 
     Args:
         name: "camera" (`pywt.data.camera`: no copyright restrictions, CC0 by the photographer Lav Varshney),
@@ -58,6 +56,6 @@ def photograph(name: str = "camera") -> Float[Array, "512 512"]:
     return _normalised(getattr(pywt.data, name)())
 
 
-def _normalised(values: Any) -> Float[Array, "..."]:
+def _normalised(values: np.ndarray) -> Float[Array, "..."]:
     x = np.asarray(values, dtype=np.float64)
     return jnp.asarray((x - x.mean()) / x.std())

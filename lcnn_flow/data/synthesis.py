@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Real
+from jaxtyping import PRNGKeyArray, Real
 
 from lcnn_flow.arguments import check_key, check_kind
 from lcnn_flow.data.checks import count, number
@@ -23,7 +23,8 @@ __all__ = ["synthesize"]
 
 _DEFAULT_INPUTS, _DEFAULT_TARGETS = White(), Planted()
 _TRACEABLE = (Autoregressive, LowRank, MissingPatches, White, Windows, Cascade, Filter, Planted, Unrelated, Outliers)
-"""Choices that are traced into one program; what a user wrote may need values, and is called as it is."""
+"""Choices that are traced into one program; objects of other types may need concrete values and are called outside jit.
+"""
 
 
 def synthesize(
@@ -37,24 +38,23 @@ def synthesize(
 ) -> Dataset:
     """A data set for `arch`: y_i = (clean target of x_i) + noise + outliers.
 
-    A pure function of the key, under jit and vmap too. Inputs, targets, noise and outliers each have a key of
-    their own: changing one choice leaves what the others draw unchanged. Choices of this library are drawn by one
-    program for each architecture, kind of choices and number of samples; callables of the user are called outside
-    of it.
+    A pure function of the key, also under jit and vmap. Inputs, targets, noise and outliers each have their own key: a
+    change of one of them does not change the random numbers of the others. Sources of this library are traced into one
+    program per architecture, types of the sources and number of samples; callables of the user are called outside it.
 
     Args:
         key: JAX random key.
         arch: the network that the data are for.
-        samples: number of samples m; `None` only for `Windows`: all windows.
-        inputs: `White` (the default), `Autoregressive`, `LowRank`, `MissingPatches`, `Windows`, or any
-            callable `(key, arch, samples) -> (m, *arch.sample_shape)`.
-        targets: `Planted` (the default), `Cascade`, `Filter`, `Unrelated`, or any callable
-            `(key, arch, inputs) -> (targets, true_filter or None)`.
+        samples: number of samples m; `None` is allowed for `Windows` only and means all windows.
+        inputs: `White` (the default), `Autoregressive`, `LowRank`, `MissingPatches`, `Windows`, or any callable `(key,
+            arch, samples) -> (m, *arch.sample_shape)`.
+        targets: `Planted` (the default), `Cascade`, `Filter`, `Unrelated`, or any callable `(key, arch, inputs) ->
+            (targets, true_filter or None)`.
         noise: standard deviation of white noise relative to the root mean square of the clean targets.
         outliers: `Outliers(fraction, scale)`, or `None`.
 
     Raises:
-        DataError: choices that are out of range or do not fit the architecture.
+        DataError: a choice is out of range or does not fit the architecture.
     """
     check_kind(
         "synthesize", "arch", arch, (Architecture, Dense), "the order is synthesize(key, arch, samples=...)", DataError
@@ -72,8 +72,8 @@ def synthesize(
     return Dataset(x, y, true_filter=true_filter)
 
 
-def _draw(arch: Network, samples: int | None, noisy: bool, key: Any, choices: tuple) -> tuple[Any, Any, Any]:
-    """Inputs, targets and the filter that made them."""
+def _draw(arch: Network, samples: int | None, noisy: bool, key: PRNGKeyArray, choices: tuple) -> tuple[Any, Any, Any]:
+    """Inputs, targets, and the end-to-end filter that generated the targets or None."""
     inputs, targets, noise, outliers = choices
     key_inputs, key_targets, key_noise, key_outliers = jax.random.split(key, 4)
     x = inputs(key_inputs, arch, samples)

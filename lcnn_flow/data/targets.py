@@ -1,6 +1,6 @@
-"""Where clean targets come from: each source is `source(key, arch, inputs) -> (targets, true_filter)`.
+"""Sources of clean targets: each is a function `source(key, arch, inputs) -> (targets, true_filter)`.
 
-`true_filter` is the end-to-end filter v that maps the inputs to the targets, or `None` where there is none.
+`true_filter` is the end-to-end filter v that maps the inputs to the targets, or `None` if there is none.
 """
 
 import math
@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Real
+from jaxtyping import Array, Float, PRNGKeyArray, Real
 
 from lcnn_flow.data.checks import check_finite, number, real_array
 from lcnn_flow.errors import DataError
@@ -26,43 +26,44 @@ __all__ = ["Cascade", "Filter", "Planted", "TargetSource", "Unrelated"]
 
 @runtime_checkable
 class TargetSource(Protocol):
-    """A pure function of key and inputs."""
+    """A pure function of the key and the inputs."""
 
     def __call__(
-        self, key: Any, arch: Network, inputs: Float[Array, "m ..."]
+        self, key: PRNGKeyArray, arch: Network, inputs: Float[Array, "m ..."]
     ) -> tuple[Float[Array, "m ..."], Float[Array, "..."] | None]:
-        """Targets of shape (m, *arch.output_shape), and the end-to-end filter that made them or None."""
+        """Targets of shape (m, *arch.output_shape), and the end-to-end filter that generated them or None."""
         ...
 
 
 class Planted(Pytree):
-    """Outputs of a network of the same architecture with random N(0, std^2) parameters: attainable targets.
+    """Outputs of a network of the same architecture with random N(0, std^2) parameters, so that the targets are
+    attainable.
 
     Raises:
         DataError: std is negative or not finite.
     """
 
-    std: Any
+    std: float | Array
 
     def __init__(self, std: Real[ArrayLike, "..."] = 0.6) -> None:
         self.std = number("Planted", "std", std, 0, math.inf)
 
     def __call__(
-        self, key: Any, arch: Network, inputs: Float[Array, "m ..."]
+        self, key: PRNGKeyArray, arch: Network, inputs: Float[Array, "m ..."]
     ) -> tuple[Float[Array, "m ..."], Float[Array, "..."] | None]:
         filters = gaussian(jnp.asarray(self.std, inputs.dtype))(key, arch)
         return Cascade(filters)(key, arch, inputs)
 
 
 class Cascade(Pytree):
-    """Outputs of the same architecture with given filters: attainable targets.
+    """Outputs of the same architecture with given filters, so that the targets are attainable.
 
     Args:
         filters: parameters of the network.
 
     Raises:
         DataError: an entry is not finite.
-        ArchitectureError: when called, filters that do not fit the architecture.
+        ArchitectureError: when called, if the filters do not fit the architecture.
     """
 
     filters: Any
@@ -76,7 +77,7 @@ class Cascade(Pytree):
         self.filters = by_layer(convert, filters)
 
     def __call__(
-        self, key: Any, arch: Network, inputs: Float[Array, "m ..."]
+        self, key: PRNGKeyArray, arch: Network, inputs: Float[Array, "m ..."]
     ) -> tuple[Float[Array, "m ..."], Float[Array, "..."] | None]:
         del key
         filters = jax.tree.map(lambda w: w.astype(inputs.dtype), self.filters)
@@ -84,13 +85,13 @@ class Cascade(Pytree):
 
 
 class Filter(Pytree):
-    """One convolution with any end-to-end filter v, attainable by the architecture or not.
+    """Outputs of one convolution with any end-to-end filter v, attainable by the architecture or not.
 
     Args:
         v: shape `arch.end_to_end_filter_shape`: (*k_v,), with channels (c_N, c_0, *k_v); a matrix for `Dense`.
 
     Raises:
-        DataError: an entry is not finite; or, when called, a shape that does not fit the architecture.
+        DataError: an entry is not finite; or, when called, the shape does not fit the architecture.
     """
 
     v: Float[Array, "..."]
@@ -100,7 +101,7 @@ class Filter(Pytree):
         check_finite("v", self.v)
 
     def __call__(
-        self, key: Any, arch: Network, inputs: Float[Array, "m ..."]
+        self, key: PRNGKeyArray, arch: Network, inputs: Float[Array, "m ..."]
     ) -> tuple[Float[Array, "m ..."], Float[Array, "..."]]:
         del key
         if self.v.shape != arch.end_to_end_filter_shape:
@@ -110,25 +111,27 @@ class Filter(Pytree):
             )
         if not arch.is_linear:
             raise DataError(f"Filter: {arch!r} has no end-to-end filter: write Planted() or Unrelated()")
-        v, line = self.v.astype(inputs.dtype), arch.convolution()
-        rows = v.reshape(1 if line.channels is None else line.channels[-1], -1)
-        windows = patches(line, inputs.reshape(inputs.shape[0], *line.sample_shape))
+        v, convolution = self.v.astype(inputs.dtype), arch.convolution()
+        rows = v.reshape(1 if convolution.channels is None else convolution.channels[-1], -1)
+        windows = patches(convolution, inputs.reshape(inputs.shape[0], *convolution.sample_shape))
         targets = jnp.einsum("moq,cq->mco", windows, rows, precision=jax.lax.Precision.HIGHEST)
         return targets.reshape(inputs.shape[0], *arch.output_shape), v
 
 
 class Unrelated(Pytree):
-    """White N(0, std^2) targets that have nothing to do with the inputs; no true filter.
+    """White N(0, std^2) targets that are independent of the inputs; there is no true filter.
 
     Raises:
         DataError: std is negative or not finite.
     """
 
-    std: Any
+    std: float | Array
 
     def __init__(self, std: Real[ArrayLike, "..."] = 1.0) -> None:
         self.std = number("Unrelated", "std", std, 0, math.inf)
 
-    def __call__(self, key: Any, arch: Network, inputs: Float[Array, "m ..."]) -> tuple[Float[Array, "m ..."], None]:
+    def __call__(
+        self, key: PRNGKeyArray, arch: Network, inputs: Float[Array, "m ..."]
+    ) -> tuple[Float[Array, "m ..."], None]:
         noise = jax.random.normal(key, (inputs.shape[0], *arch.output_shape), inputs.dtype)
         return jnp.asarray(self.std, inputs.dtype) * noise, None

@@ -1,1 +1,1 @@
-"""Optimisers of optax on the risks of this library: their trajectories, verdicts, and distance to the flow."""
+"""Optimisers of optax on the risks of this library: trajectories, verdicts, and distance to the gradient flow."""

@@ -1,4 +1,4 @@
-"""The distance of a descent to the gradient flow from the same start, at the same times."""
+"""The distance of a descent from the gradient flow with the same start, at the same times."""
 
 from typing import Any
 
@@ -21,15 +21,15 @@ from lcnn_flow.numerics.norms import safe_norm
 
 __all__ = ["distance_between", "distance_to_flow"]
 
-_TOGETHER = 64
-"""Flows integrated in lockstep."""
+_LOCKSTEP = 64
+"""Number of flows integrated in lockstep."""
 
 
 def distance_between(one: DescentTrajectory, other: Any, risk: Any) -> Float[Array, "... T"]:
     """Euclidean distance of two trajectories at each of their times.
 
     Raises:
-        DescentError: there is no second one, or its times are others.
+        DescentError: the second trajectory is missing or has other times.
     """
     if other is None:
         raise DescentError("this flow has no trajectory: integrate it with times=run.trajectory.time")
@@ -48,13 +48,14 @@ def _differ(one: Any, other: Any) -> bool:
 
 
 def distance_to_flow(risk: Any, start: Any, descent: DescentTrajectory, rtol: Any) -> Float[Array, "... T"]:
-    """The same with the flow from `start` integrated at the times of the descent; its limit is not looked for.
+    """Distance of a descent from the flow from `start`, integrated at the times of the descent; the limit is not
+    computed.
 
     Args:
-        risk: one risk, or a batch of C.
-        start: parameters, with axes (C, S) or (S,) of an ensemble.
-        descent: with axes (R, C, S), each where there is one.
-        rtol: local error tolerance.
+        risk: one risk, or a batch of C risks.
+        start: initial parameters, with axes (C, S) or (S,) for an ensemble.
+        descent: trajectory with axes (R, C, S); axes that were not given are absent.
+        rtol: relative local error tolerance.
     """
     space, leading = risk.space, jnp.shape(descent.time)[:-1]
     count = jnp.shape(descent.time)[-1]
@@ -66,7 +67,7 @@ def distance_to_flow(risk: Any, start: Any, descent: DescentTrajectory, rtol: An
     begin = jnp.broadcast_to(begin.reshape((1,) * (len(leading) - len(own)) + begin.shape), (*leading, begin.shape[-1]))
     times, double = jnp.asarray(descent.time, dtype), jnp.finfo(dtype).bits >= 64
     if is_concrete(times) and not np.all(np.diff(np.asarray(times), axis=-1) > 0):
-        raise DescentError("the times of this descent do not increase, since a learning rate is not positive")
+        raise DescentError("the times of this descent do not increase, because a learning rate is not positive")
     settings = flow_settings(tuple(space.unravel(begin[(0,) * len(leading)])), rtol=rtol or (1e-9 if double else 1e-5))
     single = risk.num_conditions is None
     condition = jnp.zeros(leading, jnp.int32)
@@ -82,7 +83,7 @@ def distance_to_flow(risk: Any, start: Any, descent: DescentTrajectory, rtol: An
     return _distances(risk.without_data(), flat, settings).reshape(*leading, count)
 
 
-def _apart(risk: Any, flat: tuple, settings: FlowSettings) -> Float[Array, "flows T"]:
+def _distances_of(risk: Any, flat: tuple, settings: FlowSettings) -> Float[Array, "flows T"]:
     many, (leaves, structure) = jax.tree.leaves(risk.batched()), jax.tree.flatten(risk)
 
     def one(given: tuple) -> Array:
@@ -94,22 +95,22 @@ def _apart(risk: Any, flat: tuple, settings: FlowSettings) -> Float[Array, "flow
 
 
 def _one_or_many(function: Any, flat: tuple) -> Array:
-    """`function` of every row, in lockstep; alone where there is one row."""
+    """Applies `function` to every row, in lockstep; a single row is not batched."""
     if flat[0].shape[0] == 1:
         return function(jax.tree.map(lambda x: x[0], flat))[None]
-    return lax.map(function, flat, batch_size=_TOGETHER)
+    return lax.map(function, flat, batch_size=_LOCKSTEP)
 
 
 def _states(risk: Any, start: Array, times: Array, settings: FlowSettings) -> Float[Array, "T n"]:
-    """Of the flow from `start`; NaN from where the integration broke."""
+    """States of the flow from `start` at `times`; NaN at times that the integration did not reach."""
     scales = start_scales(risk, start, settings)
-    never = flow_arguments(risk, risk, start, scales, settings)
-    never = never._replace(gradient_atol=-jnp.ones_like(never.gradient_atol), gradient_rtol=0 * never.gradient_rtol)
+    args = flow_arguments(risk, risk, start, scales, settings)
+    args = args._replace(gradient_atol=-jnp.ones_like(args.gradient_atol), gradient_rtol=0 * args.gradient_rtol)
     zero, no = jnp.zeros((), start.dtype), jnp.asarray(False)
     span = Span(start, blank_record(start, zero, None), zero, jnp.asarray(0, jnp.int32), no, no)
-    end, record = integrate(never, span, times[-1], settings, scales.rtol, risk.space.spread(scales.atol), times)
+    end, record = integrate(args, span, times[-1], settings, scales.rtol, risk.space.per_entry(scales.atol), times)
     assert record.saved is not None
     return jnp.where((record.saved.times <= end.time)[:, None], record.saved.states, jnp.nan)
 
 
-_distances = quick_to_compile(_apart)
+_distances = quick_to_compile(_distances_of)

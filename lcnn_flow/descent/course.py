@@ -1,10 +1,10 @@
-"""The steps of an optimiser as one program: w_{k+1} = w_k + update(grad L(w_k)), recorded every so many steps.
+"""The steps of an optimiser as one program: w_{k+1} = w_k + update(grad L(w_k)), recorded at regular intervals.
 
-Gradients are those of raveled parameters, which are fastest; the optimiser sees the user's own tree, in which leaves
-stand alone, since clipping and norms by leaf depend on it. What is held fixed in the tree is None there. Minibatches
-are drawn without replacement: every epoch has an order of its own, and its last samples, too few for a minibatch, are
-left out. Whether the parameters are finite and within the norm bound is looked at in the records; from the last good
-one on, a run stands still.
+Gradients are computed for raveled parameters, which is fastest. The optimiser receives the user's tree, because
+clipping and norms per leaf depend on it; fixed values in the tree are None there. Minibatches are drawn without
+replacement: every epoch has its own order, and its last samples are skipped if they do not fill a minibatch. Whether
+the parameters are finite and within the norm bound is checked at the recorded steps; after a failed check the
+parameters stay at the last recorded point that passed.
 """
 
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from lcnn_flow.descent.optimiser import make, rates, standard_promotion
 from lcnn_flow.descent.settings import DescentSettings
@@ -31,39 +31,40 @@ class DescentTrajectory(NamedTuple):
     step: Int[Array, " T"]
     """0, record_every, 2 record_every, ..., steps."""
     time: Float[Array, " T"]
-    """Sum of the learning rates so far, in the units of a flow's time, or the step: see `Descent.time_unit`."""
-    params: Any
-    """Parameters in the tree they were given in, each with a leading axis T."""
+    """Sum of the learning rates up to the step, in the units of a flow's time, or the step number: see
+    `Descent.time_unit`."""
+    params: PyTree
+    """Parameters in the tree in which they were given, each with a leading axis T."""
     risk: Float[Array, " T"]
-    """Of all samples, also where the steps are those of minibatches."""
+    """Risk of all samples, also for steps on minibatches."""
     gradient_norm: Float[Array, " T"]
-    """Likewise."""
+    """Gradient norm of all samples, also for steps on minibatches."""
     end_to_end_filter: Float[Array, "T ..."] | None
-    """None where the risk is not that of a network."""
+    """The end-to-end filter; None if the risk is not that of a linear network."""
     squared_norms: Float[Array, "T N"]
-    """|w_l|^2."""
+    """Squared norm |w_l|^2 of each layer."""
     balancedness: Float[Array, "T d"]
-    """What a flow conserves, as in `Trajectory`; a descent does not."""
+    """The quantities that a flow conserves, as in `Trajectory`; a descent does not conserve them."""
     valid_until: Int[Array, ""]
-    """Last recorded step with finite parameters within the norm bound."""
+    """Last recorded step whose parameters are finite and within the norm bound."""
     record: dict[str, Array] | None
-    """Own observables by name, (T, ...); None unless `record` was given."""
+    """Observables of the user by name, (T, ...); None unless `record` was given."""
 
 
 @storable
 class Course(NamedTuple):
-    """All steps, before the end is judged."""
+    """Result of all steps, before the end is judged."""
 
     vector: Float[Array, " n"]
-    """At `valid_until`."""
+    """Raveled parameters at `valid_until`."""
     trajectory: DescentTrajectory
-    """Parameters as layers."""
+    """The trajectory, with parameters as layers."""
     time: Float[Array, ""]
-    """At `valid_until`."""
+    """Time at `valid_until`."""
     alive: Bool[Array, ""]
-    """All steps were taken, within the bound."""
+    """Whether all steps were taken within the norm bound."""
     escaped: Bool[Array, ""]
-    """The norm of the parameters was above the bound, and finite."""
+    """Whether the norm of the parameters exceeded the bound and was finite."""
     update: Float[Array, ""]
     """Norm of the last update."""
 
@@ -73,9 +74,9 @@ class _State(NamedTuple):
     optimiser: Any
     count: Int[Array, ""]
     order: Int[Array, " m"] | None
-    """Of the samples in this epoch; None without minibatches."""
+    """Order of the samples in this epoch; None without minibatches."""
     peak: Float[Array, ""]
-    """Largest squared norm so far that is finite."""
+    """Largest finite squared norm so far."""
     moved: Float[Array, ""]
     """Squared norm of the last update."""
 
@@ -86,11 +87,11 @@ def run_course(
     """All steps from the raveled parameters `start`.
 
     Args:
-        risk: one risk, ready for minibatches of the settings.
+        risk: one risk, prepared for minibatches if the settings require them.
         start: (n,).
-        bound: norm above which the run is given up.
-        settings: checked.
-        key: of the minibatches, or None.
+        bound: norm above which the parameters count as escaped.
+        settings: checked settings.
+        key: random key of the minibatches, or None.
     """
     with standard_promotion():
         optimiser = make(settings.optimiser.tree, settings.numbers.tree)
@@ -138,7 +139,7 @@ def _step(risk: Any, optimiser: Any, state: _State, batch_size: int | None, key:
     params = space.moving_tree(state.layers)
     gradient = space.moving_tree(space.unravel(source.gradient(vector)))
 
-    def value(tree: Any) -> Array:
+    def value(tree: PyTree) -> Array:
         return source.value(ravel(jax.tree.leaves(tree)))
 
     with standard_promotion():
@@ -152,10 +153,10 @@ def _step(risk: Any, optimiser: Any, state: _State, batch_size: int | None, key:
 
 
 def _drawn(state: _State, batch_size: int, key: Any) -> tuple[Array, Array]:
-    """The order of the samples in this epoch, and those of the present minibatch."""
+    """The order of the samples in this epoch, and the indices of the current minibatch."""
     samples = state.order.shape[0]  # pyright: ignore[reportOptionalMemberAccess]
-    a_epoch = jnp.asarray(samples // batch_size, jnp.int32)
-    epoch, place = state.count // a_epoch, state.count % a_epoch
+    steps_per_epoch = jnp.asarray(samples // batch_size, jnp.int32)
+    epoch, place = state.count // steps_per_epoch, state.count % steps_per_epoch
 
     def fresh() -> Array:
         return jax.random.permutation(jax.random.fold_in(key, epoch), samples)
@@ -177,7 +178,7 @@ def _trajectory(
 
     every, dtype = settings.record_every, start.dtype
     numbers = settings.numbers.tree
-    if settings.time_unit == "steps" or not callable(numbers["learning_rate"]):  # a product, not a sum that rounds
+    if settings.time_unit == "steps" or not callable(numbers["learning_rate"]):  # rounds once, not in every step
         time = rates(numbers, 1, dtype) * jnp.arange(len(good), dtype=dtype) * every
     else:
         total = jnp.cumsum(rates(numbers, settings.steps, dtype))

@@ -1,8 +1,8 @@
-"""What the end of a descent is: the tests of `limits.judgement`, those of a flow's end, at the last iterate.
+"""The verdict on the end of a descent: the tests of `limits.judgement` applied to the last iterate.
 
-The leaf on which Newton's method looks for the critical point is that of the last iterate: unlike a flow, a descent
-leaves the leaf it starts on. The verdict is about the point, not about what the optimiser would do there next: only its
-last update must be small too, lest it pass by.
+Newton's method searches for the critical point on the leaf of the last iterate, because a descent, unlike a flow,
+leaves the leaf on which it starts. The verdict describes the point and not the further behaviour of the optimiser.
+However, the last update must be small, which excludes an optimiser that only passes the point.
 """
 
 from typing import Any, NamedTuple
@@ -28,28 +28,28 @@ from lcnn_flow.symmetry.declared import Declared
 __all__ = ["Ending", "first_look", "judged", "scale_record"]
 
 _FAR_BELOW = 1e-3
-"""Of the gradient tolerance: where a verdict rests on the iterates not having gone on."""
+"""Fraction of the gradient tolerance below which the iterates count as staying at the point."""
 _ABOVE_ROUNDING = 2.0
 _SMALL_UPDATE = 100.0
-"""Of gradient_rtol, in units of the parameters: more is no rest."""
+"""Largest update that counts as rest, in units of gradient_rtol and of the parameters."""
 
 
 @storable
 class Ending(NamedTuple):
-    """Verdict, and what it rests on."""
+    """The verdict and the quantities from which it follows."""
 
     verdict: Int[Array, ""]
-    """-1 while the tests are still to be made."""
+    """-1 before the tests are made."""
     reason: Int[Array, ""]
     risk: Float[Array, ""]
     energy: Float[Array, ""]
-    """Risk at the start less this one."""
+    """Risk at the start minus the risk at the end."""
     drift: Float[Array, ""]
-    """Largest change of what a flow conserves."""
+    """Largest change of a quantity that a flow conserves."""
     gradient_norm: Float[Array, ""]
     tolerance: Float[Array, ""]
     limit: Float[Array, " n"]
-    """NaN where there is none."""
+    """NaN if there is no limit."""
     polish_distance: Float[Array, ""]
     index: Int[Array, ""]
     nullity: Int[Array, ""]
@@ -60,7 +60,7 @@ class Ending(NamedTuple):
 def first_look(
     risk: Any, start: Float[Array, " n"], scales: StartScales, course: Course, settings: DescentSettings
 ) -> Ending:
-    """The verdicts that need no tests; -1 where the gradient is below tolerance and the iterates are at rest."""
+    """The verdicts that need no tests; -1 if the gradient is below tolerance and the iterates are at rest."""
     risk, start, course = lax.stop_gradient((risk, start, course))
     vector, conserved = course.vector, risk.symmetry.conserved
     record = scale_record(course.trajectory.gradient_norm)
@@ -106,9 +106,9 @@ def judged(
     seen: Ending,
     ends: FlowSettings,
 ) -> Ending:
-    """The end at `vector` with all tests made; as it was `seen` where it needs none.
+    """The end at `vector` after all tests; unchanged if the verdict of `seen` is already decided.
 
-    One program whatever the optimiser was: it is given the tolerances alone.
+    The program does not depend on the optimiser, because it receives only the tolerances.
     """
     risk, start, vector, record, seen = lax.stop_gradient((risk, start, vector, record, seen))
     scales = start_scales(risk, start, ends)
@@ -123,10 +123,10 @@ def judged(
         equal=risk.symmetry.equal(start),
     )
     here = judge(args, vector, record, start, risk.symmetry.leaf_levels(vector))
-    bend, norm = here.curvature, seen.gradient_norm
+    signature, norm = here.curvature, seen.gradient_norm
     far = (norm <= _FAR_BELOW * seen.tolerance) | (norm <= _ABOVE_ROUNDING * here.rounding)
-    saddle = here.exact & (bend.index > 0)
-    flat = (here.exact | here.nearby) & (bend.index == 0)
+    saddle = here.exact & (signature.index > 0)
+    flat = (here.exact | here.nearby) & (signature.index == 0)
     verdict, reason = first_case(
         [
             (seen.verdict >= 0, seen.verdict, seen.reason),
@@ -154,15 +154,16 @@ def judged(
         reason=reason,
         limit=jnp.where(known, here.limit, jnp.nan),
         polish_distance=jnp.where(known, here.distance, 0),
-        index=jnp.where(known, bend.index, none),
-        nullity=jnp.where(known, bend.nullity, none),
-        smallest=jnp.where(seen.verdict < 0, bend.smallest, jnp.nan),
+        index=jnp.where(known, signature.index, none),
+        nullity=jnp.where(known, signature.nullity, none),
+        smallest=jnp.where(seen.verdict < 0, signature.smallest, jnp.nan),
         isolated=here.isolated & (verdict == int(Verdict.CONVERGED)),
     )
 
 
 def scale_record(norms: Float[Array, " T"]) -> Record:
-    """What tells the scale of a gradient where a risk does not: sum of |grad L|^2 over sum of |grad L|, as recorded."""
+    """A record from which the scale of the gradient follows: sum of |grad L|^2 divided by sum of |grad L|, over the
+    recorded steps."""
     norms = jnp.where(jnp.isfinite(norms), norms, 0)
     return Record(jnp.sum(norms), jnp.sum(norms**2), no_passage(jnp.zeros((), norms.dtype)), None)
 

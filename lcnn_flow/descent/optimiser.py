@@ -1,7 +1,7 @@
-"""An optimiser as a factory and its numbers: one compiled program for all numbers.
+"""An optimiser as a factory and its numbers, so that one compiled program serves all numbers.
 
-Every `optax.adam(1e-3)` holds new functions, and so is a new program. The factory `optax.adam` is always the same one:
-it is called inside the program, with numbers that are arguments of it.
+Every call `optax.adam(1e-3)` creates new functions, which JAX would compile as a new program. The factory `optax.adam`
+is always the same object: it is called inside the program, with numbers that are arguments of the program.
 """
 
 import inspect
@@ -24,17 +24,17 @@ __all__ = ["checked_numbers", "make", "rates", "standard_promotion", "time_unit"
 RATE = "learning_rate"
 
 
-def checked_numbers(optimiser: Any, numbers: Any, dtype: Any, leading: int = 0) -> dict[str, Any]:
-    """The numbers of a factory as they are traced: what is floating as arrays, the rest as it is.
+def checked_numbers(optimiser: Any, numbers: Any, dtype: np.dtype | type, leading: int = 0) -> dict[str, Any]:
+    """The arguments of a factory as they are traced: floating numbers become arrays, everything else is unchanged.
 
     Args:
-        optimiser: a function that returns an optax.GradientTransformation, or one.
-        numbers: its arguments by name.
-        dtype: of the parameters.
-        leading: axes that a number may have.
+        optimiser: a function that returns an optax.GradientTransformation, or a GradientTransformation.
+        numbers: arguments of the function, by name.
+        dtype: type of the parameters.
+        leading: largest number of axes that a number may have.
 
     Raises:
-        DescentError: no optimiser, or arguments that it does not take.
+        DescentError: it is not an optimiser, or does not accept these arguments.
     """
     given = {} if numbers is None else numbers
     if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
@@ -59,7 +59,7 @@ def _check_names(factory: Callable[..., Any], given: Mapping[str, Any]) -> None:
     try:
         signature = inspect.signature(factory)
     except (TypeError, ValueError):
-        return  # a callable without one says itself what it lacks
+        return  # the call itself reports missing arguments
     name, known = getattr(factory, "__name__", described(factory)), list(signature.parameters)
     parameters = signature.parameters.values()
     if not any(p.kind == p.VAR_KEYWORD for p in parameters) and (unknown := [x for x in given if x not in known]):
@@ -73,7 +73,7 @@ def _check_names(factory: Callable[..., Any], given: Mapping[str, Any]) -> None:
         raise DescentError(f"{name} needs {', '.join(missing)}: write {{{missing[0]!r}: ...}}")
 
 
-def _number(name: str, value: Any, dtype: Any, leading: int) -> Any:
+def _number(name: str, value: Any, dtype: np.dtype | type, leading: int) -> Any:
     if isinstance(value, list):
         value = np.asarray(value)
     floating = isinstance(value, float) or (
@@ -86,15 +86,15 @@ def _number(name: str, value: Any, dtype: Any, leading: int) -> Any:
     array = jnp.asarray(value, dtype)
     if array.ndim > leading:
         many = "" if leading else ": for many of them use gradient_descent_ensemble"
-        raise DescentError(f"numbers[{name!r}] has shape {array.shape}, and at most {leading} axes are allowed{many}")
+        raise DescentError(f"numbers[{name!r}] has shape {array.shape}, but at most {leading} axes are allowed{many}")
     return array
 
 
 def make(optimiser: Any, numbers: dict[str, Any]) -> optax.GradientTransformationExtraArgs:
-    """The optimiser, made where numbers may be traced.
+    """Creates the optimiser; numbers may be traced.
 
     Raises:
-        DescentError: the factory returns something else, or asks what a traced number is.
+        DescentError: the factory does not return an optimiser, or needs the value of a traced number.
     """
     made, name = optimiser, getattr(optimiser, "__name__", "the factory")
     if not isinstance(optimiser, optax.GradientTransformation):
@@ -102,7 +102,8 @@ def make(optimiser: Any, numbers: dict[str, Any]) -> optax.GradientTransformatio
             made = optimiser(**numbers)
         except jax.errors.ConcretizationTypeError as error:
             raise DescentError(
-                f"{name} looks at its numbers, which are traced: pass it ready-made, {name}(...), without numbers"
+                f"{name} needs the values of its numbers, which are traced: pass it ready-made, {name}(...), without "
+                "numbers"
             ) from error
     if not isinstance(made, optax.GradientTransformation):
         raise DescentError(f"{name} returns {described(made)}: it must return an optax.GradientTransformation")
@@ -110,13 +111,13 @@ def make(optimiser: Any, numbers: dict[str, Any]) -> optax.GradientTransformatio
 
 
 def time_unit(numbers: Mapping[str, Any]) -> str:
-    """What the time of a descent is a sum of: "learning_rate" where one is given, else "steps"."""
+    """The unit of time of a descent: "learning_rate" if one is given, otherwise "steps"."""
     rate = numbers.get(RATE)
     return RATE if rate is not None and (callable(rate) or hasattr(rate, "dtype")) else "steps"
 
 
-def rates(numbers: Mapping[str, Any], steps: int, dtype: Any) -> Float[Array, " steps"]:
-    """What every step adds to the time."""
+def rates(numbers: Mapping[str, Any], steps: int, dtype: np.dtype | type) -> Float[Array, " steps"]:
+    """The increase of time in every step."""
     rate = numbers.get(RATE)
     if time_unit(numbers) == "steps":
         return jnp.ones(steps, dtype)
@@ -128,7 +129,7 @@ def rates(numbers: Mapping[str, Any], steps: int, dtype: Any) -> Float[Array, " 
 
 
 def standard_promotion() -> ExitStack:
-    """While optax is traced: it is written for the promotion of types and ranks that JAX starts with."""
+    """Context in which optax is traced: JAX's default promotion of types and ranks, which optax requires."""
     stack = ExitStack()
     stack.enter_context(jax.numpy_dtype_promotion("standard"))
     stack.enter_context(jax.numpy_rank_promotion("allow"))

@@ -1,10 +1,10 @@
-"""What a descent returns: its trajectory, its end and a verdict, and how far it went from the gradient flow."""
+"""The result of a descent: its trajectory, its end with a verdict, and its distance from the gradient flow."""
 
 from typing import Any
 
 import equinox as eqx
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from lcnn_flow.descent.comparison import distance_between, distance_to_flow
 from lcnn_flow.descent.course import Course, DescentTrajectory
@@ -21,20 +21,20 @@ Arrays = Array | np.ndarray
 
 
 class Descent(Pytree):
-    """Result of `gradient_descent`; of an ensemble, and under vmap, every field has the batch axes in front."""
+    """Result of `gradient_descent`; for an ensemble, and under vmap, every field has leading batch axes."""
 
     noun = "descent"
 
     verdict: Int[Arrays, "..."]
-    """Code of `Verdict`, as of a flow's end; STEP_LIMIT where all steps left the gradient above tolerance."""
+    """Code of `Verdict`, as for a flow; STEP_LIMIT if the gradient is above tolerance after all steps."""
     reason: Int[Arrays, "..."]
-    """Code of `verdict.Reason`; `summary` has the words."""
-    final: Any
-    """Last iterate; of a run that DIVERGED or is NOT_FINITE the last recorded one that is finite and within the norm
+    """Code of `verdict.Reason`; `summary` prints it in words."""
+    final: PyTree
+    """Last iterate; if the run DIVERGED or is NOT_FINITE, the last recorded iterate that is finite and within the norm
     bound."""
-    limit: Any
-    """Critical point next to `final`, on the leaf of `final`: exact to rounding where isolated; NaN unless CONVERGED,
-    AT_SADDLE or DEGENERATE (there: `final`). Its derivative is that of `final`."""
+    limit: PyTree
+    """Critical point near `final`, on the leaf of `final`: exact to rounding if isolated; NaN unless CONVERGED,
+    AT_SADDLE or DEGENERATE (then equal to `final`). Its derivative is that of `final`."""
     risk: Float[Arrays, "..."]
     """Risk of all samples at `final`."""
     gradient_norm: Float[Arrays, "..."]
@@ -44,41 +44,42 @@ class Descent(Pytree):
     time: Float[Arrays, "..."]
     """Time of `final`, see `time_unit`."""
     steps: Int[Arrays, "..."]
-    """Steps up to `final`."""
+    """Number of steps up to `final`."""
     energy: Float[Arrays, "..."]
-    """Risk at the start less the risk at `final`."""
+    """Risk at the start minus the risk at `final`."""
     invariant_drift: Float[Arrays, "..."]
-    """Largest change from start to `final` of what a flow conserves."""
+    """Largest change, from the start to `final`, of a quantity that a flow conserves."""
     polish_distance: Float[Arrays, "..."]
-    """|limit - final|, 0 without a limit."""
+    """|limit - final|; 0 without a limit."""
     hessian_index: Int[Arrays, "..."]
-    """Number of negative Hessian eigenvalues across the symmetry directions, at the limit; -1 if not known."""
+    """Number of negative Hessian eigenvalues across the symmetry directions, at the limit; -1 if unknown."""
     nullity: Int[Arrays, "..."]
-    """Number of zero ones; -1 if not known."""
+    """Number of zero Hessian eigenvalues across the symmetry directions, at the limit; -1 if unknown."""
     smallest_curvature: Float[Arrays, "..."]
-    """The smallest one; NaN where no tests were made."""
+    """Smallest Hessian eigenvalue across the symmetry directions, at the limit; NaN if no tests were made."""
     limit_is_isolated: Bool[Arrays, "..."]
-    """The limit is an isolated critical point on its leaf; never so with channels."""
+    """Whether the limit is an isolated critical point on its leaf; always false with channels."""
     trajectory: DescentTrajectory
     objective: Any
-    """What was minimised, as a risk."""
-    start: Any
+    """The minimised risk."""
+    start: PyTree
     """Initial parameters."""
     time_unit: str = eqx.field(static=True)
     """ "learning_rate" where time is the sum of learning rates, "steps" where it counts steps."""
 
     def distance_to_flow(self, flow: Any = None, rtol: float | None = None) -> Float[Array, "... T"]:
-        """|w_k - w(t_k)| at the recorded times t_k, Euclidean norm of all parameters, w the gradient flow.
+        """|w_k - w(t_k)| at the recorded times t_k: Euclidean norm over all parameters, w is the gradient flow.
 
-        For gradient descent it is of the order of the learning rate. Momentum m makes a descent 1/(1 - m) times as fast
-        as its sum of learning rates says, and the steps of Adam have no size of their own: there it shows the speed.
+        For gradient descent the distance is of the order of the learning rate. Descent with momentum m moves 1/(1 - m)
+        times as fast as its sum of learning rates, and steps of Adam do not scale with the gradient; for these
+        optimisers the distance mainly shows the difference in speed.
 
         Args:
-            flow: `gradient_flow(risk, params, times=run.trajectory.time)`; None: the flow is integrated here.
-            rtol: local error tolerance of that; 1e-9 in float64, 1e-5 in float32.
+            flow: `gradient_flow(risk, params, times=run.trajectory.time)`; if None, the flow is integrated here.
+            rtol: relative local error tolerance of this integration; 1e-9 in float64, 1e-5 in float32.
 
         Returns:
-            (T,), of an ensemble with its axes in front; NaN after `valid_until`.
+            (T,), for an ensemble with its axes in front; NaN after `valid_until`.
 
         Raises:
             DescentError: time counts steps and no flow is given, or the flow was recorded at other times.
@@ -87,7 +88,7 @@ class Descent(Pytree):
             return distance_between(self.trajectory, flow.trajectory, self.objective)
         if self.time_unit == "steps":
             raise DescentError(
-                "this descent counts steps, which are no times of a flow: give the learning rate by name, optax.sgd "
+                "this descent counts steps, which are not times of a flow: give the learning rate by name, optax.sgd "
                 "and {'learning_rate': 1e-3}, or pass a flow with times=run.trajectory.time"
             )
         return distance_to_flow(self.objective, self.start, self.trajectory, rtol)
@@ -107,7 +108,7 @@ class Descent(Pytree):
 
 
 def as_descent(risk: Any, start: Any, course: Course, end: Ending, time_unit: str) -> Descent:
-    """Descents in the user's tree; arrays of JAX or numpy, which may have axes in front."""
+    """Descents in the user's tree; arrays are JAX or numpy arrays and may have leading axes."""
     space, trajectory = risk.space, course.trajectory
 
     def tree(vectors: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a descent is to do: optimiser, steps, minibatches, records, tolerances of the end; all checked."""
+"""Checked settings of a descent: optimiser, steps, minibatches, records, and tolerances of the tests of its end."""
 
 from typing import Any
 
@@ -17,12 +17,12 @@ __all__ = ["DescentSettings", "descent_settings"]
 
 
 class DescentSettings(eqx.Module):
-    """Checked options of `gradient_descent`; numbers are leaves, so that other numbers compile nothing."""
+    """Checked options of `gradient_descent`; numbers are leaves, so that other numbers need no new compilation."""
 
     optimiser: HashableTree
-    """A factory, or what it makes."""
+    """A factory, or a ready-made optimiser."""
     numbers: HashableTree
-    """Of the factory, by name."""
+    """Arguments of the factory, by name."""
     ends: FlowSettings
     """Tolerances and norm bound."""
     record: HashableTree | None
@@ -51,28 +51,28 @@ def descent_settings(
     record: Any = None,
     **tolerances: Any,
 ) -> tuple[Any, DescentSettings]:
-    """The risk, ready for minibatches if there are any, and checked options.
+    """The risk, prepared for minibatches if there are any, and the checked options.
 
     Args:
-        name: of the function that is called, for messages.
-        risk: what is minimised.
+        name: name of the called function, for error messages.
+        risk: the risk to minimise.
         layers: initial parameters.
         optimiser, numbers: see `optimiser`.
-        leading: axes that a number may have.
+        leading: largest number of axes that a number may have.
         steps, record_every, batch_size, key, record: see `single.gradient_descent`.
-        tolerances: gradient_rtol, gradient_atol, norm_bound, as of `FlowOptions`.
+        tolerances: gradient_rtol, gradient_atol and norm_bound, as in `FlowOptions`.
 
     Raises:
-        DescentError: options that do not fit together.
+        DescentError: options do not fit together.
         RiskError: minibatches of a risk that has no samples.
-        FlowError: a tolerance below what the precision resolves.
+        FlowError: a tolerance is below what the precision resolves.
     """
     _check_count("steps", steps)
     every = steps if record_every is None else record_every
     _check_count("record_every", every)
     if steps % every:
         raise DescentError(
-            f"steps = {steps} is no multiple of record_every = {every}: write steps={-(-steps // every) * every}"
+            f"steps = {steps} is not a multiple of record_every = {every}: write steps={-(-steps // every) * every}"
         )
     if batch_size is not None:
         risk = risk.for_minibatches(batch_size)
@@ -80,7 +80,7 @@ def descent_settings(
             raise DescentError("minibatches are drawn at random: write key=jax.random.key(0)")
         check_key(name, key, DescentError)
     elif key is not None:
-        raise DescentError("key draws minibatches, and there are none: write batch_size=..., or leave the key out")
+        raise DescentError("key draws minibatches, but there are none: write batch_size=..., or leave the key out")
     ends = flow_settings(layers, **{k: v for k, v in tolerances.items() if v is not None})
     dtype = jnp.result_type(*layers)
     if batch_size is None:

@@ -1,80 +1,84 @@
 """Any optimiser of optax on a risk, as one program: trajectory, end, and a verdict on the end."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
+import optax
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from lcnn_flow.descent.course import Course, run_course
 from lcnn_flow.descent.ending import Ending, first_look, judged, scale_record
 from lcnn_flow.descent.result import Descent, as_descent
 from lcnn_flow.descent.settings import DescentSettings, descent_settings
 from lcnn_flow.dynamics.field import start_scales
+from lcnn_flow.dynamics.settings import Number
 from lcnn_flow.flow.single import refuse_false_symmetry
 from lcnn_flow.network.parameters import as_params, ravel
 from lcnn_flow.numerics.arrays import is_concrete
 from lcnn_flow.numerics.compiling import quick_to_compile
-from lcnn_flow.risk.base import check_single
+from lcnn_flow.risk.base import RiskLike, check_single
 from lcnn_flow.risk.function import as_risk
 
 __all__ = ["gradient_descent", "take_steps"]
 
 
 def gradient_descent(
-    risk: Any,
-    params: Any,
-    optimiser: Any,
-    numbers: Any = None,
+    risk: RiskLike | Callable[..., Any],
+    params: PyTree,
+    optimiser: Callable[..., Any] | optax.GradientTransformation,
+    numbers: Mapping[str, Any] | None = None,
     *,
     steps: int,
     record_every: int | None = None,
     batch_size: int | None = None,
-    key: Any = None,
-    record: Any = None,
-    gradient_rtol: Any = None,
-    gradient_atol: Any = None,
-    norm_bound: Any = None,
+    key: PRNGKeyArray | None = None,
+    record: Mapping[str, Callable[..., Any]] | None = None,
+    gradient_rtol: Number | None = None,
+    gradient_atol: Number | None = None,
+    norm_bound: Number | None = None,
 ) -> Descent:
     """Minimises a risk by an optimiser of optax; works under jit, vmap and differentiation of the trajectory.
 
-    A factory and its numbers, `optax.adam, {"learning_rate": 1e-3}`, are one program for any numbers: floating numbers
-    are arguments of it. Whole numbers, booleans, functions (schedules, compiled once per object) and the like are part
-    of the program, and so is a ready-made `optax.GradientTransformation`. Optimisers that ask for it, as `optax.lbfgs`
-    does, are given value, grad and value_fn; of a minibatch where there are any. The optimiser sees the user's tree of
-    parameters, with None in place of what is held fixed.
+    A factory and its numbers, `optax.adam, {"learning_rate": 1e-3}`, are one program for all numbers, because floating
+    numbers are arguments of it. Integers, booleans, functions (schedules, compiled once per object) and other objects
+    are part of the program, and so is a ready-made `optax.GradientTransformation`. Optimisers such as `optax.lbfgs`
+    that need value, grad and value_fn receive them, computed on the minibatch if there is one. The optimiser receives
+    the user's tree of parameters, with None in place of fixed values.
 
-    The end is judged by the tests of a flow's end if its gradient is below tolerance and the last update was small: it
-    is CONVERGED, AT_SADDLE or DEGENERATE by what it is a point of. Otherwise the verdict is STEP_LIMIT, DIVERGED (the
-    parameters left the norm bound), NOT_FINITE, or UNDECIDED, which every end of minibatches is.
+    If the final gradient is below tolerance and the last update is small, the end is judged by the tests for flows, and
+    the verdict CONVERGED, AT_SADDLE or DEGENERATE describes the point. Otherwise the verdict is STEP_LIMIT, DIVERGED
+    (the parameters exceeded the norm bound), NOT_FINITE or UNDECIDED. With minibatches an end that is
+    neither DIVERGED nor NOT_FINITE is UNDECIDED.
 
     Args:
         risk: an `EmpiricalRisk`, a `Risk`, or any differentiable function of params.
-        params: where it begins, as of `gradient_flow`; results come back in the same tree.
-        optimiser: a function that returns an optax.GradientTransformation, such as `optax.adam`, or one ready-made.
-        numbers: arguments of the factory by name.
-        steps: how many are taken.
-        record_every: steps from one record to the next; None: the start and the end alone.
-        batch_size: samples a minibatch, which needs a risk with samples: `EmpiricalRisk(..., form="patches")`, or
-            `Risk(..., samples={"X": 0})`. They are drawn without replacement within an epoch; None: all samples.
-        key: of the minibatches.
-        record: own observables {"name": fn} at the recorded steps: fn(params), fn(risk, params) or
-            fn(risk, params, start), told apart by how many arguments it requires; see `lf.observables`.
-        gradient_rtol, gradient_atol, norm_bound: as of `FlowOptions`.
+        params: initial parameters, as for `gradient_flow`; results have the same tree.
+        optimiser: a function that returns an optax.GradientTransformation, such as `optax.adam`, or a ready-made one.
+        numbers: arguments of the function, by name.
+        steps: number of steps.
+        record_every: number of steps between two records; None records the start and the end only.
+        batch_size: samples per minibatch. Requires a risk with samples: `EmpiricalRisk(..., form="patches")`, or
+            `Risk(..., samples={"X": 0})`. Samples are drawn without replacement within an epoch. None uses all samples.
+        key: random key of the minibatches.
+        record: observables {"name": fn} at the recorded steps, with fn(params), fn(risk, params) or fn(risk, params,
+            start); the number of required arguments selects the call, see `lf.observables`.
+        gradient_rtol, gradient_atol, norm_bound: as in `FlowOptions`.
 
     Raises:
-        DescentError: no optimiser, numbers that it does not take, or options that do not fit together.
-        RiskError: no risk, or minibatches of one that has no samples.
-        ArchitectureError, FlowError: params that do not fit, or a tolerance below what the precision resolves.
+        DescentError: it is not an optimiser, it does not accept the numbers, or options do not fit together.
+        RiskError: it is not a risk, or a risk without samples is given with minibatches.
+        ArchitectureError, FlowError: params do not fit, or a tolerance is below what the precision resolves.
     """
-    risk = as_risk("gradient_descent", risk, params)
+    objective = as_risk("gradient_descent", risk, params)
     many = "jax.vmap(gradient_descent), or gradient_descent_ensemble(risk, params, ...)"
-    check_single("gradient_descent", risk, many)
-    risk.check_params(params)
-    layers = as_params(risk.layers(params))
-    risk, settings = descent_settings(
+    check_single("gradient_descent", objective, many)
+    objective.check_params(params)
+    layers = as_params(objective.layers(params))
+    objective, settings = descent_settings(
         "gradient_descent",
-        risk,
+        objective,
         layers,
         optimiser,
         numbers,
@@ -88,18 +92,20 @@ def gradient_descent(
         norm_bound=norm_bound,
     )
     start = ravel(layers)
-    course, end = _steps_taken(risk, start, settings, key)
+    course, end = _steps_taken(objective, start, settings, key)
     if not is_concrete(end.verdict) or int(end.verdict) < 0:
-        end = _end_judged(risk, start, course.vector, scale_record(course.trajectory.gradient_norm), end, settings.ends)
-        # the value is that of Newton's method, the derivative that of the last iterate
+        end = _end_judged(
+            objective, start, course.vector, scale_record(course.trajectory.gradient_norm), end, settings.ends
+        )
+        # value of Newton's method, derivative of the last iterate
         end = end._replace(limit=end.limit + (course.vector - lax.stop_gradient(course.vector)))
-    run = as_descent(risk, params, course, end, settings.time_unit)
+    run = as_descent(objective, params, course, end, settings.time_unit)
     refuse_false_symmetry(run)
     return run
 
 
 def take_steps(risk: Any, start: Float[Array, " n"], settings: DescentSettings, key: Any) -> tuple[Course, Ending]:
-    """All steps from raveled parameters, and the verdicts that need no tests."""
+    """All steps from the raveled parameters, and the verdict if it needs no tests."""
     scales = start_scales(*lax.stop_gradient((risk, start)), settings.ends)
     course = run_course(risk, start, jnp.asarray(scales.norm_bound), settings, key)
     return course, first_look(risk, start, scales, course, settings)

@@ -1,1 +1,1 @@
-"""The differential equation: settings, vector field, stopping rule, and what is recorded on the way."""
+"""The differential equation of the flow: settings, vector field, stopping rule, and recording during integration."""

@@ -1,13 +1,16 @@
-"""The vector field of gradient flow, its stopping conditions, and how its stages are solved.
+"""The vector field of gradient flow, its stopping conditions, and the linear solver of its stages.
 
-The filters are integrated as a `Recorded`: what the solver records beside them has the derivative 0. The functions live
-at module level and take the risk in `args`, so that a second flow of the same shape compiles nothing.
+The integrated state is a `Recorded`: the filters, and a record that the solver writes, whose derivative is set to 0.
+The functions are defined at module level and receive the risk in `args`, so that a second flow with the same shapes is
+not compiled again.
 """
 
 from typing import Any, NamedTuple
 
+import diffrax
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from lcnn_flow.dynamics.recording import Record, Recorded
@@ -21,7 +24,7 @@ __all__ = [
     "FieldArguments",
     "StartScales",
     "at_rest",
-    "blind_rtol",
+    "default_function_rtol",
     "gradient_scale",
     "gradient_tolerance",
     "keep_symmetry",
@@ -35,30 +38,32 @@ __all__ = [
 
 _NORM_SPAN = 1e6
 _ABOVE_ROUNDING = 2.0
-_WELL = 0.1
-"""Local errors in the residuals, in units of the width of the well of the loss, that a default rtol allows."""
+_ERROR_IN_MINIMUM = 0.1
+"""Local error of the residuals that the default rtol allows, relative to the width of the minimum of the loss."""
 FINEST_RTOL = 1e-9
-_BLIND_RTOL = 1e-6
+_FUNCTION_RTOL = 1e-6
 
 
 class StartScales(NamedTuple):
-    """What the initial filters fix for a flow: its units, tolerances and bounds."""
+    """Units, tolerances and bounds of a flow, determined by the initial filters."""
 
     time_unit: Float[Array, "..."]
-    """The longest of the times |w_l| / |grad_l L| in which a layer moves, the gradient taken by scale; else 1."""
+    """The longest of the times |w_l| / |grad_l L| in which a layer moves, with the gradient replaced by its scale; else
+    1."""
     first_step: Float[Array, "..."]
-    """A hundredth of the shortest."""
+    """A hundredth of the shortest of these times."""
     least_scale: Float[Array, "..."]
-    """1e-4 of `gradient_scale`: where the flow tends to 0, so does the scale."""
+    """1e-4 of `gradient_scale` at the start: a floor for flows that tend to 0, whose scale tends to 0 too."""
     norm_bound: Float[Array, "..."]
     rtol: Float[Array, "..."]
-    """That of the settings, or tighter where the loss bends on a scale that is small against the residuals."""
+    """The rtol of the settings, or a smaller one if the curvature of the loss changes on a scale small against the
+    residuals."""
     atol: Float[Array, "N ..."]
-    """A layer."""
+    """One tolerance per layer."""
 
 
 class FieldArguments(NamedTuple):
-    """What the vector field and its events need besides the state."""
+    """Arguments of the vector field and its events besides the state."""
 
     risk: RiskLike
     gradient_atol: Float[Array, ""]
@@ -66,13 +71,13 @@ class FieldArguments(NamedTuple):
     least_scale: Float[Array, ""]
     norm_bound: Float[Array, ""]
     bounded: Bool[Array, ""]
-    """`norm_bound` is no less than what theory allows, so that no growth is a divergence."""
+    """Whether `norm_bound` is at least the bound given by theory, so that growth is never a divergence."""
     rtol: Float[Array, ""]
-    """Of the loose round."""
+    """Tolerance of the first round of integration."""
     equal: Float[Array, "N N"]
     """`exchange.equal_filters` of the initial filters."""
-    stop: Any = None
-    """The end of time, on the clock of one integration."""
+    stop: Array | None = None
+    """Final time, relative to the start of one integration."""
 
 
 def vector_field(t: Any, vector: Float[Array, " n"], args: FieldArguments) -> Float[Array, " n"]:
@@ -82,15 +87,15 @@ def vector_field(t: Any, vector: Float[Array, " n"], args: FieldArguments) -> Fl
 
 
 def recorded_field(t: Any, y: Recorded, args: FieldArguments) -> Recorded:
-    """The same for filters and their record, which is written by the solver."""
+    """The vector field of filters and their record; the record has derivative 0, because the solver writes it."""
     return Recorded(vector_field(t, y.vector, args), jax.tree.map(jnp.zeros_like, y.record))
 
 
 def start_scales(risk: RiskLike, vector: Float[Array, "n ..."], settings: FlowSettings) -> StartScales:
-    """Units and tolerances of flows from the raveled filters `vector`."""
+    """Units and tolerances of flows that start at the raveled filters `vector`."""
     norms, fitting = risk.space.norms(vector), risk.parameter_scale(vector)
     scales = risk.layer_scales(vector) if risk.knows_scales else risk.uncancelled(vector)
-    if not risk.knows_scales:  # a start at 0 has no size of its own
+    if not risk.knows_scales:  # a start at 0 has no size
         norms = jnp.where(jnp.max(norms) > 0, norms, fitting)
     moving = (norms > 0) & (scales > 0)
     times = norms / jnp.where(moving, scales, 1)
@@ -98,8 +103,8 @@ def start_scales(risk: RiskLike, vector: Float[Array, "n ..."], settings: FlowSe
     shortest = jnp.min(jnp.where(moving, times, jnp.inf), axis=0)
     rtol = jnp.broadcast_to(settings.rtol, longest.shape)
     if settings.adapts_rtol:
-        rtol = jnp.minimum(rtol, jnp.maximum(_WELL / risk.contrast(vector), FINEST_RTOL))
-        rtol = rtol if risk.knows_scales else jnp.minimum(rtol, blind_rtol(vector.dtype))
+        rtol = jnp.minimum(rtol, jnp.maximum(_ERROR_IN_MINIMUM / risk.contrast(vector), FINEST_RTOL))
+        rtol = rtol if risk.knows_scales else jnp.minimum(rtol, default_function_rtol(vector.dtype))
     bound, atol = settings.norm_bound, settings.atol
     if bound is None:
         bound = _NORM_SPAN * jnp.maximum(safe_norm(norms), fitting)
@@ -118,16 +123,17 @@ def start_scales(risk: RiskLike, vector: Float[Array, "n ..."], settings: FlowSe
     )
 
 
-def blind_rtol(dtype: Any) -> float:
-    """The default for functions of which nothing is known: how wide their wells are, only the integration tells."""
-    return max(_BLIND_RTOL, 100 * float(jnp.finfo(dtype).eps))
+def default_function_rtol(dtype: np.dtype | type) -> float:
+    """Default rtol for functions known only through their values, whose length scales are found by integration only."""
+    return max(_FUNCTION_RTOL, 100 * float(jnp.finfo(dtype).eps))
 
 
 def gradient_scale(risk: RiskLike, vector: Float[Array, "n ..."], record: Record | None = None) -> Float[Array, "..."]:
-    """Smallest of `risk.layer_scales`, but not below 1e-8 of the largest: the layer that moves least decides.
+    """The smallest of `risk.layer_scales`, but at least 1e-8 of the largest: the layer with the smallest scale is
+    decisive.
 
-    Where a risk does not know them, the energy that the flow has lost over the length of its path, which is a mean of
-    the gradient's norm; before the first step the gradient.
+    If the risk does not know its scales, the energy lost by the flow divided by its path length, which is a mean of the
+    norm of the gradient; before the first step, the norm of the gradient itself.
     """
     if not risk.knows_scales:
         norm = safe_norm(risk.gradient(vector))
@@ -146,9 +152,9 @@ def gradient_tolerance(
     settings: FlowSettings | FieldArguments,
     record: Record | None = None,
 ) -> Float[Array, "..."]:
-    """gradient_atol + gradient_rtol * scale, scale the larger of `gradient_scale` and `least_scale`.
+    """gradient_atol + gradient_rtol * scale, where scale is the larger of `gradient_scale` and `least_scale`.
 
-    Where a risk does not know the scale of its gradient, no less than what rounding leaves of it.
+    If the risk does not know its scales, the tolerance is at least twice the rounding error of the gradient.
     """
     scale = jnp.maximum(least_scale, gradient_scale(risk, vector, record))
     tolerance = settings.gradient_atol + settings.gradient_rtol * scale
@@ -159,22 +165,25 @@ def gradient_tolerance(
 
 
 def stops(t: Any, y: Recorded, args: FieldArguments, **kwargs: Any) -> Bool[Array, ""]:
-    """Event: the end of time, or `at_rest`."""
+    """diffrax event that ends the integration: the final time is reached, or `at_rest` holds."""
     del kwargs
+    assert args.stop is not None
     return at_rest(y.vector, y.record, args) | (t >= args.stop)
 
 
 def at_rest(vector: Float[Array, " n"], record: Record, args: FieldArguments) -> Bool[Array, ""]:
-    """The gradient is below tolerance, or the filters have left the norm bound or are not finite."""
+    """Whether the gradient is below tolerance, or the filters are outside the norm bound or not finite."""
     tolerance = gradient_tolerance(args.risk, vector, args.least_scale, args, record)
     small = safe_norm(args.risk.gradient(vector)) <= tolerance
     return small | ~(safe_norm(vector) <= args.norm_bound)
 
 
-def symmetric_stage_solver(terms: Any, t: Any, y: Float[Array, " n"], args: FieldArguments, control: Any, gamma: float):
-    """Stage solver for `vector_field`: one symmetric inverse of I/gamma + h Hess L.
+def symmetric_stage_solver(
+    terms: diffrax.AbstractTerm, t: Any, y: Float[Array, " n"], args: FieldArguments, control: Array, gamma: float
+):
+    """Stage solver for `vector_field`: the inverse of the symmetric matrix I/gamma + h Hess L.
 
-    The matrix is unfit for a step where it is not positive definite.
+    The matrix does not allow a step if it is not positive definite.
     """
     del terms, t
     matrix = jnp.eye(y.size, dtype=y.dtype) / gamma + control * args.risk.hessian(y)
@@ -183,10 +192,10 @@ def symmetric_stage_solver(terms: Any, t: Any, y: Float[Array, " n"], args: Fiel
 
 
 def keep_symmetry(y: Float[Array, " n"], args: FieldArguments) -> Float[Array, " n"]:
-    """Keeps filters that started equal or opposite so, bit for bit."""
+    """Keeps filters that were equal or opposite at the start equal or opposite, bit for bit."""
     return args.risk.symmetry.keep(y, args.equal)
 
 
 def root_mean_square(vector: Float[Array, " n"]) -> Float[Array, ""]:
-    """The norm of scaled errors that step sizes are chosen by."""
+    """The norm of scaled errors that controls the step size."""
     return safe_norm(vector) / jnp.sqrt(vector.size)

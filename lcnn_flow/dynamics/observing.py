@@ -1,11 +1,11 @@
-"""What is measured at the recorded points of a flow or of a descent, own observables included.
+"""Measurements at the recorded points of a flow or descent, including observables of the user.
 
-An observable is a function of one, two or three arguments, told apart by how many it requires:
+An observable is a function of one, two or three required arguments; their number selects the call:
 
     fn(params)    fn(risk, params)    fn(risk, params, start)
 
-`params` and `start`, where the flow began, are in the user's tree. It returns an array; it is traced once per program,
-inside of it, and mapped over the recorded points.
+`params` and `start`, the initial parameters, are in the user's tree. The function returns an array. It is traced once
+per program and mapped over the recorded points.
 """
 
 import inspect
@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from lcnn_flow.arguments import described
 from lcnn_flow.errors import LcnnFlowError
@@ -27,11 +27,11 @@ __all__ = ["check_record", "measure", "observe"]
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
-def check_record(record: Any, error: type[LcnnFlowError]) -> HashableTree | None:
-    """`record`, checked; None where nothing is asked for.
+def check_record(record: object, error: type[LcnnFlowError]) -> HashableTree | None:
+    """Checks `record`; returns None if there are no observables.
 
     Raises:
-        error: it is no mapping of names to functions, or it cannot be told what a function is to be called with.
+        error: it is not a mapping of names to functions, or the arguments of a function cannot be determined.
     """
     if record is None:
         return None
@@ -42,14 +42,14 @@ def check_record(record: Any, error: type[LcnnFlowError]) -> HashableTree | None
             raise error(f"record[{name!r}] is {described(function)}: write a function of (risk, params)")
         if _arguments(function) is None:
             raise error(
-                f"record[{name!r}]: it cannot be told whether it takes (params), (risk, params) or (risk, params, "
-                f"start): write lambda risk, params: ..."
+                f"record[{name!r}]: it cannot be determined whether it takes (params), (risk, params) or "
+                f"(risk, params, start): write lambda risk, params: ..."
             )
     return HashableTree.of(dict(record)) if record else None
 
 
 def _arguments(function: Callable[..., Any]) -> int | None:
-    """How many arguments a function requires and takes; None where that is not 1, 2 or 3, or not known."""
+    """Number of required arguments of a function; None if it is not 1, 2 or 3, or cannot be determined."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
@@ -64,7 +64,8 @@ def _arguments(function: Callable[..., Any]) -> int | None:
 def measure(
     risk: RiskLike, vector: Float[Array, " n"], start: Float[Array, " n"], record: HashableTree | None
 ) -> tuple[Any, ...]:
-    """Layers, risk, gradient norm, end-to-end filter, squared norms, what is conserved, and the observables."""
+    """Layers, risk, gradient norm, end-to-end filter, squared norms, conserved quantities, and the user's
+    observables."""
     layers = risk.space.unravel(vector)
     squares = jnp.stack([jnp.sum(w**2) for w in layers])
     end_to_end_filter: Any = getattr(risk, "end_to_end_filter", None)
@@ -77,12 +78,12 @@ def measure(
 def observe(
     risk: RiskLike, vector: Float[Array, " n"], start: Float[Array, " n"], record: HashableTree
 ) -> dict[str, Array]:
-    """The observables alone, by name."""
+    """The user's observables, by name."""
     params, begin = (risk.space.tree(risk.space.unravel(x)) for x in (vector, start))
     return {name: _observed(function, risk, params, begin) for name, function in record.tree.items()}
 
 
-def _observed(function: Callable[..., Any], risk: RiskLike, params: Any, start: Any) -> Array:
+def _observed(function: Callable[..., Any], risk: RiskLike, params: PyTree, start: PyTree) -> Array:
     count = _arguments(function)
     arguments = {1: (params,), 2: (risk, params), 3: (risk, params, start)}[count or 2]
-    return as_float_array(function(*arguments))  # a float, so that NaN can mark what was not reached
+    return as_float_array(function(*arguments))  # a float, so that NaN can mark times that were not reached

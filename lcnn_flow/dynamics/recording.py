@@ -1,8 +1,8 @@
-"""A diffrax solver that records what happens along the way: saved states, path length, dissipation, passages.
+"""A diffrax solver that records states at given times, path length, dissipation, and close passages of saddles.
 
-diffrax itself can save at given times, but checks them by a host callback, and JAX keeps no program with a host
-callback in its persistent cache. Here the times are checked beforehand, and every accepted step writes the part of
-its dense output that falls on them.
+diffrax can save at given times too, but checks them by a host callback, and JAX does not store programs with host
+callbacks in its persistent cache. Here the times are checked in advance, and every accepted step evaluates its dense
+output at the times that it contains.
 """
 
 from typing import Any, NamedTuple, cast
@@ -22,19 +22,20 @@ __all__ = ["Passage", "Record", "Recorded", "RecordingSolver", "Saved", "blank_r
 
 @storable
 class Passage(NamedTuple):
-    """How close a flow came to a critical point that it left again, from the norms of the gradient on the way."""
+    """How close a flow came to a critical point that it left again, judged by the norms of the gradient along the
+    flow."""
 
     largest: Float[Array, "..."]
     """Largest gradient norm so far."""
     smallest: Float[Array, "..."]
-    """Smallest since it was well below the largest; infinite before."""
+    """Smallest gradient norm since it first was ten times below the largest; infinite before that."""
     rebound: Float[Array, "..."]
-    """Largest ratio of a gradient norm to the smallest one before it; 0 if there was none."""
+    """Largest ratio of a gradient norm to the smallest norm before it; 0 if there was no passage."""
 
 
 @storable
 class Saved(NamedTuple):
-    """What has been saved at the requested times; NaN where not reached."""
+    """Quantities saved at the requested times; NaN at times that were not reached."""
 
     times: Float[Array, " T"]
     states: Float[Array, "T n"]
@@ -44,7 +45,7 @@ class Saved(NamedTuple):
 
 @storable
 class Record(NamedTuple):
-    """What has been recorded up to the present time."""
+    """Everything recorded up to the current time."""
 
     path_length: Float[Array, ""]
     dissipation: Float[Array, ""]
@@ -55,14 +56,14 @@ class Record(NamedTuple):
 
 
 class Recorded(NamedTuple):
-    """State of the integration: the filters, and what the solver writes."""
+    """State of the integration: the filters, and the record that the solver writes."""
 
     vector: Float[Array, " n"]
     record: Record
 
 
 _DROP = 10.0
-"""A gradient counts as small once it is this many times below the largest so far."""
+"""A gradient counts as small if it is this many times below the largest so far."""
 
 
 def blank_record(vector: Float[Array, " n"], start: Float[Array, ""], times: Float[Array, " T"] | None) -> Record:
@@ -78,12 +79,12 @@ def blank_record(vector: Float[Array, " n"], start: Float[Array, ""], times: Flo
 
 
 def no_passage(zero: Float[Array, "..."]) -> Passage:
-    """Before the first step, in the shape of `zero`."""
+    """The passage before the first step, in the shape of `zero`."""
     return Passage(zero, zero + jnp.inf, zero)
 
 
 def follow_passage(passage: Passage, norm: Float[Array, "..."]) -> Passage:
-    """Takes note of the norm of the gradient at one more point of the flow."""
+    """Updates a passage by the norm of the gradient at the next point of the flow."""
     largest = jnp.maximum(passage.largest, norm)
     smallest = jnp.where(_DROP * norm <= largest, jnp.minimum(passage.smallest, norm), passage.smallest)
     positive = jnp.where(smallest > 0, smallest, jnp.inf)
@@ -91,10 +92,10 @@ def follow_passage(passage: Passage, norm: Float[Array, "..."]) -> Passage:
 
 
 class RecordingSolver(diffrax.AbstractWrappedSolver):
-    """Steps the filters of a `Recorded` with another solver and keeps the record.
+    """Integrates the filters of a `Recorded` with another solver and updates the record.
 
     Attributes:
-        solver: what integrates the filters.
+        solver: the solver that integrates the filters.
         terms: the vector field of the filters alone.
     """
 
@@ -103,12 +104,12 @@ class RecordingSolver(diffrax.AbstractWrappedSolver):
 
     @property
     def root_finder(self):
-        """Of an implicit solver: diffrax fills in its tolerances."""
+        """The root finder of an implicit solver, in which diffrax sets tolerances."""
         return self.solver.root_finder  # pyright: ignore[reportAttributeAccessIssue]
 
     @property
     def scan_kind(self):
-        """Of a Runge-Kutta method: diffrax chooses it for the adjoint."""
+        """The scan kind of a Runge-Kutta method, which diffrax selects for the adjoint."""
         return self.solver.scan_kind  # pyright: ignore[reportAttributeAccessIssue]
 
     @property
@@ -120,23 +121,23 @@ class RecordingSolver(diffrax.AbstractWrappedSolver):
         return self.solver.interpolation_cls
 
     def order(self, terms):
-        """That of the solver inside."""
+        """Order of the wrapped solver."""
         return self.solver.order(self.terms)
 
     def error_order(self, terms):
-        """That of the solver inside."""
+        """Order of the error estimate of the wrapped solver."""
         return self.solver.error_order(self.terms)
 
     def init(self, terms, t0, t1, y0, args):
-        """That of the solver inside."""
+        """Initial state of the wrapped solver."""
         return self.solver.init(self.terms, t0, t1, y0.vector, args)
 
     def func(self, terms, t0, y0, args):
-        """That of the solver inside."""
+        """Vector field of the wrapped solver."""
         return self.solver.func(self.terms, t0, y0.vector, args)
 
     def step(self, terms, t0, t1, y0, args, solver_state, made_jump):
-        """One step; the record of a rejected one is dropped with it."""
+        """One step; the record of a rejected step is discarded together with the step."""
         inner = self.solver.step(self.terms, t0, t1, y0.vector, args, solver_state, made_jump)
         vector, error, dense, solver_state, result = cast(Any, inner)
         curve = self.interpolation_cls(t0=t0, t1=t1, **dense)
@@ -144,7 +145,7 @@ class RecordingSolver(diffrax.AbstractWrappedSolver):
         nothing = jax.tree.map(jnp.zeros_like, record)
         return Recorded(vector, record), Recorded(error, nothing), dense, solver_state, result
 
-    def _extended(self, record: Record, curve: Any, t0: Any, t1: Any) -> Record:
+    def _extended(self, record: Record, curve: diffrax.AbstractLocalInterpolation, t0: Any, t1: Any) -> Record:
         h = t1 - t0
         nodes, weights = jnp.asarray(NODES, h.dtype), jnp.asarray(WEIGHTS, h.dtype)
         speeds = jax.vmap(lambda theta: safe_norm(curve.derivative(t0 + theta * h)))(nodes)

@@ -1,8 +1,8 @@
-"""Options of a flow: defaults, and the checks that can be made before anything is compiled."""
+"""Options of a flow: their defaults, and all checks that are possible before compilation."""
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from typing import Any
@@ -20,53 +20,58 @@ from lcnn_flow.numerics.arrays import is_concrete, warn_where_narrowed
 from lcnn_flow.numerics.pytrees import HashableTree
 from lcnn_flow.solvers import Rodas4
 
-__all__ = ["FlowOptions", "FlowSettings", "flow_settings", "log_times", "takes_options"]
+__all__ = ["FlowOptions", "FlowSettings", "Number", "flow_settings", "log_times", "takes_options"]
 
 
+Number = float | np.floating | np.ndarray | Array
+"""A number of Python, numpy or JAX, which may be traced."""
 _MAX_STEPS = 4096
 _ORDINARY_RTOL = 1e-6
 
 
 @dataclass(frozen=True)
 class FlowOptions:
-    """Options of `gradient_flow` and `gradient_flow_ensemble`, which take them as keywords."""
+    """Options of `gradient_flow` and `gradient_flow_ensemble`, which accept them as keywords."""
 
-    times: Any = None
-    """Increasing times, for example `log_times(1e-3, 1e6, 200)`: the trajectory is wanted too. Integration always
-    reaches the last of them, then goes on to the limit. None: only the limit is wanted."""
-    rtol: Any = None
-    """Local error tolerance for the parameters, relative: 1e-3 without `times` and 1e-6 with them (1e-4 in float32),
-    and tighter where the loss bends on a scale that is small against the residuals; 1e-6 (1e-5 in float32) for a
-    function of which nothing is known."""
-    atol: Any = None
-    """The same in units of parameters: rtol times a tenth of the rms initial entry of the layer."""
-    gradient_rtol: Any = None
-    """Gradient at which a flow counts as at rest, in units of its scale: 1e-8 in float64, 1e-4 in float32."""
-    gradient_atol: Any = 0.0
-    """The same in units of risk/parameter."""
-    max_time: Any = None
-    """1e16 times the largest |w_l|/|grad_l L| (by scale) at the start."""
+    times: Array | np.ndarray | Sequence[float] | None = None
+    """Increasing times, for example `log_times(1e-3, 1e6, 200)`, at which the trajectory is recorded. Integration
+    always reaches the last of them before it continues to the limit. None: only the limit is computed."""
+    rtol: Number | None = None
+    """Relative local error tolerance for the parameters: 1e-3 without `times` and 1e-6 with them (1e-4 in float32), and
+    smaller where the curvature of the loss changes on a scale small against the residuals; 1e-6 (1e-5 in float32) for a
+    function known only through its values."""
+    atol: Number | None = None
+    """Absolute local error tolerance in units of parameters; by default rtol times a tenth of the rms initial entry of
+    the layer."""
+    gradient_rtol: Number | None = None
+    """Gradient norm, relative to its scale, below which a flow counts as at rest: 1e-8 in float64, 1e-4 in float32."""
+    gradient_atol: Number = 0.0
+    """Gradient norm below which a flow counts as at rest, in units of risk/parameter."""
+    max_time: Number | None = None
+    """Largest time; 1e16 times the largest |w_l|/|grad_l L| at the start by default, with the gradient replaced by its
+    scale."""
     max_steps: int | None = None
-    """Steps in each round of integration; 4,096, for rtol below 1e-6 more, in proportion to rtol^(-1/4)."""
-    norm_bound: Any = None
-    """Largest |w| before the flow counts as DIVERGED; 1e6 times the larger of |w(0)| and the size that fits the
-    targets. Without it a flow that theory bounds (P of full column rank, coercive loss, single channel) never counts as
-    DIVERGED."""
+    """Maximum number of steps in each round of integration; 4,096 by default, and more for rtol below 1e-6, in
+    proportion to rtol^(-1/4)."""
+    norm_bound: Number | None = None
+    """Largest |w| before the flow counts as DIVERGED; by default 1e6 times the larger of |w(0)| and the size of filters
+    that fit the targets. By default a flow that theory bounds (P of full column rank, coercive loss, single channel)
+    never counts as DIVERGED."""
     solver: diffrax.AbstractSolver | None = None
-    """Any diffrax solver; `Rodas4()` by default. Rosenbrock methods are given the exact symmetric Hessian."""
+    """Any diffrax solver; `Rodas4()` by default. Rosenbrock methods receive the exact symmetric Hessian."""
     polish: bool = True
-    """Newton's method on the invariant leaf."""
+    """Whether the limit is refined by Newton's method on the invariant leaf."""
     adjoint: diffrax.AbstractAdjoint | None = None
     """diffrax adjoint for the trajectory; `diffrax.ForwardMode()` for forward-mode differentiation."""
     unsound_derivative: str = "nan"
-    """Derivative of `limit` where it does not exist: "nan" or "zero"."""
-    record: Any = None
-    """Own observables at `times`, {"name": fn}: fn(params), fn(risk, params) or fn(risk, params, start), told apart by
-    how many arguments it requires; see `lf.observables`. The same function object is compiled once."""
+    """Value of the derivative of `limit` where the derivative does not exist: "nan" or "zero"."""
+    record: Mapping[str, Callable[..., Any]] | None = None
+    """Observables of the user at `times`, {"name": fn}, with fn(params), fn(risk, params) or fn(risk, params, start);
+    the number of required arguments selects the call, see `lf.observables`. A function object is compiled once."""
 
 
 class FlowSettings(eqx.Module):
-    """Checked options of `gradient_flow`; numbers are leaves, so that other numbers compile nothing."""
+    """Checked options of `gradient_flow`; numbers are leaves, so that other numbers need no new compilation."""
 
     times: Float[Array, " T"] | None
     rtol: Float[Array, ""]
@@ -82,13 +87,13 @@ class FlowSettings(eqx.Module):
     polish: bool = eqx.field(static=True)
     unsound_derivative: str = eqx.field(static=True)
     adapts_rtol: bool = eqx.field(static=True)
-    """rtol is the default, which is tightened where the loss bends sharply."""
+    """Whether rtol is the default, which is reduced where the curvature of the loss changes rapidly."""
     relative: bool = eqx.field(static=True)
-    """Whether gradient_rtol may be above 0: if not, the scale of the gradient is not needed to stop."""
+    """Whether gradient_rtol may be positive; otherwise the stopping rule does not need the scale of the gradient."""
 
 
 def log_times(start: float, stop: float, count: int) -> Float[np.ndarray, " count"]:
-    """`count` times spaced evenly in the logarithm, from `start` > 0 to `stop`, both included.
+    """`count` times spaced evenly on a logarithmic scale, from `start` > 0 to `stop`, both included.
 
     Raises:
         FlowError: not 0 < start < stop, or fewer than 2 times.
@@ -101,10 +106,10 @@ def log_times(start: float, stop: float, count: int) -> Float[np.ndarray, " coun
 
 
 def flow_settings(layers: ParamsLike, **options: Any) -> FlowSettings:
-    """Checked options, with defaults for the precision of the parameters.
+    """Checks options and sets the defaults for the precision of the parameters.
 
     Raises:
-        FlowError: unknown or contradictory options, or a tolerance below what the precision resolves.
+        FlowError: options are unknown or contradictory, or a tolerance is below what the precision resolves.
     """
     names = [field.name for field in fields(FlowOptions)]
     for name in options:
@@ -115,7 +120,7 @@ def flow_settings(layers: ParamsLike, **options: Any) -> FlowSettings:
 
 
 def takes_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Shows the fields of `FlowOptions` as keywords of a function that takes them as **options."""
+    """Shows the fields of `FlowOptions` in the signature of a function that takes them as **options."""
     signature = inspect.signature(function)
     keyword = inspect.Parameter.KEYWORD_ONLY
     shown = [p for p in signature.parameters.values() if p.kind != p.VAR_KEYWORD]
@@ -142,7 +147,7 @@ def _checked(layers: ParamsLike, options: FlowOptions) -> FlowSettings:
     if options.unsound_derivative not in ("nan", "zero"):
         raise FlowError(f"unsound_derivative = {options.unsound_derivative!r}: write 'nan' or 'zero'")
 
-    def number(x: Any) -> Array | None:
+    def number(x: Number | None) -> Array | None:
         return None if x is None else jnp.asarray(x, dtype)
 
     return FlowSettings(
@@ -167,18 +172,19 @@ def _checked(layers: ParamsLike, options: FlowOptions) -> FlowSettings:
 def _checked_record(record: Any, times: Any) -> HashableTree | None:
     found = check_record(record, FlowError)
     if found is not None and times is None:
-        raise FlowError("record is evaluated at times, and there are none: write times=lf.log_times(1e-3, 1e6, 200)")
+        raise FlowError("record is evaluated at times, but there are none: write times=lf.log_times(1e-3, 1e6, 200)")
     return found
 
 
-def _default_max_steps(rtol: Any) -> int:
-    """4,096, and for a tighter rtol than 1e-6 more: methods of order 4 take steps in proportion to rtol^(-1/4)."""
+def _default_max_steps(rtol: Number) -> int:
+    """4,096, and more for rtol below 1e-6: the number of steps of a method of order 4 is proportional to
+    rtol^(-1/4)."""
     if not is_concrete(rtol) or not 0 < float(rtol) < _ORDINARY_RTOL:
         return _MAX_STEPS
     return _MAX_STEPS * 2 ** math.ceil(math.log2(_ORDINARY_RTOL / float(rtol)) / 4)
 
 
-def _check_times(times: Any, max_time: Any, dtype: Any) -> Array | None:
+def _check_times(times: Any, max_time: Any, dtype: np.dtype | type) -> Array | None:
     if times is None:
         return None
     array = jnp.asarray(times, dtype)
@@ -193,8 +199,8 @@ def _check_times(times: Any, max_time: Any, dtype: Any) -> Array | None:
     return array
 
 
-def _check_numbers(dtype: Any, options: FlowOptions) -> None:
-    """Raises FlowError for numbers out of range; tracers pass."""
+def _check_numbers(dtype: np.dtype | type, options: FlowOptions) -> None:
+    """Raises FlowError for numbers out of range; tracers are not checked."""
     finest = 10 * float(jnp.finfo(dtype).eps)
     gradient_rtol, gradient_atol = options.gradient_rtol, options.gradient_atol
     for name, least, allowed in (
@@ -210,7 +216,7 @@ def _check_numbers(dtype: Any, options: FlowOptions) -> None:
             raise FlowError(f"{name} = {value}: write a number {allowed}")
     if not (is_concrete(gradient_rtol) and is_concrete(gradient_atol)):
         return
-    if gradient_atol == 0 and gradient_rtol < 10 * finest:
+    if gradient_atol == 0 and gradient_rtol is not None and gradient_rtol < 10 * finest:
         raise FlowError(
             f"gradient_rtol = {gradient_rtol} with gradient_atol = 0 cannot be resolved in {jnp.dtype(dtype).name}: "
             f"write at least {10 * finest:.1e}, or switch on float64"

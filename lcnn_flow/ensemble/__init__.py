@@ -1,1 +1,1 @@
-"""Many flows at once, in lanes, on all devices."""
+"""Many flows or descents at once, in lanes and on all devices."""

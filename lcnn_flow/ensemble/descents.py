@@ -1,17 +1,19 @@
-"""Many descents at once: learning rates, data conditions and seeds as the lanes of one compiled program.
+"""Many descents at once: learning rates, data conditions and seeds are the lanes of one compiled program.
 
-Lanes run under jax.vmap, in blocks that all devices share; on CPUs lanes last in all arrays were no faster than lanes
-first (0.97 to 1.06 of the time for sgd and momentum). Ends that need the tests of a limit are judged afterwards, in a
-program of their own, and only those.
+Lanes run under jax.vmap, in blocks that are distributed over all devices. On CPUs, arrays with lanes in the last axis
+were not faster than with lanes in the first (0.97 to 1.06 of the time for sgd and momentum). Ends that need the tests
+of a limit are judged afterwards by a separate program.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
+from jaxtyping import PRNGKeyArray, PyTree
 
 from lcnn_flow.descent.course import Course
 from lcnn_flow.descent.ending import Ending, judged, scale_record
@@ -23,16 +25,18 @@ from lcnn_flow.ensemble.many import as_ensemble_risk, check_axes
 from lcnn_flow.errors import DescentError
 from lcnn_flow.flow.single import refuse_false_symmetry
 from lcnn_flow.numerics.pytrees import HashableTree
+from lcnn_flow.risk.base import RiskLike
 
 __all__ = ["gradient_descent_ensemble"]
 
 _LANES = 128
-"""Lanes of a block, or up to twice as many: so many are worth a device of their own."""
+"""Smallest number of lanes in a block, if there are as many; a block has fewer than twice this number."""
 _MOST_LANES = {"cpu": 1024}
 _MANY_LANES = 65536
-"""Lanes that run side by side on a device, those of several blocks together; more on an accelerator."""
+"""Largest number of lanes that run at once on an accelerator, over all blocks on it; `_MOST_LANES` holds that for CPUs.
+"""
 _JUDGED = 16
-"""Ends that are judged in lockstep."""
+"""Number of ends that are judged in lockstep."""
 
 
 class _Axes(NamedTuple):
@@ -48,7 +52,7 @@ class _Axes(NamedTuple):
 
 @dataclass(frozen=True)
 class _StepsBlock:
-    """Descents of a block of lanes."""
+    """The steps of the descents in one block of lanes."""
 
     def __call__(self, risk: Any, lanes: tuple, given: tuple[DescentSettings, Any]) -> tuple[Course, Ending]:
         settings, key = given
@@ -62,7 +66,7 @@ class _StepsBlock:
 
 @dataclass(frozen=True)
 class _JudgeBlock:
-    """The end of one descent."""
+    """The tests of the end of one descent."""
 
     def __call__(self, risk: Any, end: tuple, ends: Any) -> Ending:
         start, vector, record, seen = end
@@ -70,47 +74,48 @@ class _JudgeBlock:
 
 
 def gradient_descent_ensemble(
-    risk: Any,
-    params: Any,
-    optimiser: Any,
-    numbers: Any = None,
+    risk: RiskLike | Callable[..., Any],
+    params: PyTree,
+    optimiser: Callable[..., Any] | optax.GradientTransformation,
+    numbers: Mapping[str, Any] | None = None,
     *,
     devices: Sequence[Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
-    key: Any = None,
+    key: PRNGKeyArray | None = None,
     **options: Any,
 ) -> Descent:
-    """Descents from a batch of initial parameters, for every learning rate and condition; host side.
+    """Descents from a batch of initial parameters, for every learning rate and condition; not for use under jit.
 
-    Axes of the result, each where it is given: (R, C, S). R numbers: floating numbers of the optimiser may be vectors
-    of one length R, and vary together. C conditions: a batch of risks. S seeds: the leading axis of params. Every
-    number runs with every condition and seed, the same initial parameters for all numbers. Minibatches of seed s are
-    drawn by jax.random.fold_in(key, s), so that they are the same for all numbers and conditions.
+    The axes of the result are (R, C, S); axes that were not given are absent. R numbers: floating numbers of the
+    optimiser may be vectors of one common length R, and vary together. C conditions: a batch of risks. S seeds: the
+    leading axis of params. Every number is combined with every condition and seed, and all numbers use the same initial
+    parameters. Minibatches of seed s are drawn with jax.random.fold_in(key, s), so they are the same for all numbers
+    and conditions.
 
     Args:
-        risk: one risk, or a batch of C, as of `gradient_flow_ensemble`.
-        params: initial parameters (S, ...) on every layer; with C risks (C, S, ...).
-        optimiser: as of `gradient_descent`; a factory where numbers vary.
-        numbers: its arguments by name, scalars or vectors (R,).
-        devices: where to run; all local devices by default, as many as there are 128 lanes for.
-        progress: called as progress(done, total), in descents.
-        key: of the minibatches.
-        **options: steps, and all others of `gradient_descent`.
+        risk: one risk, or a batch of C risks, as in `gradient_flow_ensemble`.
+        params: initial parameters (S, ...) in every layer; with C risks (C, S, ...).
+        optimiser: as in `gradient_descent`; must be a factory if numbers vary.
+        numbers: arguments of the factory by name, scalars or vectors (R,).
+        devices: devices to use; by default all local devices for which there are 128 lanes each.
+        progress: called as progress(done, total), in numbers of descents.
+        key: random key of the minibatches.
+        **options: steps, and all other options of `gradient_descent`.
 
     Returns:
-        A `Descent` whose fields are numpy arrays with axes (R, C, S) in front.
+        A `Descent` whose fields are numpy arrays with leading axes (R, C, S).
 
     Raises:
-        DescentError, RiskError, ArchitectureError, FlowError: as `gradient_descent`, or axes that do not pair.
+        DescentError, RiskError, ArchitectureError, FlowError: as in `gradient_descent`, or if axes do not match.
     """
-    risk = as_ensemble_risk("gradient_descent_ensemble", risk, params)
-    layers = risk.layers(params)
-    conditions, seeds = check_axes("gradient_descent", risk, layers)
+    objective = as_ensemble_risk("gradient_descent_ensemble", risk, params)
+    layers = objective.layers(params)
+    conditions, seeds = check_axes("gradient_descent", objective, layers)
     own = (seeds,) if conditions is None else (conditions, seeds)
     seed = tuple(jnp.zeros(np.shape(w)[len(own) :], jnp.result_type(w)) for w in layers)
-    risk.check_params(risk.space.tree(seed) if len(seed) == risk.space.num_layers else seed)
-    risk, settings = descent_settings(
-        "gradient_descent_ensemble", risk, seed, optimiser, numbers, 1, key=key, **({"steps": None} | options)
+    objective.check_params(objective.space.tree(seed) if len(seed) == objective.space.num_layers else seed)
+    objective, settings = descent_settings(
+        "gradient_descent_ensemble", objective, seed, optimiser, numbers, 1, key=key, **({"steps": None} | options)
     )
     time_unit = settings.time_unit
     settings, varying = _split_numbers(settings)
@@ -120,17 +125,17 @@ def gradient_descent_ensemble(
         raise DescentError("devices is empty: name at least one, or write None for all local devices")
     starts = np.concatenate([np.asarray(w).reshape(*own, -1) for w in layers], axis=-1)
     starts = starts.reshape(conditions or 1, seeds, -1)
-    seen = risk.without_data() if settings.record is None else risk  # own observables may look at the data
+    seen = objective.without_data() if settings.record is None else objective  # the user's observables may use the data
     course, end = _steps(seen, starts, varying, axes, (settings, key), chosen, progress)
-    end = _judge(risk.without_data(), starts, axes, course, end, settings, chosen)
+    end = _judge(objective.without_data(), starts, axes, course, end, settings, chosen)
     course, end = jax.tree.map(lambda x: x.reshape(*axes.shape, *x.shape[1:]), (course, end))
-    run = as_descent(risk, params, course, end, time_unit)
+    run = as_descent(objective, params, course, end, time_unit)
     refuse_false_symmetry(run)
     return run
 
 
 def _split_numbers(settings: DescentSettings) -> tuple[DescentSettings, dict[str, np.ndarray]]:
-    """Settings with the numbers that all lanes share, and those that vary."""
+    """Settings with the numbers that all lanes share, and the numbers that vary."""
     numbers = settings.numbers.tree
     varying = {name: np.asarray(x) for name, x in numbers.items() if hasattr(x, "dtype") and np.ndim(x) == 1}
     shared = {name: x for name, x in numbers.items() if name not in varying}
@@ -140,7 +145,7 @@ def _split_numbers(settings: DescentSettings) -> tuple[DescentSettings, dict[str
 def _length(varying: dict[str, np.ndarray]) -> int | None:
     lengths = {name: len(x) for name, x in varying.items()}
     if len(set(lengths.values())) > 1 or 0 in lengths.values():
-        raise DescentError(f"numbers vary together, and have lengths {lengths}: give them one length")
+        raise DescentError(f"numbers vary together, but have lengths {lengths}: give them one length")
     return next(iter(lengths.values()), None)
 
 
@@ -153,12 +158,12 @@ def _steps(
     devices: tuple[Any, ...],
     progress: Callable[[int, int], None] | None,
 ) -> tuple[Course, Ending]:
-    """All descents, (R, C, S) in one axis; `starts` are (C, S, n)."""
+    """All descents, with (R, C, S) flattened to one axis; `starts` has shape (C, S, n)."""
     rates, conditions, seeds = axes.rates or 1, axes.conditions or 1, axes.seeds
     lanes = rates * seeds
     blocks = max(1, lanes // _LANES)
     width = -(-lanes // blocks)
-    order = np.resize(np.arange(lanes), blocks * width).reshape(blocks, width)  # the last ones only fill up
+    order = np.resize(np.arange(lanes), blocks * width).reshape(blocks, width)  # the last entries are padding
     jobs = [(c, row) for c in range(conditions) for row in order]
     most = _MOST_LANES.get(devices[0].platform, _MANY_LANES)
     together = max(1, min(most // width, -(-len(jobs) // len(devices))))
@@ -195,7 +200,7 @@ def _judge(
     settings: DescentSettings,
     devices: tuple[Any, ...],
 ) -> Ending:
-    """The ends that need tests, judged."""
+    """Judges the ends that need tests."""
     rows = np.flatnonzero(end.verdict < 0)
     if len(rows) == 0:
         return end

@@ -1,4 +1,4 @@
-"""What `gradient_flow_ensemble` will do with a risk: form of evaluation, cost of a step, memory, lanes and devices."""
+"""Description of what `gradient_flow_ensemble` will do with a risk: form, cost per step, memory, lanes and devices."""
 
 from dataclasses import dataclass, fields
 from typing import Any
@@ -21,31 +21,31 @@ _FORMS = {
 
 @dataclass(frozen=True)
 class Description:
-    """Result of `describe`; printed as a table."""
+    """Result of `describe`; prints as a table."""
 
     form: str
-    """`EmpiricalRisk.form`: what decides risk, gradient and verdict."""
+    """`EmpiricalRisk.form`, by which risk, gradient and verdict are computed."""
     driver: str
-    """What drives the steps of an ensemble."""
+    """The form that computes the steps of an ensemble."""
     rows: int
-    """Rows of the patch matrix: samples times outputs a sample."""
+    """Rows of the patch matrix: samples times outputs per sample."""
     columns: int
     """q: entries of the end-to-end filter of one output channel."""
     parameters: int
     gradient_cost: int
-    """Multiply-adds of one gradient of a flow."""
+    """Multiply-adds of one gradient, per flow."""
     step_cost: int
-    """Multiply-adds of one step of Rodas4."""
+    """Multiply-adds of one step of Rodas4, per flow."""
     lane_bytes: int
     """Working memory of one flow."""
     data_bytes: int
-    """What all flows on a device share."""
+    """Memory that all flows on a device share."""
     device: str
     device_bytes: int
     """Memory of a device."""
     devices: int
     lanes: int
-    """Flows side by side on a device."""
+    """Number of flows that run at once on a device."""
 
     def __str__(self) -> str:
         rows = [(field.name.replace("_", " "), getattr(self, field.name)) for field in fields(self)]
@@ -53,10 +53,11 @@ class Description:
 
 
 def describe(risk: EmpiricalRisk, devices: Any = None) -> Description:
-    """Form, cost and memory of the flows of a risk, or of a batch of risks, on these devices (all local ones).
+    """Form, cost and memory of the flows of a risk, or of a batch of risks, on these devices (by default all local
+    ones).
 
     Raises:
-        FlowError: not even eight flows fit into the memory of a device.
+        FlowError: fewer than eight flows fit into the memory of a device.
     """
     chosen = jax.local_devices() if devices is None else devices
     risk = check_linear("describe", risk)
@@ -80,8 +81,8 @@ def describe(risk: EmpiricalRisk, devices: Any = None) -> Description:
 
 def _shown(name: str, value: Any) -> str:
     if name.endswith("bytes"):
-        unit = max(0, min(3, (value.bit_length() - 1) // 10))
-        return f"{value / 2 ** (10 * unit):,.4g} {('bytes', 'KiB', 'MiB', 'GiB')[unit]}"
+        power = max(0, min(3, (value.bit_length() - 1) // 10))
+        return f"{value / 2 ** (10 * power):,.4g} {('bytes', 'KiB', 'MiB', 'GiB')[power]}"
     if name.endswith("cost"):
         return f"{value:,} multiply-adds"
     return f"{value:,}" if isinstance(value, int) else value

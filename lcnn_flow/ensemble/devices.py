@@ -1,8 +1,8 @@
-"""One program over many blocks, all devices at once: each device receives whole blocks.
+"""One program applied to many blocks on all devices at once; each device receives whole blocks.
 
-The program is the same that a single device would run, so that bits do not depend on how many devices there are: a
-program partitioned over several is compiled differently from one for a single device. While one call runs, what the
-next one needs is made ready, and what the one before it has found is read.
+The program is the one that a single device would run, so that results do not depend on the number of devices bit for
+bit: XLA compiles a program partitioned over several devices differently. While one call runs, the inputs of the next
+are prepared and the results of the previous one are read.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,17 +29,18 @@ def run_blocks(
     devices: Sequence[Any],
     quick: bool = False,
 ) -> Iterator[Any]:
-    """program(risk, arrays, settings) for every block along the leading axis of `arrays`, call by call.
+    """Computes program(risk, arrays, settings) for every block along the leading axis of `arrays`, call by call.
 
     Args:
-        program: hashable and equal to itself in a later call, or it compiles anew; it sees one block, no leading axis.
+        program: receives one block without a leading axis. Must be hashable and compare equal in later calls; otherwise
+            it is compiled again.
         risk: one risk, or a batch of risks.
-        calls: of every call the risk of every block, (blocks,), and a pytree of numpy arrays (blocks, ...). All calls
-            have the same shapes, blocks a multiple of the number of devices; several blocks on one device run side
-            by side.
-        settings: what else the program needs, the same for all.
-        devices: where to run.
-        quick: whether it takes longer to compile than to run, see `compiling`.
+        calls: for every call, the number of the risk of every block, (blocks,), and a pytree of numpy arrays (blocks,
+            ...). All calls have the same shapes, and the number of blocks is a multiple of the number of devices;
+            several blocks on one device run under vmap.
+        settings: further arguments of the program, the same for all blocks.
+        devices: devices to use.
+        quick: whether compilation takes longer than the run, see `compiling`.
 
     Yields:
         The results of every call as numpy arrays, with leading axis blocks.
@@ -51,7 +52,7 @@ def run_blocks(
     shared = [jax.device_put((same, numbers), device) for device in devices]
 
     def given(conditions: np.ndarray, arrays: Any) -> list[tuple]:
-        """What every device works on."""
+        """The inputs of every device."""
         inputs, shares = [], np.array_split(np.arange(len(conditions)), len(devices))
         for share, device, (same, numbers) in zip(shares, devices, shared, strict=True):
             parts = jax.tree.map(lambda leaf, mine=conditions[share]: leaf[mine], own)
@@ -62,7 +63,7 @@ def run_blocks(
     running: list[Any] = []
     for conditions, arrays in calls:
         inputs = given(conditions, arrays)
-        jax.block_until_ready(running)  # a device would work on both at once
+        jax.block_until_ready(running)  # otherwise a device would run both calls at once
         found, running = running, _launch(_compiled(quick, devices[0].platform), (program, rest, many), inputs)
         if found:
             yield _read(found)
@@ -71,13 +72,13 @@ def run_blocks(
 
 
 _launched: set[Any] = set()
-"""Programs that have been launched on several devices, with the shapes of what they were given."""
+"""Programs that were launched on several devices before, with the shapes of their inputs."""
 
 
 def _launch(compiled: Any, static: tuple, inputs: list[tuple]) -> list[Any]:
-    """Starts the program on every device; compiles for all of them at the same time.
+    """Starts the program on every device, and compiles it for all of them in parallel.
 
-    Where a launch waits for its results, or compiles, every device has a thread of its own.
+    If a launch waits for its results or compiles, every device has its own thread.
     """
     call = partial(compiled, *static)
     leaves, structure = jax.tree.flatten(inputs)

@@ -1,12 +1,13 @@
-"""One Rosenbrock step of many flows side by side, each with its own time and step size.
+"""One Rosenbrock step of many flows at once, each with its own time and step size.
 
-The steps, their sizes and the stopping rule are those of `flow.integration` (diffrax's PIDController with its
-default coefficients), so that a lane ends where a single flow does, up to rounding. Arrays have the lanes last and the
-work is cut into units, see `numerics.kernels`. Lanes that record (`lane_record`) give the curve of every step besides.
+The steps, their sizes and the stopping rule are those of `flow.integration` (diffrax's PIDController with its default
+coefficients), so that a lane ends where a single flow does, up to rounding. Arrays have the lanes in the last axis, and
+the computation is divided into kernels, see `numerics.kernels`. Recording lanes (`lane_record`) also return the curve
+of every step.
 """
 
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,13 +17,15 @@ from lcnn_flow.dynamics.field import gradient_tolerance
 from lcnn_flow.dynamics.recording import Passage, follow_passage
 from lcnn_flow.dynamics.settings import FlowSettings
 from lcnn_flow.ensemble.lane_record import Curve, GridLanes
-from lcnn_flow.network.parameters import spread
-from lcnn_flow.numerics.factors import factor
-from lcnn_flow.numerics.kernels import total, unit
+from lcnn_flow.network.architecture import Architecture
+from lcnn_flow.network.parameters import per_entry
+from lcnn_flow.numerics.factors import Factors, Inverse, factor
+from lcnn_flow.numerics.kernels import as_kernel, unrolled_sum
 from lcnn_flow.numerics.norms import safe_norm
 from lcnn_flow.numerics.quadrature import NODES, WEIGHTS
 from lcnn_flow.risk.chain_rule import gradient, gradient_and_hessian
 from lcnn_flow.risk.linear import LinearRisk
+from lcnn_flow.risk.outer import FilterRisk
 from lcnn_flow.solvers.rosenbrock import AbstractRosenbrock, RosenbrockTableau, mix, rosenbrock_stages
 
 __all__ = ["LaneStart", "Lanes", "one_step", "speed_weights"]
@@ -32,12 +35,12 @@ _SMALLEST_STEP = 1e-12
 
 
 class LaneStart(NamedTuple):
-    """What every flow begins with, seeds last."""
+    """Initial values and tolerances of every flow, with seeds in the last axis."""
 
     vector: Float[Array, "n seeds"]
     rtol: Float[Array, " seeds"]
     atol: Float[Array, "N seeds"]
-    """A layer."""
+    """One tolerance per layer."""
     least_scale: Float[Array, " seeds"]
     norm_bound: Float[Array, " seeds"]
     max_time: Float[Array, " seeds"]
@@ -45,23 +48,23 @@ class LaneStart(NamedTuple):
 
 
 class Lanes(NamedTuple):
-    """Where every lane is."""
+    """The current state of every lane."""
 
     seed: Int[Array, " lanes"]
-    """The seed a lane serves; the number of seeds where it serves none."""
+    """The seed that a lane integrates; the number of seeds for an idle lane."""
     ended: Bool[Array, " lanes"]
     vector: Float[Array, "n lanes"]
     lengths: Float[Array, "2 lanes"]
-    """Path length and dissipation so far, see `quadrature`."""
+    """Path length and dissipation up to the current time, see `quadrature`."""
     passage: Passage
     time: Float[Array, " lanes"]
-    """On the clock of the present integration."""
+    """Time on the clock of the current integration."""
     step: Float[Array, " lanes"]
     steps: Int[Array, " lanes"]
-    """Of the present integration."""
+    """Steps of the current integration."""
     start: LaneStart
     grid: GridLanes | None = None
-    """None where only limits are wanted."""
+    """Progress on the grid of times; None if only limits are computed."""
 
 
 class _Trial(NamedTuple):
@@ -69,101 +72,115 @@ class _Trial(NamedTuple):
 
     ended: Bool[Array, " lanes"]
     norm: Float[Array, " lanes"]
-    """Of the gradient."""
+    """Norm of the gradient."""
     h: Float[Array, " lanes"]
     stop: Float[Array, " lanes"]
-    """When the integration ends."""
+    """Final time of the integration."""
 
 
-def one_step(risk: LinearRisk, form: Any, lanes: Lanes, settings: FlowSettings) -> tuple[Lanes, Curve | None]:
-    """Tests every lane, and tries a step of those that have not ended; the curves of the steps where lanes record."""
+def one_step(risk: LinearRisk, form: FilterRisk, lanes: Lanes, settings: FlowSettings) -> tuple[Lanes, Curve | None]:
+    """Tests every lane for its end and tries a step of the others; also returns the curves of the steps of recording
+    lanes."""
     w = lanes.vector
-    slope, hessian = unit(partial(gradient_and_hessian, risk.arch, form))(w)
+    gradient_now, hessian = as_kernel(partial(gradient_and_hessian, risk.arch, form))(w)
     tolerance = jnp.broadcast_to(settings.gradient_atol, lanes.time.shape)
     if settings.relative:
-        tolerance = unit(partial(gradient_tolerance, risk, settings=settings))(w, lanes.start.least_scale)
+        tolerance = as_kernel(partial(gradient_tolerance, risk, settings=settings))(w, lanes.start.least_scale)
     if lanes.grid is not None:
         tolerance = jnp.where(lanes.grid.on_grid, -1, tolerance)
-    trial = unit(partial(_begin, settings))(lanes, slope, tolerance)
-    factors = unit(partial(_linearize, settings))(hessian, trial)
-    new, error, lengths, dense = unit(partial(_try, risk.arch, form, settings))(lanes, slope, trial, factors)
-    vector, lengths, time, step, steps = unit(partial(_judge, risk.arch, settings))(
+    trial = as_kernel(partial(_begin, settings))(lanes, gradient_now, tolerance)
+    factors = as_kernel(partial(_linearize, settings))(hessian, trial)
+    new, error, lengths, dense = as_kernel(partial(_try, risk.arch, form, settings))(
+        lanes, gradient_now, trial, factors
+    )
+    vector, lengths, time, step, steps = as_kernel(partial(_judge, risk.arch, settings))(
         lanes, trial, factors.definite, new, error, lengths
     )
-    passage = unit(follow_passage)(lanes.passage, trial.norm)
+    passage = as_kernel(follow_passage)(lanes.passage, trial.norm)
     moved = Lanes(lanes.seed, trial.ended, vector, lengths, passage, time, step, steps, lanes.start, lanes.grid)
     if dense is None:
         return moved, None
-    bends, squares = dense
-    return moved, Curve(w, new, bends, squares, lanes.lengths, lanes.time, trial.h)
+    coefficients, squares = dense
+    return moved, Curve(w, new, coefficients, squares, lanes.lengths, lanes.time, trial.h)
 
 
-def _begin(settings: FlowSettings, lanes: Lanes, slope: Array, tolerance: Array) -> _Trial:
-    start, norm = lanes.start, unit(safe_norm)(slope)
+def _begin(settings: FlowSettings, lanes: Lanes, gradient_now: Array, tolerance: Array) -> _Trial:
+    start, norm = lanes.start, as_kernel(safe_norm)(gradient_now)
     stop = start.max_time
     if lanes.grid is not None and settings.times is not None:
         stop = jnp.where(lanes.grid.on_grid, settings.times[-1], stop - lanes.grid.begun)
-    given_up = ~(unit(safe_norm)(lanes.vector) <= start.norm_bound) | (lanes.time >= stop)
+    given_up = ~(as_kernel(safe_norm)(lanes.vector) <= start.norm_bound) | (lanes.time >= stop)
     given_up |= (lanes.steps >= settings.max_steps) | ~(lanes.step >= _SMALLEST_STEP * start.first_step)
     ended = lanes.ended | (norm <= tolerance) | given_up
     return _Trial(ended, norm, jnp.minimum(lanes.step, stop - lanes.time), stop)
 
 
-def _linearize(settings: FlowSettings, hessian: Array, trial: _Trial) -> Any:
-    """Factors of I/gamma + h Hess L, which solve the stages."""
+def _linearize(settings: FlowSettings, hessian: Array, trial: _Trial) -> Factors | Inverse:
+    """Factors of I/gamma + h Hess L, for the solution of the stages."""
     gamma = _tableau(settings).gamma
 
     def matrix(hessian: Array, h: Array) -> Array:
         return jnp.eye(len(hessian), dtype=hessian.dtype)[:, :, None] / gamma + h[None, None] * hessian
 
-    return unit(factor)(unit(matrix)(hessian, trial.h))
+    return as_kernel(factor)(as_kernel(matrix)(hessian, trial.h))
 
 
-def _try(arch: Any, form: Any, settings: FlowSettings, lanes: Lanes, slope: Array, trial: _Trial, factors):
-    """Where the step ends, its error estimate, and the path length and dissipation of its dense output.
+def _try(
+    arch: Architecture,
+    form: FilterRisk,
+    settings: FlowSettings,
+    lanes: Lanes,
+    gradient_now: Array,
+    trial: _Trial,
+    factors: Factors | Inverse,
+) -> tuple:
+    """The end of the step, its error estimate, and the path length and dissipation of its dense output.
 
-    Where lanes record, the coefficients of the dense output and its squared speeds besides.
+    For recording lanes also the coefficients of the dense output and its squared speeds.
     """
-    tableau, n = _tableau(settings), len(slope)
+    tableau, n = _tableau(settings), len(gradient_now)
 
     def field(g: Array) -> Array:
         return trial.h[None] * -g
 
     def increment(alpha: Array, point: Array, gamma_sum: Array) -> Array:
         del alpha, gamma_sum  # the flow is autonomous
-        return unit(field)(unit(partial(gradient, arch, form))(point))
+        return as_kernel(field)(as_kernel(partial(gradient, arch, form))(point))
 
     def finish(y: Array, stages: Array) -> tuple[Array, Array]:
         return y + mix(tableau.b, stages), mix(tableau.e, stages)
 
     def squared_speeds(stages: Array) -> Array:
         curve = jnp.stack([mix(row, stages) for row in speed_weights(tableau)])
-        return total(n, lambda k: curve[:, k] ** 2)
+        return unrolled_sum(n, lambda k: curve[:, k] ** 2)
 
     def measure(squares: Array) -> Array:
         weights = WEIGHTS.tolist()
-        path = total(len(weights), lambda k: weights[k] * jnp.sqrt(squares[k]))
-        return jnp.stack([path, total(len(weights), lambda k: weights[k] * squares[k]) / trial.h])
+        path = unrolled_sum(len(weights), lambda k: weights[k] * jnp.sqrt(squares[k]))
+        return jnp.stack([path, unrolled_sum(len(weights), lambda k: weights[k] * squares[k]) / trial.h])
 
-    stages = rosenbrock_stages(tableau, lanes.vector, increment, unit(factors.solve), known=unit(field)(slope))
-    squares = unit(squared_speeds)(stages)
-    found = *unit(finish)(lanes.vector, stages), unit(measure)(squares)
+    stages = rosenbrock_stages(
+        tableau, lanes.vector, increment, as_kernel(factors.solve), known=as_kernel(field)(gradient_now)
+    )
+    squares = as_kernel(squared_speeds)(stages)
+    found = *as_kernel(finish)(lanes.vector, stages), as_kernel(measure)(squares)
     if lanes.grid is None:
         return *found, None
 
-    def bends(stages: Array) -> Array:
+    def coefficients(stages: Array) -> Array:
         return jnp.stack([mix(row, stages) for row in tableau.dense])
 
-    return *found, (unit(bends)(stages), squares)
+    return *found, (as_kernel(coefficients)(stages), squares)
 
 
 def speed_weights(tableau: RosenbrockTableau) -> np.ndarray:
-    """(nodes, s): the derivative of the dense output in theta at the nodes of `quadrature`, from the stages."""
-    first, bends = tableau.b, list(tableau.dense)
+    """Weights (nodes, s) that give the derivative of the dense output in theta at the nodes of `quadrature` from the
+    stages."""
+    first, coefficients = tableau.b, list(tableau.dense)
     value, derivative = np.zeros((len(NODES), len(first))), np.zeros((len(NODES), len(first)))
     theta = NODES[:, None]
-    for bend in reversed(bends):  # d_1 + theta (d_2 + ...)
-        value, derivative = bend + theta * value, value + theta * derivative
+    for row in reversed(coefficients):  # d_1 + theta (d_2 + ...)
+        value, derivative = row + theta * value, value + theta * derivative
     return first + (1 - 2 * theta) * value + theta * (1 - theta) * derivative
 
 
@@ -171,16 +188,18 @@ def _tableau(settings: FlowSettings) -> RosenbrockTableau:
     return cast(AbstractRosenbrock, settings.solver).tableau
 
 
-def _judge(arch: Any, settings: FlowSettings, lanes: Lanes, trial: _Trial, definite, new, error, lengths) -> tuple:
-    """Takes the step or shortens it."""
+def _judge(
+    arch: Architecture, settings: FlowSettings, lanes: Lanes, trial: _Trial, definite, new, error, lengths
+) -> tuple:
+    """Accepts the step or shortens it."""
     order, n = cast(int, cast(AbstractRosenbrock, settings.solver).error_order(None)), len(lanes.vector)
 
     def measure(start: LaneStart, y: Array, new: Array, error: Array) -> Array:
-        scale = spread(arch, start.atol) + start.rtol[None] * jnp.maximum(jnp.abs(y), jnp.abs(new))
+        scale = per_entry(arch, start.atol) + start.rtol[None] * jnp.maximum(jnp.abs(y), jnp.abs(new))
         return (error / scale) ** 2
 
     def control(squares: Array, definite: Array, trial: _Trial, lanes: Lanes) -> tuple[Array, ...]:
-        size = jnp.sqrt(total(n, lambda k: squares[k]) / n)
+        size = jnp.sqrt(unrolled_sum(n, lambda k: squares[k]) / n)
         size = jnp.where(definite & jnp.isfinite(size), size, jnp.inf)
         kept = size < 1
         factor = _SAFETY * size ** (-1 / order)
@@ -197,6 +216,6 @@ def _judge(arch: Any, settings: FlowSettings, lanes: Lanes, trial: _Trial, defin
             lanes.steps + (~trial.ended).astype(lanes.steps.dtype),
         )
 
-    squares = unit(measure)(lanes.start, lanes.vector, new, error)
-    moves, factor = unit(control)(squares, definite, trial, lanes)
-    return unit(move)(moves, factor, trial, lanes, new, lengths)
+    squares = as_kernel(measure)(lanes.start, lanes.vector, new, error)
+    moves, factor = as_kernel(control)(squares, definite, trial, lanes)
+    return as_kernel(move)(moves, factor, trial, lanes, new, lengths)

@@ -1,4 +1,4 @@
-"""The trajectories of flows that lanes have recorded, with everything that `flow.single` tells of a trajectory."""
+"""The trajectories recorded by lanes, with the same quantities as those of `flow.single`."""
 
 import jax
 import jax.numpy as jnp
@@ -24,19 +24,19 @@ def lane_trajectories(
     width: int,
     record: HashableTree | None,
 ) -> Trajectory:
-    """Trajectories, seeds first.
+    """Trajectories, with seeds in the first axis.
 
     Args:
-        risk: one risk for all.
+        risk: one risk for all flows.
         times: the grid.
         table: filters, path length and dissipation at all times, k = n + 2 numbers; NaN where not reached.
         starts: initial filters.
-        reached: the time up to which a flow was integrated.
-        width: seeds to work on at a time, a divisor of their number.
-        record: own observables, or None.
+        reached: the time up to which each flow was integrated.
+        width: number of seeds processed at a time, a divisor of their total number.
+        record: observables of the user, or None.
     """
     arch, outer, seeds = risk.arch, risk.outer, len(table)
-    rows = table.reshape(-1, width, table.shape[2])  # seeds and times in one axis, cut into parts of equal size
+    rows = table.reshape(-1, width, table.shape[2])  # seeds and times in one axis, in parts of equal size
 
     def measured(part: Float[Array, "width k"]) -> tuple[Array, ...]:
         vector = part[:, :-2].T
@@ -78,5 +78,5 @@ def _observed(
 
 
 def _only_reached(x: Float[Array, "seeds T ..."], mark: Float[Array, "seeds T"]) -> Float[Array, "seeds T ..."]:
-    """NaN where the table is."""
+    """Replaces values by NaN where `mark` is NaN."""
     return jnp.where(jnp.isnan(mark).reshape(*mark.shape, *(1 for _ in x.shape[2:])), jnp.nan, x)

@@ -1,9 +1,9 @@
-"""Many flows to the gradient tolerance side by side, in lanes: a lane that ends takes up the next seed.
+"""Integration of many flows at once to the gradient tolerance, in lanes: a lane that ends continues with the next seed.
 
-Lanes share the matrices of the data, keep their own time and step size, and wait for nobody (`lane_step`). A lane that
-cannot go on (too many steps, no step accepted, filters beyond the norm bound, numbers that are not finite) is given up
-as it is; what it means is for `flow.search` to find out. Where times are given, a lane records its flow up to the last
-of them (`lane_record`) before it goes on to the gradient tolerance.
+Lanes share the matrices of the data, have their own time and step size, and do not wait for each other (`lane_step`). A
+lane that cannot continue (too many steps, no accepted step, filters beyond the norm bound, numbers that are not finite)
+is ended as it is, and `flow.search` determines the cause. If times are given, a lane records its flow up to the last of
+them (`lane_record`) before it continues to the gradient tolerance.
 """
 
 from typing import NamedTuple
@@ -17,18 +17,18 @@ from lcnn_flow.dynamics.recording import Passage, no_passage
 from lcnn_flow.dynamics.settings import FlowSettings
 from lcnn_flow.ensemble.lane_record import GridLanes, begin_on_grid, blank_table, off_grid, record
 from lcnn_flow.ensemble.lane_step import Lanes, LaneStart, one_step
-from lcnn_flow.numerics.kernels import unit
+from lcnn_flow.numerics.kernels import as_kernel
 from lcnn_flow.risk.linear import LinearRisk
 
 __all__ = ["LanesEnd", "integrate_lanes"]
 
 _STEPS_BETWEEN_REFILLS = 2
 _STEPS_WITH_TIMES = 8
-"""As many where flows are longer by far: writing out costs a quarter of a step (measured, CPU)."""
+"""Steps between refills with times, where flows are much longer: a refill costs a quarter of a step (measured, CPU)."""
 
 
 class LanesEnd(NamedTuple):
-    """Where every flow was left, seeds last."""
+    """The final state of every flow, with seeds in the last axis."""
 
     vector: Float[Array, "n seeds"]
     path_length: Float[Array, " seeds"]
@@ -38,11 +38,11 @@ class LanesEnd(NamedTuple):
     steps: Int[Array, " seeds"]
 
 
-class _Left(NamedTuple):
-    """What is left of flows that have ended."""
+class _Ended(NamedTuple):
+    """The final states of flows that have ended."""
 
     numbers: Float[Array, "n+6 seeds"]
-    """Filters, lengths, passage, time."""
+    """Filters, lengths, passage and time."""
     steps: Int[Array, " seeds"]
 
     def end(self) -> LanesEnd:
@@ -55,9 +55,9 @@ class _Left(NamedTuple):
 class _Queue(NamedTuple):
     lanes: Lanes
     next: Int[Array, ""]
-    ends: _Left
-    on_grid: _Left | None
-    """At the last of the times; at the start where it was not reached. None without times."""
+    ends: _Ended
+    on_grid: _Ended | None
+    """States at the last of the times; the start if it was not reached. None without times."""
 
 
 def integrate_lanes(
@@ -71,16 +71,16 @@ def integrate_lanes(
     """Integrates the first `count` flows of `order`, `width` at a time, to the gradient tolerance.
 
     Args:
-        risk: one risk for all.
+        risk: one risk for all flows.
         start: all initial filters with their tolerances.
-        order: the seeds in the order in which lanes take them up.
+        order: the seeds in the order in which lanes integrate them.
         count: how many of them; the others stay at their start.
         width: number of lanes.
         settings: `FlowSettings` with a Rosenbrock solver.
 
     Returns:
-        Where flows ended; with `times` also where they were at the last of them (at the start if they did not come so
-        far), and filters, path length and dissipation at all of them, NaN where not reached.
+        The final states; with `times` also the states at the last of the times (the start if it was not reached), and
+        the filters, path length and dissipation at all times, NaN where not reached.
     """
     n, seeds = start.vector.shape
     form, times = risk.driver(width), settings.times
@@ -98,7 +98,7 @@ def integrate_lanes(
         start=_take(start, jnp.zeros((width,), int)),
         grid=None if grid is None else grid._replace(on_grid=jnp.zeros((width,), bool)),
     )
-    nothing = _Left(jnp.concatenate([start.vector, jnp.zeros((6, seeds), dtype)]), jnp.zeros((seeds,), jnp.int32))
+    nothing = _Ended(jnp.concatenate([start.vector, jnp.zeros((6, seeds), dtype)]), jnp.zeros((seeds,), jnp.int32))
     table = None if times is None else blank_table(times, start.vector)
     queue = _Queue(blank, jnp.asarray(0), nothing, None if times is None else nothing)
 
@@ -115,8 +115,8 @@ def integrate_lanes(
     def advance(state: tuple) -> tuple:
         queue, table = state
         if times is not None:
-            queue = unit(lambda queue: _leave_grid(risk, queue, settings))(queue)
-        queue = unit(_refill)(queue, start, grid, order, count)
+            queue = as_kernel(lambda queue: _leave_grid(risk, queue, settings))(queue)
+        queue = as_kernel(_refill)(queue, start, grid, order, count)
         lanes, table = lax.fori_loop(0, between, lambda _, x: step(x), (queue.lanes, table))
         return queue._replace(lanes=lanes), table
 
@@ -132,15 +132,15 @@ def _take(start: LaneStart, seeds: Array) -> LaneStart:
     return LaneStart(*(x[..., seeds] for x in start))
 
 
-def _write(left: _Left, lanes: Lanes, which: Array) -> _Left:
-    """Writes out some of the lanes."""
+def _write(left: _Ended, lanes: Lanes, which: Array) -> _Ended:
+    """Stores the final states of the lanes selected by `which`."""
     time, steps = lanes.time, lanes.steps
     if lanes.grid is not None:
         time, steps = lanes.grid.begun + time, lanes.grid.spent + steps
     states = jnp.concatenate([lanes.vector, lanes.lengths, jnp.stack([*lanes.passage, time])])
     where = jnp.where(which, lanes.seed, left.steps.size)
     numbers = left.numbers.at[:, where].set(states, mode="drop")
-    return _Left(numbers, left.steps.at[where].set(steps, mode="drop"))
+    return _Ended(numbers, left.steps.at[where].set(steps, mode="drop"))
 
 
 def _renewed(fresh: Array, new: Array, old: Array) -> Array:
@@ -148,7 +148,7 @@ def _renewed(fresh: Array, new: Array, old: Array) -> Array:
 
 
 def _leave_grid(risk: LinearRisk, queue: _Queue, settings: FlowSettings) -> _Queue:
-    """Sets the lanes that have come to the last of the times off to the gradient tolerance."""
+    """Starts the integration to the gradient tolerance in the lanes that have reached the last of the times."""
     lanes, times = queue.lanes, settings.times
     assert lanes.grid is not None
     assert queue.on_grid is not None
@@ -170,7 +170,7 @@ def _leave_grid(risk: LinearRisk, queue: _Queue, settings: FlowSettings) -> _Que
 
 
 def _refill(queue: _Queue, start: LaneStart, grid: GridLanes | None, order: Array, count: Array) -> _Queue:
-    """Writes out the lanes that have ended and gives each the next seed in order."""
+    """Stores the lanes that have ended and gives each of them the next seed in order."""
     lanes, seeds = queue.lanes, queue.ends.steps.size
     ends = _write(queue.ends, lanes, lanes.ended)
     place = queue.next + jnp.cumsum(lanes.ended) - 1

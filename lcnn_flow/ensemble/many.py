@@ -1,10 +1,10 @@
-"""Many flows at once: blocks of a fixed number of seeds, one compiled program, all local devices.
+"""Many flows at once: blocks with a fixed number of seeds, one compiled program, all local devices.
 
-A block is the unit of work and of bits: its results depend on the seeds in it, never on how many blocks there are or
-on which device they run. The flows of a block run in lanes, and what their tests leave undecided is searched on in
-small blocks of its own. What cannot run in lanes is integrated in lockstep by diffrax: risks that are not those of
-linear networks, or evaluated layer by layer, other solvers, trajectories with an adjoint of one's own, and those that
-break off.
+The block is the unit of work and of reproducibility: its results depend on its seeds, but not on the number of blocks
+or on the device. The flows of a block run in lanes; flows that the tests leave undecided are continued in small blocks
+of their own. Flows that cannot run in lanes are integrated in lockstep by diffrax: risks other than those of linear
+networks, risks evaluated layer by layer, other solvers, trajectories with an adjoint chosen by the user, and lanes that
+do not reach the last of the times.
 """
 
 import dataclasses
@@ -15,11 +15,19 @@ import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
 from lcnn_flow.dynamics.settings import FlowSettings, flow_settings, takes_options
 from lcnn_flow.ensemble.devices import run_blocks
 from lcnn_flow.ensemble.memory import device_bytes, lanes_that_fit, seeds_that_fit
-from lcnn_flow.ensemble.programs import LaneBlock, Laned, SearchBlock, fits_lanes, solved_by_us, tells_regular
+from lcnn_flow.ensemble.programs import (
+    LaneBlock,
+    LaneResults,
+    SearchBlock,
+    can_decide_in_lanes,
+    fits_lanes,
+    uses_own_linear_algebra,
+)
 from lcnn_flow.errors import FlowError
 from lcnn_flow.flow.result import Flow
 from lcnn_flow.flow.single import in_tree, refuse_false_symmetry
@@ -31,89 +39,91 @@ from lcnn_flow.risk.linear import LinearRisk
 __all__ = ["as_ensemble_risk", "check_axes", "gradient_flow_ensemble"]
 
 _LOCKSTEP = 64
-"""Flows integrated in lockstep: the more, the longer they wait for the slowest."""
+"""Number of flows integrated in lockstep; in larger groups more flows wait for the slowest one."""
 _LEFTOVERS = 16
-"""As many, where only some flows of a block are left."""
+"""Number of flows integrated in lockstep if only part of a block is undecided."""
 _ROUNDS, _MOST_ROUNDS = 8, 32
-"""Seeds a lane in a block: the more, the less it counts that lanes run out of seeds before the slowest flow ends."""
+"""Seeds per lane in a block, preferred and largest number: with more seeds per lane, less time is lost at the end of a
+block, when lanes are idle until the slowest flow ends."""
 _SHARES = 8
-"""Blocks to be had before they grow beyond `_ROUNDS`: as many devices can share them."""
+"""Number of blocks up to which blocks keep the preferred size, so that up to 8 devices share the work."""
 _STEPS = 200
-"""Steps that a flow of a search may take."""
+"""Assumed number of steps of a flow in a search."""
 _REPAYS_A_DEVICE = 4e9
-"""Multiply-adds, some seconds of work, that make up for compiling a search for one more CPU device."""
+"""Multiply-adds, some seconds of work, that justify compiling a search for one more CPU device."""
 
 
 class _Block(NamedTuple):
-    """Rows of the flattened batch that one program works on."""
+    """Rows of the flattened batch that one program processes."""
 
     condition: int
     rows: np.ndarray
-    """As many as the program takes; those after `count` only fill it up."""
+    """As many rows as the program takes; those after `count` are padding."""
     count: int
 
 
 class _Call(NamedTuple):
-    """Blocks that run at the same time, one or several a device."""
+    """Blocks that run at the same time, one or more per device."""
 
     conditions: np.ndarray
-    """Of every block."""
+    """The condition of every block."""
     rows: np.ndarray
-    """(blocks, seeds)."""
+    """Row numbers of the flattened batch, (blocks, seeds)."""
     wanted: np.ndarray
-    """False where seeds or blocks only fill up."""
+    """False for padding."""
 
 
 class _Work(NamedTuple):
-    """What all blocks of one ensemble share."""
+    """Values that all blocks of an ensemble share."""
 
     risk: Any
     params: tuple[np.ndarray, ...]
-    """Initial layers, conditions and seeds in one axis."""
+    """Initial layers, with conditions and seeds in one axis."""
     settings: FlowSettings
     devices: tuple[Any, ...]
-    tell: Callable[[int], None]
+    on_progress: Callable[[int], None]
     step_cost: int
     """Multiply-adds of one step of a flow."""
 
 
 @takes_options
 def gradient_flow_ensemble(
-    risk: Any,
-    params: Any,
+    risk: RiskLike | Callable[..., Any],
+    params: PyTree,
     *,
     block_size: int | None = None,
     devices: Sequence[Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> Flow:
-    """Gradient flows from a batch of initial filters; host side.
+    """Gradient flows from a batch of initial filters; not for use under jit.
 
-    Integrations, limits, trajectories and verdicts are those of `gradient_flow` up to rounding, at a fraction of the
-    cost for the risk of a linear network and a Rosenbrock method of this library.
+    Integrations, limits, trajectories and verdicts are those of `gradient_flow` up to rounding. For the risk of a
+    linear network and a Rosenbrock method of this library they cost a fraction of the time.
 
     Args:
-        risk: one risk for all flows, an `EmpiricalRisk`, a `Risk` or a function of the params of one seed; or, with a
-            leading axis C on some of its leaves (made by jax.vmap, by stacking or by `batched` of `Risk`), C risks:
-            data conditions, loss parameters.
-        params: initial parameters with a leading axis S, the seeds, on every layer; with C risks (C, S, ...).
-        block_size: seeds a block. By default it follows from the number of seeds and the kind of device: on CPU two
-            blocks from 128 seeds on, eight from 4,096 on, and at most 2,048 seeds in each.
-        devices: where to run; all local devices by default. Of CPU devices, what does not run in lanes takes as many as
-            repay the compilation for each, and only the first with solvers that are not Rosenbrock methods of ours.
-        progress: called as progress(done, total), in flows, between blocks.
-        **options: fields of `FlowOptions`, as of `gradient_flow`.
+        risk: one risk for all flows: an `EmpiricalRisk`, a `Risk` or a function of the params of one seed. Or C risks
+            (data conditions, loss parameters) with a leading axis C on some of the leaves, made by jax.vmap, by
+            stacking or by `batched` of `Risk`.
+        params: initial parameters with a leading axis S, the seeds, in every layer; with C risks (C, S, ...).
+        block_size: seeds per block. By default it follows from the number of seeds and the kind of device: on CPUs two
+            blocks from 128 seeds on, eight from 4,096 on, and at most 2,048 seeds per block.
+        devices: devices to use; all local devices by default. Flows that do not run in lanes use only as many CPU
+            devices as justify a compilation for each, and only the first one with solvers other than Rosenbrock methods
+            of this library.
+        progress: called as progress(done, total), in numbers of flows, between blocks.
+        **options: fields of `FlowOptions`, as in `gradient_flow`.
 
     Returns:
         A `Flow` whose fields are numpy arrays with leading axis S, or axes (C, S).
 
     Raises:
-        ArchitectureError, FlowError: as `gradient_flow`, axes that do not pair, or a flow that does not fit into the
+        ArchitectureError, FlowError: as in `gradient_flow`, or if axes do not match, or if a flow does not fit into the
             memory of a device.
     """
-    risk = as_ensemble_risk("gradient_flow_ensemble", risk, params)
-    layers = risk.layers(params)
-    conditions, seeds = check_axes("gradient_flow", risk, layers)
+    objective = as_ensemble_risk("gradient_flow_ensemble", risk, params)
+    layers = objective.layers(params)
+    conditions, seeds = check_axes("gradient_flow", objective, layers)
     if block_size is not None and (not isinstance(block_size, int) or block_size < 1):
         raise FlowError(f"block_size = {block_size!r}: write an integer of at least 1, or None")
     chosen = tuple(jax.local_devices() if devices is None else devices)
@@ -122,40 +132,40 @@ def gradient_flow_ensemble(
     settings = flow_settings(layers, **options)
     leading = (seeds,) if conditions is None else (conditions, seeds)
     seed = tuple(np.empty(np.shape(w)[len(leading) :], jnp.result_type(w)) for w in layers)
-    risk.check_params(risk.space.tree(seed) if len(seed) == risk.space.num_layers else seed)
+    objective.check_params(objective.space.tree(seed) if len(seed) == objective.space.num_layers else seed)
     flat = tuple(np.asarray(w).reshape(-1, *np.shape(w)[len(leading) :]) for w in layers)
-    lanes = runs_in_lanes(risk) and fits_lanes(settings) and risk.form != "layers"
+    lanes = runs_in_lanes(objective) and fits_lanes(settings) and objective.form != "layers"
     if isinstance(settings.adjoint, diffrax.RecursiveCheckpointAdjoint):  # the results are numpy arrays
         settings = dataclasses.replace(settings, adjoint=diffrax.ForwardMode())
-    tell = _counter(progress, len(flat[0]))
-    seen = risk.without_data() if settings.record is None else risk  # own observables may look at the data
-    work = _Work(seen, flat, settings, chosen, tell, risk.step_cost)
+    on_progress = _progress_counter(progress, len(flat[0]))
+    seen = objective.without_data() if settings.record is None else objective  # the user's observables may use the data
+    work = _Work(seen, flat, settings, chosen, on_progress, objective.step_cost)
     if lanes:
         times = 0 if settings.times is None else settings.times.size
-        width, size = _lane_sizes(risk, seeds, block_size, chosen[0], times)
-        flows = _in_lanes(work, _cut(len(flat[0]), seeds, size), width)
+        width, size = _lane_sizes(objective, seeds, block_size, chosen[0], times)
+        flows = _in_lanes(work, _split(len(flat[0]), seeds, size), width)
     else:
-        size = min(block_size or _LOCKSTEP, seeds, _searches_that_fit(risk, chosen[0]))
-        flows = _search(work, _cut(len(flat[0]), seeds, size), None, None)
+        size = min(block_size or _LOCKSTEP, seeds, _searches_that_fit(objective, chosen[0]))
+        flows = _search(work, _split(len(flat[0]), seeds, size), None, None)
     refuse_false_symmetry(flows)
-    return in_tree(risk.space, jax.tree.map(lambda x: x.reshape(*leading, *x.shape[1:]), flows))
+    return in_tree(objective.space, jax.tree.map(lambda x: x.reshape(*leading, *x.shape[1:]), flows))
 
 
-def _counter(progress: Callable[[int, int], None] | None, total: int) -> Callable[[int], None]:
-    """What is told how many more flows are done."""
+def _progress_counter(progress: Callable[[int, int], None] | None, total: int) -> Callable[[int], None]:
+    """A function that is called with the number of further finished flows, and calls `progress`."""
     done = 0
 
-    def tell(more: int) -> None:
+    def on_progress(more: int) -> None:
         nonlocal done
         done += more
         if progress is not None and more > 0:
             progress(done, total)
 
-    return tell
+    return on_progress
 
 
-def as_ensemble_risk(name: str, risk: Any, params: Any) -> Any:
-    """A risk as it is, and the one that a bare function of one seed's params is."""
+def as_ensemble_risk(name: str, risk: Any, params: PyTree) -> Any:
+    """A risk unchanged; a bare function of the params of one seed converted to a `Risk`."""
     if is_risk(risk):
         return risk
 
@@ -167,13 +177,13 @@ def as_ensemble_risk(name: str, risk: Any, params: Any) -> Any:
 
 
 def _searches_that_fit(risk: RiskLike, device: Any) -> int:
-    """Flows in lockstep that fit into half the memory of a device; one at least."""
+    """Number of flows in lockstep that fit into half of the memory of a device; at least one."""
     check_memory(risk.space.num_parameters, np.float32)
     return max(1, device_bytes(device) // 2 // flow_bytes(risk.space.num_parameters, np.float64))
 
 
 def check_axes(name: str, risk: Any, layers: tuple[Any, ...]) -> tuple[int | None, int]:
-    """Numbers of conditions and of seeds."""
+    """The number of conditions, None for a single risk, and the number of seeds."""
     conditions = risk.num_conditions
     if conditions is None and tuple(map(np.shape, layers)) == risk.space.layer_shapes:
         raise FlowError(
@@ -186,12 +196,15 @@ def check_axes(name: str, risk: Any, layers: tuple[Any, ...]) -> tuple[int | Non
         axes = "(seeds, ...)" if conditions is None else f"({conditions}, seeds, ...)"
         raise FlowError(f"params have leading axes {shapes}: every layer needs {axes}")
     if conditions is not None and shapes[0][0] != conditions:
-        raise FlowError(f"params have {shapes[0][0]} conditions, the risk has {conditions}: they must pair")
+        raise FlowError(f"params have {shapes[0][0]} conditions, but the risk has {conditions}: they must be equal")
     return conditions, shapes[0][-1]
 
 
 def _lane_sizes(risk: LinearRisk, seeds: int, block_size: int | None, device: Any, times: int) -> tuple[int, int]:
-    """Lanes, and seeds a block, a multiple of them: from the work and the kind of device, not the number of devices."""
+    """The number of lanes, and of seeds per block, which is a multiple of it.
+
+    Both depend on the amount of work and the kind of device, not on the number of devices.
+    """
     width = min(lanes_that_fit(risk, device, times), -(-(block_size or seeds) // 8) * 8)
     if block_size is None:
         blocks = max(min(2, seeds // width), min(_SHARES, seeds // (_ROUNDS * width)), 1)
@@ -202,22 +215,22 @@ def _lane_sizes(risk: LinearRisk, seeds: int, block_size: int | None, device: An
     return width, -(-block_size // width) * width
 
 
-def _cut(total: int, seeds: int, size: int) -> list[_Block]:
-    """Blocks of at most `size` seeds, each of one condition."""
+def _split(total: int, seeds: int, size: int) -> list[_Block]:
+    """Blocks of at most `size` seeds, each with one condition."""
     blocks = []
     for first in range(0, total, seeds):
-        blocks += _cut_rows(first // seeds, np.arange(first, first + seeds), size)
+        blocks += _split_rows(first // seeds, np.arange(first, first + seeds), size)
     return blocks
 
 
-def _cut_rows(condition: int, rows: np.ndarray, size: int) -> list[_Block]:
-    """Blocks of at most `size` of these rows, filled up."""
+def _split_rows(condition: int, rows: np.ndarray, size: int) -> list[_Block]:
+    """Blocks of at most `size` of these rows, padded to equal size."""
     parts = (rows[first : first + size] for first in range(0, len(rows), size))
     return [_Block(condition, np.resize(part, size), len(part)) for part in parts]
 
 
 def _calls(work: _Work, blocks: list[_Block], together: int = 1) -> list[_Call]:
-    """Blocks padded to `together` a device."""
+    """Groups of blocks that run at the same time, padded to `together` blocks per device."""
     size = together * max(1, min(len(work.devices), -(-len(blocks) // together)))
     calls = []
     for first in range(0, len(blocks), size):
@@ -229,9 +242,9 @@ def _calls(work: _Work, blocks: list[_Block], together: int = 1) -> list[_Call]:
 
 
 def _in_lanes(work: _Work, blocks: list[_Block], width: int) -> Flow:
-    """All flows in lanes; `_search` takes up those that come out undecided, block by block."""
+    """All flows in lanes; flows that remain undecided are continued by `_search` after all blocks."""
     total = len(work.params[0])
-    few = _LEFTOVERS if tells_regular(work.risk, work.settings) else _LOCKSTEP
+    few = _LEFTOVERS if can_decide_in_lanes(work.risk, work.settings) else _LOCKSTEP
     laned, leftovers, broken = None, [], []
     together = 1 if work.risk.num_conditions is None else max(1, _LOCKSTEP // len(blocks[0].rows))
     calls = _calls(work, blocks, together)
@@ -240,20 +253,21 @@ def _in_lanes(work: _Work, blocks: list[_Block], width: int) -> Flow:
     results = run_blocks(LaneBlock(width), work.risk, given, work.settings, devices)
     for (conditions, rows, wanted), found in zip(calls, results, strict=True):
         laned = _store(laned, found, rows, wanted, total)
-        work.tell(int(np.sum(found.decided & wanted)))
+        work.on_progress(int(np.sum(found.decided & wanted)))
         for condition, block, open_rows, recorded in zip(
             conditions, rows, wanted & ~found.decided, found.recorded, strict=True
         ):
-            leftovers += _cut_rows(int(condition), block[open_rows & recorded], few)
-            broken += _cut_rows(int(condition), block[open_rows & ~recorded], few)
+            leftovers += _split_rows(int(condition), block[open_rows & recorded], few)
+            broken += _split_rows(int(condition), block[open_rows & ~recorded], few)
     assert laned is not None
     trajectory = laned.flows.trajectory
     flows = _search(work, leftovers, laned, laned.flows._replace(trajectory=None))._replace(trajectory=trajectory)
     return _search(work, broken, None, flows)
 
 
-def _search(work: _Work, blocks: list[_Block], laned: Laned | None, flows: Flow | None) -> Any:
-    """The flows of `blocks` by `gradient_flow`, from where they were left or from the start, put into `flows`."""
+def _search(work: _Work, blocks: list[_Block], laned: LaneResults | None, flows: Flow | None) -> Any:
+    """The flows of `blocks` by `gradient_flow`, from the state that lanes reached or from the start, stored in
+    `flows`."""
     if not blocks:
         return flows
     work = work._replace(devices=_searching(work, sum(block.count for block in blocks)))
@@ -265,25 +279,26 @@ def _search(work: _Work, blocks: list[_Block], laned: Laned | None, flows: Flow 
 
     given = ((call.conditions, arrays(call.rows)) for call in calls)
     devices = work.devices[: len(calls[0].rows)]
-    # on a CPU side by side pays only where steps are cheap: flows wait for the longest one, and all branches are run
+    # on a CPU lockstep is faster only if steps are cheap: flows wait for the longest, and all branches are computed
     lockstep = runs_in_lanes(work.risk) or work.devices[0].platform != "cpu"
     results = run_blocks(SearchBlock(lockstep), work.risk, given, work.settings, devices, quick=True)
     for call, flow in zip(calls, results, strict=True):
         flows = _store(flows, flow, call.rows, call.wanted, len(work.params[0]))
-        work.tell(int(np.sum(call.wanted)))
+        work.on_progress(int(np.sum(call.wanted)))
     return flows
 
 
 def _searching(work: _Work, flows: int) -> tuple[Any, ...]:
-    """The devices for a search of so many flows."""
+    """The devices for a search with this number of flows."""
     if work.devices[0].platform != "cpu":
         return work.devices
     repaid = int(flows * _STEPS * work.step_cost / _REPAYS_A_DEVICE)
-    return work.devices[: max(1, repaid) if solved_by_us(work.settings) else 1]  # see `lapack`: others may wait
+    most = max(1, repaid) if uses_own_linear_algebra(work.settings) else 1  # others may deadlock, see `lapack`
+    return work.devices[:most]
 
 
 def _store(table: Any, found: Any, rows: np.ndarray, wanted: np.ndarray, total: int) -> Any:
-    """Puts results (blocks, seeds, ...) into their rows of the flattened batch."""
+    """Stores results (blocks, seeds, ...) in their rows of the flattened batch."""
     if table is None:
         table = jax.tree.map(lambda x: np.empty((total, *x.shape[2:]), x.dtype), found)
 

@@ -1,4 +1,4 @@
-"""How much memory a flow takes, and how many fit side by side on a device. Derived from the shapes, in bytes."""
+"""Memory per flow, and the number of flows that fit on a device. Derived from the shapes, in bytes."""
 
 import math
 from typing import Any
@@ -15,11 +15,11 @@ _LANES = {"cpu": 64}
 _MANY_LANES = 2048
 """Lanes on an accelerator."""
 _SHARE = 0.5
-"""Part of the device's free memory that may be planned for: intermediate results overlap."""
+"""Fraction of the device's memory that may be planned, because intermediate results overlap."""
 
 
 def lane_bytes(risk: LinearRisk) -> int:
-    """Working memory of one flow in a lane: residuals and end-to-end Jacobian and Hessians of one step."""
+    """Working memory of one flow in a lane: residuals, end-to-end Jacobian and Hessians of one step."""
     arch = risk.arch
     rows, q, c = risk.table_shape
     n = arch.num_parameters
@@ -30,7 +30,7 @@ def lane_bytes(risk: LinearRisk) -> int:
 
 
 def trajectory_bytes(risk: LinearRisk, times: int) -> int:
-    """What one flow recorded at so many times takes: filters and lengths as lanes write them, and the `Trajectory`."""
+    """Memory of one flow recorded at `times` times: the table that lanes write, and the `Trajectory`."""
     arch = risk.arch
     _, q, c = risk.table_shape
     numbers = 2 * (arch.num_parameters + 2) + c * q + 2 * arch.depth + 6
@@ -38,7 +38,7 @@ def trajectory_bytes(risk: LinearRisk, times: int) -> int:
 
 
 def data_bytes(risk: LinearRisk) -> int:
-    """What all flows on a device share: the data, the patch matrix, and what is computed from them once."""
+    """Memory that all flows on a device share: the data, the patch matrix, and quantities derived from them once."""
     rows, q, c = risk.table_shape
     numbers = risk.data.inputs.size + risk.data.targets.size
     if risk.form != "reduced":
@@ -47,7 +47,7 @@ def data_bytes(risk: LinearRisk) -> int:
 
 
 def device_bytes(device: Any) -> int:
-    """Memory of a device; of a CPU the machine's, shared by all its devices."""
+    """Memory of a device; for a CPU device the memory of the machine, divided by the number of CPU devices."""
     stats = device.memory_stats() if device.platform != "cpu" else None
     if stats and "bytes_limit" in stats:
         return int(stats["bytes_limit"])
@@ -55,30 +55,31 @@ def device_bytes(device: Any) -> int:
 
 
 def lanes_that_fit(risk: LinearRisk, device: Any, times: int = 0) -> int:
-    """Flows to run side by side: what suits the kind of device, or fewer if its memory is short; a multiple of 8.
+    """Number of flows that run at once: suited to the kind of device, or smaller if memory is short; a multiple of 8.
 
     Args:
-        risk: what is minimised.
-        device: where.
-        times: at how many times flows are recorded.
+        risk: the risk to minimise.
+        device: the device.
+        times: number of times at which flows are recorded.
 
     Raises:
-        FlowError: not even eight flows fit.
+        FlowError: fewer than eight flows fit.
     """
     free, needed = _SHARE * device_bytes(device) - data_bytes(risk), lane_bytes(risk) + trajectory_bytes(risk, times)
     fit = math.floor(free / needed / 8) * 8
     if fit < 8:
         fewer = "fewer samples, smaller inputs or shorter filters" + (", or fewer times" if times else "")
         raise FlowError(
-            f"a flow needs {needed / 2**20:,.0f} MiB besides {data_bytes(risk) / 2**20:,.0f} MiB for the "
-            f"data, and {device.device_kind} has {device_bytes(device) / 2**20:,.0f} MiB, of which half is planned "
+            f"a flow needs {needed / 2**20:,.0f} MiB in addition to {data_bytes(risk) / 2**20:,.0f} MiB for "
+            f"the data, but {device.device_kind} has {device_bytes(device) / 2**20:,.0f} MiB, of which half is planned "
             f"for: use {fewer}"
         )
     return min(fit, _LANES.get(device.platform, _MANY_LANES))
 
 
 def seeds_that_fit(risk: LinearRisk, device: Any, times: int, width: int) -> int:
-    """Most seeds of a block that `width` lanes work on: their trajectories stay on the device until the block is done.
+    """Largest number of seeds per block for `width` lanes, whose trajectories stay on the device until the block is
+    done.
 
     A multiple of `width`, which is at most `lanes_that_fit`.
     """

@@ -1,7 +1,7 @@
 """One block of flows, compiled as one program: lanes to the gradient tolerance, then the tests of regular limits.
 
-What comes out undecided goes on in a `SearchBlock`, from where its lane was left; where lanes did not come to the last
-of the times, from the start. A block's results depend on the seeds in it and on nothing else.
+Undecided flows continue in a `SearchBlock`, from the state that their lane reached; flows whose lane did not reach the
+last of the times start again. The results of a block depend on its seeds and on nothing else.
 """
 
 from dataclasses import dataclass
@@ -33,12 +33,20 @@ from lcnn_flow.risk.base import RiskLike
 from lcnn_flow.risk.linear import LinearRisk
 from lcnn_flow.solvers import AbstractRosenbrock, dense_stage_solver
 
-__all__ = ["LaneBlock", "Laned", "Reached", "SearchBlock", "fits_lanes", "solved_by_us", "tells_regular"]
+__all__ = [
+    "LaneBlock",
+    "LaneResults",
+    "Reached",
+    "SearchBlock",
+    "can_decide_in_lanes",
+    "fits_lanes",
+    "uses_own_linear_algebra",
+]
 
 
 @storable
 class Reached(NamedTuple):
-    """Where the lanes of a block left its flows, seeds first."""
+    """States that the lanes of a block reached, with seeds in the first axis."""
 
     vector: Float[Array, "seeds n"]
     record: Record
@@ -47,59 +55,62 @@ class Reached(NamedTuple):
 
 
 @storable
-class Laned(NamedTuple):
-    """What lanes made of a block, seeds first."""
+class LaneResults(NamedTuple):
+    """The results of lanes for one block, with seeds in the first axis."""
 
     flows: Flow
     decided: Bool[Array, " seeds"]
-    """The tests of regular limits passed: the flow is as it is to be."""
+    """Whether the tests of regular limits passed, so that the flow is final."""
     recorded: Bool[Array, " seeds"]
-    """The trajectory is whole; also where none was asked for."""
+    """Whether the trajectory is complete; true if none was requested."""
     on_grid: Reached | None
-    """At the last of the times, where these were reached; None without times."""
+    """States at the last of the times, if reached; None without times."""
     reached: Reached
-    """Where what is undecided goes on."""
+    """States from which undecided flows continue."""
 
 
 def fits_lanes(settings: FlowSettings) -> bool:
-    """Whether flows with these options can run in lanes: by a Rosenbrock method of ours, not to be differentiated."""
+    """Whether flows with these options can run in lanes: a Rosenbrock method of this library, and no
+    differentiation."""
     plain = settings.times is None or isinstance(settings.adjoint, diffrax.RecursiveCheckpointAdjoint)
-    return plain and solved_by_us(settings)
+    return plain and uses_own_linear_algebra(settings)
 
 
-def solved_by_us(settings: FlowSettings) -> bool:
-    """Whether all linear algebra of the steps is ours (`lapack`): a Rosenbrock method of ours, as it comes."""
+def uses_own_linear_algebra(settings: FlowSettings) -> bool:
+    """Whether the solver is an unmodified Rosenbrock method of this library, so that only `lapack` of this library is
+    used."""
     solver = settings.solver
     if not isinstance(solver, AbstractRosenbrock):
         return False
     return solver.stage_solver is dense_stage_solver and solver.after_step is None
 
 
-def tells_regular(risk: RiskLike, settings: FlowSettings) -> bool:
-    """Whether lanes can decide anything: `regular_limit` polishes, and knows a single channel only."""
+def can_decide_in_lanes(risk: RiskLike, settings: FlowSettings) -> bool:
+    """Whether lanes can decide verdicts: `regular_limit` requires polishing and a single channel."""
     return settings.polish and risk.symmetry.isolates
 
 
 @dataclass(frozen=True)
 class LaneBlock:
-    """Flows of a block as far as lanes take them; `width` lanes."""
+    """The flows of a block in `width` lanes."""
 
     width: int
 
-    def __call__(self, risk: LinearRisk, arrays: tuple[Params, Array], settings: FlowSettings) -> Laned:
+    def __call__(self, risk: LinearRisk, arrays: tuple[Params, Array], settings: FlowSettings) -> LaneResults:
         """Runs the block.
 
         Args:
-            risk: one risk for all; held constant.
-            arrays: initial filters (seeds, ...), a multiple of `width`; false for seeds that only fill the block up.
-            settings: options for which `fits_lanes`.
+            risk: one risk for all flows, without derivatives.
+            arrays: initial filters (seeds, ...), where seeds is a multiple of `width`, and a mask that is false for
+                padding.
+            settings: options for which `fits_lanes` is true.
         """
         (params, wanted), width = arrays, self.width
         vectors = jnp.concatenate([w.reshape(w.shape[0], -1) for w in params], axis=1).T
         start = _chunkwise(lambda chunk: _lane_start(risk, chunk, settings), width, vectors)
         equal = jax.vmap(risk.symmetry.equal, in_axes=1)(vectors)
         symmetric = jnp.any(equal != jnp.eye(equal.shape[-1], dtype=equal.dtype)[None], axis=(1, 2))
-        runs = wanted & ~symmetric  # filters that start equal must stay so bit for bit: `flow.search` sees to that
+        runs = wanted & ~symmetric  # `flow.search` keeps equal filters equal
         order, count = jnp.argsort(~runs, stable=True), jnp.sum(runs)
         end, on_grid, table = integrate_lanes(risk, start, order, count, width, settings)
         trajectory, recorded, times = None, jnp.ones_like(wanted), settings.times
@@ -107,27 +118,28 @@ class LaneBlock:
             recorded = on_grid.time >= times[-1]
             until = jnp.where(recorded, on_grid.time, end.time)
             trajectory = lane_trajectories(risk, times, table, vectors, until, width, settings.record)
-        if tells_regular(risk, settings):
+        if can_decide_in_lanes(risk, settings):
             passed, limit, *numbers = _chunkwise(lambda a, b: _find(risk, a, b, settings), width, start, end)
         else:
             passed, limit, numbers = jnp.zeros_like(wanted), end.vector, (jnp.zeros_like(end.time),) * 8
         flows = _as_flow(risk, end, limit, *numbers)._replace(trajectory=trajectory)
         left = None if on_grid is None else _reached(on_grid)
-        return Laned(flows, passed & runs & recorded, recorded, left, _reached(end))
+        return LaneResults(flows, passed & runs & recorded, recorded, left, _reached(end))
 
 
 @dataclass(frozen=True)
 class SearchBlock:
-    """Flows of a block by `gradient_flow`, in lockstep or one after the other."""
+    """The flows of a block by `gradient_flow`, in lockstep or one after the other."""
 
     lockstep: bool = True
 
     def __call__(
         self, risk: RiskLike, arrays: tuple[Params, Reached | None, Reached | None], settings: FlowSettings
     ) -> Flow:
-        """From initial filters (seeds, ...), or from where lanes left them, at the last of the times and at the end.
+        """Continues from initial filters (seeds, ...), or from states that lanes reached on the grid and at the end.
 
-        Seeds first. Flows from where lanes left them come without trajectories: lanes have recorded them.
+        Seeds are in the first axis. Flows that continue from lanes have no trajectories, because lanes have recorded
+        them.
         """
         params, on_grid, reached = arrays
         if reached is None and not self.lockstep:
@@ -164,25 +176,25 @@ def _lane_start(risk: LinearRisk, vectors: Float[Array, "n lanes"], settings: Fl
 
 
 def _find(risk: LinearRisk, start: LaneStart, end: LanesEnd, settings: FlowSettings) -> tuple[Array, ...]:
-    """Whether the flow converged, its limit, and the numbers of `Flow` that are measured, lanes last."""
+    """Whether each flow converged, its limit, and the measured fields of `Flow`, with lanes in the last axis."""
     w = end.vector
     leaf = risk.symmetry.conserved(start.vector)
     limit = regular_limit(risk, w, leaf)
-    slope = risk.gradient(w)
-    norm = safe_norm(slope)
+    gradient = risk.gradient(w)
+    norm = safe_norm(gradient)
     tolerance = gradient_tolerance(risk, w, start.least_scale, settings)
     form = risk.outer
     begin, value = (form.value(risk.image(x)) for x in (start.vector, w))
     drift = jnp.max(jnp.abs(risk.symmetry.conserved(w) - leaf), axis=0, initial=0.0)
     clear = start.rtol * end.passage.rebound <= CLEAR_OF_SADDLES
     passed = limit.passed & clear & (norm <= tolerance) & jnp.isfinite(value) & (safe_norm(w) <= start.norm_bound)
-    rate = growth_rate(w, slope, end.time)
+    rate = growth_rate(w, gradient, end.time)
     numbers = (begin - value, value, norm, tolerance, drift, limit.distance, limit.smallest_curvature, rate)
     return passed, limit.vector, *numbers
 
 
 def _as_flow(risk, end, limit, energy, value, norm, tolerance, drift, distance, smallest, rate) -> Flow:
-    """CONVERGED flows, seeds first."""
+    """CONVERGED flows, with seeds in the first axis."""
     yes, none = jnp.ones(value.shape, bool), jnp.zeros(value.shape, jnp.int32)
     many = jax.vmap(risk.space.unravel, in_axes=1)
     return Flow(
@@ -211,7 +223,7 @@ def _as_flow(risk, end, limit, energy, value, norm, tolerance, drift, distance, 
 
 
 def _chunkwise(function, width: int, *arrays):
-    """`function` on `width` seeds at a time, seeds last in all arrays that it takes and gives."""
+    """Applies `function` to `width` seeds at a time; seeds are in the last axis of all arguments and results."""
 
     def split(x: Array) -> Array:
         return jnp.moveaxis(x.reshape(*x.shape[:-1], -1, width), -2, 0)

@@ -1,1 +1,1 @@
-"""One flow from its start to its limit."""
+"""A single flow, from its start to its limit."""

@@ -1,4 +1,4 @@
-"""One integration by diffrax, from where another ended to a time or an event."""
+"""One integration by diffrax, from the end of a previous one to a given time or an event."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -28,27 +28,27 @@ __all__ = ["Span", "integrate"]
 
 
 class Span(NamedTuple):
-    """One integration."""
+    """The state at the end of one integration."""
 
     vector: Float[Array, " n"]
     record: Record
-    """Without saved states."""
+    """The record, without saved states."""
     time: Float[Array, ""]
     steps: Int[Array, ""]
     out_of_steps: Bool[Array, ""]
     stuck: Bool[Array, ""]
-    """No step of any size was accepted."""
+    """Whether no step of any size was accepted."""
 
 
 class _Controller(diffrax.PIDController):
-    """PID controller of the filters alone, with a first step and an end of its own.
+    """PID controller for the filters alone, with its own first step and final time.
 
-    diffrax checks a first step by a host callback, and takes a quarter of all compilation to find the 100 numbers below
-    an end that is not a constant.
+    diffrax checks a first step by a host callback; and if the final time is not a constant, a quarter of the
+    compilation time is spent on computing the 100 numbers below it.
     """
 
-    atol: Any
-    """One number for every entry, or one per entry."""
+    atol: Array
+    """One number, or one number per entry."""
     first: Any = None
     stop: Any = None
 
@@ -74,11 +74,13 @@ def integrate(
     atol: Float[Array, " n"],
     times: Float[Array, " T"] | None = None,
 ) -> tuple[Span, Record]:
-    """Integrates from the end of `begin` until t1 or an event of `stops`, whichever is first; t1 = its time: no step.
+    """Integrates from the end of `begin` until t1 or an event of `stops`, whichever comes first.
 
-    The solver's clock starts at 0: late in a flow its first step is less than the last digit of the time.
+    The solver's clock starts at 0, because late in a flow the first step is smaller than the rounding error of the
+    time. If t1 equals the time of `begin`, no step is taken.
 
-    Returns the end, and the record with the states at `times`, not finite where not reached.
+    Returns:
+        The state at the end, and the record with the states at `times`, which are not finite where not reached.
     """
     solver = settings.solver
     if isinstance(solver, AbstractRosenbrock) and solver.stage_solver is dense_stage_solver:
@@ -86,8 +88,8 @@ def integrate(
     held, vector = lax.stop_gradient((args.risk, begin.vector))
     first = start_scales(held, vector, settings).first_step
     stop = t1 - begin.time
-    goes = stop > 0
-    stop = jnp.where(goes, stop, first)  # a step that is taken back
+    moves = stop > 0
+    stop = jnp.where(moves, stop, first)  # this step is discarded
     controller = _Controller(rtol=rtol, atol=atol, norm=root_mean_square, dtmin=1e-12 * first, first=first, stop=stop)
     record = begin.record if times is None else blank_record(begin.vector, begin.time, times)
     solution = diffrax.diffeqsolve(
@@ -109,13 +111,13 @@ def integrate(
     out_of_steps = solution.result == diffrax.RESULTS.max_steps_reached
     ends: Any = solution.ts
     new: Recorded = jax.tree.map(lambda x: x[0], solution.ys)
-    end: Recorded = jax.tree.map(lambda x, y: jnp.where(goes, x, y), new, Recorded(begin.vector, record))
+    end: Recorded = jax.tree.map(lambda x, y: jnp.where(moves, x, y), new, Recorded(begin.vector, record))
     span = Span(
         end.vector,
         end.record._replace(saved=None),
-        begin.time + jnp.where(goes, ends[0], 0),
-        jnp.where(goes, solution.stats["num_steps"], 0),
-        goes & out_of_steps,
-        goes & stuck & ~out_of_steps,
+        begin.time + jnp.where(moves, ends[0], 0),
+        jnp.where(moves, solution.stats["num_steps"], 0),
+        moves & out_of_steps,
+        moves & stuck & ~out_of_steps,
     )
     return span, end.record

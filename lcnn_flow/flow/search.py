@@ -1,15 +1,16 @@
 """Rounds of integration, each followed by the tests of `limits.judgement`, until a verdict can be given.
 
-Round 0 runs to the gradient tolerance. Where the tests do not pass, round 1 starts again with a thousandth of rtol and
-runs to a tenth of the tolerance; the rounds after it go on to smaller and smaller parts of it. A flow that has passed
-close to a saddle is integrated again until the local error is small against the distance at which it passed. One that
-ends on a manifold of minimisers, where nothing but the integration decides at which point, is integrated again at 1e-6.
-A flow whose filters still grow like a power of time, and that no a-priori bound holds, is watched for some more decades
-of time, at a tighter tolerance still: it diverges if the exponent is the same in two decades that follow each other.
+Round 0 integrates to the gradient tolerance. If the tests do not pass, round 1 starts again with a thousandth of rtol
+and integrates to a tenth of the tolerance; later rounds continue to smaller fractions of it. Three kinds of flows are
+treated differently. A flow that passed close to a saddle is integrated again until the local error is small against the
+distance at which it passed. A flow that ends on a manifold of minimisers, where only the integration determines the
+point that is reached, is integrated again with rtol 1e-6. A flow whose filters still grow like a power of time, and for
+which no a-priori bound is known, is followed over further decades of time with a smaller tolerance; it diverges if the
+exponent is the same in two consecutive decades.
 """
 
 import dataclasses
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, TypeVar, cast
 
 import diffrax
 import jax
@@ -31,28 +32,31 @@ from lcnn_flow.risk.base import CompositeRisk, is_composite
 
 __all__ = ["CLEAR_OF_SADDLES", "End", "find_limit", "withhold_unless"]
 
+T = TypeVar("T")
+
 _PARTS = (1.0, 1e-1, 1e-2, 1e-3, 1e-5, 1e-7, 1e-9)
-"""Of the gradient tolerance, round by round."""
+"""Fractions of the gradient tolerance, round by round."""
 _THOUSANDTH = 3
-"""The round from which on a verdict may rest on the flow not having gone on."""
+"""The first round in which a verdict may follow from the fact that the flow stayed where it was."""
 _TIGHTER = 1e-3
-"""Of rtol, level by level."""
+"""Factor by which rtol is reduced at each level."""
 _LEVELS = 2
 _TIGHTEST = 1e-5
-"""Of rtol, for flows whose growth is watched."""
+"""Factor by which rtol is reduced for flows whose growth is followed."""
 CLEAR_OF_SADDLES = 0.03
-"""rtol times the rebound of the gradient after a passage (`recording`): up to this the side is not in doubt."""
+"""Largest product of rtol and the rebound of the gradient after a passage (`recording`) at which the side of a saddle
+is certain."""
 _MANIFOLD_RTOL = 1e-6
-"""Up to this rtol, which point of a manifold of minimisers a flow reaches is left to the integration."""
+"""Largest rtol at which the point that a flow reaches on a manifold of minimisers is accepted."""
 _ABOVE_ROUNDING = 2.0
-"""A gradient this many times its rounding is as small as it gets."""
+"""Multiple of its rounding error below which a gradient counts as being as small as possible."""
 _GROWTH = 0.01
 _GROWTH_CHANGE = 0.05
 _WATCHES = 5
 
 
 class End(NamedTuple):
-    """Where a flow ended and what the tests found there."""
+    """The end of a flow, and the results of the tests there."""
 
     vector: Float[Array, " n"]
     record: Record
@@ -76,13 +80,13 @@ class _Search(NamedTuple):
     level: Int[Array, ""]
     """How often rtol has been tightened."""
     restart: Bool[Array, ""]
-    """The next round starts again."""
+    """Whether the next round starts again."""
     watches: Int[Array, ""]
-    """The decade of time over which growth is watched next, from 1 on; 0 before, -1 once it was found not to last."""
+    """Number of the decade of time over which growth is followed next, from 1; 0 before, -1 after growth has ended."""
     floor: Float[Array, ""]
-    """Gradient norm that rounding allows to reach, at the last end."""
+    """Smallest gradient norm that rounding allows, at the last end."""
     watched_rate: Float[Array, ""]
-    """Exponent of growth over the decade before."""
+    """Exponent of growth over the previous decade."""
     undecided: Bool[Array, ""]
 
 
@@ -104,17 +108,17 @@ def find_limit(
     settings: FlowSettings,
     reached: Span | None = None,
 ) -> End:
-    """Integrates on to the limit and gives the verdict.
+    """Integrates to the limit and determines the verdict.
 
     Args:
         args: risk and tolerances.
-        start: raveled initial filters, which pick the invariant leaf.
-        earlier: the integration so far.
-        intact: whether it came through; where it broke off only the verdict is given.
+        start: raveled initial filters, which determine the invariant leaf.
+        earlier: state of the integration so far.
+        intact: whether the integration so far succeeded; otherwise only the verdict is determined.
         max_time: in units of squared filter / risk.
-        atol: of the loose round.
-        settings: everything else; its adjoint plays no part, for nothing here is differentiated.
-        reached: the end of the loose round, or how far it came, where another integrated it.
+        atol: absolute local error tolerance of round 0.
+        settings: all other settings; the adjoint is ignored, because nothing here is differentiated.
+        reached: end of round 0, or the state up to which it was integrated elsewhere.
     """
     levels = args.risk.symmetry.leaf_levels(start)
     parts = jnp.asarray(_PARTS, start.dtype)
@@ -131,15 +135,15 @@ def find_limit(
             gradient_rtol=jnp.where(watching, 0.0, args.gradient_rtol * part),
         )
         already = at_rest(begin.vector, begin.record, tight) | ~intact
-        goes = search.undecided & ~already
+        moves = search.undecided & ~already
         tighter = jnp.where(watching, _TIGHTEST, _TIGHTER ** search.level.astype(start.dtype))
         local = jnp.minimum(args.rtol, jnp.maximum(args.rtol * tighter, FINEST_RTOL))
-        until = jnp.where(goes, stop, begin.time)
+        until = jnp.where(moves, stop, begin.time)
         span, _ = integrate(tight, begin, until, settings, local, atol * local / args.rtol)
         span = span._replace(stuck=span.stuck | earlier.stuck)
         here = judge(args, span.vector, span.record, start, levels)
         search = _decide(args, tight, span, here, search, local, intact & sane, max_time)
-        steps = search.end.steps + jnp.where(goes, span.steps, 0)
+        steps = search.end.steps + jnp.where(moves, span.steps, 0)
         reason = jnp.where(sane, search.end.reason, int(Reason.START_NOT_FINITE))
         sound = search.end.isolated & settings.polish
         limit, distance = (here.limit, here.distance) if settings.polish else (span.vector, 0 * here.distance)
@@ -154,7 +158,7 @@ def find_limit(
 
 
 def withhold_unless(passes: Bool[Array, ""], end: End, reason: Reason) -> End:
-    """The end of a flow, UNDECIDED for this reason unless a further test `passes`."""
+    """The end of a flow, changed to UNDECIDED for this reason unless a further test `passes`."""
     whole, no = jnp.asarray(-1, jnp.int32), jnp.asarray(False)
     withheld = end._replace(
         verdict=jnp.asarray(int(Verdict.UNDECIDED), end.verdict.dtype),
@@ -176,12 +180,14 @@ def _decide(
     intact: Array,
     max_time: Array,
 ) -> _Search:
-    """The verdict after one round, or what is to be done next. Step counts are left as they were."""
+    """The verdict after one round, or the settings of the next round; step counts are unchanged."""
     growth = _growth(span, here, search, search.watches > 0)
     signs = _signs(args, tight, span, here, search, growth, rtol, intact, max_time)
     verdict, reason = _verdict(args, span, here, signs, growth, intact)
-    bend, open_ = here.curvature, verdict == int(Verdict.UNDECIDED)
-    known = Curvature(jnp.where(open_, -1, bend.index), jnp.where(open_, -1, bend.nullity), bend.smallest)
+    signature, open_ = here.curvature, verdict == int(Verdict.UNDECIDED)
+    known = Curvature(
+        jnp.where(open_, -1, signature.index), jnp.where(open_, -1, signature.nullity), signature.smallest
+    )
     end = search.end._replace(
         vector=span.vector,
         record=span.record,
@@ -209,34 +215,34 @@ def _decide(
 
 
 class _Signs(NamedTuple):
-    """What a round has shown; all true or false."""
+    """Results of a round; all are booleans."""
 
     watching: Array
-    """Growth is being watched."""
+    """Growth is being followed."""
     begins: Array
-    """It is to be watched from now on."""
+    """Growth is to be followed from now on."""
     ended: Array
-    """By max_time."""
+    """max_time was reached."""
     below: Array
     """The gradient is below the tolerance of the round."""
     escaped: Array
-    """The filters have left the norm bound."""
+    """The filters exceed the norm bound."""
     loose: Array
-    """A first round: its failures are not the flow's."""
+    """This is round 0, whose failures are not those of the flow."""
     clear: Array
-    """No saddle was passed so close that the side is in doubt."""
+    """No saddle was passed so closely that the side is uncertain."""
     finer: Array
-    """A finer integration is to be had."""
+    """An integration with a smaller rtol is possible."""
     passes: Array
     """All tests of convergence pass."""
     rests: Array
-    """At a saddle, without a sign of leaving."""
+    """The flow is at a saddle and shows no sign of leaving."""
     again: Array
-    """The integration is to be repeated, finer."""
+    """The integration is to be repeated with a smaller rtol."""
     last: Array
-    """There is nothing more to learn from a smaller gradient, or none to be had."""
+    """A smaller gradient gives no further information, or cannot be reached."""
     hindered: Array
-    """The integration came to a stop, far below the tolerance."""
+    """The integration stopped far below the tolerance."""
     exhausted: Array
     """All rounds are used up."""
 
@@ -253,10 +259,12 @@ def _signs(
     max_time: Array,
 ) -> _Signs:
     watching, ended = search.watches > 0, span.time >= max_time
-    bend, norm = here.curvature, here.norm
+    signature, norm = here.curvature, here.norm
     below = norm <= gradient_tolerance(args.risk, span.vector, args.least_scale, tight, span.record)
     below |= watching & (norm <= here.tolerance)
-    begins = below & growth.grows & (search.watches == 0) & (search.round > 0) & ~here.converged & (bend.index == 0)
+    begins = (
+        below & growth.grows & (search.watches == 0) & (search.round > 0) & ~here.converged & (signature.index == 0)
+    )
     begins &= ~args.bounded
     loose = (search.round == 0) & ~watching & intact
     clear = rtol * span.record.passage.rebound <= CLEAR_OF_SADDLES
@@ -266,12 +274,12 @@ def _signs(
     bottom = (search.round > 0) & (norm <= _ABOVE_ROUNDING * here.rounding)
     bottom |= search.round >= len(_PARTS) - 1
     far = bottom | (search.round >= _THOUSANDTH)
-    rests = below & here.exact & (bend.index > 0) & here.stays & far
+    rests = below & here.exact & (signature.index > 0) & here.stays & far
     again = ((passes | rests) & ~clear & finer) | (passes & ~sharp & finer)
     deep = norm <= 1e-3 * here.tolerance
     hindered = (ended | span.out_of_steps | span.stuck) & ~loose & ~watching & deep
     last = (below & (bottom | ended)) | hindered
-    singular = here.exact & (bend.index == 0) & below & far
+    singular = here.exact & (signature.index == 0) & below & far
     return _Signs(
         watching=watching,
         begins=begins,
@@ -286,7 +294,7 @@ def _signs(
         again=again,
         last=(last | singular) & ~begins & ~watching & ~again,
         hindered=hindered,
-        # the event saw the gradient below the tolerance of the last round, and here it is above it by its last digit
+        # the event found the gradient below the tolerance of the last round; recomputed, it may exceed it by rounding
         exhausted=(search.round >= len(_PARTS) - 1) & ~watching & ~begins & ~again,
     )
 
@@ -294,7 +302,7 @@ def _signs(
 def _verdict(
     args: FieldArguments, span: Span, here: Judgement, signs: _Signs, growth: _Growth, intact: Array
 ) -> tuple[Int[Array, ""], Int[Array, ""]]:
-    """Verdict and reason by the first case that holds; -1 where none does."""
+    """Verdict and reason by the first case that holds; verdict -1 if none does."""
     loose, below, passes, rests, last = signs.loose, signs.below, signs.passes, signs.rests, signs.last
     tail = ((here.curvature.index == 0) & (here.exact | here.nearby)) | growth.fades | growth.grows
     undecided, spent = int(Verdict.UNDECIDED), span.out_of_steps & ~below & ~loose
@@ -323,7 +331,7 @@ def _verdict(
 
 
 def _only_gauge(args: FieldArguments) -> Array:
-    """Limits are not isolated because of the gauge group alone: the end-to-end filter is."""
+    """Whether limits are not isolated only because channels can be mixed, while the end-to-end filter is isolated."""
     if args.risk.symmetry.isolates or not is_composite(args.risk):
         return jnp.asarray(False)
     return cast(CompositeRisk, args.risk).outer.smallest_singular_value > 0
@@ -335,25 +343,26 @@ def _growth(span: Span, here: Judgement, search: _Search, watching: Array) -> _G
     rate = jnp.where(watching, _growth_since(search.end, span), instant)
     grows = rate > _GROWTH
     change = jnp.abs(rate - search.watched_rate)
-    close = jnp.abs(instant - rate) <= _GROWTH_CHANGE * jnp.abs(rate)  # else the gradient is error of the integration
+    # otherwise the gradient is dominated by the integration error
+    close = jnp.abs(instant - rate) <= _GROWTH_CHANGE * jnp.abs(rate)
     return _Growth(
         rate=rate,
         reported=jnp.where(close, instant, rate),
         grows=grows,
-        fades=(rate < -_GROWTH) & (rate > -1),  # no Hessian is left at 0
+        fades=(rate < -_GROWTH) & (rate > -1),  # the Hessian vanishes at 0
         steady=(search.watches > 1) & grows & (change <= _GROWTH_CHANGE * jnp.abs(search.watched_rate)),
     )
 
 
 def _growth_since(earlier: End, span: Span) -> Array:
-    """log(|w|/|w_0|) / log(t/t_0): the exponent of growth from one end to the next."""
+    """log(|w|/|w_0|) / log(t/t_0): the exponent of growth between two ends."""
     norm, before = safe_norm(span.vector), safe_norm(earlier.vector)
     moved = (span.time > earlier.time) & (earlier.time > 0) & (norm > 0) & (before > 0)
     ratio = jnp.log(jnp.where(moved, norm / before, 1)) / jnp.log(jnp.where(moved, span.time / earlier.time, 2))
     return jnp.where(moved, ratio, 0)
 
 
-def _where(condition: Array, one: Any, other: Any) -> Any:
+def _where(condition: Array, one: T, other: T) -> T:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), one, other)
 
 

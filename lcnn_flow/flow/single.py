@@ -1,17 +1,18 @@
 """Gradient flow dw/dt = -grad L(w) of a risk, from initial parameters to its limit, with a verdict.
 
-diffrax integrates; the end is then tested. A small gradient is not convergence, so a flow counts as CONVERGED only
-when Newton's method on the invariant leaf contracts (`polish`) and the curvature across the symmetries is positive,
-or the local Polyak-Lojasiewicz test passes (`polyak_lojasiewicz`, `kernel_probe`).
+diffrax integrates the flow; then its end is tested. A small gradient alone is not convergence: a flow counts as
+CONVERGED only if Newton's method on the invariant leaf converges (`polish`) and either the curvature across the
+symmetries is positive or a test of exponential convergence passes (`polyak_lojasiewicz`, `kernel_probe`).
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from lcnn_flow.dynamics.field import FieldArguments, StartScales, start_scales
 from lcnn_flow.dynamics.observing import measure
@@ -41,41 +42,44 @@ _TIME_SPAN = 1e16
 
 
 @takes_options
-def gradient_flow(risk: Any, params: Any, **options: Any) -> Flow:
+def gradient_flow(risk: RiskLike | Callable[..., Any], params: PyTree, **options: Any) -> Flow:
     """Integrates dw/dt = -grad L(w) from `params` to its limit; works under jit, vmap and differentiation.
 
-    Stops when |grad L| <= gradient_atol + gradient_rtol * scale. The scale is the smallest over layers of
-    `risk.layer_scales`, the size the gradient in a layer would have if nothing cancelled, now or 1e-4 times the
-    start's, whichever is larger: so units of data, and of one layer against another, change no verdict. Of a function
-    of which nothing is known it is the energy lost over the length of the path, and no tolerance is below the rounding
-    of the gradient. The end is polished and tested; where the tests do not pass, the flow is integrated again at a
-    tighter tolerance and goes on, up to a thousandth of the gradient tolerance. For such a function flows from both
-    sides of the start must end at the limit too (`flow.twins`), or the verdict is UNDECIDED.
+    Integration stops when |grad L| <= gradient_atol + gradient_rtol * scale. The scale is the smallest over layers of
+    `risk.layer_scales`, the size that the gradient in a layer would have without cancellation, but at least 1e-4 times
+    its value at the start. Units of data, and of one layer relative to another, therefore do not influence verdicts.
+    For a function known only through its values the scale is the lost energy divided by the path length, and tolerances
+    are not below the rounding error of the gradient.
+
+    The end is then refined by Newton's method and tested. If the tests do not pass, the flow is integrated again with a
+    smaller tolerance and continued, down to a thousandth of the gradient tolerance. For a function known only through
+    its values, flows from both sides of the start must reach the limit too (`flow.twins`); otherwise the verdict is
+    UNDECIDED.
 
     Time is in units of (squared parameter)/risk. Only `limit` (where `sound`) and `trajectory` are differentiable;
     every other field has derivative 0.
 
     Args:
-        risk: what is minimised: an `EmpiricalRisk`, a `Risk`, or any differentiable function of params. Such a function
-            is compiled once: the same lambda written anew is a new program.
-        params: where the flow begins: filters as in `Architecture.layer_shapes`, or the tree of parameters that the
-            function takes; results come back in the same tree.
+        risk: the risk to minimise: an `EmpiricalRisk`, a `Risk`, or any differentiable function of params. A function
+            object is compiled once; writing the same lambda again is a new program.
+        params: initial parameters: filters with shapes `Architecture.layer_shapes`, or the tree of parameters that the
+            function takes. Results have the same tree.
         **options: fields of `FlowOptions`.
 
     Raises:
         ArchitectureError: shapes of params do not fit.
-        RiskError: a function that does not return one real number.
-        FlowError: contradictory options, a tolerance below what the precision resolves, params that the function cannot
-            be differentiated in, a declared symmetry that is none, or more parameters than memory can hold Hessians of.
+        RiskError: the function does not return one real number.
+        FlowError: options contradict each other, a tolerance is below what the precision resolves, the function cannot
+            be differentiated in params, a declared symmetry is false, or the Hessian does not fit into memory.
     """
-    risk = as_risk("gradient_flow", risk, params)
+    objective = as_risk("gradient_flow", risk, params)
     many = "jax.vmap(gradient_flow)(risk, params), or gradient_flow_ensemble(risk, params)"
-    check_single("gradient_flow", risk, many)
-    risk.check_params(params)
-    layers, space = risk.layers(params), risk.space
+    check_single("gradient_flow", objective, many)
+    objective.check_params(params)
+    layers, space = objective.layers(params), objective.space
     check_memory(space.num_parameters, jnp.result_type(*layers))
     settings = flow_settings(layers, **options)
-    flow = _compiled_flow(risk, as_params(layers), settings)
+    flow = _compiled_flow(objective, as_params(layers), settings)
     refuse_false_symmetry(flow)
     return in_tree(space, flow)
 
@@ -89,10 +93,10 @@ def in_tree(space: ParameterSpace, flow: Flow) -> Flow:
 
 
 def refuse_false_symmetry(flow: Any) -> None:
-    """Raises FlowError where a declared symmetry was found to be none, and this result is not traced."""
+    """Raises FlowError if a declared symmetry was found to be false and the result is not traced."""
     if is_concrete(flow.reason) and np.any(np.asarray(flow.reason) == Reason.SYMMETRY_NOT_KEPT):
         raise FlowError(
-            "the declared symmetry is none of this function: <grad c, grad L> at the start, or the Hessian times a "
+            "the declared symmetry is not one of this function: <grad c, grad L> at the start, or the Hessian times a "
             "direction at the limit, is above rounding; correct lf.symmetry.Declared, or leave it out"
         )
 
@@ -104,23 +108,24 @@ def run_flow(
     reached: Span | None = None,
     on_grid: Span | None = None,
 ) -> Flow:
-    """`gradient_flow` with checked settings, compiled by the caller, parameters as layers.
+    """`gradient_flow` with checked settings and parameters as layers, compiled by the caller.
 
-    It may go on from `reached`; with `times` from `on_grid`, at the last of them, too: the trajectory is then None.
+    Integration can continue from `reached`. With `times`, it can continue from `on_grid`, the state at the last of
+    them; the trajectory is then None.
     """
     start = ravel(params)
     held, initial = lax.stop_gradient((risk, start))
     scales = start_scales(held, initial, settings)
     args = flow_arguments(risk, held, initial, scales, settings)
-    atol = risk.space.spread(scales.atol)
+    atol = risk.space.per_entry(scales.atol)
     zero, no = jnp.zeros((), start.dtype), jnp.asarray(False)
     span = Span(start, blank_record(start, zero, None), zero, jnp.asarray(0, jnp.int32), no, no)
     intact, trajectory = ~no, None
     if on_grid is not None:
         span = on_grid
     elif (times := settings.times) is not None:
-        never = args._replace(gradient_atol=zero - 1, gradient_rtol=zero)
-        span, record = integrate(never, span, times[-1], settings, scales.rtol, atol, times)
+        without_stopping = args._replace(gradient_atol=zero - 1, gradient_rtol=zero)
+        span, record = integrate(without_stopping, span, times[-1], settings, scales.rtol, atol, times)
         assert record.saved is not None
         trajectory = _trajectory(risk, start, record.saved, span.time, settings)
         intact = span.time >= times[-1]
@@ -148,7 +153,7 @@ def flow_arguments(
 ) -> FieldArguments:
     norm_bound, bounded = scales.norm_bound, jnp.asarray(False)
     if settings.norm_bound is None:
-        largest = 1.001 * held.largest_norm(initial)  # what rounding adds is less
+        largest = 1.001 * held.largest_norm(initial)  # the factor exceeds the effect of rounding
         bounded = jnp.isfinite(largest)
         norm_bound = jnp.where(bounded, jnp.maximum(norm_bound, largest), norm_bound)
     return FieldArguments(
@@ -164,7 +169,7 @@ def flow_arguments(
 
 
 def _result(held: RiskLike, initial: Array, end: End, limit: Array, trajectory: Trajectory | None) -> Flow:
-    """The flow in numbers; of all that is in it only the limit and the trajectory are differentiated."""
+    """The fields of a `Flow`; only the limit and the trajectory have derivatives."""
     space, vector, record = held.space, end.vector, end.record
     energy = held.value(initial) - held.value(vector)
     has_limit = jnp.isin(end.verdict, jnp.asarray(WITH_LIMIT, end.verdict.dtype))
@@ -198,14 +203,14 @@ _compiled_flow = quick_to_compile(run_flow)
 
 
 def end_of_time(scales: StartScales, settings: FlowSettings) -> Float[Array, "..."]:
-    """When a flow counts as not settling: `max_time`, or 1e16 time units."""
+    """The largest time: `max_time`, or 1e16 time units."""
     if settings.max_time is None:
         return _TIME_SPAN * scales.time_unit
     return jnp.broadcast_to(settings.max_time, scales.time_unit.shape)
 
 
 def _trajectory(risk: RiskLike, start: Array, saved: Saved, reached: Array, settings: FlowSettings) -> Trajectory:
-    """Everything that is recorded along a flow."""
+    """The trajectory, from the states saved along a flow."""
     valid = saved.times <= reached
 
     def only_valid(x: Array) -> Array:

@@ -1,1 +1,1 @@
-"""What the end of a flow is: Newton's method, curvature, tests of convergence, verdicts."""
+"""Tests of the end of a flow: Newton's method, curvature, criteria of convergence, and verdicts."""

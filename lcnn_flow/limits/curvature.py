@@ -1,10 +1,10 @@
-"""Curvature at a point: the Hessian modulo symmetries.
+"""Curvature at a point: index and nullity of the Hessian modulo symmetries.
 
-At a critical point the Hessian vanishes along the symmetry directions, so its signature is read off on their
+At a critical point the Hessian vanishes along the symmetry directions, so its eigenvalues are counted on their
 orthogonal complement.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
@@ -18,11 +18,12 @@ from lcnn_flow.symmetry.invariants import symmetry_basis
 __all__ = ["Curvature", "curvature", "spectrum"]
 
 _FLAT = 1e-3
-"""A symmetry direction along which the Hessian is larger, relative to its norm, is none: the filters nearly vanish."""
+"""A symmetry direction is ignored if the Hessian along it exceeds this fraction of its norm; the filters then nearly
+vanish."""
 
 
 class Curvature(NamedTuple):
-    """Signature of the Hessian on the complement of the symmetry directions."""
+    """Index, nullity and smallest eigenvalue of the Hessian on the complement of the symmetry directions."""
 
     index: Int[Array, ""]
     """Number of negative eigenvalues."""
@@ -33,20 +34,25 @@ class Curvature(NamedTuple):
 
 
 def curvature(
-    risk: RiskLike, vector: Float[Array, " n"], exact: Any = True, zero: Any = 0.0, start: Any = None
+    risk: RiskLike,
+    vector: Float[Array, " n"],
+    exact: bool | Array = True,
+    zero: float | Array = 0.0,
+    start: Float[Array, "n ..."] | None = None,
 ) -> Curvature:
-    """Signature of the Hessian at the raveled filters, modulo the symmetry directions.
+    """Index, nullity and smallest eigenvalue of the Hessian at the raveled filters, modulo the symmetry directions.
 
-    Index and nullity are read off in units of each layer's norm, D H D with D = diag(|w_l|): by Sylvester's law
-    they are the same, and thresholds do not depend on how norms are shared out between layers (`risk.units`).
+    Index and nullity are determined in units of each layer's norm, from D H D with D = diag(|w_l|). By Sylvester's law
+    they are the same, and thresholds do not depend on the distribution of norms over layers (`risk.units`).
 
     Args:
         risk: the empirical risk.
         vector: raveled filters, at or near a critical point.
-        exact: whether the point is known to rounding. Eigenvalues then count as 0 up to their own rounding.
-        zero: otherwise eigenvalues up to `zero` times the largest absolute one that there would be if nothing cancelled
-            in the residuals count as 0: near interpolation, what is left of them bends the Hessian.
-        start: raveled start of the flow, which may tell the units.
+        exact: whether the point is known to rounding. If so, eigenvalues up to their own rounding error count as 0.
+        zero: otherwise eigenvalues count as 0 up to `zero` times the largest absolute eigenvalue, or up to `zero` times
+            the Hessian's size without cancellation if that is larger: near interpolation the remaining residuals
+            contribute to the Hessian.
+        start: raveled start of the flow, from which the units may be determined.
     """
     sizes = risk.units(vector, start)
 
@@ -67,21 +73,22 @@ def curvature(
 
 
 def spectrum(risk: RiskLike, vector: Float[Array, " n"]) -> Float[Array, " n"]:
-    """Hessian eigenvalues across the symmetry directions, ascending; NaN in the last places, one a direction."""
+    """Hessian eigenvalues across the symmetry directions, ascending; the last entries, one per direction, are NaN."""
     eigenvalues, _, present = _across(risk, vector, risk.hessian(vector), jnp.ones_like(vector))
     return jnp.where(present, eigenvalues, jnp.nan)
 
 
 def _across(risk: RiskLike, vector: Array, hessian: Array, sizes: Array) -> tuple[Array, Array, Array]:
-    """Eigenvalues across the symmetry directions in units `sizes`, ascending, their axes, a mask of those that are."""
+    """Eigenvalues across the symmetry directions in units `sizes`, ascending, their eigenvectors, and a mask of valid
+    ones."""
     basis, counts = symmetry_basis(risk.symmetry, vector, sizes)
-    bend = jnp.linalg.norm(jnp.matmul(hessian, basis, precision=lax.Precision.HIGHEST), axis=0)
-    counts = jnp.where(bend <= _FLAT * jnp.linalg.norm(hessian), counts, 0)
+    along_basis = jnp.linalg.norm(jnp.matmul(hessian, basis, precision=lax.Precision.HIGHEST), axis=0)
+    counts = jnp.where(along_basis <= _FLAT * jnp.linalg.norm(hessian), counts, 0)
     basis = basis * counts[None, :]
     along = jnp.matmul(basis, basis.T, precision=lax.Precision.HIGHEST)
     across = jnp.eye(vector.size, dtype=vector.dtype) - along
     projected = jnp.matmul(jnp.matmul(across, hessian), across, precision=lax.Precision.HIGHEST)
     projected = (projected + projected.T) / 2
-    lift = jnp.linalg.norm(projected)  # bounds every eigenvalue, so the symmetry directions come last
+    lift = jnp.linalg.norm(projected)  # exceeds every eigenvalue, so the symmetry directions are last
     eigenvalues, axes = eigh(projected + 2 * lift * along)
     return eigenvalues, axes, jnp.arange(vector.size) < vector.size - jnp.sum(counts != 0)

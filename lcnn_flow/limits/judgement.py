@@ -1,12 +1,12 @@
-"""The tests of where a flow has come to: is there a critical point, what kind, and is the flow staying there?
+"""The tests of the end of a flow: is there a critical point, of what kind, and does the flow stay there?
 
-A small gradient shows none of this. Newton's method on the invariant leaf must come to rest at a critical point nearby,
-with the gradient at its rounding in every direction (`polish`); the curvature across the symmetries must be positive
-there, or the local Polyak-Lojasiewicz test pass (`polyak_lojasiewicz`), or, for a risk that is only a function of its
-parameters, the point lie on a manifold of critical points (`kernel_probe`).
+A small gradient answers none of these questions. Newton's method on the invariant leaf must converge to a critical
+point nearby, with the gradient at its rounding error in every direction (`polish`). In addition, the curvature across
+the symmetries must be positive there, or the local Polyak-Lojasiewicz test must pass (`polyak_lojasiewicz`), or, for a
+risk known only through its values, the point must lie on a manifold of critical points (`kernel_probe`).
 """
 
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -24,35 +24,35 @@ __all__ = ["Judgement", "attracts_along_manifold", "judge"]
 
 
 class Judgement(NamedTuple):
-    """What the tests found."""
+    """Results of the tests of the end of a flow."""
 
     gradient: Float[Array, " n"]
     norm: Float[Array, ""]
-    """Of the gradient."""
+    """Norm of the gradient."""
     tolerance: Float[Array, ""]
     rounding: Float[Array, ""]
-    """Of the gradient at the vector."""
+    """Rounding error of the gradient at the tested point."""
     finite: Bool[Array, ""]
     exact: Bool[Array, ""]
-    """`limit` is a critical point, known to rounding."""
+    """Whether `limit` is a critical point that is known to rounding."""
     limit: Float[Array, " n"]
-    """Where Newton's method came to rest; the vector itself if it did not."""
+    """Point to which Newton's method converged; the tested point if it did not converge."""
     distance: Float[Array, ""]
     nearby: Bool[Array, ""]
-    """A critical point is near, be it degenerate."""
+    """Whether a critical point, possibly a degenerate one, is nearby."""
     stays: Bool[Array, ""]
-    """The gradient at the vector is at its rounding along the unstable directions of the limit."""
+    """Whether the gradient at the tested point is at its rounding error along the unstable directions of the limit."""
     curvature: Curvature
-    """At `limit`."""
+    """Curvature at `limit`."""
     converged: Bool[Array, ""]
-    """Exact, and the flow converges to it exponentially."""
+    """Whether the limit is exact and the flow converges to it exponentially."""
     isolated: Bool[Array, ""]
 
 
 def judge(
     args: FieldArguments, vector: Float[Array, " n"], record: Record, start: Float[Array, " n"], levels: Array
 ) -> Judgement:
-    """The tests at the raveled filters `vector` of a flow from `start`, on the leaf with these `leaf_levels`."""
+    """Tests the raveled filters `vector` of a flow from `start`, on the leaf with these `leaf_levels`."""
     risk = args.risk
     gradient = risk.gradient(vector)
     norm = safe_norm(gradient)
@@ -60,12 +60,12 @@ def judge(
     exact, limit = found.converged, jnp.where(found.converged, found.vector, vector)
     scale = jnp.maximum(args.least_scale, gradient_scale(risk, vector, record))
     coarse = jnp.sqrt(norm / jnp.where(scale > 0, scale, 1))
-    bend = curvature(risk, limit, exact, coarse, start)
-    positive = (bend.index == 0) & (bend.nullity == 0)
-    bottom = exact & (bend.index == 0)
-    asked = bottom & ~positive
+    signature = curvature(risk, limit, exact, coarse, start)
+    positive = (signature.index == 0) & (signature.nullity == 0)
+    no_negative = exact & (signature.index == 0)
+    asked = no_negative & ~positive
     attracts, place = attracts_along_manifold(risk, limit, vector, levels, start, exact, coarse, found.blur, asked)
-    converged = bottom & (positive | attracts)
+    converged = no_negative & (positive | attracts)
     distance = jnp.where(exact, found.distance, 0)
     if not is_composite(risk):
         distance = jnp.where(exact, safe_norm(place - vector), 0)
@@ -80,7 +80,7 @@ def judge(
         distance=distance,
         nearby=found.nearby,
         stays=found.stays,
-        curvature=bend,
+        curvature=signature,
         converged=converged,
         isolated=converged & positive & found.nonsingular & risk.symmetry.isolates,
     )
@@ -91,15 +91,16 @@ def attracts_along_manifold(
     limit: Float[Array, " n"],
     flow_end: Float[Array, " n"],
     levels: Float[Array, " m"],
-    start: Any,
-    exact: Any,
-    zero: Any,
-    blur: Any,
+    start: Float[Array, " n"] | None,
+    exact: bool | Array,
+    zero: float | Array,
+    blur: float | Array,
     asked: Bool[Array, ""],
 ) -> tuple[Bool[Array, ""], Float[Array, " n"]]:
-    """Whether flows converge exponentially to the critical points around one that is not isolated, and where to.
+    """Whether flows converge exponentially to the critical points around a non-isolated one, and the limit among them.
 
-    By what the risk is composed of where that is known, else by walks along the kernel, which are taken where `asked`.
+    For a composite risk the local Polyak-Lojasiewicz test decides; otherwise walks along the kernel of the Hessian,
+    which are computed only if `asked` is true.
     """
     if is_composite(risk):
         return satisfies_local_pl(cast(CompositeRisk, risk), limit, exact, zero, blur), limit

@@ -1,14 +1,13 @@
-"""Whether a critical point that is not isolated lies on a manifold of critical points tangent to the kernel.
+"""Whether a non-isolated critical point lies on a manifold of critical points tangent to the kernel of the Hessian.
 
-If the Hessian has constant rank along such a manifold and is positive definite across it (Morse-Bott), a
-Polyak-Lojasiewicz inequality holds nearby, and a flow that comes near converges exponentially to a point of it. Seen by
-walking: a step into the kernel, and Newton's method back at fixed rank, must come to a critical point nearby with the
-same rank. Where the kernel holds a direction without curvature that is none of critical points, the walk in a direction
-that is no special one ends where the gradient or the Hessian is above its rounding. One length of steps is not enough:
-at 1e-3 the sixth power of a distance is below rounding. Derived; a numerical test, not a proof.
+If the Hessian has constant rank along such a manifold and is positive definite across it (Morse-Bott), then a
+Polyak-Lojasiewicz inequality holds nearby, and a flow that comes near converges exponentially to one of its points. The
+test takes steps into the kernel and returns by Newton's method at fixed rank; it must reach a nearby critical point at
+which the Hessian has the same rank. If the kernel contains a direction along which the curvature vanishes but the
+points are not critical, a walk in a generic direction ends where the gradient or the Hessian exceeds its rounding
+error. Steps of a single length do not suffice: at 1e-3 the sixth power of a distance is below rounding. Derived; a
+numerical test, not a proof.
 """
-
-from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
@@ -20,13 +19,13 @@ from lcnn_flow.risk.base import RiskLike
 __all__ = ["critical_manifold"]
 
 _STEPS = (3e-2, 3e-3)
-"""In units of each layer's norm."""
+"""Lengths of the steps in units of each layer's norm."""
 _DIRECTIONS = 4
-"""For each length: two, each of both signs."""
+"""Number of walks per length: two directions, each with both signs."""
 _NEWTON = 8
-"""Iterations back to the manifold: the first error is of the order of the square of the step."""
+"""Newton iterations back to the manifold: the initial error is of the order of the square of the step."""
 _BACK = 0.1
-"""Part of a step that the way back may take: the manifold is tangent to the step."""
+"""Largest length of the way back, relative to the step: the manifold is tangent to the step."""
 
 
 def critical_manifold(
@@ -34,20 +33,21 @@ def critical_manifold(
     limit: Float[Array, " n"],
     flow_end: Float[Array, " n"],
     levels: Float[Array, " m"],
-    initial: Any,
+    initial: Float[Array, " n"] | None,
     asked: Bool[Array, ""],
 ) -> tuple[Bool[Array, ""], Float[Array, " n"]]:
-    """Whether walks along the kernel of a critical point stay critical, and the place on the manifold of a flow's end.
+    """Whether walks along the kernel at a critical point stay critical, and the point on the manifold that the flow
+    reaches.
 
-    Newton's method at full rank may move a point along the manifold, for curvature along it that the distance from it
-    makes, so the place is found anew, by Newton's method at the rank of the limit from where the flow ended.
-
-    False where the Hessian has no curvature at all: nothing then holds a flow there. Work is done only where `asked`.
+    Newton's method at full rank may move a point along the manifold, because the distance from the manifold creates
+    curvature along it. The point is therefore computed again from the end of the flow, by Newton's method at the rank
+    of the limit. The result is False if the Hessian vanishes, because nothing then attracts a flow. The computation is
+    skipped unless `asked` is true.
     """
     units, chain = risk.units(limit, initial), risk.symmetry.leaf_chain(limit)
     dtype, numbers = limit.dtype, jnp.arange(limit.size, dtype=limit.dtype)
     steps = jnp.repeat(jnp.asarray(_STEPS, dtype), _DIRECTIONS)
-    turn = jnp.sum(jnp.cos(1e5 * (numbers + 1) * limit / units))  # no direction is foreseen
+    turn = jnp.sum(jnp.cos(1e5 * (numbers + 1) * limit / units))  # a phase without relation to the symmetries
 
     def at(vector: Array) -> Linearized:
         return linearized(risk, vector, levels, units, chain)
@@ -55,7 +55,7 @@ def critical_manifold(
     here = at(limit)
     rank = jnp.sum(here.used)
 
-    def back(_: Any, state: tuple[Array, Array, Linearized]) -> tuple[Array, Array, Linearized]:
+    def back(_: Array, state: tuple[Array, Array, Linearized]) -> tuple[Array, Array, Linearized]:
         vector = state[0]
         there = at(vector)
         sizes = jnp.abs(there.eigenvalues)
@@ -77,10 +77,10 @@ def critical_manifold(
         passes = near & same & jnp.all(jnp.abs(components) <= zero) & jnp.all(jnp.isfinite(end))
         return number + 1, passes, jnp.where(first, end, place)
 
-    def going(state: tuple[Array, Array, Array]) -> Array:
+    def continues(state: tuple[Array, Array, Array]) -> Array:
         number, passes, _ = state
         return passes & (number <= len(steps))
 
     needed = asked & (rank > 0) & (rank < limit.size)
-    _, passes, place = lax.while_loop(going, walk, (jnp.asarray(0), needed, limit))
+    _, passes, place = lax.while_loop(continues, walk, (jnp.asarray(0), needed, limit))
     return passes, place

@@ -1,16 +1,16 @@
 """Newton's method on the invariant leaf: from the end of an integrated flow to its limit, exact to rounding.
 
-The conserved quantities c(w) pick the leaf of the flow. A zero of grad Phi,
+The conserved quantities c(w) determine the leaf of the flow. A zero of grad Phi,
 
     Phi(w) = L(w) + sum_l (mu_l/2) (c_l(w) - c_0l)^2,
 
-at which at most one filter vanishes is a critical point of L with c(w) = c_0; where the critical point is
-non-degenerate on the leaf, the Hessian of Phi is non-singular. The factors mu_l > 0 carry the units.
-With channels an orthogonal gauge group survives, and rank-deficient data leave directions without curvature:
-there the step of least norm is taken.
+at which at most one filter vanishes is a critical point of L with c(w) = c_0. If the critical point is non-degenerate
+on the leaf, the Hessian of Phi is non-singular. The factors mu_l > 0 make the terms comparable in size. With channels
+an orthogonal gauge group remains, and rank-deficient data leave directions without curvature; the step of least norm is
+taken in these cases.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -38,71 +38,76 @@ LARGEST_MOVE = 0.1
 CONTRACTION = 0.25
 _KNOWN = 0.45
 _SHORT = 1e-2
-"""Newton steps, in units of each layer's norm, from places near a critical point."""
+"""Largest Newton step, in units of each layer's norm, from a point that counts as near a critical point."""
 
 
 class Polished(NamedTuple):
-    """Result of `polish`."""
+    """Result of `polish`, which starts Newton's method at the end of a flow."""
 
     vector: Float[Array, " n"]
-    """Raveled filters after the iteration; meaningful only where `converged`."""
+    """Raveled filters after the iteration; meaningful only if `converged`."""
     converged: Bool[Array, ""]
-    """The gradient is at its rounding in every direction, the place is known well, and the move is small."""
+    """Whether the gradient is at its rounding error in every direction, the point is well determined, and the move is
+    small."""
     nonsingular: Bool[Array, ""]
-    """All eigenvalues of the matrix of the last step are above their rounding."""
+    """Whether all eigenvalues of the matrix of the last step are above their rounding error."""
     stays: Bool[Array, ""]
-    """At the start the gradient is at its rounding along the unstable directions: the flow is not leaving."""
+    """Whether the gradient at the start is at its rounding error along the unstable directions, so that the flow stays.
+    """
     nearby: Bool[Array, ""]
-    """The first step was short, and the gradient at its rounding where no step could be taken: a critical point is
-    near, be it degenerate."""
+    """Whether the first step was short and the gradient was at its rounding error along directions without a step, so
+    that a critical point, possibly a degenerate one, is near."""
     rounding: Float[Array, ""]
-    """Norm of what nudges change in the gradient at the start: none much smaller can be reached."""
+    """Norm of the changes of the gradient at the start under nudges: a much smaller gradient cannot be reached."""
     blur: Float[Array, ""]
-    """The same in units of each layer's norm, times `SAFETY`: what counts as zero."""
+    """`rounding` in units of each layer's norm, times `SAFETY`: gradients up to this norm count as zero."""
     distance: Float[Array, ""]
-    """Euclidean distance from the start."""
+    """Euclidean distance between the start and the result."""
     relative_distance: Float[Array, ""]
-    """The same in units of each layer's norm."""
+    """`distance` in units of each layer's norm."""
 
 
 class Linearized(NamedTuple):
-    """The leaf equation in the eigenvectors of its matrix, in units of each layer's norm."""
+    """Gradient and Hessian of Phi in units of each layer's norm, with the eigenvectors of the Hessian."""
 
     gradient: Array
     changes: Array
-    """Of the gradient under nudges, (nudges, n)."""
+    """Changes of the gradient under nudges, (nudges, n)."""
     axes: Array
     eigenvalues: Array
     used: Array
-    """Eigenvalues above their rounding."""
+    """Mask of eigenvalues above their rounding error."""
 
     def along(self, gradient: Array, changes: Array) -> tuple[Array, Array]:
-        """A gradient along the axes, and what of it counts as zero."""
+        """Components of a gradient along the eigenvectors, and the size up to which each of them counts as zero."""
         return times(self.axes.T, gradient), SAFETY * jnp.mean(jnp.abs(times(changes, self.axes)), axis=0)
 
 
 class _Iteration(NamedTuple):
     vector: Array
     last: Array
-    going: Array
+    active: Array
     settled: Array
     here: Linearized
-    """At the vector before the last step."""
+    """The linearisation at the point before the last step."""
     nearby: Array
     first_gradient: Array
     first_changes: Array
     count: Array
 
 
-def polish(risk: RiskLike, start: Float[Array, " n"], levels: Float[Array, " m"], initial: Any = None) -> Polished:
+def polish(
+    risk: RiskLike, start: Float[Array, " n"], levels: Float[Array, " m"], initial: Float[Array, " n"] | None = None
+) -> Polished:
     """Newton's method for grad Phi = 0 from the raveled filters `start`, on the leaf with these `leaf_levels`.
 
-    Lengths are measured in units of each layer's norm (`risk.units`, which `initial`, where the flow began, may tell).
-    Steps are taken along the eigenvectors whose eigenvalues are above their rounding (`rounding`); the gradient must
-    come down to its rounding along all of them, also along those that no step is taken in. The second step may be no
-    longer than the first, every later one at most a quarter of the one before, and the whole move at most a tenth. At a
-    degenerate critical point the steps never shrink by more than a half each, so it does not count as converged there;
-    nor does a point whose place the rounding of the gradient leaves open to more than eps^0.45 (9e-8 in float64).
+    Lengths are in units of each layer's norm (`risk.units`, which may depend on `initial`, the start of the flow).
+    Steps are taken along eigenvectors whose eigenvalues are above their rounding error (`rounding`). The gradient must
+    reach its rounding error along all eigenvectors, including those without a step. The second step may be no longer
+    than the first, each later one at most a quarter of the previous one, and the whole move at most a tenth. At a
+    degenerate critical point steps shrink by a factor of two at most, so the iteration does not count as converged. It
+    does not converge either if the rounding error of the gradient determines the point only up to more than eps^0.45
+    (9e-8 in float64).
     """
     units, chain = risk.units(start, initial), risk.symmetry.leaf_chain(start)
     eps = jnp.finfo(start.dtype).eps
@@ -137,7 +142,7 @@ def polish(risk: RiskLike, start: Float[Array, " n"], levels: Float[Array, " m"]
     blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(at, start))
     far = jnp.asarray(jnp.inf, start.dtype)
     begin = _Iteration(start, far, yes, ~yes, blank, ~yes, blank.gradient, blank.changes, jnp.asarray(0))
-    last = lax.while_loop(lambda state: state.going, newton, begin)
+    last = lax.while_loop(lambda state: state.active, newton, begin)
     move, there = last.vector - start, last.here
     relative = jnp.linalg.norm(move / units)
     components, zero = there.along(last.first_gradient, last.first_changes)
@@ -158,11 +163,12 @@ def polish(risk: RiskLike, start: Float[Array, " n"], levels: Float[Array, " m"]
 def linearized(
     risk: RiskLike, vector: Float[Array, " n"], levels: Float[Array, " m"], units: Float[Array, " n"], chain: Array
 ) -> Linearized:
-    """The leaf equation at `vector`, for the leaf with these levels."""
-    slopes = _slopes(risk, vector, units, chain)  # held under nudges: those of filters that all but vanish would turn
+    """Gradient and Hessian of Phi at `vector`, for the leaf with these levels."""
+    # fixed under nudges, because nudges rotate filters that are nearly zero
+    conserved_gradients = _conserved_gradients(risk, vector, units, chain)
 
     def equation(risk: RiskLike, vector: Array) -> Array:
-        gradient, matrix, _ = _leaf_equation(risk, vector, levels, units, slopes, chain)
+        gradient, matrix, _ = _leaf_equation(risk, vector, levels, units, conserved_gradients, chain)
         return jnp.concatenate([gradient[None], matrix])
 
     value, changes = across_nudges(equation, risk, vector, units)
@@ -176,11 +182,11 @@ def linearized(
 def implicit_derivative(
     limit: Float[Array, " n"], start: Float[Array, " n"], risk: RiskLike, factor: Float[Array, ""]
 ) -> Float[Array, " n"]:
-    """`limit`, with the derivative that the implicit function theorem gives it on the leaf of `start`.
+    """`limit`, with the derivative that the implicit function theorem gives on the leaf of `start`.
 
-    Locally the limit depends on the initial filters only through the conserved quantities: its derivative with
-    respect to them and to the risk is -M^{-1} d(grad Phi), M = Hess Phi. `factor` multiplies it: 1, or NaN or 0
-    where it is not sound.
+    Locally the limit depends on the initial filters only through the conserved quantities. Its derivative with respect
+    to them and to the risk is -M^{-1} d(grad Phi), M = Hess Phi. The derivative is multiplied by `factor`, which is 1,
+    or NaN or 0 if the derivative does not exist.
     """
     del start, risk, factor
     return limit
@@ -191,8 +197,8 @@ def _implicit_derivative_jvp(primals: tuple, tangents: tuple):
     limit, start, risk, factor = primals
     _, start_dot, risk_dot, _ = tangents
     units, chain = risk.units(limit, start), risk.symmetry.leaf_chain(limit)
-    slopes = _slopes(risk, limit, units, chain)
-    _, matrix, pull = _leaf_equation(risk, limit, risk.symmetry.leaf_levels(start), units, slopes, chain)
+    conserved_gradients = _conserved_gradients(risk, limit, units, chain)
+    _, matrix, pull = _leaf_equation(risk, limit, risk.symmetry.leaf_levels(start), units, conserved_gradients, chain)
 
     def equation(initial: Array, minimised: RiskLike) -> Array:
         leaf = risk.symmetry.leaf_values(risk.symmetry.leaf_levels(initial), chain)
@@ -202,30 +208,32 @@ def _implicit_derivative_jvp(primals: tuple, tangents: tuple):
     return limit, factor * units * _solve(matrix, change)
 
 
-def _slopes(risk: RiskLike, vector: Array, units: Array, chain: Array) -> Array:
+def _conserved_gradients(risk: RiskLike, vector: Array, units: Array, chain: Array) -> Array:
     """Gradients of the conserved quantities in units of each layer's norm, (d, n)."""
     return jax.jacfwd(lambda x: risk.symmetry.leaf_values(risk.symmetry.leaf_levels(x), chain))(vector) * units[None, :]
 
 
 def _leaf_equation(
-    risk: RiskLike, vector: Array, levels: Array, units: Array, slopes: Array, chain: Array
+    risk: RiskLike, vector: Array, levels: Array, units: Array, conserved_gradients: Array, chain: Array
 ) -> tuple[Array, Array, Array]:
-    """grad Phi and Hess Phi in units of each layer's norm, and the pull to the leaf per unit of offset, mu_l grad c_l.
+    """grad Phi and Hess Phi in units of each layer's norm, and mu_l grad c_l, the force towards the leaf per unit
+    offset.
 
-    mu_l makes the pull as stiff as the risk, whatever the units of both. Hess Phi is taken on the leaf, where the
-    offsets vanish; off it Newton's method is that of Gauss, with the same order.
+    mu_l makes this force as stiff as the risk. Hess Phi is evaluated without the term of the offsets, which vanish on
+    the leaf; off the leaf the iteration is therefore a Gauss-Newton method of the same order.
     """
     hessian = risk.hessian(vector) * jnp.outer(units, units)
-    squares = jnp.sum(slopes**2, axis=1, keepdims=True)
-    pull = slopes * jnp.where(squares > 0, jnp.linalg.norm(hessian) / jnp.where(squares > 0, squares, 1), 0)
+    squares = jnp.sum(conserved_gradients**2, axis=1, keepdims=True)
+    factors = jnp.where(squares > 0, jnp.linalg.norm(hessian) / jnp.where(squares > 0, squares, 1), 0)
+    pull = conserved_gradients * factors
     here = lax.optimization_barrier(risk.symmetry.leaf_levels(vector))
     offset = risk.symmetry.leaf_values(here - levels, chain)
     gradient = units * risk.gradient(vector) + jnp.matmul(offset, pull, precision=lax.Precision.HIGHEST)
-    return gradient, hessian + jnp.matmul(slopes.T, pull, precision=lax.Precision.HIGHEST), pull
+    return gradient, hessian + jnp.matmul(conserved_gradients.T, pull, precision=lax.Precision.HIGHEST), pull
 
 
 def _solve(matrix: Array, gradient: Array) -> Array:
-    """Newton step of least norm: along eigenvectors whose eigenvalues are above the rounding of the largest."""
+    """Newton step of least norm, along eigenvectors whose eigenvalues are above the rounding error of the largest."""
     eigenvalues, axes = eigh(matrix)
     sizes = jnp.abs(eigenvalues)
     used = sizes > 4 * len(sizes) * jnp.finfo(matrix.dtype).eps * jnp.max(sizes)

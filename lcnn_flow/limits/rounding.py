@@ -1,11 +1,13 @@
-"""What rounding does to gradients and Hessians, measured: the problem is nudged by one unit of rounding in each number.
+"""Rounding errors of gradients and Hessians, measured by perturbing every number of the problem by one unit of
+rounding.
 
-Floating-point data are known to a relative eps at best, and so is what is computed from them. Whatever changes in the
-gradient when filters and data are nudged by that much cannot be told from zero; whatever is larger can. Nothing is
-assumed about scales, cancellation or the conditioning of the data.
+Floating-point data have a relative precision of eps at best, and so does everything computed from them. A change of the
+gradient under such a perturbation (a nudge) cannot be distinguished from zero; anything larger can. No assumptions
+about scales, cancellation or the conditioning of the data are needed.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,19 +20,21 @@ __all__ = ["SAFETY", "Nudged", "across_nudges", "eigenvalue_rounding"]
 
 _NUDGES = 8
 SAFETY = 16.0
-"""How many times the mean change under nudges counts as zero: sums of many terms round several times."""
+"""Multiple of the mean change under nudges that counts as zero: sums of many terms are rounded several times."""
 
 
 class Nudged(NamedTuple):
-    """A quantity, and how it changes under nudges."""
+    """A quantity and its changes under nudges."""
 
-    value: Any
-    changes: Any
-    """With a leading axis of nudges."""
+    value: Array
+    changes: Array
+    """The changes, with a leading axis of nudges."""
 
 
-def across_nudges(function: Any, risk: RiskLike, vector: Float[Array, " n"], units: Float[Array, " n"]) -> Nudged:
-    """function(risk, vector), an array, and its changes; one program for all nudges."""
+def across_nudges(
+    function: Callable[[RiskLike, Array], Array], risk: RiskLike, vector: Float[Array, " n"], units: Float[Array, " n"]
+) -> Nudged:
+    """The array function(risk, vector) and its changes under nudges; one program computes all of them."""
     values = lax.map(lambda k: function(*risk.nudged(vector, units, k)), jnp.arange(_NUDGES + 1))
     return Nudged(values[0], values[1:] - values[:1])
 
@@ -38,13 +42,18 @@ def across_nudges(function: Any, risk: RiskLike, vector: Float[Array, " n"], uni
 def eigenvalue_rounding(
     axes: Float[Array, "n n"], changes: Float[Array, "nudges n n"], largest: Float[Array, ""]
 ) -> Float[Array, " n"]:
-    """Up to what size eigenvalues count as 0: their changes under nudges of the matrix, and its decomposition.
+    """Size up to which each eigenvalue counts as 0: its change under nudges and the rounding error of the
+    decomposition.
 
     Args:
         axes: eigenvectors, one per column.
-        changes: of the matrix.
-        largest: absolute eigenvalue.
+        changes: changes of the matrix under nudges.
+        largest: largest absolute eigenvalue.
     """
-    bends = jax.vmap(lambda x: jnp.sum(axes * jnp.matmul(x, axes, precision=lax.Precision.HIGHEST), axis=0))(changes)
+
+    def along_axes(change: Array) -> Array:
+        return jnp.sum(axes * jnp.matmul(change, axes, precision=lax.Precision.HIGHEST), axis=0)
+
+    eigenvalue_changes = jax.vmap(along_axes)(changes)
     decomposition = 4 * len(axes) * jnp.finfo(axes.dtype).eps * largest
-    return jnp.maximum(SAFETY * jnp.mean(jnp.abs(bends), axis=0), decomposition)
+    return jnp.maximum(SAFETY * jnp.mean(jnp.abs(eigenvalue_changes), axis=0), decomposition)

@@ -1,4 +1,4 @@
-"""What a flow ended as, and counts of that in words."""
+"""Verdicts on flows, their explanations in words, and tables that count them."""
 
 import html
 from collections import Counter
@@ -34,15 +34,15 @@ EXPLANATIONS = {
     Verdict.DEGENERATE: "gradient below a thousandth of the tolerance, but neither test of convergence "
     "passes (power-law tail)",
     Verdict.DIVERGED: "the filters left the norm bound, or grow like a power of time",
-    Verdict.TIME_LIMIT: "max_time reached before the tests of the end could be made: raise max_time",
+    Verdict.TIME_LIMIT: "max_time reached before the end could be tested: raise max_time",
     Verdict.STEP_LIMIT: "max_steps reached with the gradient above tolerance: raise max_steps or loosen rtol",
     Verdict.NOT_FINITE: "risk or gradient not finite, or no step of any size possible",
-    Verdict.UNDECIDED: "gradient below tolerance, but a test could not tell what the end is",
+    Verdict.UNDECIDED: "gradient below tolerance, but a test could not decide what the end is",
 }
 
 
 class Reason(IntEnum):
-    """Why, where the verdict alone leaves it open. The codes are frozen: they are stored in files."""
+    """The reason of a verdict, if the verdict does not determine it. The codes are frozen: they are stored in files."""
 
     NONE = 0
     START_NOT_FINITE = 1
@@ -69,29 +69,29 @@ REASONS = {
     Reason.BEYOND_NORM_BOUND: "the filters left the norm bound",
     Reason.GROWS_LIKE_A_POWER: "the filters grow like a power of time, with a steady exponent, and no bound is known",
     Reason.OUT_OF_STEPS_BELOW_TOLERANCE: "gradient below tolerance, but max_steps were used up before the tests of the "
-    "end could tell more: raise max_steps",
-    Reason.LIMIT_NOT_RESOLVED: "gradient below tolerance, but no critical point near that Newton's method comes to "
-    "rest at: the data are too ill-conditioned for the precision, or the flow is still on its way",
+    "end could decide more: raise max_steps",
+    Reason.LIMIT_NOT_RESOLVED: "gradient below tolerance, but Newton's method converges to no critical point "
+    "nearby: the data are too ill-conditioned for the precision, or the flow is still on its way",
     Reason.MAY_LEAVE_THE_SADDLE: "near a saddle, with a gradient along its unstable directions that is above rounding",
-    Reason.PASSED_A_SADDLE: "the flow passed so close to a saddle that the tightest integration cannot tell on which "
-    "side: lower rtol",
+    Reason.PASSED_A_SADDLE: "the flow passed so close to a saddle that the tightest integration cannot decide on "
+    "which side: lower rtol",
     Reason.BEYOND_A_PRIORI_BOUND: "the filters are larger than the data allow, so the integration is wrong: lower rtol",
-    Reason.SYMMETRY_NOT_KEPT: "the declared symmetry is none of this function: correct lf.symmetry.Declared, or leave "
-    "it out",
-    Reason.NEAR_A_KINK: "a hidden unit is switched on or off within rounding of the limit, where the Hessian does not "
+    Reason.SYMMETRY_NOT_KEPT: "the declared symmetry is not one of this function: correct lf.symmetry.Declared, or "
+    "leave it out",
+    Reason.NEAR_A_KINK: "a hidden neuron switches on or off within rounding of the limit, where the Hessian does not "
     "exist",
-    Reason.MINIBATCHES: "the gradients were those of minibatches, whose noise leaves no limit: go on from .final with "
-    "batch_size=None",
+    Reason.MINIBATCHES: "the gradients were those of minibatches, whose noise allows no limit: continue from .final "
+    "with batch_size=None",
     Reason.STEPS_USED_UP: "all steps were taken, with the gradient above tolerance: raise steps, or "
     "loosen gradient_rtol",
-    Reason.STILL_MOVING: "gradient below tolerance, but the last update was not small: the optimiser passes by; raise "
-    "steps",
+    Reason.STILL_MOVING: "gradient below tolerance, but the last update was not small: the optimiser only passes "
+    "the point; raise steps",
     Reason.UPDATE_NOT_FINITE: "risk, gradient or update became NaN or infinite, within the norm bound",
 }
 
 
 class Summary:
-    """Counts of verdicts of one flow or descent, or of a batch of them; prints as a table."""
+    """Counts of verdicts of one flow or descent, or of a batch; prints as a table."""
 
     def __init__(self, flow: Any) -> None:
         codes, why = np.asarray(flow.verdict).ravel(), np.asarray(flow.reason).ravel()
@@ -122,7 +122,7 @@ class Summary:
 
 
 def html_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table as notebooks show it."""
+    """A table for notebooks."""
     lines = [f"<tr>{''.join(f'<th>{html.escape(x)}</th>' for x in head)}</tr>"]
     lines += [f"<tr>{''.join(f'<td>{html.escape(x)}</td>' for x in row)}</tr>" for row in rows]
     return f"<table>{''.join(lines)}</table>"

@@ -1,1 +1,1 @@
-"""Networks: architecture, filters, their end-to-end filter, initial filters."""
+"""Networks: architectures, activations, forward pass, end-to-end filter and initializers."""

@@ -1,8 +1,8 @@
-"""Activations between the layers of a network, and what the theory asks of them.
+"""Activation functions, and the properties of them that the theory uses.
 
-An activation acts on every entry, sigma(x), and stands between layers, not after the last one. It is positively
-homogeneous of degree p where sigma(t x) = t^p sigma(x) for all t > 0: then gradient flow conserves a quantity per
-hidden channel (`symmetry.homogeneous`).
+An activation is applied to every entry, sigma(x), between layers but not after the last one. It is positively
+homogeneous of degree p if sigma(t x) = t^p sigma(x) for all t > 0; gradient flow then conserves one quantity per hidden
+channel (`symmetry.homogeneous`).
 """
 
 from collections.abc import Callable
@@ -33,14 +33,14 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Activation:
-    """An elementwise function and static facts about it; two of the same name and numbers are equal.
+    """An elementwise function and its static properties; two with the same name and numbers are equal.
 
     Attributes:
-        name: as in `lcnn_flow.activations`.
-        numbers: what distinguishes members of a family.
-        degree: of positive homogeneity; None where it is not positively homogeneous.
-        analytic: real analytic on the whole line.
-        has_kink: the first or the second derivative does not exist at 0.
+        name: its name in `lcnn_flow.activations`.
+        numbers: the parameters of a member of a family.
+        degree: degree of positive homogeneity; None if it is not positively homogeneous.
+        analytic: whether it is real analytic on the whole line.
+        has_kink: whether its first or second derivative does not exist at 0.
         function: x -> sigma(x), elementwise.
     """
 
@@ -52,7 +52,7 @@ class Activation:
     function: Callable[[Array], Array] = field(compare=False, repr=False)
 
     def __call__(self, x: Array) -> Array:
-        """sigma(x)."""
+        """The activation sigma(x), entry by entry."""
         return self.function(x)
 
     def __repr__(self) -> str:
@@ -60,7 +60,7 @@ class Activation:
 
 
 def leaky_relu(a: float) -> Activation:
-    """x for x >= 0 and a x below, 0 <= a < 1: homogeneous of degree 1, with a kink at 0.
+    """x for x >= 0 and a x for x < 0, with 0 <= a < 1: homogeneous of degree 1, with a kink at 0.
 
     Raises:
         ArchitectureError: a is outside [0, 1).
@@ -71,12 +71,13 @@ def leaky_relu(a: float) -> Activation:
 
 
 def Power(p: float) -> Activation:
-    """sign(x)^p |x|^p for a whole p >= 1, which is x^p; sign(x) |x|^p for other p > 1: homogeneous of degree p.
+    """sign(x)^p |x|^p for an integer p >= 1, which is x^p; sign(x) |x|^p for other p > 1: homogeneous of degree p.
 
-    Whole powers are analytic; others have a kink in the derivative of order ceil(p) at 0, which counts for p < 2.
+    Integer powers are analytic. For other p the derivative of order ceil(p) does not exist at 0; `has_kink` is true for
+    p < 2.
 
     Raises:
-        ArchitectureError: p is not a finite number above 1, or 1.
+        ArchitectureError: p is not a number with 1 <= p < 100.
     """
     if not (isinstance(p, int | float) and 1 <= p < 100):
         raise ArchitectureError(f"Power: p = {p!r} must be a number with 1 <= p < 100")
@@ -87,12 +88,14 @@ def Power(p: float) -> Activation:
 
 
 def Custom(fn: Callable[[Array], Array], degree: float | None = None, analytic: bool = False) -> Activation:
-    """Any elementwise function of JAX arrays that is twice differentiable; define it once: a new lambda compiles anew.
+    """Any elementwise function of JAX arrays that is twice differentiable.
+
+    Define the function once: each new lambda is compiled again.
 
     Args:
         fn: x -> sigma(x).
-        degree: of positive homogeneity, where it is homogeneous. It is checked at a few points.
-        analytic: whether it is analytic on the whole line.
+        degree: degree of positive homogeneity, or None; checked at a few points.
+        analytic: whether fn is analytic on the whole line.
 
     Raises:
         ArchitectureError: fn is not callable, changes the shape, or is not homogeneous of that degree.
@@ -121,15 +124,16 @@ def _signed_power(x: Array, p: float) -> Array:
 relu = Activation("relu", (), 1.0, False, True, jax.nn.relu)
 """max(x, 0): homogeneous of degree 1, with a kink at 0.
 
-Flows of relu networks are drawn onto kinks and slide along them, where their equation is as stiff as rounding allows:
-most end as STEP_LIMIT. softplus(b x)/b for a large b, as `Custom`, is the smooth activation to use instead.
+Flows of relu networks are attracted to kinks and slide along them. There the differential equation is stiff, and most
+flows end as STEP_LIMIT. A smooth alternative is softplus(b x)/b for a large b, as `Custom`.
 """
 tanh = Activation("tanh", (), None, True, False, jnp.tanh)
 """tanh(x): analytic; no conserved quantity."""
 softplus = Activation("softplus", (), None, True, False, jax.nn.softplus)
 """log(1 + e^x): analytic; no conserved quantity."""
 gelu = Activation("gelu", (), None, True, False, lambda x: jax.nn.gelu(x, approximate=False))
-"""x Phi(x), Phi the normal distribution function (Hendrycks and Gimpel 2016): analytic; no conserved quantity."""
+"""x Phi(x), where Phi is the normal distribution function (Hendrycks and Gimpel 2016): analytic; no conserved quantity.
+"""
 
 ACTIVATIONS: dict[str, Activation | Callable[..., Activation]] = {
     "relu": relu,
@@ -139,14 +143,14 @@ ACTIVATIONS: dict[str, Activation | Callable[..., Activation]] = {
     "gelu": gelu,
     "power": Power,
 }
-"""Every activation that numbers alone describe, by name."""
+"""All activations that are described by their name and numbers, by name."""
 
 
 def check_activation(activation: Any) -> Activation | None:
-    """The activation, or None for a linear network.
+    """Returns the activation, or None for a linear network.
 
     Raises:
-        ArchitectureError: something else, such as a bare function or a name.
+        ArchitectureError: it is something else, such as a bare function or a name.
     """
     if activation is None or isinstance(activation, Activation):
         return activation

@@ -1,9 +1,9 @@
-"""Static description of a convolutional network; every size follows from it.
+"""Static description of a convolutional network, from which every size follows.
 
-Layer l has a filter of length k_l and stride s_l and maps length d_{l-1} to d_l = (d_{l-1} - k_l)/s_l + 1
-(valid cross-correlation), or to d_l = d_{l-1}/s_l where signals are periodic. Without an activation the composition is
-one convolution with stride s_v = prod s_l and a filter of length k_v = 1 + sum_l (k_l - 1) S_l, where
-S_l = prod_{m<l} s_m (per axis).
+Layer l has a filter of length k_l and stride s_l. It maps length d_{l-1} to d_l = (d_{l-1} - k_l)/s_l + 1 (valid
+cross-correlation), or to d_l = d_{l-1}/s_l for periodic signals. Without an activation the composition is one
+convolution with stride s_v = prod s_l and a filter of length k_v = 1 + sum_l (k_l - 1) S_l, where S_l = prod_{m<l} s_m
+(per axis).
 """
 
 import math
@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any, Literal, get_args
 
 import jax
+from jaxtyping import PyTree
 
 from lcnn_flow.errors import ArchitectureError
 from lcnn_flow.network.activations import Activation, check_activation
@@ -29,19 +30,19 @@ Padding = Literal["valid", "circular"]
 @jax.tree_util.register_static
 @dataclass(frozen=True, init=False)
 class Architecture:
-    """Input shape, filters, strides and channels of a convolutional network, without bias.
+    """Input shape, filters, strides and channels of a convolutional network without bias.
+
+    Inputs have shape (..., *input_shape), with channels (..., c_0, *input_shape). Filters have shape `layer_shapes[l]`:
+    (*k_l,), with channels (c_l, c_{l-1}, *k_l).
 
     Args:
         input_shape: length d_0 of a 1-D input, or (height, width) of a 2-D input.
-        kernel_sizes: one entry a layer, first layer first; in 2-D a pair, or one number for a square filter.
-        strides: one entry a layer, as `kernel_sizes`; 1 everywhere by default.
-        channels: (c_0, ..., c_N) for a network with channels. `None` (the default) is the single-channel
-            network of the theory, whose filters are plain vectors and whose inputs have no channel axis.
-        activation: of `lcnn_flow.activations`, between layers; None (the default) is the linear network of the theory.
-        padding: "valid" takes windows inside the signal only; "circular" takes the signal as periodic.
-
-    Inputs have shape (..., *input_shape), with channels (..., c_0, *input_shape); filters have shape
-    `layer_shapes[l]`: (*k_l,), with channels (c_l, c_{l-1}, *k_l).
+        kernel_sizes: one entry per layer, first layer first; in 2-D a pair, or one number for a square filter.
+        strides: one entry per layer, in the form of `kernel_sizes`; 1 everywhere by default.
+        channels: (c_0, ..., c_N) for a network with channels. `None` (the default) is the single-channel network of the
+            theory, whose filters are plain vectors and whose inputs have no channel axis.
+        activation: one of `lcnn_flow.activations`, applied between layers; None (the default) is a linear network.
+        padding: "valid" takes windows inside the signal only; "circular" treats the signal as periodic.
 
     Raises:
         ArchitectureError: sizes do not fit; the message names the layer, the sizes and a size that fits.
@@ -70,12 +71,12 @@ class Architecture:
             raise ArchitectureError(f"input_shape has {len(shape)} axes: write a length, or (height, width)")
         kernels = _per_layer("kernel_sizes", kernel_sizes, len(shape))
         if not kernels:
-            raise ArchitectureError("kernel_sizes is empty: write one size a layer, for example (3, 3)")
+            raise ArchitectureError("kernel_sizes is empty: write one size per layer, for example (3, 3)")
         given: Any = strides
         steps = _per_layer("strides", (given,) * len(kernels) if _is_number(given) else given, len(shape))
         if len(steps) != len(kernels):
             raise ArchitectureError(
-                f"strides has {len(steps)} entries for {len(kernels)} layers: write one stride a layer, or one number"
+                f"strides has {len(steps)} entries for {len(kernels)} layers: write one stride per layer, or one number"
             )
         if channels is not None:
             channels = tuple(_size("channels", count) for count in _tuple("channels", channels))
@@ -132,13 +133,13 @@ class Architecture:
             raise ArchitectureError(f"over {_MAX_ELEMENTS:.0e} inputs or parameters: use a smaller network")
 
     def _next_shape(self, size: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...]) -> tuple[int, ...]:
-        """Spatial shape of the output of a layer with inputs of this one."""
+        """Spatial shape of a layer's output, from that of its input."""
         if self.padding == "circular":
             return tuple(d // s for d, s in zip(size, stride, strict=True))
         return tuple((d - k) // s + 1 for d, k, s in zip(size, kernel, stride, strict=True))
 
     def _fitting_input(self, axis: int, at_least: bool = False) -> int:
-        """The size nearest to input_shape[axis] that fits every layer: k_v + (d_N - 1) s_v."""
+        """The size closest to input_shape[axis] that fits every layer: k_v + (d_N - 1) s_v."""
         k_v, s_v = self.end_to_end_kernel_size[axis], self.end_to_end_stride[axis]
         steps = max(0, round((self.input_shape[axis] - k_v) / s_v))
         return k_v if at_least else k_v + steps * s_v
@@ -150,21 +151,21 @@ class Architecture:
 
     @property
     def is_linear(self) -> bool:
-        """Whether the network is one convolution with the end-to-end filter."""
+        """Whether the network is linear, and so equals one convolution with the end-to-end filter."""
         return self.activation is None
 
     @property
     def has_single_channel(self) -> bool:
-        """Whether filters have no axes of channels."""
+        """Whether filters have no channel axes."""
         return self.channels is None
 
     @property
     def weight_shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Shape of every layer's filter."""
+        """Shape of each layer's filter."""
         return self.layer_shapes
 
     def convolution(self) -> "Architecture":
-        """The network itself."""
+        """The network as a convolution, which is this architecture itself."""
         return self
 
     def assemble(self, weights: Sequence[Any], biases: Sequence[Any]) -> tuple[Any, ...]:
@@ -198,7 +199,7 @@ class Architecture:
 
     @cached_property
     def layer_shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Shape of every layer's filter: (*k_l,), with channels (c_l, c_{l-1}, *k_l)."""
+        """Shape of each layer's filter: (*k_l,), with channels (c_l, c_{l-1}, *k_l)."""
         if self.channels is None:
             return self.kernel_sizes
         pairs = zip(self.channels[1:], self.channels[:-1], self.kernel_sizes, strict=True)
@@ -206,7 +207,7 @@ class Architecture:
 
     @property
     def num_parameters(self) -> int:
-        """Number of entries of all filters."""
+        """Total number of entries of all filters."""
         return sum(math.prod(shape) for shape in self.layer_shapes)
 
     @cached_property
@@ -239,17 +240,17 @@ class Architecture:
         """Number of entries of one output."""
         return math.prod(self.output_shape)
 
-    def check_params(self, params: Any) -> None:
+    def check_params(self, params: PyTree) -> None:
         """Raises ArchitectureError unless `params` is a tuple with the shapes `layer_shapes`."""
         refuse_flows(params)
         if not isinstance(params, tuple):
             raise ArchitectureError(
-                f"params is a {type(params).__name__}: pass a tuple of {self.depth} arrays, one a layer"
+                f"params is a {type(params).__name__}: pass a tuple of {self.depth} arrays, one per layer"
             )
         shapes = tuple(tuple(getattr(w, "shape", ())) for w in params)
         if len(shapes) != self.depth:
             raise ArchitectureError(
-                f"params have shapes {shapes} but this architecture needs {self.layer_shapes}, one a layer"
+                f"params have shapes {shapes} but this architecture needs {self.layer_shapes}, one per layer"
             )
         if shapes != self.layer_shapes:
             raise ArchitectureError(
@@ -258,8 +259,8 @@ class Architecture:
             )
 
 
-def refuse_flows(params: Any) -> None:
-    """Raises ArchitectureError for the result of a flow in the place of parameters."""
+def refuse_flows(params: PyTree) -> None:
+    """Raises ArchitectureError if `params` is the result of a flow."""
     if hasattr(params, "limit") and hasattr(params, "verdict"):
         raise ArchitectureError("params is the result of a flow: pass its .limit, or .final")
 
@@ -271,7 +272,7 @@ def _tuple(name: str, values: Any) -> tuple:
 
 
 def _is_number(value: Any) -> bool:
-    """One integer, of Python or of numpy, rather than one an axis or layer."""
+    """Whether `value` is one integer (Python or numpy), and not one per axis or layer."""
     return hasattr(value, "__index__") and not isinstance(value, Iterable)
 
 
@@ -283,7 +284,7 @@ def _size(name: str, size: Any) -> int:
 
 
 def _per_layer(name: str, entries: Any, dimension: int) -> tuple[tuple[int, ...], ...]:
-    """Brings one entry a layer to a tuple with one number an axis."""
+    """Normalises `entries` to one tuple per layer with one number per axis."""
     layers = []
     for number, entry in enumerate(_tuple(name, entries), start=1):
         several = isinstance(entry, Iterable) and not isinstance(entry, str)

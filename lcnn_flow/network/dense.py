@@ -1,7 +1,7 @@
 """Static description of a fully connected network, x -> W_N sigma(... sigma(W_1 x + b_1) ...) + b_N.
 
-Without an activation and biases it is a deep linear network: the convolutional network with filters and inputs of
-length 1 whose channels are its widths, and everything that is known of those holds for it.
+Without activation and biases it is a deep linear network, which equals the convolutional network with filters and
+inputs of length 1 and with the widths as channels. All results for convolutional networks hold for it.
 """
 
 import math
@@ -11,6 +11,7 @@ from functools import cache, cached_property
 from typing import Any
 
 import jax
+from jaxtyping import PyTree
 
 from lcnn_flow.errors import ArchitectureError
 from lcnn_flow.network.activations import Activation, check_activation
@@ -26,16 +27,16 @@ _MOST_PARAMETERS = 2**40
 class Dense:
     """Widths, activation and biases of a fully connected network.
 
+    Inputs have shape (..., d_0), outputs (..., d_N). Parameters are a tuple with one matrix W_l of shape (d_l, d_{l-1})
+    per layer; with biases, a tuple with one pair (W_l, b_l) per layer.
+
     Args:
         widths: (d_0, ..., d_N): the length of the input and of every layer's output.
-        activation: of `lcnn_flow.activations`, between layers; None is linear.
-        bias: whether every layer adds one.
-
-    Inputs have shape (..., d_0), outputs (..., d_N). Parameters are a tuple with one matrix W_l of shape
-    (d_l, d_{l-1}) per layer; with biases, a tuple with one pair (W_l, b_l) per layer.
+        activation: one of `lcnn_flow.activations`, applied between layers; None is a linear network.
+        bias: whether every layer adds a bias.
 
     Raises:
-        ArchitectureError: widths or activation that are none.
+        ArchitectureError: invalid widths, activation or bias.
     """
 
     widths: tuple[int, ...]
@@ -74,71 +75,71 @@ class Dense:
 
     @property
     def channels(self) -> None:
-        """None: inputs have no axis of channels."""
+        """None: inputs have no channel axis."""
         return None
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """(d_0,)."""
+        """Shape of one input, (d_0,)."""
         return (self.widths[0],)
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
-        """(d_0,)."""
+        """Shape of one input, (d_0,)."""
         return (self.widths[0],)
 
     @property
     def output_shape(self) -> tuple[int, ...]:
-        """(d_N,)."""
+        """Shape of one output, (d_N,)."""
         return (self.widths[-1],)
 
     @cached_property
     def weight_shapes(self) -> tuple[tuple[int, ...], ...]:
-        """(d_l, d_{l-1}) per layer."""
+        """Shape (d_l, d_{l-1}) of each layer's matrix."""
         return tuple(zip(self.widths[1:], self.widths[:-1], strict=True))
 
     @cached_property
     def layer_shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Shape of every array of parameters, W_1, b_1, W_2, ...; only matrices without biases."""
+        """Shapes of all parameter arrays, in the order W_1, b_1, W_2, ...; matrices only if there are no biases."""
         if not self.bias:
             return self.weight_shapes
         return tuple(shape for matrix in self.weight_shapes for shape in (matrix, matrix[:1]))
 
     @property
     def num_parameters(self) -> int:
-        """Number of entries of all matrices and biases."""
+        """Total number of entries of all matrices and biases."""
         return sum(math.prod(shape) for shape in self.layer_shapes)
 
     @property
     def end_to_end_filter_shape(self) -> tuple[int, ...]:
-        """(d_N, d_0): of the product of all matrices, which is the whole network where it is linear."""
+        """(d_N, d_0), the shape of the product of all matrices."""
         return (self.widths[-1], self.widths[0])
 
     @property
     def has_single_channel(self) -> bool:
-        """No: matrices have an axis of outputs and one of inputs."""
+        """False: matrices have one axis of outputs and one of inputs."""
         return False
 
     @property
     def is_linear(self) -> bool:
-        """Whether the network is the product of its matrices."""
+        """Whether the network equals the product of its matrices."""
         return self.activation is None and not self.bias
 
     def convolution(self) -> Architecture:
-        """The convolutional network that a linear one is: filters and inputs of length 1, widths as channels."""
+        """This linear network as a convolutional one: filters and inputs of length 1, widths as channels."""
         return _as_convolution(self.widths)
 
     def assemble(self, weights: Sequence[Any], biases: Sequence[Any]) -> tuple[Any, ...]:
-        """Parameters from one matrix and one bias per layer; the biases are left out where there are none."""
+        """Parameters from one matrix and one bias per layer; the biases are ignored if the network has none."""
         return tuple(zip(weights, biases, strict=True)) if self.bias else tuple(weights)
 
-    def check_params(self, params: Any) -> None:
+    def check_params(self, params: PyTree) -> None:
         """Raises ArchitectureError unless `params` have the structure and shapes of this network."""
         refuse_flows(params)
         needed = self.assemble(self.weight_shapes, [shape[:1] for shape in self.weight_shapes])
         given = jax.tree.map(lambda w: tuple(getattr(w, "shape", ())), params)
         if not isinstance(params, tuple) or given != needed:
-            raise ArchitectureError(f"params have shapes {given}, and {self!r} needs {needed}, a tuple")
+            raise ArchitectureError(f"params have shapes {given}, and {self!r} needs the tuple {needed}")
 
 
 @cache
@@ -147,4 +148,4 @@ def _as_convolution(widths: tuple[int, ...]) -> Architecture:
 
 
 Network = Architecture | Dense
-"""What an empirical risk can be one of."""
+"""The networks that an empirical risk accepts."""

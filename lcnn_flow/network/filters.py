@@ -1,19 +1,18 @@
-"""The end-to-end filter v = pi(w), with V x = v * x at stride s_v.
+"""The end-to-end filter v = pi(w) of a linear network, whose output is the convolution v * x at stride s_v.
 
-v = w_1 * up_{S_2}(w_2) * ... * up_{S_N}(w_N), full convolutions with S_l - 1 zeros between the taps of layer l. It is
-built by shifted multiply-adds: `lax` convolutions with both operands batched lower to grouped convolutions, whose cost
-per seed rises with the number of seeds.
+v = w_1 * up_{S_2}(w_2) * ... * up_{S_N}(w_N), where * is full convolution and up_S inserts S - 1 zeros between taps. It
+is computed by shifted multiply-adds, because `lax` convolutions with both operands batched become grouped convolutions,
+whose cost per seed rises with the number of seeds.
 """
 
 import itertools
 import math
 from functools import reduce
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from lcnn_flow.arguments import check_kind
 from lcnn_flow.errors import ArchitectureError
@@ -24,11 +23,11 @@ from lcnn_flow.network.parameters import Params, as_filters
 __all__ = ["end_to_end_filter", "filters_to_end", "tap_offsets"]
 
 
-def end_to_end_filter(arch: Network, params: Any) -> Float[Array, "..."]:
-    """End-to-end filter v = pi(w): shape (*k_v,), with channels (c_N, c_0, *k_v); of `Dense` the product of matrices.
+def end_to_end_filter(arch: Network, params: PyTree) -> Float[Array, "..."]:
+    """The end-to-end filter v = pi(w), of shape (*k_v,), with channels (c_N, c_0, *k_v).
 
-    Multilinear in the filters. With it `apply(arch, params, x)` is one cross-correlation of x with v at stride
-    `arch.end_to_end_stride`.
+    For `Dense` it is the product of the matrices. It is multilinear in the filters, and `apply(arch, params, x)` is one
+    cross-correlation of x with v at stride `arch.end_to_end_stride`.
 
     Raises:
         ArchitectureError: shapes of params do not fit `arch`, or the network is not linear.
@@ -42,7 +41,7 @@ def end_to_end_filter(arch: Network, params: Any) -> Float[Array, "..."]:
 
 
 def filters_to_end(arch: Architecture, params: Params) -> Float[Array, "..."]:
-    """`end_to_end_filter` of filters that may carry trailing axes; unchecked."""
+    """`end_to_end_filter` without checks, for filters that may have trailing axes."""
     first, product = (0, _scale) if arch.channels is None else (2, _mix_channels)
     v = params[0]
     for w, spacing in zip(params[1:], arch.cumulative_strides[1:], strict=True):
@@ -54,7 +53,10 @@ _composed = jax.jit(filters_to_end, static_argnums=0)
 
 
 def tap_offsets(arch: Architecture) -> tuple[tuple[int, ...], ...]:
-    """Where the taps of every layer lie in the raveled end-to-end filter, single channel: offsets add up."""
+    """Offsets of every layer's taps in the raveled end-to-end filter, for a single channel.
+
+    A product of taps, one per layer, contributes at the sum of their offsets.
+    """
     shape = arch.end_to_end_kernel_size
     places = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
     return tuple(
@@ -67,7 +69,7 @@ def tap_offsets(arch: Architecture) -> tuple[tuple[int, ...], ...]:
 
 
 def _compose(v, w, spacing, first, product):
-    """Full convolution of v with w, its taps `spacing` apart, over the spatial axes, of which `first` is the first."""
+    """Full convolution of v with w, whose taps are `spacing` apart; the spatial axes start at axis `first`."""
     dim = len(spacing)
     k_w, k_v = w.shape[first : first + dim], v.shape[first : first + dim]
     size = tuple(kv + (kw - 1) * s for kv, kw, s in zip(k_v, k_w, spacing, strict=True))
@@ -81,12 +83,12 @@ def _compose(v, w, spacing, first, product):
 
 
 def _scale(v: jax.Array, tap: jax.Array) -> jax.Array:
-    """v times one tap."""
+    """v times one tap of a single-channel filter."""
     return v * tap.reshape((1,) * (v.ndim - tap.ndim) + tap.shape)
 
 
 def _mix_channels(v: jax.Array, tap: jax.Array) -> jax.Array:
-    """(c_l, c_0, *k) composed with one tap (c_{l+1}, c_l): (c_{l+1}, c_0, *k)."""
+    """v of shape (c_l, c_0, *k) multiplied by one tap (c_{l+1}, c_l): shape (c_{l+1}, c_0, *k)."""
     if tap.ndim == 2:
         return jnp.tensordot(tap, v, axes=1, precision=lax.Precision.HIGHEST)
     taps = tap.reshape(tap.shape[:2] + (1,) * (v.ndim - tap.ndim + 1) + tap.shape[2:])  # trailing axes pair with v's

@@ -1,4 +1,5 @@
-"""The network as a pure function, layer by layer, and the windows that the outputs of a linear one see."""
+"""The forward pass of a network as a pure function, and the input windows that the outputs of a linear network depend
+on."""
 
 import itertools
 import math
@@ -10,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Real
+from jaxtyping import Array, Float, PyTree, Real
 
 from lcnn_flow.arguments import check_kind
 from lcnn_flow.errors import ArchitectureError
@@ -22,16 +23,16 @@ __all__ = ["apply", "forward", "patches"]
 _CONVOLUTION_AXES = {1: ("NCH", "OIH", "NCH"), 2: ("NCHW", "OIHW", "NCHW")}
 
 
-def apply(arch: Network, params: Any, inputs: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
-    """Network output, layer by layer: (..., *sample_shape) -> (..., *output_shape).
+def apply(arch: Network, params: PyTree, inputs: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
+    """Output of the network, layer by layer: (..., *sample_shape) -> (..., *output_shape).
 
-    Each convolution is a cross-correlation (a_l(x))_i = sum_j w_l[j] x[i s_l + j], summed over input channels, valid
-    or on a periodic signal; the activation stands between layers.
+    Each convolution is a cross-correlation (a_l(x))_i = sum_j w_l[j] x[i s_l + j], summed over input channels, on valid
+    windows or on a periodic signal. The activation is applied between layers.
 
     Args:
         arch: an `Architecture` or `Dense`.
-        params: its parameters, see there.
-        inputs: with any leading axes.
+        params: its parameters, in the form that the class describes.
+        inputs: may have any leading axes.
 
     Raises:
         ArchitectureError: shapes of params or inputs do not fit `arch`.
@@ -51,10 +52,10 @@ def apply(arch: Network, params: Any, inputs: Real[ArrayLike, "..."]) -> Float[A
 
 
 def forward(arch: Network, layers: Sequence[Any], inputs: Float[Array, "m ..."]) -> tuple[Array, list[Array]]:
-    """Outputs for m inputs, and what every hidden layer gives to its activation; unchecked.
+    """Outputs for m inputs, and the inputs of the activation of every hidden layer; unchecked.
 
-    The same as `apply`, but for many networks at once: convolutions are products of matrices, for `lax` convolutions
-    with both operands batched lower to grouped ones, whose Hessians were ten times slower.
+    It computes the same as `apply`, but is fast for many networks at once: convolutions are matrix products, because
+    `lax` convolutions with both operands batched become grouped ones, whose Hessians were ten times slower.
     """
     layers = [jnp.asarray(w) for w in layers]
     return _through(arch, inputs, _dense_layer(arch, layers) if isinstance(arch, Dense) else _windows(arch, layers))
@@ -81,7 +82,7 @@ def _dense_layer(net: Dense, layers: Sequence[Array]) -> Callable[[int, Array], 
 
 
 def _windows(arch: Architecture, layers: Sequence[Array]) -> Callable[[int, Array], Array]:
-    """Convolutions as one product of matrices each; between layers arrays are (channels, samples, *spatial)."""
+    """Convolutions as one matrix product each; between layers, arrays have shape (channels, samples, *spatial)."""
     channels = (1,) * (arch.depth + 1) if arch.channels is None else arch.channels
 
     def step(layer: int, x: Array) -> Array:
@@ -120,7 +121,7 @@ def _convolutions(arch: Architecture, layers: Sequence[Array]) -> Callable[[int,
 
 
 def _wrapped(arch: Architecture, layer: int, x: Array) -> Array:
-    """Signals with two axes in front, continued as far as windows reach where they are periodic."""
+    """Signals with two leading axes; periodic ones are continued as far as the windows reach."""
     if arch.padding == "valid":
         return x
     sizes = zip(arch.kernel_sizes[layer], arch.strides[layer], strict=True)
@@ -129,10 +130,10 @@ def _wrapped(arch: Architecture, layer: int, x: Array) -> Array:
 
 @partial(jax.jit, static_argnums=0)
 def patches(arch: Architecture, inputs: Float[Array, "m ..."]) -> Float[Array, "m outputs q"]:
-    """Windows of the inputs that the end-to-end filter sees: (m, *sample_shape) -> (m, prod d_N, q).
+    """The input windows that each output depends on: (m, *sample_shape) -> (m, prod d_N, q).
 
-    q = c_0 prod k_v is the number of entries of one output channel's end-to-end filter, in its memory order, so
-    that for a single channel `apply(...)` equals `patches(...) @ v.ravel()`.
+    q = c_0 prod k_v is the number of entries of one output channel's end-to-end filter, in its memory order, so that
+    for a single channel `apply(...)` equals `patches(...) @ v.ravel()`.
     """
     k_v, s_v, d_n = arch.end_to_end_kernel_size, arch.end_to_end_stride, arch.spatial_shapes[-1]
     x = inputs if arch.channels is not None else inputs[:, None]
@@ -140,7 +141,7 @@ def patches(arch: Architecture, inputs: Float[Array, "m ..."]) -> Float[Array, "
         index = s * jnp.arange(d)[:, None] + jnp.arange(k)[None, :]
         if arch.padding == "circular":
             index %= arch.input_shape[axis]
-        x = jnp.take(x, index, axis=2 + 2 * axis)  # axes: sample, channel, (output, tap) for every axis done
+        x = jnp.take(x, index, axis=2 + 2 * axis)  # axes: sample, channel, then (output, tap) per finished axis
     dim = arch.dimension
     outputs, taps = [2 + 2 * i for i in range(dim)], [3 + 2 * i for i in range(dim)]
     x = jnp.transpose(x, (0, *outputs, 1, *taps))

@@ -1,8 +1,9 @@
-"""Starting points of the flow: each factory returns `initialize(key, arch) -> params`.
+"""Initial parameters of a flow: each factory returns a function `initialize(key, arch) -> params`.
 
-A pure function of the key with `arch` static, one small program: `jax.vmap(lambda key: initialize(key, arch))(keys)`
-draws many starts at once. Parameters have the default floating type; numbers such as `std` may be traced. `arch` is an
-`Architecture` or `Dense`; what is said of filters holds for the matrices of a dense network, and biases start at 0.
+`initialize` is a pure function of the key, compiled as one small program per `arch`: `jax.vmap(lambda key:
+initialize(key, arch))(keys)` draws many initial points at once. Parameters have the default floating type; numbers such
+as `std` may be traced. `arch` is an `Architecture` or `Dense`. Statements about filters hold for the matrices of a
+dense network too, and biases start at 0.
 """
 
 import math
@@ -14,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Real
+from jaxtyping import Array, Float, PRNGKeyArray, Real
 
 from lcnn_flow.arguments import check_key, check_kind
 from lcnn_flow.errors import ArchitectureError
@@ -26,7 +27,7 @@ from lcnn_flow.numerics.arrays import as_float_array, is_concrete
 __all__ = ["Initializer", "balanced", "constant", "fan_in", "gaussian", "orthogonal", "scaled"]
 
 Initializer = Callable[[Any, Network], Any]
-"""(key, arch) -> parameters of the network, as `Architecture` and `Dense` describe them."""
+"""(key, arch) -> parameters of the network, in the form that `Architecture` and `Dense` describe."""
 
 
 def gaussian(std: float | Float[Array, ""] = 0.5) -> Initializer:
@@ -40,9 +41,10 @@ def gaussian(std: float | Float[Array, ""] = 0.5) -> Initializer:
 
 
 def fan_in(gain: float | Float[Array, ""] = 1.0) -> Initializer:
-    """Independent N(0, gain^2 / fan-in) entries, the fan-in being the number of inputs of one unit.
+    """Independent N(0, gain^2 / fan-in) entries, where the fan-in is the number of inputs of one neuron.
 
-    gain = 1 keeps the variance of a linear network (LeCun et al. 1998), gain = sqrt(2) that of relu (He et al. 2015).
+    gain = 1 preserves the variance of signals in a linear network (LeCun et al. 1998), gain = sqrt(2) in a relu network
+    (He et al. 2015).
 
     Raises:
         ArchitectureError: gain is negative or not finite.
@@ -52,11 +54,11 @@ def fan_in(gain: float | Float[Array, ""] = 1.0) -> Initializer:
 
 
 def balanced(std: float | Float[Array, ""] = 0.5) -> Initializer:
-    """Gaussian directions, and the same Euclidean (Frobenius) norm in every layer.
+    """Gaussian directions with the same Euclidean (Frobenius) norm in every layer.
 
-    The common norm is std sqrt(n/N) for n parameters in N layers: the sum of all squares is n std^2, the
-    expectation of `gaussian(std)`. For a single channel every h_l = (|w_l|^2 - |w_{l+1}|^2)/2 vanishes to
-    rounding. With channels only the traces of the conserved matrices Q_l vanish, not the matrices themselves.
+    The common norm is std sqrt(n/N) for n parameters in N layers: the sum of all squares is n std^2, the expectation
+    under `gaussian(std)`. For a single channel every h_l = (|w_l|^2 - |w_{l+1}|^2)/2 is zero up to rounding. With
+    channels only the traces of the conserved matrices Q_l are zero, not the matrices themselves.
 
     Raises:
         ArchitectureError: std is negative or not finite.
@@ -68,9 +70,9 @@ def balanced(std: float | Float[Array, ""] = 0.5) -> Initializer:
 def orthogonal(gain: float | Float[Array, ""] = 1.0) -> Initializer:
     """Random semi-orthogonal filters times `gain`.
 
-    With channels, layer l as a matrix (c_l, c_{l-1} prod k_l) has orthonormal rows, or orthonormal columns
-    where it has more rows than columns, uniformly distributed. A single channel is the case of one row:
-    filters of norm `gain` in a uniformly random direction.
+    With channels, layer l as a matrix (c_l, c_{l-1} prod k_l) has orthonormal rows, or orthonormal columns if it has
+    more rows than columns, and is uniformly distributed. A single channel is the case of one row: a filter of norm
+    `gain` in a uniformly random direction.
 
     Raises:
         ArchitectureError: gain is negative or not finite.
@@ -82,12 +84,13 @@ def orthogonal(gain: float | Float[Array, ""] = 1.0) -> Initializer:
 def scaled(
     norms: Sequence[Real[ArrayLike, ""]] | Real[ArrayLike, " depth"], base: Initializer | None = None
 ) -> Initializer:
-    """The directions of `base` (default `gaussian()`), with a given Euclidean (Frobenius) norm a layer.
+    """The directions of `base` (default `gaussian()`) with a given Euclidean (Frobenius) norm per layer.
 
-    A filter that `base` makes zero has no direction and stays zero.
+    A filter that `base` sets to zero has no direction and stays zero.
 
     Raises:
-        ArchitectureError: a norm is negative or not finite; or, when called, not one norm a layer.
+        ArchitectureError: a norm is negative or not finite; or, when called, the number of norms is not the number of
+            layers.
     """
     if isinstance(norms, list | tuple):
         norms = jnp.stack([as_float_array(norm) for norm in norms]) if norms else jnp.zeros((0,))
@@ -98,7 +101,7 @@ def scaled(
     def initialize(key: Any, arch: Network) -> Any:
         if lengths.shape != (arch.depth,):
             raise ArchitectureError(
-                f"scaled: norms has shape {lengths.shape} for {arch.depth} layers: write one norm a layer, "
+                f"scaled: norms has shape {lengths.shape} for {arch.depth} layers: write one norm per layer, "
                 f"for example {(1.0,) * arch.depth}"
             )
         drawn = draw(key, arch)
@@ -109,7 +112,7 @@ def scaled(
 
 
 def constant(params: Sequence[Any]) -> Initializer:
-    """The given parameters, whatever the key.
+    """The given parameters, for every key.
 
     Raises:
         ArchitectureError: an entry is not finite; or, when called, the shapes do not fit the architecture.
@@ -132,14 +135,14 @@ def constant(params: Sequence[Any]) -> Initializer:
 
 
 @partial(jax.jit, static_argnums=0)
-def _gaussian(arch: Network, key: Any, std: Any) -> Params:
+def _gaussian(arch: Network, key: PRNGKeyArray, std: float | Array) -> Params:
     keys = jax.random.split(key, arch.depth)
     drawn = [jax.random.normal(k, shape) for k, shape in zip(keys, arch.weight_shapes, strict=True)]
     return tuple(jnp.asarray(std, w.dtype) * w for w in drawn)
 
 
 @partial(jax.jit, static_argnums=0)
-def _fan_in(arch: Network, key: Any, gain: Any) -> Params:
+def _fan_in(arch: Network, key: PRNGKeyArray, gain: float | Array) -> Params:
     single = arch.has_single_channel
     drawn = _gaussian(arch, key, 1.0)
     inputs = [math.prod(w.shape if single else w.shape[1:]) for w in drawn]
@@ -147,14 +150,14 @@ def _fan_in(arch: Network, key: Any, gain: Any) -> Params:
 
 
 @partial(jax.jit, static_argnums=0)
-def _balanced(arch: Network, key: Any, std: Any) -> Params:
+def _balanced(arch: Network, key: PRNGKeyArray, std: float | Array) -> Params:
     count = sum(math.prod(shape) for shape in arch.weight_shapes)
     norm = jnp.asarray(std, jnp.result_type(float)) * math.sqrt(count / arch.depth)
     return tuple(norm * _direction(w) for w in _gaussian(arch, key, 1.0))
 
 
 @partial(jax.jit, static_argnums=0)
-def _orthogonal(arch: Network, key: Any, gain: Any) -> Params:
+def _orthogonal(arch: Network, key: PRNGKeyArray, gain: float | Array) -> Params:
     single = arch.has_single_channel
     drawn = _gaussian(arch, key, 1.0)
     return tuple(jnp.asarray(gain, w.dtype) * (_direction(w) if single else _semi_orthogonal(w)) for w in drawn)
@@ -165,8 +168,10 @@ def _of_length(params: Params, lengths: Array) -> Params:
     return tuple(lengths[layer].astype(w.dtype) * _direction(w) for layer, w in enumerate(params))
 
 
-def _drawing(name: str, draw: Callable[[Network, Any, Any], Params], size: Any) -> Initializer:
-    """The initializer that draws filters of this size, once its arguments are checked."""
+def _drawing(
+    name: str, draw: Callable[[Network, PRNGKeyArray, float | Array], Params], size: float | Array
+) -> Initializer:
+    """The initializer that checks its arguments and draws filters of this size."""
     order = f"the order is {name}(...)(key, arch)"
 
     def initialize(key: Any, arch: Network) -> Any:
@@ -186,14 +191,14 @@ def _check_nonnegative(factory: str, name: str, value: Any) -> None:
 
 
 def _direction(w: Array) -> Array:
-    """w / |w|, and 0 for w = 0; the largest entry is divided out first, so that no square underflows."""
+    """w / |w|, and 0 for w = 0; dividing by the largest entry first avoids underflow of squares."""
     largest = jnp.max(jnp.abs(w))
-    unit = w / jnp.where(largest > 0, largest, 1.0)
-    return unit / jnp.where(largest > 0, jnp.sqrt(jnp.sum(unit * unit)), 1.0)
+    scaled_down = w / jnp.where(largest > 0, largest, 1.0)
+    return scaled_down / jnp.where(largest > 0, jnp.sqrt(jnp.sum(scaled_down * scaled_down)), 1.0)
 
 
 def _semi_orthogonal(gaussian_filter: Array) -> Array:
-    """Haar-distributed semi-orthogonal matrix of the same shape: QR with the diagonal of R made positive."""
+    """A Haar-distributed semi-orthogonal matrix of the same shape, by QR with positive diagonal of R."""
     matrix = gaussian_filter.reshape(gaussian_filter.shape[0], -1)
     wide = matrix.shape[0] < matrix.shape[1]
     q, r = jnp.linalg.qr(matrix.T if wide else matrix)

@@ -1,7 +1,7 @@
-"""Filters as one vector, and their norms.
+"""The parameters of a network as one vector, and the norms of its filters.
 
-Raveled filters may carry trailing axes, (n, ...): many networks at once, the layout in which they run fastest. What
-is computed from them has the same trailing axes.
+Raveled filters may have trailing axes, (n, ...), for many networks at once; this layout runs fastest. Results have the
+same trailing axes.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,31 +25,31 @@ __all__ = [
     "by_layer",
     "layer_norms",
     "parameter_space",
+    "per_entry",
     "ravel",
-    "spread",
     "squared_norms",
     "unravel",
 ]
 
 Params = tuple[Float[Array, "..."], ...]
-"""One filter a layer, first layer first, with the shapes `Architecture.layer_shapes`."""
+"""One filter per layer, first layer first, with the shapes `Architecture.layer_shapes`."""
 ParamsLike = Sequence[Real[ArrayLike, "..."]]
-"""What may be passed for them: arrays of JAX or numpy in a tuple or a list."""
+"""What users may pass as `Params`: JAX or numpy arrays in a tuple or list."""
 
 
 def as_params(params: ParamsLike) -> Params:
-    """The same filters as arrays of JAX."""
+    """The same filters as JAX arrays."""
     return tuple(jnp.asarray(w) for w in params)
 
 
 def as_filters(network: Network, layers: Sequence[Any]) -> Params:
-    """The layers of a linear network as filters of `network.convolution()`."""
+    """The layers of a linear network, reshaped to filters of `network.convolution()`."""
     shapes = network.convolution().layer_shapes
     return tuple(jnp.asarray(w).reshape(shape) for w, shape in zip(layers, shapes, strict=True))
 
 
 def by_layer(function: Callable[[str, Any], Any], params: Sequence[Any]) -> tuple[Any, ...]:
-    """function(name, array) for every array of the layers: one each, nested lists, or a pair of matrix and bias."""
+    """Applies function(name, array) to every layer, which is an array, a nested list, or a pair of matrix and bias."""
 
     def of_layer(i: int, layer: Any) -> Any:
         if isinstance(layer, tuple) and len(layer) == 2 and np.ndim(layer[0]) == 2:
@@ -60,33 +60,34 @@ def by_layer(function: Callable[[str, Any], Any], params: Sequence[Any]) -> tupl
 
 
 def ravel(params: ParamsLike) -> Float[Array, " n"]:
-    """All filters as one vector, layer by layer: the coordinates of gradients, Hessians and flows."""
+    """All filters as one vector, layer by layer; gradients, Hessians and flows use these coordinates."""
     return jnp.concatenate([jnp.ravel(w) for w in params])
 
 
 @cache
 def parameter_space(arch: Network) -> ParameterSpace:
-    """Parameters of a network, one layer per array."""
+    """The parameter space of a network, with one layer per array."""
     count = len(arch.layer_shapes)
     tree = arch.assemble((0,) * arch.depth, (0,) * arch.depth)
     return ParameterSpace(arch.layer_shapes, jax.tree.structure(tree), (None,) * count)
 
 
 def unravel(arch: Network, vector: Float[Array, "n ..."]) -> Params:
-    """Inverse of `ravel`: a vector of `arch.num_parameters` entries as a tuple of arrays; trailing axes stay."""
+    """Inverse of `ravel`: splits a vector of `arch.num_parameters` entries into a tuple of arrays; trailing axes are
+    kept."""
     return parameter_space(arch).unravel(vector)
 
 
 def layer_norms(arch: Network, vector: Float[Array, "n ..."]) -> Float[Array, "N ..."]:
-    """(|w_1|, ..., |w_N|) of the raveled filters."""
+    """Norms (|w_1|, ..., |w_N|) of the raveled filters."""
     return parameter_space(arch).norms(vector)
 
 
 def squared_norms(arch: Network, vector: Float[Array, "n ..."]) -> Float[Array, "N ..."]:
-    """(|w_1|^2, ..., |w_N|^2) of the raveled filters."""
+    """Squared norms (|w_1|^2, ..., |w_N|^2) of the raveled filters."""
     return parameter_space(arch).squared_norms(vector)
 
 
-def spread(arch: Network, values: Float[Array, "N ..."]) -> Float[Array, "n ..."]:
-    """One number a layer, repeated for every entry of the layer's filter."""
-    return parameter_space(arch).spread(values)
+def per_entry(arch: Network, values: Float[Array, "N ..."]) -> Float[Array, "n ..."]:
+    """One number per layer, repeated for every entry of the layer's filter."""
+    return parameter_space(arch).per_entry(values)

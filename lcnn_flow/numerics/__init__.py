@@ -1,1 +1,1 @@
-"""Linear algebra and programs cut into kernels; no networks, no risks."""
+"""Linear algebra, parameters as vectors, and compilation; nothing here knows networks or risks."""

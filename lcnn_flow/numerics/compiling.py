@@ -1,9 +1,9 @@
-"""Programs that take longer to compile than to run: compiled by the one of XLA's emitters that takes less time.
+"""Compilation with XLA's faster emitter, for programs that take longer to compile than to run.
 
-On CPUs XLA has two emitters of kernels. The newer one makes some kernels faster, and takes longer to compile all of
-them; the programs of the search, whose kernels are small, run as fast by the older one (benchmarks/compile.py). The
-choice is an option of one compilation. It is made where the program is not part of a larger one, and where this jaxlib
-knows the option; elsewhere XLA's own choice stands.
+On CPUs XLA has two emitters of kernels. The newer one makes some kernels faster, but takes longer to compile every
+kernel. Programs of `flow.search` consist of small kernels and run equally fast with the older emitter
+(benchmarks/compile.py). The emitter is an option of a single compilation: it is set where the program is not part of a
+larger one and where this version of jaxlib knows the option. Otherwise XLA's default applies.
 """
 
 from collections.abc import Callable
@@ -24,16 +24,16 @@ _ONCE = _QUICK | {"xla_backend_optimization_level": 1}
 
 
 def quick_to_compile(function: Callable[..., Any], keep: bool = True, once: bool = False) -> Callable[..., Any]:
-    """`equinox.filter_jit` of a function; outside of transformations by `quick_options`.
+    """`equinox.filter_jit` of a function, compiled with `quick_options` outside of transformations.
 
     Args:
-        function: what is compiled.
-        keep: whether its traces are kept on disk, see `stored_programs`: not of one that returns more than arrays in
+        function: the function to compile.
+        keep: whether its traces are stored on disk (`stored_programs`). Requires that it returns nothing but arrays in
             tuples and dictionaries.
-        once: whether it mostly runs once for each compilation, so that LLVM may leave out its expensive passes too.
+        once: whether it usually runs once per compilation, so that LLVM may skip its expensive passes too.
     """
     inside = eqx.filter_jit(function)
-    with_options: Any = eqx.filter_jit  # what it does not know it hands on to jax.jit
+    with_options: Any = eqx.filter_jit  # unknown keywords are forwarded to jax.jit
 
     @cache
     def outside(platform: str) -> Callable[..., Any]:
@@ -54,17 +54,17 @@ def quick_to_compile(function: Callable[..., Any], keep: bool = True, once: bool
 
 @cache
 def quick_options(platform: str) -> dict[str, Any] | None:
-    """Options of `jax.jit` for a program whose compilation takes longer than its run."""
+    """Options of `jax.jit` for a program that takes longer to compile than to run; None where the default applies."""
     if platform != "cpu":
         return None
     try:
         jax.jit(lambda: 0, compiler_options=_QUICK).lower().compile()
-    except jax.errors.JaxRuntimeError:  # later versions may have one emitter only
+    except jax.errors.JaxRuntimeError:  # later versions may have a single emitter
         return None
     return _QUICK
 
 
 def _is_transformed(args: Any) -> bool:
-    """Whether this is traced: then options belong to the program around it, and JAX refuses them."""
+    """Whether the call is being traced. Options then belong to the enclosing program, and JAX refuses them."""
     leaves = [*jax.tree.leaves(args), jnp.zeros(())]
     return any(isinstance(leaf, Tracer) for leaf in leaves)

@@ -1,9 +1,9 @@
-"""LAPACK one matrix at a time, also where jax.vmap would make one call for a batch of matrices.
+"""LAPACK calls for one matrix at a time, also under jax.vmap.
 
-jaxlib's calls for a batch share it out among the threads of a pool and wait for them, in a thread of that pool. With
-as many CPU devices as threads all of them may wait and none is left to work, for ever. A loop over the matrices waits
-for nobody. Elsewhere than on CPUs a batch stays one call. Functions of one matrix (n, n); derivatives are those of
-`jax.numpy.linalg`.
+jaxlib distributes a batch of matrices over the threads of a pool and waits for them inside a thread of the same pool.
+With as many CPU devices as threads, all threads may wait at the same time, which is a deadlock. A loop over the
+matrices cannot deadlock. On other devices a batch stays one call. All functions take one matrix (n, n); derivatives are
+those of `jax.numpy.linalg`.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ __all__ = ["eigh", "eigvalsh", "one_by_one", "singular_values", "thin_svd"]
 
 
 def one_by_one(function: Callable[[jax.Array], Any]) -> Callable[[jax.Array], Any]:
-    """`function` of one matrix, in a loop under jax.vmap on CPUs."""
+    """`function` of one matrix; under jax.vmap on a CPU it runs in a loop."""
     in_turn = jax.custom_batching.sequential_vmap(function)
 
     @jax.custom_jvp
@@ -25,7 +25,7 @@ def one_by_one(function: Callable[[jax.Array], Any]) -> Callable[[jax.Array], An
         return lax.platform_dependent(matrix, cpu=in_turn, default=function)
 
     @call.defjvp
-    def derivative(primals: tuple, tangents: tuple) -> tuple:  # rules for vmap have no reverse mode
+    def derivative(primals: tuple, tangents: tuple) -> tuple:  # custom rules for vmap do not support reverse mode
         return jax.jvp(function, primals, tangents)
 
     return call

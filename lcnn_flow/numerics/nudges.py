@@ -1,6 +1,4 @@
-"""Arrays changed by one unit of rounding in each number, with signs without pattern."""
-
-from typing import Any
+"""Perturbation of every number of an array by its rounding error, with pseudo-random signs."""
 
 import jax.numpy as jnp
 from jax import Array
@@ -10,13 +8,13 @@ __all__ = ["nudged", "signs"]
 _GOLDEN = 0.6180339887498949
 
 
-def nudged(x: Array, size: Array, k: Any) -> Array:
-    """Every number of x changed by `size` of itself."""
+def nudged(x: Array, size: Array, k: int | Array) -> Array:
+    """x with every number changed by the relative amount `size`; `k` selects the signs."""
     return x + size.astype(x.dtype) * x * signs(x.shape, k)
 
 
-def signs(shape: tuple[int, ...], k: Any) -> Array:
-    """Signs without pattern, others for every k."""
+def signs(shape: tuple[int, ...], k: int | Array) -> Array:
+    """An array of pseudo-random signs, +1 or -1; each k gives another pattern."""
     count = 1
     for length in shape:
         count *= length

@@ -1,8 +1,8 @@
-"""Parameters as one vector: any tree of arrays, and the layers that it is made of.
+"""Parameters as one vector: the conversion between a pytree of arrays and its raveled layers.
 
-A layer is a leaf with parameters; layers stand in the order of `jax.tree.leaves`. Leaves of a floating type are
-parameters, and all of one type; whole numbers, booleans, functions, `None` and empty arrays are held fixed. Vectors may
-carry trailing axes, (n, ...): many points at once, the layout in which they run fastest.
+A layer is a leaf that holds parameters; the order of layers is that of `jax.tree.leaves`. Leaves of floating type are
+parameters and must share one type. Integers, booleans, functions, `None` and empty arrays are held fixed. Vectors may
+have trailing axes, (n, ...), for many points at once; this layout runs fastest.
 """
 
 import itertools
@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from lcnn_flow.arguments import described
 from lcnn_flow.errors import FlowError
@@ -24,12 +24,12 @@ __all__ = ["ParameterSpace"]
 
 @dataclass(frozen=True)
 class ParameterSpace:
-    """The shape of a tree of parameters; static and hashable.
+    """The structure of a tree of parameters; static and hashable.
 
     Attributes:
-        layer_shapes: of the leaves with parameters.
-        structure: of the whole tree.
-        held: in the place of every leaf what is held fixed, or None for parameters.
+        layer_shapes: shapes of the leaves that hold parameters.
+        structure: tree structure of the whole tree.
+        held: one entry per leaf: the value that is held fixed, or None for a parameter.
     """
 
     layer_shapes: tuple[tuple[int, ...], ...]
@@ -37,11 +37,11 @@ class ParameterSpace:
     held: tuple["Held | None", ...]
 
     @classmethod
-    def of_tree(cls, tree: Any) -> "ParameterSpace":
-        """The space that a tree of arrays, or of their shapes, is a point of.
+    def of_tree(cls, tree: PyTree) -> "ParameterSpace":
+        """The space of a tree of arrays, or of their shapes and types.
 
         Raises:
-            FlowError: a leaf that is neither a parameter nor can be held fixed, or no parameters at all.
+            FlowError: a leaf is neither a parameter nor can be held fixed, or there are no parameters at all.
         """
         paths, structure = jax.tree_util.tree_flatten_with_path(tree)
         shapes, held, types = [], [], {}
@@ -52,79 +52,83 @@ class ParameterSpace:
                 continue
             held.append(None)
             shapes.append(tuple(np.shape(leaf)))
-            if not isinstance(leaf, float):  # Python's floats take the type of the others
+            if not isinstance(leaf, float):  # a Python float takes the type of the other leaves
                 types.setdefault(jnp.result_type(leaf), name)
         if len(types) > 1:
             mixed = ", ".join(f"{name} is {dtype}" for dtype, name in types.items())
-            raise FlowError(f"parameters need one floating type, and {mixed}: convert them, say by x.astype(...)")
+            raise FlowError(
+                f"parameters need one floating type, and {mixed}: convert them, for example by x.astype(...)"
+            )
         if not shapes:
             raise FlowError(f"params are {described(tree)} without a leaf of floating type: there is nothing to move")
         return cls(tuple(shapes), structure, tuple(held))
 
     @property
     def num_layers(self) -> int:
-        """Leaves with parameters."""
+        """Number of leaves that hold parameters."""
         return len(self.layer_shapes)
 
     @property
     def num_parameters(self) -> int:
-        """n."""
+        """Number of parameters n."""
         return sum(self.layer_sizes)
 
     @property
     def layer_sizes(self) -> list[int]:
-        """Parameters of every layer."""
+        """Number of parameters in each layer."""
         return [math.prod(shape) for shape in self.layer_shapes]
 
-    def layers(self, tree: Any) -> tuple[Any, ...]:
+    def layers(self, tree: PyTree) -> tuple[Any, ...]:
         """The leaves of a tree that are parameters.
 
         Raises:
-            FlowError: another structure, or something else held fixed.
+            FlowError: the tree has another structure, or another value is held fixed in it.
         """
         paths, structure = jax.tree_util.tree_flatten_with_path(tree)
         if structure != self.structure:
-            given, needed = (str(x).removeprefix("PyTreeDef(")[:-1] for x in (structure, self.structure))
+            given, needed = (str(x).removeprefix("Any(")[:-1] for x in (structure, self.structure))
             raise FlowError(f"params are the tree {given}, and {needed} is needed")
         found = []
         for (path, leaf), held in zip(paths, self.held, strict=True):
             if held is None:
                 found.append(leaf)
             elif Held.of(leaf, name := f"params{jax.tree_util.keystr(path)}") != held:
-                raise FlowError(f"{name} is held fixed, and differs from what the risk was made with: make it anew")
+                raise FlowError(
+                    f"{name} is held fixed, and differs from the value that the risk was made with: make a new risk"
+                )
         return tuple(found)
 
-    def moving(self, tree: Any) -> tuple[Any, ...]:
-        """The leaves that stand where parameters do, whatever is held fixed.
+    def moving(self, tree: PyTree) -> tuple[Any, ...]:
+        """The leaves in the positions of parameters; the values that are held fixed are not compared.
 
         Raises:
-            FlowError: another number of leaves.
+            FlowError: the number of leaves differs.
         """
         leaves = jax.tree.leaves(tree)
         if len(leaves) != len(self.held):
             raise FlowError(f"{len(leaves)} leaves stand where params have {len(self.held)}: write a tree like params")
         return tuple(leaf for leaf, held in zip(leaves, self.held, strict=True) if held is None)
 
-    def tree(self, layers: tuple[Any, ...]) -> Any:
-        """The tree with these layers, and what is held fixed in its place; the layers may have further axes."""
+    def tree(self, layers: tuple[Any, ...]) -> PyTree:
+        """The tree with these layers and the fixed values in their positions; the layers may have additional axes."""
         rest = iter(layers)
         leaves = [next(rest) if held is None else held.value for held in self.held]
         return jax.tree.unflatten(self.structure, leaves)
 
-    def moving_tree(self, layers: tuple[Any, ...]) -> Any:
-        """The tree with these layers, and None for what is held fixed: what optimisers are given."""
+    def moving_tree(self, layers: tuple[Any, ...]) -> PyTree:
+        """The tree with these layers and None in place of fixed values, in the form that optimisers receive."""
         rest = iter(layers)
         return jax.tree.unflatten(self.structure, [next(rest) if held is None else None for held in self.held])
 
     def check(self, layers: tuple[Any, ...]) -> None:
-        """Raises FlowError unless the layers are those of one point."""
+        """Raises FlowError unless `layers` have the shapes of a single point."""
         if (leading := self.leading_axes(layers)) != ():
             shapes = [tuple(np.shape(w)) for w in layers]
             many = "; for a batch of them use jax.vmap or gradient_flow_ensemble" if leading else ""
             raise FlowError(f"params have shapes {shapes}, and {list(self.layer_shapes)} are needed{many}")
 
     def leading_axes(self, layers: tuple[Any, ...]) -> tuple[int, ...] | None:
-        """The common axes before those of the layers, () for a single point; None if shapes do not fit."""
+        """The shape of the leading axes that all layers share, () for a single point; None if the shapes do not fit."""
         if len(layers) != self.num_layers:
             return None
         shapes = [tuple(np.shape(w)) for w in layers]
@@ -133,20 +137,20 @@ class ParameterSpace:
         return leading if fits else None
 
     def unravel(self, vector: Float[Array, "n ..."]) -> tuple[Array, ...]:
-        """A vector of n entries as layers; trailing axes stay."""
+        """Splits a vector of n entries into layers; trailing axes are kept."""
         parts = jnp.split(vector, self._ends[:-1])
         return tuple(w.reshape(shape + w.shape[1:]) for w, shape in zip(parts, self.layer_shapes, strict=True))
 
     def squared_norms(self, vector: Float[Array, "n ..."]) -> Float[Array, "N ..."]:
-        """(|w_1|^2, ..., |w_N|^2)."""
+        """Squared Euclidean norm of each layer, (|w_1|^2, ..., |w_N|^2)."""
         return jnp.stack([jnp.sum(w**2, axis=0) for w in jnp.split(vector, self._ends[:-1])])
 
     def norms(self, vector: Float[Array, "n ..."]) -> Float[Array, "N ..."]:
-        """(|w_1|, ..., |w_N|)."""
+        """Euclidean norm of each layer, (|w_1|, ..., |w_N|)."""
         return jnp.sqrt(self.squared_norms(vector))
 
-    def spread(self, values: Float[Array, "N ..."]) -> Float[Array, "n ..."]:
-        """One number a layer, repeated for every entry of the layer."""
+    def per_entry(self, values: Float[Array, "N ..."]) -> Float[Array, "n ..."]:
+        """One number per layer, repeated for every entry of the layer."""
         return values[np.repeat(np.arange(self.num_layers), self.layer_sizes)]
 
     @property
@@ -156,17 +160,17 @@ class ParameterSpace:
 
 @dataclass(frozen=True)
 class Held:
-    """A leaf that is held fixed; equal to another one of equal contents."""
+    """The value of a leaf that is held fixed; two are equal if their contents are equal."""
 
     contents: Any
     value: Any = None
 
     @classmethod
     def of(cls, leaf: Any, name: str) -> "Held":
-        """What stands for a leaf.
+        """Wraps the value of a leaf, named `name` in error messages.
 
         Raises:
-            FlowError: a traced array.
+            FlowError: the leaf is a traced array.
         """
         if isinstance(leaf, Tracer):
             raise FlowError(f"{name} is held fixed, and cannot be traced: pass it as data of lf.Risk")
@@ -184,7 +188,7 @@ class Held:
 
 
 def _is_parameter(leaf: Any, name: str) -> bool:
-    """Whether a leaf moves; FlowError where it cannot be either."""
+    """Whether a leaf is a parameter; raises FlowError if it can neither be a parameter nor be held fixed."""
     if isinstance(leaf, complex) or (hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.complexfloating)):
         raise FlowError(f"{name} is complex: pass real and imaginary parts as two leaves")
     if isinstance(leaf, float):

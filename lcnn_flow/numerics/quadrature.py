@@ -4,10 +4,10 @@ On a step of length h the dense output is a curve p(theta), 0 <= theta <= 1, wit
 theta_k and weights b_k gives
 
     path length   int |dw/dt| dt   = sum_k b_k |p'(theta_k)|,
-    dissipation   int |dw/dt|^2 dt = sum_k b_k |p'(theta_k)|^2 / h,
+    dissipation   int |dw/dt|^2 dt = sum_k b_k |p'(theta_k)|^2 / h.
 
-which are the integrals of |grad L| and |grad L|^2 as far as the flow is integrated well. The gradient itself is not
-evaluated: in a stiff direction it multiplies the error of the state by the curvature, the speed of the curve does not.
+For an exact flow these are the integrals of |grad L| and |grad L|^2. The speed of the curve is used instead of the
+gradient because in a stiff direction the gradient multiplies the error of the state by the curvature.
 """
 
 import jax.numpy as jnp
@@ -34,7 +34,7 @@ NODES, WEIGHTS, _INTEGRALS = _gauss()
 
 
 def partial_weights(theta: Float[Array, "..."]) -> Float[Array, "... k"]:
-    """Weights of the integral from 0 to `theta` <= 1, of the polynomial through the values at the nodes."""
+    """Quadrature weights, one per node, for the integral from 0 to `theta` <= 1."""
     theta, shape = theta[..., None], (*theta.shape, _COUNT)
     total = jnp.zeros(shape, theta.dtype)
     for coefficients in jnp.asarray(_INTEGRALS.T, theta.dtype):

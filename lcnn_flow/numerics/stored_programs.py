@@ -1,11 +1,11 @@
-"""Traced programs that outlive the process, beside the compiled ones.
+"""Traced programs that are stored on disk and reused by later processes, next to JAX's compiled programs.
 
-JAX's persistent cache keeps what XLA made of a program, and finds it by the program: Python traces it anew in every
-process, which for a flow takes ten times as long as loading it. Where `enable_compilation_cache` has named a folder,
-the program itself is kept there too, as StableHLO (`jax.export`), under a name that is a hash of all that it follows
-from: the sources and constants of this library, the versions of what it rests on, the settings of JAX, shapes and types
-of the arrays, and the description of everything else. What has no description that is the same in every process is
-traced as ever.
+JAX's persistent cache stores compiled programs and looks them up by the program. Every process must therefore trace the
+program again, which takes ten times as long for a flow as loading it. Once `enable_compilation_cache` has set a folder,
+the traced program is stored there too, as StableHLO (`jax.export`). Its name is a hash of everything that it depends
+on: sources and constants of this library, versions of its dependencies, settings of JAX, shapes and types of arrays,
+and a description of all other arguments. An argument without a description that is equal in every process is traced in
+the ordinary way.
 """
 
 import enum
@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 import equinox as eqx
 import jax
 import numpy as np
+from jaxtyping import PyTree
 
 __all__ = ["StoredProgram", "keep_programs_in", "storable"]
 
@@ -33,29 +34,29 @@ T = TypeVar("T")
 _MAGIC = b"lcnn_flow program 1\n"
 _RESTS_ON = ("jax", "jaxlib", "diffrax", "equinox", "lineax", "optimistix", "optax", "numpy")
 _KNOWN = ("lcnn_flow", "jax", "jaxlib", "diffrax", "equinox", "lineax", "optimistix", "optax")
-"""Packages whose functions are what they are by their names: their sources or versions are part of the key."""
+"""Packages whose functions are identified by name, because their sources or versions are part of the key."""
 _folder: dict[str, Path] = {}
 _results: list[type] = []
 
 
 def keep_programs_in(folder: Path) -> None:
-    """Keeps programs in a folder as long as it is the one of JAX's persistent cache."""
+    """Stores programs in a folder, as long as it is also the folder of JAX's persistent cache."""
     _folder["programs"] = folder
 
 
 def storable(kind: type[T]) -> type[T]:
-    """Marks a NamedTuple that stored programs may return."""
+    """Registers a NamedTuple type that stored programs may return."""
     _results.append(kind)
     return kind
 
 
 class StoredProgram:
-    """A function of arrays and other values, compiled; its traces are kept on disk where a folder is named.
+    """A compiled function of arrays and other values, whose traces are stored on disk if a folder is set.
 
     Args:
-        function: pure, at module level, hashable; it returns arrays in tuples, dictionaries and `storable` ones.
-        plain: the same compiled by JAX, which is called where nothing can be kept.
-        options: of XLA.
+        function: pure, hashable, defined at module level; returns arrays in tuples, dictionaries and `storable` types.
+        plain: the same function compiled by JAX, called where nothing can be stored.
+        options: XLA compiler options.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class StoredProgram:
         return self._plain(*args) if program is None else program(*leaves)
 
     def prepare(self, *args: Any) -> None:
-        """Traces, or loads, what a call with these arguments needs, but compiles nothing."""
+        """Traces or loads the program for these arguments, without compiling it."""
         if self._find(args)[0] is None:
             trace: Any = getattr(self._plain, "trace", None)
             if trace is not None:
@@ -90,8 +91,8 @@ class StoredProgram:
             self._ready[key] = self._load(folder, key, structure, static, leaves)
         return self._ready[key], leaves
 
-    def _load(self, folder: Path, key: tuple, structure: Any, static: Any, leaves: list[Any]) -> Callable[..., Any]:
-        from jax import export  # not needed where nothing is kept
+    def _load(self, folder: Path, key: tuple, structure: Any, static: PyTree, leaves: list[Any]) -> Callable[..., Any]:
+        from jax import export  # imported only where programs are stored
 
         _register(export)
         name = f"{self._function.__module__}.{self._function.__qualname__}"
@@ -109,12 +110,12 @@ class StoredProgram:
         return jax.jit(exported.call, compiler_options=self._options)
 
 
-def _is_array(x: Any) -> bool:
+def _is_array(x: object) -> bool:
     return isinstance(x, jax.Array | np.ndarray)
 
 
 def _current_folder() -> Path | None:
-    """Where programs are kept now; none where they are not, or where JAX is told to look into every operation."""
+    """The folder in use; None if programs are not stored, or if JAX checks or interprets every operation."""
     folder = _folder.get("programs")
     if folder is None or getattr(jax.config, "jax_compilation_cache_dir", None) != str(folder):
         return None
@@ -122,8 +123,9 @@ def _current_folder() -> Path | None:
     return None if watched or jax.default_backend() != "cpu" else folder
 
 
-def _description(value: Any) -> str | None:
-    """Values, and shapes and types of arrays, in words that are the same in every process; None where none are."""
+def _description(value: object) -> str | None:
+    """Values of arguments, and shapes and types of arrays, as text equal in every process; None if there is no such
+    text."""
     try:
         return _described(value)
     except TypeError:
@@ -151,22 +153,22 @@ def _described(value: Any) -> str:
 
 
 def _name(value: Any) -> str:
-    """Module and name of a class or function at the top of a module of a known package."""
+    """Module and name of a class or function that is defined at the top level of a known package."""
     module, name = value.__module__, value.__qualname__
     if module.split(".")[0] not in _KNOWN or "<" in name:
-        raise TypeError(f"{value!r} may be another one in another process")
+        raise TypeError(f"{value!r} may differ between processes")
     return f"{module}.{name}"
 
 
 def _settings() -> str:
-    """All settings of JAX that a trace may depend on, those of the thread included."""
+    """All settings of JAX that a trace may depend on, including thread-local ones."""
     names = sorted(name for name in jax.config.values if "cache" not in name)
     return str([(name, getattr(jax.config, name, None)) for name in names])
 
 
 @functools.cache
 def _foundations() -> str:
-    """The sources of this library, the versions of what it rests on, and the machine."""
+    """Hash of the sources of this library, versions of its dependencies, and a description of the machine."""
     digest, root = hashlib.sha256(), Path(__file__).parents[1]
     for file in sorted(root.rglob("*.py")):
         digest.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes() + b"\0")
@@ -176,7 +178,7 @@ def _foundations() -> str:
 
 
 def _constants() -> str:
-    """What stands in the modules of this library at present: it may not be what their sources say."""
+    """Current values of module-level constants of this library, which may differ from the sources."""
     found = []
     for name, module in sorted(sys.modules.items()):
         if name.split(".")[0] != "lcnn_flow" or module is None:
@@ -190,14 +192,14 @@ def _constants() -> str:
 
 
 def _register(export: Any) -> None:
-    """Tells JAX how to write down the results that are tuples with names."""
+    """Registers the serialisation of the NamedTuple types marked by `storable`."""
     while _results:
         kind = _results.pop()
         export.register_namedtuple_serialization(kind, serialized_name=f"lcnn_flow.{kind.__name__}")
 
 
 def _read(file: Path) -> bytes | None:
-    """What was written; None where nothing was, or not all of it."""
+    """The stored payload; None if the file is missing or incomplete."""
     try:
         content = file.read_bytes()
     except OSError:
@@ -207,15 +209,17 @@ def _read(file: Path) -> bytes | None:
 
 
 def _write(file: Path, payload: bytes) -> None:
-    """Writes beside and renames: another process sees all of it or nothing."""
+    """Writes to a temporary file and renames it, so that other processes see the complete file or none."""
     try:
-        handle, beside = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
+        handle, temporary = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
         try:
             with os.fdopen(handle, "wb") as out:
                 out.write(_MAGIC + hashlib.sha256(payload).digest() + payload)
-            Path(beside).replace(file)
+            Path(temporary).replace(file)
         except OSError:
-            Path(beside).unlink(missing_ok=True)
+            Path(temporary).unlink(missing_ok=True)
             raise
     except OSError as error:
-        warnings.warn(f"a traced program cannot be kept in {file.parent}: {error.strerror}", UserWarning, stacklevel=4)
+        warnings.warn(
+            f"a traced program cannot be stored in {file.parent}: {error.strerror}", UserWarning, stacklevel=4
+        )

@@ -1,4 +1,4 @@
-"""Quantities measured along flows and descents at the recorded times; a user's own functions stand beside them."""
+"""Quantities measured along flows and descents at the recorded times; users can add their own functions."""
 
 from lcnn_flow.observables.measures import HeldOutRisk, effective_rank, held_out_risk, kernel_drift, sharpness
 

@@ -1,6 +1,6 @@
-"""Observables that come with the library: each is a function of the risk, the parameters and, if need be, the start.
+"""Predefined observables: functions of the risk, the parameters and, for some of them, the start.
 
-They are passed by name, `record={"sharpness": lf.observables.sharpness}`, and may be called alone.
+They are passed by name, `record={"sharpness": lf.observables.sharpness}`, and can also be called directly.
 """
 
 import math
@@ -8,7 +8,7 @@ from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from lcnn_flow.arguments import described
 from lcnn_flow.errors import RiskError
@@ -16,32 +16,32 @@ from lcnn_flow.network.forward import apply
 from lcnn_flow.network.parameters import ravel
 from lcnn_flow.numerics.lapack import eigvalsh, singular_values
 from lcnn_flow.numerics.pytrees import Pytree
-from lcnn_flow.risk.base import is_composite, is_risk
+from lcnn_flow.risk.base import RiskLike, is_composite, is_risk
 
 __all__ = ["HeldOutRisk", "effective_rank", "held_out_risk", "kernel_drift", "sharpness"]
 
 
-def sharpness(risk: Any, params: Any) -> Float[Array, ""]:
-    """Largest eigenvalue of Hess L, all directions included; in units of risk/parameter^2, negative on a ridge.
+def sharpness(risk: RiskLike, params: PyTree) -> Float[Array, ""]:
+    """Largest eigenvalue of Hess L over all directions, in units of risk/parameter^2; negative if all eigenvalues are.
 
-    Gradient descent of step eta is stable at a minimum where it is below 2/eta.
+    Gradient descent with learning rate eta is stable at a minimum if it is below 2/eta.
     """
     return eigvalsh(risk.hessian(ravel(risk.layers(params))))[-1]
 
 
-def effective_rank(risk: Any, params: Any) -> Float[Array, ""]:
-    """exp(H(p)), p_i = sigma_i / sum sigma: between 1 and the rank; 0 for the map 0.
+def effective_rank(risk: RiskLike, params: PyTree) -> Float[Array, ""]:
+    """exp(H(p)), p_i = sigma_i / sum sigma: a number between 1 and the rank; 0 for the zero map.
 
-    sigma are the singular values of the end-to-end map, from inputs to outputs, H the Shannon entropy in nats: the
-    effective rank of Roy and Vetterli, The effective rank: a measure of effective dimensionality, EUSIPCO 2007.
+    sigma are the singular values of the end-to-end map from inputs to outputs, and H is the Shannon entropy in nats.
+    Source: Roy and Vetterli, The effective rank: a measure of effective dimensionality, EUSIPCO 2007.
 
     Raises:
         RiskError: the risk is not that of a linear network.
     """
     network: Any = getattr(risk, "network", None)
     if network is None or not network.is_linear:
-        what = described(risk) if network is None else f"one of {network!r}"
-        raise RiskError(f"effective_rank needs the risk of a linear network, and risk is {what}: leave it out")
+        what = described(risk) if network is None else f"that of {network!r}"
+        raise RiskError(f"effective_rank needs the risk of a linear network, but risk is {what}: leave it out")
     size = math.prod(network.sample_shape)
     dtype = jnp.result_type(*risk.layers(params))
     outputs = apply(network, params, jnp.eye(size, dtype=dtype).reshape(size, *network.sample_shape))
@@ -52,22 +52,22 @@ def effective_rank(risk: Any, params: Any) -> Float[Array, ""]:
     return jnp.where(total == 0, 0, jnp.exp(-jnp.sum(shares * logarithms)))
 
 
-def kernel_drift(risk: Any, params: Any, start: Any) -> Float[Array, ""]:
+def kernel_drift(risk: RiskLike, params: PyTree, start: PyTree) -> Float[Array, ""]:
     """|K(t) - K(0)| / |K(0)| in the Frobenius norm, K = J J^T, J the derivative of the image of the parameters.
 
-    The image is what the risk is a function of, L = l o image: for networks the end-to-end filter, and K its neural
-    tangent kernel. Near 0 the training is lazy: the image moves as that of a linear model. Not finite where K(0) = 0.
+    The image is the argument of l in L = l o image. For networks it is the end-to-end filter, and K is its neural
+    tangent kernel. A value near 0 means lazy training: the image changes as in a linear model. Not finite if K(0) = 0.
 
     Raises:
         RiskError: the risk has no image.
     """
     if not is_composite(risk):
         raise RiskError(
-            f"kernel_drift needs a risk of the form l o image, and risk is {described(risk)}: write "
+            f"kernel_drift needs a risk of the form l o image, but risk is {described(risk)}: write "
             "lf.EmpiricalRisk(arch, loss, data)"
         )
 
-    def kernel(tree: Any) -> Array:
+    def kernel(tree: PyTree) -> Array:
         jacobian = risk.image_jacobian(ravel(risk.layers(tree)))
         return jnp.matmul(jacobian, jacobian.T, precision=lax.Precision.HIGHEST)
 
@@ -76,20 +76,22 @@ def kernel_drift(risk: Any, params: Any, start: Any) -> Float[Array, ""]:
 
 
 class HeldOutRisk(Pytree):
-    """The risk of other data, as an observable: see `held_out_risk`."""
+    """The risk on other data as an observable, see `held_out_risk`."""
 
-    other: Any
+    other: RiskLike
 
-    def __call__(self, params: Any) -> Float[Array, ""]:
-        """The other risk at `params`."""
+    def __call__(self, params: PyTree) -> Float[Array, ""]:
+        """The held-out risk at `params`."""
         return self.other(params)
 
 
 def held_out_risk(other: Any) -> HeldOutRisk:
-    """The risk `other` at the parameters, say that of test data; other data of the same shapes compile nothing.
+    """The risk `other` at the parameters, for example on test data.
+
+    Other data of the same shapes need no new compilation.
 
     Raises:
-        RiskError: `other` is no single risk.
+        RiskError: `other` is not a single risk.
     """
     if not is_risk(other):
         raise RiskError(
@@ -97,5 +99,5 @@ def held_out_risk(other: Any) -> HeldOutRisk:
             "lf.Risk(function, params, test_data)"
         )
     if other.num_conditions is not None:
-        raise RiskError("held_out_risk: other is a batch of risks, and one is needed: write other.condition(i)")
+        raise RiskError("held_out_risk: other is a batch of risks, but one is needed: write other.condition(i)")
     return HeldOutRisk(other)

@@ -1,1 +1,1 @@
-"""The empirical risk, its derivatives and forms of evaluation, and a-priori bounds."""
+"""Risks: their values, derivatives and forms of evaluation, and a-priori bounds."""

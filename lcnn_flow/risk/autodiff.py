@@ -1,7 +1,8 @@
-"""A risk of which nothing is known beyond its values: what flows and the tests of their ends ask is computed from them.
+"""A risk known only through its values: the quantities that flows and the tests of their limits need are derived from
+them.
 
-Gradient and Hessian are those of automatic differentiation, the scale of the gradient is told by the flow, and what the
-Hessian leaves flat near a limit is probed there (`limits.kernel_probe`).
+Gradient and Hessian are computed by automatic differentiation. The scale of the gradient is estimated from the flow,
+and directions near a limit in which the Hessian is flat are probed numerically (`limits.kernel_probe`).
 """
 
 from abc import abstractmethod
@@ -19,29 +20,33 @@ from lcnn_flow.risk.base import RiskBase
 __all__ = ["AutodiffRisk"]
 
 _COLUMNS = 256
-"""Columns of a Hessian that are computed at once."""
+"""Number of Hessian columns that are computed at once."""
 
 
 class AutodiffRisk(RiskBase):
-    """The parts of a `RiskLike` that follow from `value` and `space`."""
+    """The parts of a `RiskLike` that can be derived from `value` and `space`."""
 
     @abstractmethod
     def value(self, vector: Float[Array, " n"]) -> Float[Array, ""]:
-        """L at raveled parameters."""
+        """L at the raveled parameters."""
 
     def gradient(self, vector: Float[Array, " n"]) -> Float[Array, " n"]:
-        """grad L at raveled parameters."""
+        """grad L at the raveled parameters."""
         return jax.grad(self.value)(vector)
 
     def hessian(self, vector: Float[Array, " n"]) -> Float[Array, "n n"]:
-        """Hess L at raveled parameters, symmetric; columns in chunks."""
+        """Hess L at the raveled parameters, symmetric; columns are computed in chunks."""
         _, push = jax.linearize(self.gradient, vector)
         identity = jnp.eye(vector.size, dtype=vector.dtype)
         columns = jax.vmap(push)(identity) if vector.size <= _COLUMNS else lax.map(push, identity, batch_size=_COLUMNS)
         return (columns + columns.T) / 2
 
-    def units(self, vector: Float[Array, " n"], start: Any = None) -> Float[Array, " n"]:
-        """Norm of each layer, now or at the start of the flow, the larger; of all where a layer is 0; 1 if all are."""
+    def units(self, vector: Float[Array, " n"], start: Float[Array, "n ..."] | None = None) -> Float[Array, " n"]:
+        """The norm of each layer, repeated per entry: the larger of the present norm and the norm at the start of the
+        flow.
+
+        Layers whose norm is (almost) zero get the largest norm of all layers, or 1 if all are zero.
+        """
         risk: Any = self
         space: ParameterSpace = risk.space
         norms = space.norms(vector)
@@ -49,26 +54,26 @@ class AutodiffRisk(RiskBase):
             norms = jnp.maximum(norms, space.norms(start))
         largest = jnp.max(norms)
         largest = jnp.where(largest > 0, largest, 1)
-        return space.spread(jnp.where(norms > jnp.finfo(vector.dtype).eps ** 0.75 * largest, norms, largest))
+        return space.per_entry(jnp.where(norms > jnp.finfo(vector.dtype).eps ** 0.75 * largest, norms, largest))
 
     def parameter_scale(self, start: Float[Array, " n"]) -> Float[Array, ""]:
-        """The step of steepest descent at the start to where a quadratic function would be least."""
-        slope, bent = jax.jvp(self.gradient, (start,), (self.gradient(start),))
-        size = safe_norm(bent)
-        return jnp.where(size > 0, safe_norm(slope) ** 2 / jnp.where(size > 0, size, 1), 0)
+        """Length of the steepest-descent step from the start to the minimum of the quadratic model of the risk."""
+        gradient, product = jax.jvp(self.gradient, (start,), (self.gradient(start),))
+        size = safe_norm(product)
+        return jnp.where(size > 0, safe_norm(gradient) ** 2 / jnp.where(size > 0, size, 1), 0)
 
     def contrast(self, vector: Float[Array, " n"]) -> Float[Array, ""]:
-        """1: nothing is known."""
+        """1, because nothing is known about it."""
         return jnp.ones((), vector.dtype)
 
     def largest_norm(self, start: Float[Array, " n"]) -> Float[Array, ""]:
-        """Infinite: nothing is known."""
+        """Infinity, because no bound is known."""
         return jnp.asarray(jnp.inf, start.dtype)
 
     def curvature_scale(self, vector: Float[Array, " n"]) -> Float[Array, ""]:
-        """0: nothing is known."""
+        """0, because nothing is known about it."""
         return jnp.zeros((), vector.dtype)
 
     def without_data(self) -> Any:
-        """The risk as it is: its data are the function."""
+        """The risk itself: its data are part of the function."""
         return self

@@ -1,9 +1,8 @@
 """A-priori bound on the filters of a gradient flow: |w_l(t)|^2 <= mu + c_l for all t >= 0.
 
-Three facts make it. The risk never rises, which bounds the residuals and with them the end-to-end filter:
-|v| <= R. Mahler's measure is multiplicative, which bounds the product of norms: prod_l |w_l| <= kappa |v|. The
-differences c_l = |w_l|^2 - min_m |w_m|^2 are conserved, so mu is the root of prod_l (mu + c_l) = (kappa R)^2.
-Derived.
+The bound follows from three facts. The risk does not increase, which bounds the residuals and with them the end-to-end
+filter: |v| <= R. Mahler's measure is multiplicative, which bounds the product of norms: prod_l |w_l| <= kappa |v|. The
+differences c_l = |w_l|^2 - min_m |w_m|^2 are conserved, so mu is the root of prod_l (mu + c_l) = (kappa R)^2. Derived.
 """
 
 import math
@@ -28,10 +27,10 @@ _BISECTIONS = 80
 def bound_from(
     arch: Architecture, loss: Loss, params: Params, form: PatchForm | QuadraticForm, stretch: Array
 ) -> Float[Array, " N"]:
-    """Bound on (|w_1(t)|, ..., |w_N(t)|) for all t >= 0 from a lower bound `stretch` of |D P v|/|v|.
+    """Bound on (|w_1(t)|, ..., |w_N(t)|) for all t >= 0, given a lower bound `stretch` of |D P v|/|v|.
 
-    With the weights w_i of the rows of P and D = diag(sqrt(w_i)), |D P v| <= |D y| + |D r| bounds |v|, because
-    L(t) <= L(0) bounds |D r|, r = P v - y. Infinite where `stretch` is 0.
+    With the weights w_i of the rows of P and D = diag(sqrt(w_i)), |D P v| <= |D y| + |D r| bounds |v|, because L(t) <=
+    L(0) bounds |D r|, r = P v - y. The bound is infinite if `stretch` is 0.
     """
     value = form.value(filter_rows(arch, params))
     exact = isinstance(form, QuadraticForm)
@@ -45,11 +44,11 @@ def bound_from(
 
 
 def mahler_constant(arch: Architecture) -> float:
-    """kappa with prod_l |w_l| <= kappa |v| for every single-channel end-to-end filter v = pi(w), any strides.
+    """kappa with prod_l |w_l| <= kappa |v| for every single-channel end-to-end filter v = pi(w) and any strides.
 
-    kappa = prod over layers and axes of sqrt(binom(2(k-1), k-1)): a coefficient of a polynomial p of degrees d_j is
-    at most prod_j binom(d_j, i_j) times its Mahler measure M(p) (Mahler 1962), the squares of the binomials sum to
-    binom(2 d, d), M is multiplicative and does not see strides, and M(p) <= |p|.
+    kappa = prod over layers and axes of sqrt(binom(2(k-1), k-1)). Derivation: a coefficient of a polynomial p of
+    degrees d_j is at most prod_j binom(d_j, i_j) times its Mahler measure M(p) (Mahler 1962); the squares of the
+    binomials sum to binom(2 d, d); M is multiplicative and independent of strides; and M(p) <= |p|.
     """
     return math.prod(math.sqrt(math.comb(2 * (k - 1), k - 1)) for kernel in arch.kernel_sizes for k in kernel)
 
@@ -57,12 +56,12 @@ def mahler_constant(arch: Architecture) -> float:
 def residual_bound(loss: Loss, value: Array, weights: Array) -> Array:
     """Bound on |D r| = sqrt(sum w_i r_i^2) over all r with sum w_i rho(r_i) <= value.
 
-    Put q_i = w_i rho(r_i): then q >= 0, sum q_i <= value, and |D r|^2 = sum w_i g(q_i/w_i), g(q) = r_max(q)^2.
-    Where rho(sqrt(s)) is concave, g is convex, and a convex function is largest over a simplex at a corner, all of
-    `value` in one residual: max_i w_i g(value/w_i). It is concave iff rho'(r)/r does not increase: square, l_p with
-    p <= 2, pseudo-Huber, log-cosh, and generalised Huber with b <= 4, because b (x cosh x - sinh x) <=
-    sinh 2x - 2x holds term by term of the series iff b <= 4. For l_p with p > 2 Hoelder's inequality
-    gives (sum w_i)^(1-2/p) (p value)^(2/p); for every other loss each residual may use all of `value`.
+    Put q_i = w_i rho(r_i). Then q >= 0, sum q_i <= value, and |D r|^2 = sum w_i g(q_i/w_i) with g(q) = r_max(q)^2. If
+    rho(sqrt(s)) is concave, then g is convex, and a convex function on a simplex is largest at a corner, where all of
+    `value` is in one residual: max_i w_i g(value/w_i). Concavity holds if and only if rho'(r)/r does not increase: for
+    the square loss, l_p with p <= 2, pseudo-Huber, log-cosh, and generalised Huber with b <= 4, because b (x cosh x -
+    sinh x) <= sinh 2x - 2x holds term by term of the series if and only if b <= 4. For l_p with p > 2 Hoelder's
+    inequality gives (sum w_i)^(1-2/p) (p value)^(2/p). For every other loss each residual is allowed all of `value`.
     """
     if isinstance(loss, Lp) and loss.p > 2:
         return jnp.sum(weights) ** (0.5 - 1 / loss.p) * loss.largest_residual(value)
@@ -76,9 +75,9 @@ def residual_bound(loss: Loss, value: Array, weights: Array) -> Array:
 
 
 def _balanced_root(excess: Float[Array, " N"], product: Array) -> Array:
-    """The mu >= 0 with prod_l (mu + c_l) = product^2, by bisection in log mu; the upper end, so that it bounds.
+    """The mu >= 0 with prod_l (mu + c_l) = product^2, by bisection in log mu; returns the upper end, which is a bound.
 
-    One c_l is 0, hence mu <= product^(2/N); with that, all factors but one are bounded, which bounds mu below.
+    One c_l is 0, hence mu <= product^(2/N). All factors but one are then bounded, which bounds mu from below.
     """
     excess = as_float_array(excess)
     positive = product > 0

@@ -1,7 +1,7 @@
-"""What one evaluation of the risk costs in every form: multiply-adds a flow, counted from the shapes.
+"""Cost of one evaluation of the risk in each form: multiply-adds per flow, counted from the shapes.
 
-rows = samples x outputs a sample, q = columns of the patch matrix, c = output channels. Chooses the form where the
-user does not; measured speeds differ from the counts by the shapes of the matrices.
+rows = samples times outputs per sample, q = columns of the patch matrix, c = output channels. The counts select the
+form if the user does not; measured times also depend on the shapes of the matrices.
 """
 
 import math
@@ -13,22 +13,22 @@ from lcnn_flow.risk.lane_forms import moment_numbers
 __all__ = ["EvaluationCost", "evaluation_cost", "gradient_cost", "moments_pay", "step_cost"]
 
 _STAGES = 6
-"""Gradients a step of Rodas4."""
+"""Number of gradients in one step of Rodas4."""
 _MOST_MOMENTS = 2**25
-"""Numbers that moments, and the tables they are made of, may take."""
+"""Largest number of entries allowed for moments and for the tables from which they are computed."""
 
 
 class EvaluationCost(NamedTuple):
-    """Multiply-adds a flow."""
+    """Multiply-adds of one evaluation, per flow."""
 
     gradient: int
-    """grad l at one end-to-end filter."""
+    """Gradient of l at one end-to-end filter."""
     curvature: int
-    """l'' there, beyond the gradient."""
+    """Second derivative of l there, in addition to the gradient."""
 
 
 def evaluation_cost(form: str, rows: int, q: int, c: int, p: float) -> EvaluationCost:
-    """Cost of the forms "reduced", "patches" and "moments", the last of the l_p loss."""
+    """Cost of one evaluation in the form "reduced", "patches" or "moments"; p is the exponent of the l_p loss."""
     if form == "reduced":
         return EvaluationCost(q * q * c, 0)
     if form == "moments":
@@ -37,24 +37,25 @@ def evaluation_cost(form: str, rows: int, q: int, c: int, p: float) -> Evaluatio
 
 
 def moments_pay(p: float, rows: int, q: int, c: int) -> bool:
-    """Whether moments drive an l_p flow cheaper than patches: even p >= 4, and fewer multiply-adds a step."""
+    """Whether moments evaluate an l_p flow with fewer multiply-adds per step than patches; requires even p >= 4."""
     if p < 4 or p % 2 != 0:
         return False
     tables = rows * (moment_numbers(q, int(p)) // ((q + 1) * (q + 2) // 2) + (q + 1) * (q + 2) // 2)
     if moment_numbers(q, int(p)) * c > _MOST_MOMENTS or tables > _MOST_MOMENTS:
         return False
     step = {form: evaluation_cost(form, rows, q, c, p) for form in ("moments", "patches")}
-    ours, theirs = (_STAGES * cost.gradient + cost.curvature for cost in (step["moments"], step["patches"]))
-    return ours < theirs
+    moments, patches = (_STAGES * cost.gradient + cost.curvature for cost in (step["moments"], step["patches"]))
+    return moments < patches
 
 
 def gradient_cost(arch: Architecture, form: str, rows: int, q: int, c: int, p: float) -> int:
-    """Multiply-adds of grad L: that of l, pi(w), and as much again for every layer to pull it back."""
+    """Multiply-adds of grad L: the gradient of l, pi(w), and twice the cost of pi(w) for its transposed derivative."""
     return evaluation_cost(form, rows, q, c, p).gradient + 3 * _composition(arch)
 
 
 def step_cost(arch: Architecture, form: str, rows: int, q: int, c: int, p: float) -> int:
-    """Multiply-adds of one step of Rodas4: six gradients, l'', the Hessian, its inverse and six products with it."""
+    """Multiply-adds of one step of Rodas4: six gradients, l'', the Hessian, its inverse and six products with the
+    inverse."""
     n = arch.num_parameters
     hessian = evaluation_cost(form, rows, q, c, p).curvature + c * q * q * n + c * q * n * n + n * _composition(arch)
     return _STAGES * (gradient_cost(arch, form, rows, q, c, p) + n * n) + hessian + 2 * n**3

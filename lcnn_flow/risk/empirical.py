@@ -1,7 +1,7 @@
-"""The empirical risk L(w) = sum_i w_i sum_outputs rho(prediction - target) / sum_i w_i of a network, whatever it is.
+"""The empirical risk L(w) = sum_i w_i sum_outputs rho(prediction - target) / sum_i w_i of any network.
 
-`EmpiricalRisk(network, loss, data)` makes the kind that fits: `LinearRisk` for a linear network, whose risk is one of
-the end-to-end filter, and `NetworkRisk` for any other, and with weight decay.
+`EmpiricalRisk(network, loss, data)` creates an instance of the subclass that fits: `LinearRisk` for a linear network,
+whose risk is a function of the end-to-end filter, and `NetworkRisk` for any other network and with weight decay.
 """
 
 import math
@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar, get_args
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PyTree
 
 from lcnn_flow.arguments import check_kind
 from lcnn_flow.data import Dataset
@@ -28,7 +28,7 @@ from lcnn_flow.numerics.parameter_space import ParameterSpace
 from lcnn_flow.risk.base import RiskBase
 from lcnn_flow.risk.chain_rule import filter_rows
 from lcnn_flow.risk.outer import OUTER_RANKS, PatchForm, QuadraticForm
-from lcnn_flow.risk.samples import check_minibatch_size, few_rows, few_samples, refuse_reduced
+from lcnn_flow.risk.samples import check_minibatch_size, minibatch_rows, minibatch_samples, refuse_reduced
 
 __all__ = ["EmpiricalRisk", "Form", "layerwise", "sample_weights"]
 
@@ -45,13 +45,13 @@ class EmpiricalRisk(RiskBase):
         arch: the network, an `Architecture` or `Dense`.
         loss: an elementwise loss of `lcnn_flow.losses`.
         data: inputs, targets and, optionally, sample weights.
-        form: how it is evaluated. "reduced": QR of the patch matrix, square loss only; "patches": the patch matrix;
-            "moments": the patch matrix, but ensembles are driven by moments of the data, l_p loss of even p only;
-            "layers": layer by layer, the definition itself, kept as the reference; "auto": "reduced" for the square
-            loss when there are more rows than columns, "moments" where `cost` says that they pay, else "patches".
-            All agree to rounding. Networks that are not linear have the form "layers" alone.
-        weight_decay: lambda >= 0 adds (lambda/2) |w|^2, biases included; None adds nothing. With it nothing is
-            conserved (h_l decays like e^{-2 lambda t}), and filters stay bounded whatever the loss.
+        form: the form of evaluation. "reduced": QR decomposition of the patch matrix, square loss only. "patches": the
+            patch matrix. "moments": the patch matrix, but ensembles use moments of the data; l_p loss with even p only.
+            "layers": layer by layer, by definition, kept as the reference. "auto": "reduced" for the square loss if
+            there are more rows than columns, "moments" if they need fewer multiply-adds (`cost`), otherwise "patches".
+            All forms agree to rounding. Networks that are not linear have the form "layers" only.
+        weight_decay: lambda >= 0 adds (lambda/2) |w|^2, biases included; None adds nothing. With weight decay nothing
+            is conserved (h_l decays like e^{-2 lambda t}), and filters stay bounded for every loss.
 
     Raises:
         RiskError: data do not fit the architecture, or the form does not fit the loss.
@@ -60,15 +60,15 @@ class EmpiricalRisk(RiskBase):
     loss: Loss
     data: Dataset
     filter_risk: PatchForm | QuadraticForm | None
-    """The risk as a function of the end-to-end filter; None where it is evaluated layer by layer."""
+    """The risk as a function of the end-to-end filter; None if it is evaluated layer by layer."""
     share: Array | None
-    """Of a minibatch in the form "layers": what the mean over its samples is multiplied by; None of whole data."""
+    """Factor by which the mean over a minibatch is multiplied in the form "layers"; None for the whole data set."""
     network: Network = eqx.field(static=True)
 
     def __new__(
         cls, arch: Any = None, loss: Any = None, data: Any = None, form: Any = "auto", weight_decay: Any = None
     ):
-        """An object of the class that fits."""
+        """Creates an object of the subclass that fits."""
         if cls is EmpiricalRisk:
             from lcnn_flow.risk.linear import LinearRisk
             from lcnn_flow.risk.network import NetworkRisk
@@ -99,30 +99,32 @@ class EmpiricalRisk(RiskBase):
                 f"form = 'moments' needs the l_p loss of an even p >= 4, not {loss!r}: write form='patches'"
             )
         self.network = arch
-        self.loss = jax.tree.map(as_float_array, loss)  # arrays, so that other numbers compile nothing
+        self.loss = jax.tree.map(as_float_array, loss)  # arrays, so that other numbers need no new compilation
         self.data = data
         self.filter_risk = self.share = None
 
-    def __call__(self, params: Any) -> Float[Array, ""]:
-        """L(w); ArchitectureError where shapes of params do not fit."""
+    def __call__(self, params: PyTree) -> Float[Array, ""]:
+        """L(w); raises ArchitectureError if shapes of params do not fit."""
         self.check_params(params)
         return self.of_layers(self.layers(params))
 
     def value(self, vector: Float[Array, " n"]) -> Float[Array, ""]:
-        """L at raveled parameters."""
+        """L at the raveled parameters."""
         return self.of_layers(self.space.unravel(vector))
 
     def of_layers(self, layers: tuple[Any, ...]) -> Float[Array, ""]:
-        """L at arrays of parameters, layer by layer; unchecked."""
+        """L at the arrays of parameters, one per layer; unchecked."""
         if self.filter_risk is None:
             return layerwise(self, layers)
         return self.filter_risk.value(filter_rows(self.network.convolution(), as_filters(self.network, layers)))
 
-    def nudged(self: E, vector: Float[Array, " n"], units: Float[Array, " n"], k: Any) -> tuple[E, Float[Array, " n"]]:
-        """Risk and raveled parameters with every number changed by one unit of rounding; k = 0 changes nothing.
+    def nudged(
+        self: E, vector: Float[Array, " n"], units: Float[Array, " n"], k: int | Array
+    ) -> tuple[E, Float[Array, " n"]]:
+        """Risk and raveled parameters with every number perturbed by one unit of rounding; k = 0 perturbs nothing.
 
-        Parameters are changed relative to their `units`, numbers that come out of a QR decomposition relative to the
-        norm of their column.
+        Parameters are perturbed relative to their `units`, results of a QR decomposition relative to the norm of their
+        column.
         """
         size = jnp.where(k > 0, jnp.finfo(vector.dtype).eps, 0).astype(vector.dtype)
         moved = vector + size * units * signs(vector.shape, k)
@@ -133,47 +135,47 @@ class EmpiricalRisk(RiskBase):
 
     @property
     def arch(self) -> Any:
-        """The network; of a `LinearRisk` always an `Architecture`."""
+        """The network; for a `LinearRisk` always an `Architecture`."""
         return self.network
 
     @property
     def space(self) -> ParameterSpace:
-        """The network's parameters, see there."""
+        """The parameter space of the network."""
         return parameter_space(self.network)
 
     @property
     def num_samples(self) -> int:
-        """Samples m of a single risk."""
+        """Number of samples m of a single risk."""
         if isinstance(self.filter_risk, PatchForm):
             return self.filter_risk.targets.shape[-2] // math.prod(self.network.convolution().spatial_shapes[-1])
         return self.data.inputs.shape[-1 - len(self.network.sample_shape)]
 
     def for_minibatches(self, size: int) -> "EmpiricalRisk":
-        """The same risk; RiskError unless its form keeps samples, and at least `size` of them."""
+        """The risk itself; raises RiskError unless its form keeps samples and there are at least `size` of them."""
         risk: Any = self
         refuse_reduced(risk.form)
         check_minibatch_size(size, self.num_samples)
         return self
 
     def minibatch(self, indices: Int[Array, " b"]) -> "EmpiricalRisk":
-        """The unbiased estimate of L from these samples, all output rows of each, see `risk.samples`."""
+        """The unbiased estimate of L from these samples with all output rows of each, see `risk.samples`."""
         risk: Any = self.for_minibatches(indices.shape[0])
         if risk.filter_risk is None:
-            found = few_samples(self.data, indices)
+            found = minibatch_samples(self.data, indices)
             return eqx.tree_at(lambda r: (r.data, r.share), risk, found, is_leaf=lambda x: x is None)
-        few = few_rows(risk.filter_risk, self.num_samples, indices)
-        return eqx.tree_at(lambda r: (r.filter_risk, r.data), risk, (few, None), is_leaf=lambda x: x is None)
+        rows = minibatch_rows(risk.filter_risk, self.num_samples, indices)
+        return eqx.tree_at(lambda r: (r.filter_risk, r.data), risk, (rows, None), is_leaf=lambda x: x is None)
 
-    def layers(self, params: Any) -> tuple[Any, ...]:
-        """The arrays of parameters, layer by layer, as they are."""
+    def layers(self, params: PyTree) -> tuple[Any, ...]:
+        """The arrays of parameters, one per layer."""
         return tuple(jax.tree.leaves(params))
 
-    def check_params(self, params: Any) -> None:
-        """Raises ArchitectureError unless `params` are one point that fits the network."""
+    def check_params(self, params: PyTree) -> None:
+        """Raises ArchitectureError unless `params` are a single point that fits the network."""
         self.network.check_params(params)
 
     def leaf_rank(self, path: Any) -> int:
-        """Rank in a single risk of the leaf at this path."""
+        """Rank, in a single risk, of the leaf at this path."""
         names = [key.name for key in path if isinstance(key, jax.tree_util.GetAttrKey)]
         if "loss" in names or names[0] in ("weight_decay", "share"):
             return 0
@@ -186,12 +188,12 @@ class EmpiricalRisk(RiskBase):
         return (data_ranks if names[0] == "data" else OUTER_RANKS)[names[1]]
 
     def leaf_ranks(self) -> list[tuple[Any, int]]:
-        """Every leaf with the rank it has in a single risk."""
+        """Every leaf with its rank in a single risk."""
         return [(leaf, self.leaf_rank(path)) for path, leaf in jax.tree_util.tree_leaves_with_path(self)]
 
 
 def layerwise(risk: EmpiricalRisk, layers: Any) -> Array:
-    """The risk by its definition, layer by layer."""
+    """The risk by its definition, evaluated layer by layer."""
     residuals = forward(risk.network, layers, risk.data.inputs)[0] - risk.data.targets
     losses = jnp.sum(risk.loss(residuals).reshape(residuals.shape[0], -1), axis=1)
     mean = jnp.sum(sample_weights(risk.data) * losses)
@@ -199,7 +201,7 @@ def layerwise(risk: EmpiricalRisk, layers: Any) -> Array:
 
 
 def sample_weights(data: Dataset) -> Array:
-    """Weights that sum to 1."""
+    """Sample weights, normalised to sum 1."""
     count = data.inputs.shape[0]
     if data.weights is None:
         return jnp.full((count,), 1 / count, data.inputs.dtype)
@@ -207,7 +209,7 @@ def sample_weights(data: Dataset) -> Array:
 
 
 def _loss_remedy(loss: Any) -> str:
-    """What to write for something that is no loss."""
+    """The advice in the error message for an argument that is not a loss."""
     if isinstance(loss, type) and issubclass(loss, Loss):
         return f"write lf.losses.{loss.__name__}({', '.join(f'{name}=...' for name in loss.parameters)})"
     if isinstance(loss, str):

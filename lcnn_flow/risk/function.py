@@ -1,4 +1,4 @@
-"""The risk that any differentiable function is: `Risk`, and what turns a bare function into one."""
+"""Risks from arbitrary differentiable functions: the class `Risk`, and the conversion of a bare function."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PyTree
 
 from lcnn_flow.arguments import described
 from lcnn_flow.errors import FlowError, RiskError
@@ -28,46 +28,46 @@ __all__ = ["Risk", "as_risk"]
 class Risk(AutodiffRisk):
     """A differentiable function of any tree of parameters: `risk(params)`; differentiable in parameters and data.
 
-    Leaves of floating type are parameters, all of one type, a scalar being a layer of one entry; whole numbers,
-    booleans, functions and `None` are held fixed, empty arrays skipped. The order of layers is that of
-    `jax.tree.leaves`. Arrays that the function closes over count as data. The function is compiled once for the same
-    function object and shapes; the same lambda written anew is a new program. Where it is flat to the last digit, as a
-    saturated tanh is, it counts as constant.
+    Leaves of floating type are parameters and must share one type; a scalar is a layer with one entry. Integers,
+    booleans, functions and `None` are held fixed, and empty arrays are skipped. The order of layers is that of
+    `jax.tree.leaves`. Arrays that the function closes over count as data. A function object is compiled once per set of
+    shapes; writing the same lambda again creates a new object and a new program. Where the function is constant up to
+    its last digit, as a saturated tanh is, it counts as constant.
 
     Args:
-        function: function(params), or function(params, data) where data are given; it returns one real number.
+        function: function(params), or function(params, data) if data are given; it returns one real number.
         example_params: parameters, or their shapes and types.
-        data: a tree of arrays, its leaves differentiable like parameters; whole numbers stay what they are.
+        data: a tree of arrays; floating leaves are differentiable like parameters, integers keep their type.
         symmetry: `lf.symmetry.Declared(conserved)`, or None.
-        batched: {"X": 0} names the entries of `data` with an axis of conditions, and where it is: a batch of risks, as
-            `gradient_flow_ensemble` takes. Risks can also be stacked by jax.tree.map.
-        samples: {"X": 0, "y": 0} names the entries of `data` with an axis of samples, and where it is: minibatches
-            are the same function of fewer samples. It must be a mean over them, or minibatches are estimates of
-            something else.
+        batched: {"X": 0} names the entries of `data` with an axis of conditions and the position of this axis. The
+            result is a batch of risks for `gradient_flow_ensemble`. Risks can also be stacked by jax.tree.map.
+        samples: {"X": 0, "y": 0} names the entries of `data` with an axis of samples and the position of this axis. A
+            minibatch is the same function of fewer samples. The function must be a mean over samples; otherwise
+            minibatches do not estimate it.
 
     Raises:
         RiskError: the function does not return one real number, or data cannot be used.
-        FlowError: `example_params` have a leaf that is neither a parameter nor can be held fixed.
+        FlowError: a leaf of `example_params` is neither a parameter nor can be held fixed.
     """
 
-    data: Any
+    data: PyTree
     constants: tuple[Array, ...]
-    few_constants: tuple[Array, ...]
+    minibatch_constants: tuple[Array, ...]
     traced: Traced = eqx.field(static=True)
     sampling: Sampling | None = eqx.field(static=True)
-    few: Traced | None = eqx.field(static=True)
-    """The program of minibatches, of which `few_constants` are what it closes over."""
+    minibatch_program: Traced | None = eqx.field(static=True)
+    """The program of minibatches, which closes over `minibatch_constants`."""
     space: ParameterSpace = eqx.field(static=True)
     symmetry: Symmetry = eqx.field(static=True)
     name: str = eqx.field(static=True)
     ranks: tuple[int, ...] = eqx.field(static=True)
-    dtype: Any = eqx.field(static=True)
+    dtype: np.dtype | type = eqx.field(static=True)
 
     def __init__(
         self,
         function: Callable[..., Any],
-        example_params: Any,
-        data: Any = None,
+        example_params: PyTree,
+        data: PyTree = None,
         symmetry: Declared | None = None,
         batched: Mapping[str, int] | None = None,
         samples: Mapping[str, int] | None = None,
@@ -86,7 +86,7 @@ class Risk(AutodiffRisk):
         shapes = [_shape(x, axis is not None) for x, axis in zip(leaves, axes, strict=True)]
         self.dtype = dtype = jnp.result_type(*space.moving(example_params))
         self.traced, self.constants = _program(function, name, space, dtype, self.data, shapes)
-        self.few, self.few_constants = None, ()
+        self.minibatch_program, self.minibatch_constants = None, ()
         self.symmetry = NoSymmetry() if symmetry is None else symmetry.on(space, dtype)
         self.ranks = tuple(len(x.shape) for x in (*shapes, *self.constants))
         if self.sampling is not None:
@@ -99,35 +99,35 @@ class Risk(AutodiffRisk):
 
     @property
     def step_cost(self) -> int:
-        """Multiply-adds of one step of Rodas4, without those of the function, which are not known."""
+        """Multiply-adds of one step of Rodas4, without those of the function, which are unknown."""
         return 2 * self.space.num_parameters**3
 
-    def __call__(self, params: Any) -> Float[Array, ""]:
-        """The function at `params`; FlowError where they are no point of the space."""
+    def __call__(self, params: PyTree) -> Float[Array, ""]:
+        """The function at `params`; raises FlowError if they are not a point of the space."""
         return self._at(tuple(jnp.asarray(w) for w in self.layers(params)))
 
-    def layers(self, params: Any) -> tuple[Any, ...]:
-        """The leaves that are parameters; FlowError where the tree is another one."""
+    def layers(self, params: PyTree) -> tuple[Any, ...]:
+        """The leaves that are parameters; raises FlowError if the tree has another structure."""
         return self.space.layers(params)
 
-    def check_params(self, params: Any) -> None:
-        """Raises FlowError unless `params` are one point of the space, of the type that the risk was made for."""
+    def check_params(self, params: PyTree) -> None:
+        """Raises FlowError unless `params` are a single point of the space and have the type of the risk."""
         layers = self.layers(params)
         self.space.check(layers)
         if (dtype := jnp.result_type(*layers)) != self.dtype:
-            raise FlowError(f"params are {dtype}, and the risk was made for {self.dtype}: make it with these params")
+            raise FlowError(f"params are {dtype}, but the risk was made for {self.dtype}: make it with these params")
 
     def value(self, vector: Float[Array, " n"]) -> Float[Array, ""]:
-        """The function at raveled parameters."""
+        """The function at the raveled parameters."""
         return self._at(self.space.unravel(vector))
 
     def _at(self, layers: tuple[Array, ...]) -> Array:
         return self.traced(self.constants, *layers, *jax.tree.leaves(self.data))
 
     def nudged(
-        self, vector: Float[Array, " n"], units: Float[Array, " n"], k: Any
+        self, vector: Float[Array, " n"], units: Float[Array, " n"], k: int | Array
     ) -> tuple["Risk", Float[Array, " n"]]:
-        """Function and parameters with every number of data and parameters changed by one unit of rounding."""
+        """The function and parameters with every number of data and parameters perturbed by one unit of rounding."""
         size = jnp.where(k > 0, jnp.finfo(vector.dtype).eps, 0).astype(vector.dtype)
 
         def change(x: Array) -> Array:
@@ -140,20 +140,20 @@ class Risk(AutodiffRisk):
 
     @property
     def num_samples(self) -> int:
-        """Length of the axes that `samples` names; RiskError where it names none."""
+        """Length of the sample axes named by `samples`; raises RiskError if it names none."""
         if self.sampling is None:
             raise RiskError(
-                "minibatches need samples, and this risk names none: write lf.Risk(function, params, data, "
-                "samples={'X': 0}), with the axis of samples of every entry of data that has one"
+                "minibatches need samples, but this risk names none: write lf.Risk(function, params, data, "
+                "samples={'X': 0}), with the sample axis of every entry of data that has one"
             )
         leaves = jax.tree.leaves(self.data)
         return self.sampling.count(leaves, self.ranks[: len(leaves)])
 
     def for_minibatches(self, size: int) -> "Risk":
-        """The same risk with the program of minibatches of `size` samples.
+        """The same risk with the program for minibatches of `size` samples.
 
         Raises:
-            RiskError: it has no samples, or fewer, or minibatches do not return one real number.
+            RiskError: there are no samples or fewer than `size`, or a minibatch does not return one real number.
         """
         check_minibatch_size(size, self.num_samples)
         leaves, sampling = jax.tree.leaves(self.data), self.sampling
@@ -161,34 +161,38 @@ class Risk(AutodiffRisk):
         ranks = self.ranks[: len(leaves)]
         full = [_shape(x, x.ndim > rank) for x, rank in zip(leaves, ranks, strict=True)]
         shapes = sampling.shapes(full, size)
-        few, constants = _program(sampling.function, self.name, self.space, self.dtype, self.data, shapes)
+        minibatch_program, constants = _program(sampling.function, self.name, self.space, self.dtype, self.data, shapes)
         ranks = (*self.ranks[: len(leaves) + len(self.constants)], *(jnp.ndim(x) for x in constants))
-        return self.with_fields(few=few, few_constants=constants, ranks=ranks)
+        return self.with_fields(minibatch_program=minibatch_program, minibatch_constants=constants, ranks=ranks)
 
     def minibatch(self, indices: Int[Array, " b"]) -> "Risk":
-        """The function of the samples with these indices, see `risk.samples`; `for_minibatches` traces it beforehand.
+        """The function of the samples with these indices, see `risk.samples`; `for_minibatches` traces it in advance.
 
         Raises:
-            RiskError: it has no samples.
+            RiskError: the risk has no samples.
         """
-        if self.few is None:
+        if self.minibatch_program is None:
             return self.for_minibatches(indices.shape[0]).minibatch(indices)
         leaves, structure = jax.tree.flatten(self.data)
         assert self.sampling is not None
         data = jax.tree.unflatten(structure, self.sampling.chosen(leaves, indices))
-        ranks = tuple(jnp.ndim(x) for x in (*jax.tree.leaves(data), *self.few_constants))
-        constants, none = self.few_constants, ()
+        ranks = tuple(jnp.ndim(x) for x in (*jax.tree.leaves(data), *self.minibatch_constants))
         return self.with_fields(
-            data=data, traced=self.few, constants=constants, few=None, few_constants=none, ranks=ranks
+            data=data,
+            traced=self.minibatch_program,
+            constants=self.minibatch_constants,
+            minibatch_program=None,
+            minibatch_constants=(),
+            ranks=ranks,
         )
 
     def leaf_ranks(self) -> list[tuple[Any, int]]:
-        """Every leaf with the rank it has in a single risk."""
+        """Every leaf with its rank in a single risk."""
         return list(zip(jax.tree.leaves(self), self.ranks, strict=True))
 
 
-def as_risk(name: str, risk: Any, params: Any) -> Any:
-    """A risk as it is, and of a bare function of `params` the risk that it is."""
+def as_risk(name: str, risk: Any, params: PyTree) -> Any:
+    """A risk unchanged; a bare function of `params` converted to a `Risk`."""
     if is_risk(risk):
         return risk
     if isinstance(risk, type) or not callable(risk):
@@ -199,8 +203,8 @@ def as_risk(name: str, risk: Any, params: Any) -> Any:
     return Risk(risk, params)
 
 
-def _as_data(data: Any) -> Any:
-    """Data as arrays."""
+def _as_data(data: PyTree) -> PyTree:
+    """Converts the leaves of data to arrays."""
 
     def convert(path: Any, leaf: Any) -> Array:
         name = f"data{jax.tree_util.keystr(path)}"
@@ -211,8 +215,10 @@ def _as_data(data: Any) -> Any:
     return jax.tree_util.tree_map_with_path(convert, data)
 
 
-def _program(function: Any, name: str, space: ParameterSpace, dtype: Any, data: Any, shapes: list) -> tuple:
-    """The program of a function of parameters, and of data of these shapes unless they are None."""
+def _program(
+    function: Callable[..., Any], name: str, space: ParameterSpace, dtype: np.dtype | type, data: PyTree, shapes: list
+) -> tuple:
+    """The traced program of a function of parameters, and of data of these shapes unless `data` is None."""
     layers = tuple(jax.ShapeDtypeStruct(shape, dtype) for shape in space.layer_shapes)
     structure = jax.tree.structure(data)
 

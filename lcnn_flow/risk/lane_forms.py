@@ -1,7 +1,7 @@
-"""The risk of the end-to-end filter in forms made for speed: gradient and curvature for many filters side by side.
+"""The risk of the end-to-end filter in forms optimised for speed: gradient and curvature for many filters at once.
 
-They drive the steps of `lanes`; risk, gradient and verdict at the end are those of `outer`. V is
-(c, q, lanes); everything that depends on the data alone is computed once, before the first step.
+They are used for the steps of `lanes`; final risk, gradient and verdict are computed by `outer`. V has shape (c, q,
+lanes). Everything that depends on the data only is computed once, before the first step.
 """
 
 import itertools
@@ -17,55 +17,59 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from lcnn_flow.losses.base import Loss
 from lcnn_flow.losses.named import Lp
-from lcnn_flow.numerics.kernels import slice_of, total, unit
-from lcnn_flow.numerics.triangles import Curvature, product_with, symmetric
+from lcnn_flow.numerics.kernels import as_kernel, slice_of, unrolled_sum
+from lcnn_flow.numerics.triangles import CurvatureProduct, product_with, symmetric
 from lcnn_flow.risk.outer import PatchForm, QuadraticForm
 
 __all__ = ["MomentDriver", "NormalDriver", "PatchDriver", "moment_numbers"]
 
 _HIGHEST = lax.Precision.HIGHEST
 _WORKED_ON = {"cpu": 2**19}
-"""Bytes of residuals worked on at a time: they stay in the cache of the core whose device they belong to."""
+"""Bytes of residuals processed at a time, chosen to fit the cache of one CPU core."""
 _MUCH_WORKED_ON = 2**30
-"""On accelerators."""
+"""Bytes of residuals processed at a time on accelerators."""
 _LEAST_PRODUCT = 16
 """Matrices up to this size are multiplied by sums over their columns (measured, CPU)."""
 _PRODUCTS = 2**28
-"""Bytes that products of patch columns may take; past that they are formed again in every step."""
+"""Largest size in bytes of stored products of patch columns; larger ones are recomputed in every step."""
 
 
 class NormalDriver(NamedTuple):
-    """Square loss by the normal equations: dl/dV = V G - B, l'' = G. They lose the risk near interpolation."""
+    """Square loss by the normal equations: dl/dV = V G - B, l'' = G. The value of the risk would be inaccurate near
+    interpolation."""
 
     form: QuadraticForm
 
     def gradient(self, V: Float[Array, "c q lanes"]) -> Float[Array, "c q lanes"]:
-        """dl/dV."""
+        """The gradient dl/dV at the filters V."""
         return _times_gram(self.form.gram, V) - self.form.moment[:, :, None]
 
-    def gradient_and_curvature(self, V: Float[Array, "c q lanes"]) -> tuple[Float[Array, "c q lanes"], Curvature]:
+    def gradient_and_curvature(
+        self, V: Float[Array, "c q lanes"]
+    ) -> tuple[Float[Array, "c q lanes"], CurvatureProduct]:
         """dl/dV, and the product of l''(V) with columns (c, q, n, lanes)."""
-        return unit(self.gradient)(V), partial(_times_gram, self.form.gram)
+        return as_kernel(self.gradient)(V), partial(_times_gram, self.form.gram)
 
 
 class PatchDriver(NamedTuple):
-    """Any loss by products of matrices over blocks of rows.
+    """Any loss, by matrix products over blocks of rows.
 
     l''(V) is one product with the matrix of all products of two columns of P, which all lanes share.
     """
 
-    loss: Any
+    loss: Loss
     patches: Float[Array, "blocks rows q"]
     weighted: Float[Array, "blocks q rows"]
-    """P^T diag(w); 0 in rows that fill up the last block."""
+    """P^T diag(w); 0 in the rows that pad the last block."""
     products: Float[Array, "blocks k rows"] | None
-    """Weighted products of two columns of P, the lower triangle; None where they are too many to keep."""
+    """Weighted products of two columns of P, as a lower triangle; None if they need too much memory."""
     targets: Float[Array, "blocks rows c"]
 
     @classmethod
     def of(cls, form: PatchForm, lanes: int) -> "PatchDriver":
-        """For `lanes` filters side by side."""
+        """The driver for `lanes` filters at once."""
         rows, q = form.patches.shape
         size = form.patches.dtype.itemsize
         worked_on = _WORKED_ON.get(jax.default_backend(), _MUCH_WORKED_ON)
@@ -82,24 +86,26 @@ class PatchDriver(NamedTuple):
         return cls(form.loss, patches, weighted, products, split(form.targets))
 
     def gradient(self, V: Float[Array, "c q lanes"]) -> Float[Array, "c q lanes"]:
-        """dl/dV."""
+        """The gradient dl/dV at the filters V."""
 
         def block(part: PatchDriver) -> Array:
             return _times(part.weighted, self.loss.derivative(_residuals(part, V)), V)
 
         return self._sum(block)
 
-    def gradient_and_curvature(self, V: Float[Array, "c q lanes"]) -> tuple[Float[Array, "c q lanes"], Curvature]:
+    def gradient_and_curvature(
+        self, V: Float[Array, "c q lanes"]
+    ) -> tuple[Float[Array, "c q lanes"], CurvatureProduct]:
         """dl/dV, and the product of l''(V) with columns (c, q, n, lanes)."""
 
         def block(part: PatchDriver) -> tuple[Array, Array]:
             residuals = _residuals(part, V)
             products = _pairs(part.weighted, part.patches) if part.products is None else part.products
-            bends = _times(products, self.loss.second_derivative(residuals), V)
-            return _times(part.weighted, self.loss.derivative(residuals), V), bends
+            curvatures = _times(products, self.loss.second_derivative(residuals), V)
+            return _times(part.weighted, self.loss.derivative(residuals), V), curvatures
 
-        slope, bends = self._sum(block)
-        return slope, product_with(symmetric(bends))
+        gradient, curvatures = self._sum(block)
+        return gradient, product_with(symmetric(curvatures))
 
     def _sum(self, block: Callable[["PatchDriver"], Any]) -> Any:
         parts = (self.patches, self.weighted, self.products, self.targets)
@@ -110,23 +116,23 @@ class PatchDriver(NamedTuple):
         if self.patches.shape[0] == 1:
             return one(jax.tree.map(lambda x: x[0], parts))
 
-        def add(total: Any, part: Any) -> tuple[Any, None]:
-            return jax.tree.map(jnp.add, total, one(part)), None
+        def add(so_far: Any, part: Any) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, so_far, one(part)), None
 
         shapes = jax.eval_shape(one, jax.tree.map(lambda x: x[0], parts))
         return lax.scan(add, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes), parts)[0]
 
 
 def _times_gram(gram: Float[Array, "q q"], V: Float[Array, "c q ..."]) -> Float[Array, "c q ..."]:
-    """The product with one matrix for all flows; a call of the library where the matrix repays it."""
+    """The product of all flows' filters with one matrix; a library call only if the matrix is large enough."""
     if gram.shape[0] > _LEAST_PRODUCT:
         return _product("pq,cq...->cp...", gram, V)
     trailing = (1,) * (V.ndim - 2)
-    return total(gram.shape[0], lambda k: gram[:, k].reshape(1, -1, *trailing) * slice_of(V, k, 1)[:, None])
+    return unrolled_sum(gram.shape[0], lambda k: gram[:, k].reshape(1, -1, *trailing) * slice_of(V, k, 1)[:, None])
 
 
 def _residuals(part: PatchDriver, V: Float[Array, "c q lanes"]) -> Float[Array, "rows columns"]:
-    """P V^T - Y, channels and lanes in one axis: loops over two axes are the faster ones."""
+    """P V^T - Y, with channels and lanes in one axis, because loops over two axes are faster."""
     columns = jnp.moveaxis(V, 1, 0)
     targets = jnp.broadcast_to(part.targets[:, :, None], (*part.targets.shape, V.shape[2]))
     product = jnp.dot(part.patches, columns.reshape(columns.shape[0], -1), precision=_HIGHEST)
@@ -139,17 +145,17 @@ def _times(table: Float[Array, "k rows"], numbers: Float[Array, "rows columns"],
 
 
 def _pairs(weighted: Float[Array, "... q rows"], patches: Float[Array, "... rows q"]) -> Float[Array, "... k rows"]:
-    """Products of two columns, the lower triangle row by row."""
+    """Products of two columns, as a lower triangle in row order."""
     low, high = np.tril_indices(patches.shape[-1])
     return weighted[..., low, :] * jnp.swapaxes(patches, -1, -2)[..., high, :]
 
 
 class MomentDriver(NamedTuple):
-    """Even l_p loss, p >= 4, by moments of the data: cost independent of the number of rows.
+    """Even l_p loss, p >= 4, by moments of the data; its cost is independent of the number of rows.
 
     With z = (v, -1) the residuals are r = [P, y] z, and A(z) = sum_i w_i r_i^{p-2} [p_i, y_i][p_i, y_i]^T is a
-    polynomial in z of degree p - 2, whose coefficients are moments. dl/dv is the head of A z, l'' is p - 1 times the
-    head of A. Derived.
+    polynomial in z of degree p - 2, whose coefficients are moments. dl/dv consists of the first q entries of A z, and
+    l'' is p - 1 times the leading q x q block of A. Derived.
     """
 
     p: int
@@ -157,7 +163,7 @@ class MomentDriver(NamedTuple):
 
     @classmethod
     def of(cls, form: PatchForm) -> "MomentDriver":
-        """From the patch form."""
+        """Computes the moments from the patch form."""
         assert isinstance(form.loss, Lp)
         p = int(form.loss.p)
         channels = []
@@ -172,32 +178,34 @@ class MomentDriver(NamedTuple):
         return cls(p, jnp.stack(channels))
 
     def gradient(self, V: Float[Array, "c q lanes"]) -> Float[Array, "c q lanes"]:
-        """dl/dV."""
+        """The gradient dl/dV at the filters V."""
         return self.gradient_and_curvature(V)[0]
 
-    def gradient_and_curvature(self, V: Float[Array, "c q lanes"]) -> tuple[Float[Array, "c q lanes"], Curvature]:
+    def gradient_and_curvature(
+        self, V: Float[Array, "c q lanes"]
+    ) -> tuple[Float[Array, "c q lanes"], CurvatureProduct]:
         """dl/dV, and the product of l''(V) with columns (c, q, n, lanes)."""
         q = V.shape[1]
         z = jnp.concatenate([V, jnp.full_like(V[:, :1], -1)], axis=1)
         exponents = _monomials(q + 1, self.p - 2)
         powers = jnp.stack([_evaluate(channel, exponents) for channel in z])
         matrix = symmetric(_product("ckm,cms->cks", self.moments, powers))
-        slope = total(q + 1, lambda k: matrix[:, :q, k] * slice_of(z, k, 1)[:, None])
-        return slope, product_with((self.p - 1) * matrix[:, :q, :q])
+        gradient = unrolled_sum(q + 1, lambda k: matrix[:, :q, k] * slice_of(z, k, 1)[:, None])
+        return gradient, product_with((self.p - 1) * matrix[:, :q, :q])
 
 
 def moment_numbers(q: int, p: int) -> int:
-    """How many moments of q columns the even l_p loss needs an output channel."""
+    """Number of moments per output channel that the even l_p loss needs for q columns."""
     return (q + 1) * (q + 2) // 2 * math.comb(q + p - 2, p - 2)
 
 
 def _monomials(variables: int, degree: int) -> list[tuple[int, ...]]:
-    """All monomials of a degree, each as the sorted variables that it multiplies."""
+    """All monomials of a degree, each as the sorted tuple of the variables that it multiplies."""
     return list(itertools.combinations_with_replacement(range(variables), degree))
 
 
 def _multinomial(monomial: tuple[int, ...]) -> int:
-    """How often it occurs in the power of a sum."""
+    """The coefficient of the monomial in the power of a sum."""
     return math.factorial(len(monomial)) // math.prod(math.factorial(n) for n in Counter(monomial).values())
 
 

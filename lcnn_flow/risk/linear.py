@@ -1,8 +1,8 @@
-"""The empirical risk of a linear network, its gradient and Hessian, by the end-to-end filter.
+"""The empirical risk of a linear network, its gradient and Hessian, computed from the end-to-end filter.
 
-With the end-to-end filter v = pi(w) and the risk l of the end-to-end filter (`filter_risk`), L = l o pi, so
-grad L = J^T grad l(v) and Hess L = J^T l''(v) J + sum_i (grad l)_i Hess pi_i, J = dv/dw. A deep linear dense network is
-the convolutional one with filters and inputs of length 1, and its end-to-end filter the product of its matrices.
+With the end-to-end filter v = pi(w) and the risk l of the end-to-end filter (`filter_risk`), L = l o pi, so grad L =
+J^T grad l(v) and Hess L = J^T l''(v) J + sum_i (grad l)_i Hess pi_i, J = dv/dw. A deep linear dense network is a
+convolutional one with filters and inputs of length 1, whose end-to-end filter is the product of the matrices.
 """
 
 import math
@@ -13,16 +13,17 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Real
+from jaxtyping import Array, Float, PyTree, Real
 
 from lcnn_flow.arguments import check_kind
 from lcnn_flow.data import Dataset
 from lcnn_flow.errors import RiskError
+from lcnn_flow.losses.base import Loss
 from lcnn_flow.losses.named import Lp, Square
 from lcnn_flow.network.architecture import Architecture
 from lcnn_flow.network.dense import Network
 from lcnn_flow.network.forward import patches
-from lcnn_flow.network.parameters import layer_norms, spread, unravel
+from lcnn_flow.network.parameters import layer_norms, per_entry, unravel
 from lcnn_flow.numerics.compiling import quick_to_compile
 from lcnn_flow.risk.base import check_single
 from lcnn_flow.risk.bounds import bound_from
@@ -39,7 +40,7 @@ __all__ = ["LinearRisk", "check_linear", "risk_of_the_filter", "to_patches"]
 
 
 class LinearRisk(EmpiricalRisk):
-    """The empirical risk of a linear network; arguments as of `EmpiricalRisk`, which makes it."""
+    """The empirical risk of a linear network; created by `EmpiricalRisk`, with the same arguments."""
 
     form: Form = eqx.field(static=True)
     knows_scales = True
@@ -58,7 +59,7 @@ class LinearRisk(EmpiricalRisk):
 
     @property
     def symmetry(self) -> LayerRescaling | ChannelGauge:
-        """What leaves L unchanged whatever the data."""
+        """The symmetry of L for any data."""
         return symmetry_of(self.arch)
 
     def __repr__(self) -> str:
@@ -66,7 +67,7 @@ class LinearRisk(EmpiricalRisk):
 
     @property
     def table_shape(self) -> tuple[int, int, int]:
-        """Shape of the regression in the end-to-end filter: rows, columns q, output channels c."""
+        """Shape of the regression problem for the end-to-end filter: rows, columns q, output channels c."""
         channels = (1, 1) if self.arch.channels is None else (self.arch.channels[0], self.arch.channels[-1])
         rows = self.num_samples * math.prod(self.arch.spatial_shapes[-1])
         return rows, math.prod(self.arch.end_to_end_kernel_size) * channels[0], channels[1]
@@ -91,15 +92,15 @@ class LinearRisk(EmpiricalRisk):
             return "reduced"
         return "moments" if isinstance(self.loss, Lp) and moments_pay(self.loss.p, rows, q, c) else "patches"
 
-    def __call__(self, params: Any) -> Float[Array, ""]:
-        """L(w); ArchitectureError where shapes of params do not fit."""
+    def __call__(self, params: PyTree) -> Float[Array, ""]:
+        """L(w); raises ArchitectureError if shapes of params do not fit."""
         layers = self.layers(params)
         if len(layers) != self.arch.depth:
             self.check_params(params)
         return self.of_layers(layers)
 
     def gradient(self, vector: Real[ArrayLike, "n ..."]) -> Float[Array, "n ..."]:
-        """grad L at the raveled filters `vector`, raveled (see `network.ravel`)."""
+        """grad L at the raveled filters `vector`, as a vector (see `network.ravel`)."""
         vector = jnp.asarray(vector)
         if self.filter_risk is None:
             return jax.grad(self.value)(vector)
@@ -115,39 +116,41 @@ class LinearRisk(EmpiricalRisk):
 
     @property
     def outer(self) -> PatchForm | QuadraticForm:
-        """l, the risk as a function of the end-to-end filter; for `form="layers"` reduced on the spot."""
+        """The risk l as a function of the end-to-end filter; for `form="layers"` it is computed from the data at each
+        access."""
         if self.filter_risk is not None:
             return self.filter_risk
         return to_patches(self.network, self.loss, self.data, self.share)
 
     def image(self, vector: Float[Array, "n ..."]) -> Float[Array, "c q ..."]:
-        """The end-to-end filter, one row an output channel."""
+        """The end-to-end filter, one row per output channel."""
         return filter_rows(self.arch, unravel(self.arch, vector))
 
     def image_jacobian(self, vector: Float[Array, " n"]) -> Float[Array, "cq n"]:
-        """J = dv/dw at the raveled filters, rows in the memory order of the end-to-end filter."""
+        """J = dv/dw at the raveled filters, with rows in the memory order of the end-to-end filter."""
         return filter_columns(self.arch, vector).reshape(-1, vector.size)
 
     def layer_scales(self, vector: Float[Array, "n ..."]) -> Float[Array, "N ..."]:
-        """Size that the gradient in each layer would have at `vector` if nothing cancelled; units of the gradient.
+        """Size that the gradient in each layer would have at `vector` without cancellation, in units of the gradient.
 
-        prod_{m != l} |w_m| * rms|p_i| * rms rho'(|P v| + |y|), p_i the patches: by Cauchy-Schwarz a bound on the
-        gradient in layer l, up to a factor that depends on filter sizes alone. Tolerances on the gradient are
-        relative to it, so that units of data and filters change no verdict.
+        prod_{m != l} |w_m| * rms|p_i| * rms rho'(|P v| + |y|), where p_i are the patches. By Cauchy-Schwarz this bounds
+        the gradient in layer l, up to a factor that depends on filter sizes only. Tolerances on the gradient are
+        relative to it, so that units of data and filters do not influence verdicts.
         """
         form = self.outer
         norms = layer_norms(self.arch, vector)
         others = [math.prod([norms[m] for m in range(self.arch.depth) if m != i], start=1.0) for i in range(len(norms))]
-        slope = form.slope(self.image(vector))
-        return jnp.stack([jnp.broadcast_to(x, slope.shape) for x in others]) * (form.patch_size * slope)[None]
+        derivative = form.rms_derivative(self.image(vector))
+        return jnp.stack([jnp.broadcast_to(x, derivative.shape) for x in others]) * (form.patch_size * derivative)[None]
 
-    def units(self, vector: Float[Array, "n ..."], start: Any = None) -> Float[Array, "n ..."]:
-        """|w_l| for every entry of layer l: the units in which thresholds do not see how norms are shared out.
+    def units(self, vector: Float[Array, "n ..."], start: Float[Array, "n ..."] | None = None) -> Float[Array, "n ..."]:
+        """|w_l| for every entry of layer l: in these units thresholds do not depend on how norms are distributed over
+        layers.
 
-        A filter that tends to zero has no unit of its own. Where the end-to-end filter all but vanishes (the product of
-        norms is below sqrt(eps) times that of filters that fit the targets, or the targets are zero), layers smaller
-        than sqrt(eps) times the largest, or than filters that fit the targets, get the larger of these two as their
-        unit. The unit is 1 if there is none. The start plays no part.
+        A filter that tends to zero defines no unit. The end-to-end filter counts as vanishing if the product of norms
+        is below sqrt(eps) times that of filters that fit the targets, or if the targets are zero. In that case layers
+        smaller than sqrt(eps) times a reference size get the reference size as their unit: the larger of the largest
+        norm and the size of filters that fit the targets, or 1 if both are zero. `start` is not used.
         """
         del start
         norms = layer_norms(self.arch, vector)
@@ -157,9 +160,9 @@ class LinearRisk(EmpiricalRisk):
         gone = (jnp.prod(norms, axis=0)[None] <= tiny * fits) | (fits == 0)
         vanishing = gone & (norms <= tiny * reference)
         fallback = jnp.where(reference > 0, reference, 1)
-        return spread(self.arch, jnp.where(vanishing | (norms == 0), fallback, norms))
+        return per_entry(self.arch, jnp.where(vanishing | (norms == 0), fallback, norms))
 
-    def parameter_scale(self, start: Any = None) -> Float[Array, ""]:
+    def parameter_scale(self, start: Float[Array, "n ..."] | None = None) -> Float[Array, ""]:
         """Size of a filter that fits the targets: (rms target / rms patch)^(1/N); 0 for zero targets."""
         del start
         form = self.outer
@@ -167,7 +170,7 @@ class LinearRisk(EmpiricalRisk):
         return (form.target_size / size) ** (1 / self.arch.depth)
 
     def largest_norm(self, start: Float[Array, " n"]) -> Float[Array, ""]:
-        """Bound on |w(t)| of all filters together for all t >= 0; infinite where `theory.norm_bound` has none."""
+        """Bound on |w(t)| of all filters together for all t >= 0; infinite if `theory.norm_bound` gives none."""
         known = self.arch.channels is None and self.loss.theory.coercive is True
         if not known or not hasattr(self.loss, "largest_residual"):
             return jnp.asarray(jnp.inf, start.dtype)
@@ -176,52 +179,55 @@ class LinearRisk(EmpiricalRisk):
         return jnp.linalg.norm(bound_from(self.arch, self.loss, filters, form, form.smallest_singular_value))
 
     def curvature_scale(self, vector: Float[Array, " n"]) -> Float[Array, ""]:
-        """Size of the Hessian in `units` if nothing cancelled in the residuals: trace of l'' there, times |w_l|^2."""
-        return self.outer.steepness(self.image(vector)) * jnp.prod(layer_norms(self.arch, vector)) ** 2
+        """Size that the Hessian in `units` would have without cancellation in the residuals: trace of l'' times prod
+        |w_l|^2."""
+        return self.outer.largest_trace(self.image(vector)) * jnp.prod(layer_norms(self.arch, vector)) ** 2
 
     def contrast(self, vector: Float[Array, "n ..."]) -> Float[Array, "..."]:
-        """Size of the residuals in units of the width of the well of the loss, at least 1; dimensionless.
+        """Size of the residuals relative to the width of the minimum of the loss, at least 1; dimensionless.
 
-        |P v| + |y| over rho'/rho''(0), root mean squares: 1 for the square loss, large where the loss is flat but for
-        a narrow well. 1 for l_p, which is the same on all scales.
+        |P v| + |y| divided by rho'/rho''(0), as root mean squares: 1 for the square loss, and large for a loss that is
+        flat except in a narrow interval around 0. 1 for l_p, which has no scale.
         """
         one = jnp.ones(vector.shape[1:], vector.dtype)
         form = self.outer
         if isinstance(self.loss, Square | Lp) or isinstance(form, QuadraticForm):
             return one
         V = self.image(vector)
-        slope = form.slope(V)
+        derivative = form.rms_derivative(V)
         found = form.size(V) * self.loss.second_derivative(jnp.zeros((), vector.dtype))
-        found = found / jnp.where(slope > 0, slope, jnp.inf)
+        found = found / jnp.where(derivative > 0, derivative, jnp.inf)
         return jnp.maximum(jnp.where(jnp.isfinite(found), found, 1), one)
 
     def end_to_end_filter(self, vector: Float[Array, " n"]) -> Float[Array, "..."]:
-        """v with the shape `network.end_to_end_filter_shape`."""
+        """The end-to-end filter with the shape `network.end_to_end_filter_shape`."""
         return self.image(vector).reshape(self.network.end_to_end_filter_shape)
 
     def driver(self, lanes: int) -> NormalDriver | PatchDriver | MomentDriver:
-        """The risk of the end-to-end filter in the form that drives `lanes` flows side by side, see `lane_forms`."""
+        """The risk of the end-to-end filter in the form that evaluates `lanes` flows at once, see `lane_forms`."""
         form = self.outer
         if isinstance(form, QuadraticForm):
             return NormalDriver(form)
         return MomentDriver.of(form) if self.form == "moments" else PatchDriver.of(form, lanes)
 
     def without_data(self) -> "LinearRisk":
-        """The same function of the filters, without samples that its form has made superfluous: less to copy around."""
+        """The same function of the filters, without the samples if its form does not need them, so that less is
+        copied."""
         if self.filter_risk is None:
             return self
         return eqx.tree_at(lambda risk: risk.data, self, None)
 
 
 @partial(quick_to_compile, keep=False)
-def risk_of_the_filter(network: Network, reduced: bool, loss: Any, arrays: tuple) -> PatchForm | QuadraticForm:
-    """The form of inputs, targets and weights, by one program: its operations one by one would be twenty."""
+def risk_of_the_filter(network: Network, reduced: bool, loss: Loss, arrays: tuple) -> PatchForm | QuadraticForm:
+    """The form of evaluation from inputs, targets and weights; compiled as one program instead of some twenty."""
     table = to_patches(network, loss, Dataset(*arrays))
     return QuadraticForm(table.patches, table.targets, table.weights) if reduced else table
 
 
-def to_patches(network: Network, loss: Any, data: Dataset, share: Any = None) -> PatchForm:
-    """The risk of a linear network as one of its end-to-end filter, by the patch matrix; times `share`, if there is."""
+def to_patches(network: Network, loss: Loss, data: Dataset, share: Array | None = None) -> PatchForm:
+    """The risk of a linear network as a function of its end-to-end filter, by the patch matrix; times `share` if
+    given."""
     arch = network.convolution()
     windows = patches(arch, data.inputs.reshape(data.inputs.shape[0], *arch.sample_shape))
     count, outputs, width = windows.shape
@@ -233,10 +239,13 @@ def to_patches(network: Network, loss: Any, data: Dataset, share: Any = None) ->
 
 
 def check_linear(function: str, risk: Any, batch: str | None = None) -> LinearRisk:
-    """The risk if it is a LinearRisk, a single one where `batch` says what to write for many; else RiskError."""
+    """Returns the risk; raises RiskError unless it is a `LinearRisk`.
+
+    If `batch` is given, batches of risks are refused, and `batch` says what to write for them.
+    """
     if isinstance(risk, EmpiricalRisk) and not isinstance(risk, LinearRisk):
-        why = "has weight decay" if risk.network.is_linear else f"is one of {risk.network!r}"
-        raise RiskError(f"{function}: the theory is that of linear networks without weight decay, and this risk {why}")
+        why = "has weight decay" if risk.network.is_linear else f"is that of {risk.network!r}"
+        raise RiskError(f"{function}: the theory holds for linear networks without weight decay, but this risk {why}")
     remedy = f"write lf.EmpiricalRisk(arch, loss, data), and {function}(risk, ...)"
     check_kind(function, "risk", risk, LinearRisk, remedy, RiskError)
     if batch is not None:

@@ -1,4 +1,4 @@
-"""The empirical risk of a network that is not linear, and of any network with weight decay."""
+"""The empirical risk of a nonlinear network, and of any network with weight decay."""
 
 from typing import Any
 
@@ -29,13 +29,14 @@ __all__ = ["NetworkRisk"]
 
 
 class NetworkRisk(EmpiricalRisk, AutodiffRisk):
-    """A risk that is not one of an end-to-end filter; arguments as of `EmpiricalRisk`, which makes it.
+    """A risk that is not a function of an end-to-end filter alone; created by `EmpiricalRisk`, with the same arguments.
 
     It is treated like any differentiable function, except that its symmetry is known: a positively homogeneous
-    activation conserves one quantity per hidden channel, others nothing, and weight decay leaves nothing conserved.
+    activation conserves one quantity per hidden channel. Other activations conserve nothing, and neither do flows with
+    weight decay.
     """
 
-    weight_decay: Any
+    weight_decay: Array | None
 
     def __init__(
         self,
@@ -60,14 +61,14 @@ class NetworkRisk(EmpiricalRisk, AutodiffRisk):
 
     @property
     def form(self) -> Form:
-        """How it is evaluated."""
+        """The form of evaluation."""
         if self.filter_risk is None:
             return "layers"
         return "reduced" if isinstance(self.filter_risk, QuadraticForm) else "patches"
 
     @property
     def symmetry(self) -> Symmetry:
-        """What leaves L unchanged whatever the data."""
+        """The symmetry of L for any data."""
         activation = self.network.activation
         degree = 1.0 if activation is None else activation.degree
         if self.weight_decay is not None or degree is None:
@@ -76,37 +77,39 @@ class NetworkRisk(EmpiricalRisk, AutodiffRisk):
 
     @property
     def has_kinks(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether the activation has one."""
+        """Whether the activation has a kink."""
         return self.network.activation is not None and self.network.activation.has_kink
 
     @property
     def step_cost(self) -> int:
-        """Multiply-adds of one step of Rodas4, roughly: those of the Hessian and of the elimination."""
+        """Approximate multiply-adds of one step of Rodas4: those of the Hessian and of the elimination."""
         n = self.network.num_parameters
         return 4 * n * n * self.num_samples + 2 * n**3
 
     def of_layers(self, layers: tuple[Any, ...]) -> Float[Array, ""]:
-        """L at arrays of parameters, layer by layer; unchecked."""
+        """L at the arrays of parameters, one per layer; unchecked."""
         found = super().of_layers(layers)
         if self.weight_decay is None:
             return found
         return found + self.weight_decay / 2 * sum(jnp.sum(w**2) for w in layers)
 
     def gradient(self, vector: Float[Array, " n"]) -> Float[Array, " n"]:
-        """grad L at raveled parameters."""
+        """grad L at the raveled parameters."""
         if self.filter_risk is None:
             return super().gradient(vector)
+        assert self.weight_decay is not None
         return gradient(self.network.convolution(), self.filter_risk, vector) + self.weight_decay * vector
 
     def hessian(self, vector: Float[Array, " n"]) -> Float[Array, "n n"]:
-        """Hess L at raveled parameters, symmetric."""
+        """Hess L at the raveled parameters, symmetric."""
         if self.filter_risk is None:
             return super().hessian(vector)
+        assert self.weight_decay is not None
         matrix = gradient_and_hessian(self.network.convolution(), self.filter_risk, vector)[1]
         return (matrix + matrix.T) / 2 + self.weight_decay * jnp.eye(vector.size, dtype=vector.dtype)
 
     def largest_norm(self, start: Float[Array, " n"]) -> Float[Array, ""]:
-        """Bound on |w(t)|: weight decay and losses that are at least 0 give (lambda/2) |w|^2 <= L(0); else infinite."""
+        """Bound on |w(t)|: with weight decay and a loss of at least 0, (lambda/2) |w|^2 <= L(0); otherwise infinite."""
         infinite = jnp.asarray(jnp.inf, start.dtype)
         if self.weight_decay is None or type(self.loss) not in ALL_LOSSES.values():
             return infinite
@@ -114,10 +117,10 @@ class NetworkRisk(EmpiricalRisk, AutodiffRisk):
         return jnp.where(self.weight_decay > 0, bound, infinite)
 
     def distance_to_kink(self, vector: Float[Array, " n"]) -> Float[Array, ""]:
-        """Distance in parameters to the nearest point where the Hessian does not exist, to first order.
+        """Distance in parameters to the nearest point at which the Hessian does not exist, to first order.
 
-        Infinite for activations without a kink. Otherwise the smallest |z| / |dz/dw| over samples and hidden units, z
-        what is given to the activation; units whose z does not depend on the parameters do not count.
+        Infinite for activations without a kink. Otherwise the smallest |z| / |dz/dw| over samples and hidden neurons,
+        where z is the input of the activation; neurons whose z does not depend on the parameters are ignored.
         """
         if not self.has_kinks:
             return super().distance_to_kink(vector)
@@ -126,8 +129,8 @@ class NetworkRisk(EmpiricalRisk, AutodiffRisk):
             found = forward(self.network, self.space.unravel(x), self.data.inputs)[1]
             return jnp.concatenate([jnp.ravel(z) for z in found])
 
-        def add(total: Array, direction: Array) -> tuple[Array, None]:
-            return total + jax.jvp(hidden, (vector,), (direction,))[1] ** 2, None
+        def add(so_far: Array, direction: Array) -> tuple[Array, None]:
+            return so_far + jax.jvp(hidden, (vector,), (direction,))[1] ** 2, None
 
         values = hidden(vector)
         squares = lax.scan(add, jnp.zeros_like(values), jnp.eye(vector.size, dtype=vector.dtype))[0]
@@ -135,13 +138,13 @@ class NetworkRisk(EmpiricalRisk, AutodiffRisk):
         return jnp.min(jnp.where(squares > 0, far, jnp.inf), initial=jnp.inf)
 
 
-def _decay(value: Any, dtype: Any) -> Array:
-    """Weight decay as an array of the type of the data; RiskError where it is negative or not finite."""
+def _decay(value: ArrayLike, dtype: np.dtype | type) -> Array:
+    """Weight decay as an array of the type of the data; raises RiskError if it is negative or not finite."""
     number = as_float_array(value).astype(dtype)
     if is_concrete(number) and not bool(np.all(np.isfinite(np.asarray(number)) & (np.asarray(number) >= 0))):
         raise RiskError(f"weight_decay = {value!r} must be finite and at least 0")
     return number
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Array) -> str | Array:
     return f"{float(value):g}" if is_concrete(value) and jnp.ndim(value) == 0 else value

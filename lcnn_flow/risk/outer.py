@@ -1,15 +1,15 @@
 """The empirical risk as a function of the end-to-end filter, with the data reduced once.
 
-A linear convolutional network sees its data only through the patch matrix P, whose rows are all windows that
-the end-to-end filter v meets: the residuals are r = P v - y, so the risk is L = l(v), l(v) = sum_i w_i rho(r_i).
-`PatchForm` keeps P. For the square loss QR of [P, y] reduces the data to q numbers a row: `QuadraticForm`, whose
-cost is independent of the number of samples.
+A linear convolutional network depends on its data only through the patch matrix P, whose rows are all windows to which
+the end-to-end filter v is applied. The residuals are r = P v - y, so the risk is L = l(v), l(v) = sum_i w_i rho(r_i).
+`PatchForm` stores P. For the square loss a QR decomposition of [P, y] reduces the data to at most q + c rows:
+`QuadraticForm`, whose cost is independent of the number of samples.
 
-Shapes: V is (c, q), one row an output channel (c = 1 without channels), q = c_0 prod k_v; V may carry trailing axes,
-(c, q, ...), for many filters at once, and results then carry them too.
+Shapes: V is (c, q), one row per output channel (c = 1 without channels), q = c_0 prod k_v. V may have trailing axes,
+(c, q, ...), for many filters at once, and results then have them too.
 """
 
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -22,9 +22,9 @@ from lcnn_flow.losses.base import Loss
 from lcnn_flow.numerics.nudges import nudged, signs
 from lcnn_flow.numerics.pytrees import Pytree
 from lcnn_flow.numerics.rank import smallest_singular_value, values_above_rounding
-from lcnn_flow.numerics.triangles import Curvature, product_with, symmetric
+from lcnn_flow.numerics.triangles import CurvatureProduct, product_with, symmetric
 
-__all__ = ["OUTER_RANKS", "PatchForm", "QuadraticForm"]
+__all__ = ["OUTER_RANKS", "FilterRisk", "PatchForm", "QuadraticForm"]
 
 OUTER_RANKS = {
     **{"patches": 2, "targets": 2, "weights": 1, "patch_size": 0, "triangle": 2},
@@ -35,6 +35,20 @@ OUTER_RANKS = {
 _HIGHEST = lax.Precision.HIGHEST
 
 
+@runtime_checkable
+class FilterRisk(Protocol):
+    """A risk l as a function of the end-to-end filter V, as the chain rule uses it."""
+
+    def gradient(self, V: Float[Array, "c q ..."]) -> Float[Array, "c q ..."]:
+        """The gradient dl/dV at the filters V."""
+        ...
+
+    def gradient_and_curvature(self, V: Float[Array, "c q ..."]) -> tuple[Float[Array, "c q ..."], CurvatureProduct]:
+        """The gradient dl/dV, and the function that multiplies columns (c, q, n, ...) by the second derivative
+        l''(V)."""
+        ...
+
+
 class PatchForm(Pytree):
     """l(V) = sum_i w_i sum_c rho(P V^T - Y), for any loss.
 
@@ -42,7 +56,7 @@ class PatchForm(Pytree):
         loss: elementwise loss.
         patches: P, (rows, q).
         targets: Y, (rows, c).
-        weights: w, (rows,), summing to the number of rows a sample.
+        weights: w, (rows,), whose sum is the number of rows per sample.
     """
 
     loss: Loss
@@ -52,7 +66,7 @@ class PatchForm(Pytree):
     patch_size: Float[Array, ""]
     triangle: Float[Array, "k q"]
 
-    def __init__(self, loss: Any, patches: Array, targets: Array, weights: Array) -> None:
+    def __init__(self, loss: Loss, patches: Array, targets: Array, weights: Array) -> None:
         self.loss = loss
         self.patches = patches
         self.targets = targets
@@ -73,15 +87,15 @@ class PatchForm(Pytree):
 
     @property
     def smallest_singular_value(self) -> Float[Array, ""]:
-        """Of diag(sqrt(w)) P; 0 without full column rank."""
+        """Smallest singular value of diag(sqrt(w)) P; 0 without full column rank."""
         return smallest_singular_value(self.triangle, self.patches.shape[0])
 
     def residuals(self, V: Float[Array, "c q ..."]) -> Float[Array, "rows c ..."]:
-        """P V^T - Y."""
+        """The residuals P V^T - Y."""
         return self._predictions(V) - _trailing(self.targets, V)
 
     def value(self, V: Float[Array, "c q ..."]) -> Float[Array, "..."]:
-        """l(V)."""
+        """The risk l(V)."""
         return self._mean(self.loss(self.residuals(V)))
 
     def gradient(self, V: Float[Array, "c q ..."]) -> Float[Array, "c q ..."]:
@@ -89,41 +103,42 @@ class PatchForm(Pytree):
         return self._sum_over_rows(self.patches, self.loss.derivative(self.residuals(V)))
 
     def hessian(self, V: Float[Array, "c q ..."]) -> Float[Array, "c q q ..."]:
-        """Second derivative, block diagonal in the output channels: P^T diag(w rho''(r)) P a channel."""
+        """Second derivative, block diagonal in the output channels: P^T diag(w rho''(r)) P for each channel."""
         return self._second(self.residuals(V))
 
-    def gradient_and_curvature(self, V: Float[Array, "c q ..."]) -> tuple[Float[Array, "c q ..."], Curvature]:
-        """dl/dV, and the product of l''(V) with columns (c, q, n, ...)."""
+    def gradient_and_curvature(self, V: Float[Array, "c q ..."]) -> tuple[Float[Array, "c q ..."], CurvatureProduct]:
+        """dl/dV, and the function that multiplies columns (c, q, n, ...) by l''(V)."""
         return self.gradient(V), product_with(self.hessian(V))
 
-    def slope(self, V: Float[Array, "c q ..."]) -> Float[Array, "..."]:
-        """Root mean square of rho' at |P V^T| + |Y|: the slope without cancellation in the residuals."""
+    def rms_derivative(self, V: Float[Array, "c q ..."]) -> Float[Array, "..."]:
+        """Root mean square of rho' at |P V^T| + |Y|: the derivative of the loss without cancellation in the
+        residuals."""
         return jnp.sqrt(self._mean(self.loss.largest_slope(self._size(V)) ** 2))
 
     def size(self, V: Float[Array, "c q ..."]) -> Float[Array, "..."]:
-        """Root mean square of |P V^T| + |Y|: the residuals if nothing cancelled."""
+        """Root mean square of |P V^T| + |Y|: the size of the residuals without cancellation."""
         return jnp.sqrt(self._mean(self._size(V) ** 2))
 
-    def steepness(self, V: Float[Array, "c q ..."]) -> Float[Array, "..."]:
-        """Largest trace over output channels of the second derivative, rho'' taken at |P V^T| + |Y|."""
+    def largest_trace(self, V: Float[Array, "c q ..."]) -> Float[Array, "..."]:
+        """Largest trace over output channels of the second derivative, with rho'' at |P V^T| + |Y|."""
         squares = _trailing((self.weights * jnp.sum(self.patches**2, axis=1))[:, None], V)
         return jnp.max(jnp.sum(squares * self.loss.largest_curvature(self._size(V)), axis=0), axis=0)
 
-    def nudged(self, size: Array, k: Any) -> "PatchForm":
-        """Every number of patches and targets changed by `size` of itself, see `nudges`."""
+    def nudged(self, size: Array, k: int | Array) -> "PatchForm":
+        """The form with every number of patches and targets changed by the relative amount `size`, see `nudges`."""
         new = nudged(self.patches, size, k), nudged(self.targets, size, k + 7)
         return eqx.tree_at(lambda form: (form.patches, form.targets), self, new)
 
     def _second(self, residuals: Array) -> Array:
-        """P^T diag(w rho''(r)) P: with trailing axes one product with those of two columns of P, which they share."""
-        P, bends = self.patches, self.loss.second_derivative(residuals)
+        """P^T diag(w rho''(r)) P; with trailing axes, one product with all products of two columns of P."""
+        P, second = self.patches, self.loss.second_derivative(residuals)
         if residuals.ndim == 2:
-            return jnp.einsum("rq,rc,rp->cqp", P, self.weights[:, None] * bends, P, precision=_HIGHEST)
+            return jnp.einsum("rq,rc,rp->cqp", P, self.weights[:, None] * second, P, precision=_HIGHEST)
         low, high = np.tril_indices(P.shape[1])
-        return symmetric(self._sum_over_rows(P[:, low] * P[:, high], bends))
+        return symmetric(self._sum_over_rows(P[:, low] * P[:, high], second))
 
     def _predictions(self, V: Array) -> Float[Array, "rows c ..."]:
-        """P V^T: one product of two matrices, whatever the axes of V."""
+        """P V^T, computed as one product of two matrices for any number of axes of V."""
         columns = jnp.moveaxis(V, 1, 0)
         product = jnp.dot(self.patches, columns.reshape(columns.shape[0], -1), precision=_HIGHEST)
         return product.reshape(-1, *columns.shape[1:])
@@ -135,7 +150,7 @@ class PatchForm(Pytree):
         return jnp.moveaxis(product.reshape(-1, *numbers.shape[1:]), 0, 1)
 
     def _mean(self, numbers: Float[Array, "rows c ..."]) -> Float[Array, "..."]:
-        """Weighted sum over the rows, sum over the channels: as a product, which is faster than a reduction."""
+        """Weighted sum over rows, and sum over channels, as a matrix product, which is faster than a reduction."""
         product = jnp.dot(self.weights, numbers.reshape(numbers.shape[0], -1), precision=_HIGHEST)
         return jnp.sum(product.reshape(numbers.shape[1:]), axis=0)
 
@@ -144,11 +159,11 @@ class PatchForm(Pytree):
 
 
 class QuadraticForm(Pytree):
-    """l(V) = (|R V^T - C|^2 + s^2)/2 for the square loss, from QR of sqrt(w) [P, Y].
+    """l(V) = (|R V^T - C|^2 + s^2)/2 for the square loss, from the QR decomposition of sqrt(w) [P, Y].
 
-    R keeps the risk accurate near interpolation, where the normal equations P^T P lose it to cancellation. The
-    derivative with respect to data goes through the moments G = P^T w P, B = Y^T w P and |y|^2, which are
-    polynomial in the data; the derivative of QR itself does not exist for rank-deficient data.
+    R keeps the risk accurate near interpolation, where the normal equations P^T P lose accuracy by cancellation.
+    Derivatives with respect to data use the moments G = P^T w P, B = Y^T w P and |y|^2, which are polynomial in the
+    data, because QR is not differentiable for rank-deficient data.
 
     Args:
         patches, targets, weights: as in `PatchForm`.
@@ -186,16 +201,16 @@ class QuadraticForm(Pytree):
 
     @property
     def rank(self) -> Int[Array, ""]:
-        """Numerical rank of diag(sqrt(w)) P, from its triangular factor: P^T P would lose half of the digits."""
+        """Numerical rank of diag(sqrt(w)) P, from its triangular factor; P^T P would lose half of the digits."""
         return jnp.sum(values_above_rounding(self.factor, self.rows)[1])
 
     @property
     def smallest_singular_value(self) -> Float[Array, ""]:
-        """Of diag(sqrt(w)) P; 0 without full column rank."""
+        """Smallest singular value of diag(sqrt(w)) P; 0 without full column rank."""
         return smallest_singular_value(self.factor, self.rows)
 
     def value(self, V: Float[Array, "c q ..."]) -> Float[Array, "..."]:
-        """l(V)."""
+        """The risk l(V)."""
         return _quadratic_value(V, self)
 
     def gradient(self, V: Float[Array, "c q ..."]) -> Float[Array, "c q ..."]:
@@ -206,26 +221,30 @@ class QuadraticForm(Pytree):
         """Second derivative: the same matrix G in every output channel."""
         return jnp.broadcast_to(_trailing(self.gram[None], V), (V.shape[0], *self.gram.shape, *V.shape[2:]))
 
-    def gradient_and_curvature(self, V: Float[Array, "c q ..."]) -> tuple[Float[Array, "c q ..."], Curvature]:
-        """dl/dV, and the product of l''(V) with columns (c, q, n, ...)."""
+    def gradient_and_curvature(self, V: Float[Array, "c q ..."]) -> tuple[Float[Array, "c q ..."], CurvatureProduct]:
+        """dl/dV, and the function that multiplies columns (c, q, n, ...) by l''(V)."""
         return self.gradient(V), self.curvature
 
     def curvature(self, columns: Float[Array, "c q n ..."]) -> Float[Array, "c q n ..."]:
-        """The product of l'', the same at every V, with columns."""
+        """Multiplies columns by l'', which is the same at every V."""
         return _contract("qp,cpn...->cqn...", self.gram, columns)
 
-    def steepness(self, V: Float[Array, "c q ..."]) -> Float[Array, "..."]:
-        """Trace of the second derivative, the same in every output channel."""
+    def largest_trace(self, V: Float[Array, "c q ..."]) -> Float[Array, "..."]:
+        """Trace of the second derivative, which is the same in every output channel."""
         return jnp.broadcast_to(self.patch_size**2, V.shape[2:])
 
-    def slope(self, V: Float[Array, "c q ..."]) -> Float[Array, "..."]:
-        """Root mean square of |P V^T| + |Y|, to the triangle inequality, as `PatchForm.slope` for rho' = r."""
+    def rms_derivative(self, V: Float[Array, "c q ..."]) -> Float[Array, "..."]:
+        """An upper bound of the root mean square of |P V^T| + |Y| by the triangle inequality; rho' = r for the square
+        loss.
+
+        It corresponds to `PatchForm.rms_derivative`.
+        """
         prediction = _contract("rq,cq...->rc...", self.factor, V)
         size = jnp.sqrt(jnp.sum(prediction**2, axis=(0, 1)))
         return size + jnp.sqrt(jnp.sum(self.image**2) + self.rest)
 
-    def nudged(self, size: Array, k: Any) -> "QuadraticForm":
-        """Numbers that come out of the QR decomposition changed by `size` of the norm of their column."""
+    def nudged(self, size: Array, k: int | Array) -> "QuadraticForm":
+        """The form with results of the QR decomposition changed by `size` times the norm of their column."""
         columns = jnp.linalg.norm(self.factor, axis=0)[None]
         sides = jnp.sqrt(jnp.diagonal(self.gram)) * signs(self.gram.shape[:1], k)
         new = (
@@ -241,7 +260,7 @@ def _contract(subscripts: str, matrix: Array, x: Array) -> Array:
 
 
 def _trailing(matrix: Array, V: Array) -> Array:
-    """`matrix` with one axis of length 1 for every trailing axis of V (c, q, ...)."""
+    """`matrix` with an axis of length 1 appended for every trailing axis of V (c, q, ...)."""
     return matrix.reshape(matrix.shape + (1,) * (V.ndim - 2))
 
 
@@ -293,5 +312,5 @@ def _quadratic_gradient_jvp(primals, tangents):
 _quadratic_gradient.defjvp(_quadratic_gradient_jvp, symbolic_zeros=True)
 
 
-def _perturbed(tangent: Any) -> bool:
+def _perturbed(tangent: object) -> bool:
     return not isinstance(tangent, jax.custom_derivatives.SymbolicZero)

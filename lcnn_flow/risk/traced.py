@@ -1,8 +1,8 @@
-"""A user's function, traced: a program whose closed-over arrays are arguments.
+"""Tracing of a user's function to a program that takes closed-over arrays as arguments.
 
-A function that closes over an array does not say so. Traced, the array stands beside the program, where other numbers
-can take its place, derivatives with respect to it are seen, and a change of it in between is not missed. The same
-function, traced to the same program, is the same object: JAX compiles it once.
+Arrays that a function closes over are not visible in its signature. In the traced program they are arguments: other
+values can be passed, derivatives with respect to them are computed, and later changes of their values take effect.
+Tracing the same function to the same program returns the same object, so that JAX compiles it once.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
+from jax.extend.core import ClosedJaxpr, Jaxpr, jaxpr_as_fun
+from jaxtyping import PyTree
 
 from lcnn_flow.errors import RiskError
 
@@ -19,9 +20,9 @@ __all__ = ["Traced", "trace"]
 
 
 class Traced:
-    """A function of arrays and of the arrays it closed over; equal to itself only."""
+    """A function of arrays and of the arrays that it closed over; compares by identity."""
 
-    def __init__(self, program: Any) -> None:
+    def __init__(self, program: Jaxpr) -> None:
         self._program = program
 
     def __call__(self, constants: tuple[jax.Array, ...], *arrays: jax.Array) -> jax.Array:
@@ -30,16 +31,16 @@ class Traced:
 
 
 def trace(name: str, function: Callable[..., Any], call: Callable[..., Any], *arguments: Any) -> tuple[Traced, tuple]:
-    """The program of `call`, which calls `function` with trees of arrays, and what it closes over.
+    """Traces `call`, which calls `function` with trees of arrays; returns the program and the arrays it closes over.
 
     Args:
-        name: of the function, for error messages.
-        function: the user's; with the text of the program it tells programs apart.
+        name: name of the function, for error messages.
+        function: the function of the user; together with the text of the program it identifies the program.
         call: function of `arguments`.
         arguments: trees of shapes and types.
 
     Raises:
-        RiskError: it does not return one real number.
+        RiskError: the function does not return one real number.
     """
     with jax.default_matmul_precision("highest"):
         closed, shapes = jax.make_jaxpr(call, return_shape=True)(*arguments)
@@ -52,9 +53,9 @@ def trace(name: str, function: Callable[..., Any], call: Callable[..., Any], *ar
 
 
 class _Carrier:
-    """Carries a program past a cache that is asked about its text."""
+    """Passes a program through `lru_cache` without influence on the cache key."""
 
-    def __init__(self, program: Any) -> None:
+    def __init__(self, program: Jaxpr) -> None:
         self.program = program
 
     def __eq__(self, other: object) -> bool:
@@ -65,12 +66,12 @@ class _Carrier:
 
 
 @lru_cache(maxsize=1024)
-def _program(function: Any, text: str, carrier: _Carrier) -> Traced:
+def _program(function: Callable[..., Any], text: str, carrier: _Carrier) -> Traced:
     del function, text
     return Traced(carrier.program)
 
 
-def _check_number(name: str, shapes: Any) -> None:
+def _check_number(name: str, shapes: PyTree) -> None:
     leaves = jax.tree.leaves(shapes)
     if jax.tree.structure(shapes) != jax.tree.structure(0) or not hasattr(leaves[0], "shape"):
         raise RiskError(f"{name} returns {jax.tree.structure(shapes)}: it must return one real number")

@@ -1,27 +1,28 @@
-"""Linear algebra of one Rosenbrock step: the stages share the matrix I/gamma - h J.
+"""Linear algebra of one Rosenbrock step, whose stages share the matrix I/gamma - h J.
 
-For a gradient flow J = -Hess L, so the matrix I/gamma + h Hess L is symmetric, and a step is trustworthy only
-while it is positive definite: past that the step is longer than the unstable modes allow.
+For a gradient flow J = -Hess L, so the matrix I/gamma + h Hess L is symmetric. A step can be trusted only while it is
+positive definite; otherwise the step is longer than the unstable modes allow.
 """
 
 from collections.abc import Callable
-from typing import Any
 
+import diffrax
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PyTree
 
 from lcnn_flow.numerics.factors import by_cholesky, factor
 
 __all__ = ["StageSolver", "dense_stage_solver", "inverse_positive_definite"]
 
 StageSolver = Callable[..., tuple[Callable[[Array], Array], Array]]
-"""(terms, t, y, args, control, gamma) -> (right-hand side -> solution, matrix is fit for a step)."""
+"""(terms, t, y, args, control, gamma) -> (function from right-hand side to solution, whether the matrix allows a step).
+"""
 
 
-def dense_stage_solver(terms: Any, t: Any, y: Any, args: Any, control: Any, gamma: float):
-    """Stage solver for any vector field: dense Jacobian by forward-mode differentiation, LU factors."""
+def dense_stage_solver(terms: diffrax.AbstractTerm, t: Array, y: PyTree, args: PyTree, control: PyTree, gamma: float):
+    """Stage solver for any vector field: dense Jacobian by forward-mode differentiation, and LU factors."""
     flat, unravel = ravel_pytree(y)
 
     def increment(x: Array) -> Array:
@@ -34,11 +35,11 @@ def dense_stage_solver(terms: Any, t: Any, y: Any, args: Any, control: Any, gamm
 
 @jax.custom_jvp
 def inverse_positive_definite(matrix: Float[Array, "n n"]) -> tuple[Float[Array, "n n"], Bool[Array, ""]]:
-    """Inverse of a symmetric matrix by Cholesky factors, and whether it is positive definite.
+    """The inverse of a symmetric matrix by Cholesky's method, and whether the matrix is positive definite.
 
-    Elimination without factors (Gauss-Jordan) will not do: far along a slow valley the matrix has condition
-    numbers of 1e11, and the inverse must still be small across the valley. Under jax.vmap it is one of
-    `factors.factor`; derivatives are those of Cholesky's method.
+    Gauss-Jordan elimination, which uses no factors, is not accurate enough: far along a slow valley the matrix has
+    condition numbers of 1e11, and the inverse must still be small across the valley. Under jax.vmap the batch is
+    inverted by `factors.factor`; derivatives are those of Cholesky's method.
     """
     return _inverse(matrix)
 
@@ -52,7 +53,7 @@ _inverse = jax.custom_batching.custom_vmap(by_cholesky)
 
 
 @_inverse.def_vmap
-def _inverses(size: int, batched: Any, matrices: Float[Array, "b n n"]) -> tuple:
+def _inverses(size: int, batched: list[bool], matrices: Float[Array, "b n n"]) -> tuple:
     del size, batched
     found = factor(jnp.moveaxis(matrices, 0, -1))
     return (jnp.moveaxis(found.inverse, -1, 0), found.definite), (True, True)

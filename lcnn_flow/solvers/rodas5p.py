@@ -14,9 +14,9 @@ _LAST = (-7.502846399306121, 2.561846144803919, -11.627539656261098, -0.18268767
 class Rodas5P(AbstractRosenbrock):
     """Rodas5P with dense output of order 4.
 
-    A step costs one matrix, as one of `Rodas4` does, and two stages more; the tighter the tolerance, the fewer steps
-    it takes in comparison. Where a fast mode follows a slow one (the problem of Prothero and Robinson in the stiff
-    limit) its error falls like h^3, that of `Rodas4` like h.
+    A step costs one matrix factorisation, like one of `Rodas4`, and two more stages. The tighter the tolerance, the
+    fewer steps it takes in comparison. Where a fast mode follows a slow one (the problem of Prothero and Robinson in
+    the stiff limit) its error decreases like h^3, that of `Rodas4` like h.
 
     References:
         Steinebach, Construction of Rosenbrock-Wanner method Rodas5P and numerical benchmarks within the Julia

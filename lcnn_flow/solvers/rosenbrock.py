@@ -1,7 +1,7 @@
-"""Rosenbrock methods for diffrax: linearly implicit, one matrix and s linear solves a step, no Newton iteration.
+"""Rosenbrock methods for diffrax: linearly implicit, with one matrix and s linear solves per step, no Newton iteration.
 
 With the increment function F(t, y) = h f(t, y) the stages solve (Hairer and Wanner, Solving Ordinary Differential
-Equations II, section IV.7, transformed so that no product with the Jacobian is left)
+Equations II, section IV.7, transformed so that no product with the Jacobian remains)
 
     (I/gamma - dF/dy) u_i = F(t_0 + alpha_i h, y_0 + sum_j a_ij u_j) + sum_j c_ij u_j + gamma_i h dF/dt,
 
@@ -9,7 +9,7 @@ y_1 = y_0 + sum_i b_i u_i, with error estimate sum_i e_i u_i and the dense outpu
 """
 
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import diffrax
 import equinox as eqx
@@ -18,8 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, PyTree
 
-from lcnn_flow.numerics.kernels import total, unit
+from lcnn_flow.numerics.kernels import as_kernel, unrolled_sum
 from lcnn_flow.solvers.linear_algebra import StageSolver, dense_stage_solver
 
 __all__ = [
@@ -55,14 +56,14 @@ class RosenbrockTableau(NamedTuple):
 class RosenbrockInterpolation(diffrax.AbstractLocalInterpolation):
     """Dense output y(theta) = (1-theta) y_0 + theta (y_1 + (1-theta) (d_1 + theta (d_2 + ...)))."""
 
-    t0: Any
-    t1: Any
-    y0: Any
-    y1: Any
-    d: tuple[Any, ...]
+    t0: PyTree
+    t1: PyTree
+    y0: PyTree
+    y1: PyTree
+    d: tuple[PyTree, ...]
 
     def evaluate(self, t0, t1=None, left=True):
-        """Solution at time t0, or its increment from t0 to t1."""
+        """The solution at time t0; if t1 is given, the increment of the solution from t0 to t1."""
         del left
         if t1 is not None:
             return jax.tree.map(jnp.subtract, self.evaluate(t1), self.evaluate(t0))
@@ -70,41 +71,41 @@ class RosenbrockInterpolation(diffrax.AbstractLocalInterpolation):
         theta = jnp.where(length == 0, 0.0, (t0 - self.t0) / jnp.where(length == 0, 1.0, length))
 
         def leaf(y0, y1, *d):
-            bend = d[-1]
+            value = d[-1]
             for term in reversed(d[:-1]):
-                bend = term + theta * bend
-            return (1 - theta) * y0 + theta * (y1 + (1 - theta) * bend)
+                value = term + theta * value
+            return (1 - theta) * y0 + theta * (y1 + (1 - theta) * value)
 
         return jax.tree.map(leaf, self.y0, self.y1, *self.d)
 
 
 class AbstractRosenbrock(diffrax.AbstractAdaptiveSolver):
-    """Base of the Rosenbrock methods; a subclass gives `tableau`, `order` and `error_order`.
+    """Base class of Rosenbrock methods; a subclass defines `tableau`, `order` and `error_order`.
 
     Attributes:
-        stage_solver: how the stages are solved, see `linear_algebra`. The default takes any vector field and a
-            dense Jacobian; `gradient_flow` puts its own, which knows that the Jacobian is symmetric, in its place.
-        after_step: (y, args) -> y, applied to the end of every step; it must change it by rounding only.
+        stage_solver: solves the stages, see `linear_algebra`. The default accepts any vector field and computes a dense
+            Jacobian; `gradient_flow` replaces it by one that uses the symmetry of the Jacobian.
+        after_step: (y, args) -> y, applied to the end of every step; it may change y by rounding errors only.
     """
 
     tableau: eqx.AbstractClassVar[RosenbrockTableau]
 
     stage_solver: StageSolver = eqx.field(static=True, default=dense_stage_solver)
-    after_step: Callable[[Any, Any], Any] | None = eqx.field(static=True, default=None)
+    after_step: Callable[[PyTree, PyTree], PyTree] | None = eqx.field(static=True, default=None)
 
     term_structure: ClassVar = diffrax.AbstractTerm
     interpolation_cls: ClassVar[Callable[..., RosenbrockInterpolation]] = RosenbrockInterpolation
 
     def init(self, terms, t0, t1, y0, args):
-        """No state is carried from step to step."""
+        """Returns None: no state is carried from step to step."""
         del terms, t0, t1, y0, args
 
     def func(self, terms, t0, y0, args):
-        """Vector field, for diffrax's choice of the first step."""
+        """The vector field, from which diffrax chooses the first step."""
         return terms.vf(t0, y0, args)
 
     def step(self, terms, t0, t1, y0, args, solver_state, made_jump):
-        """One step from t0 to t1; its error estimate is infinite where the matrix is unfit for a step."""
+        """One step from t0 to t1; its error estimate is infinite if the matrix does not allow a step."""
         del solver_state, made_jump
         tab = self.tableau
         flat, unravel = ravel_pytree(y0)
@@ -116,10 +117,10 @@ class AbstractRosenbrock(diffrax.AbstractAdaptiveSolver):
         solve, fit = self.stage_solver(terms, t0, y0, args, control, tab.gamma)
         _, drift = jax.jvp(lambda t: increment(t, flat), (t0,), (t1 - t0,))
 
-        def sloped(alpha, point, gamma_sum):
+        def increment_with_drift(alpha, point, gamma_sum):
             return increment(t0 + alpha * (t1 - t0), point) + gamma_sum * drift
 
-        stages = rosenbrock_stages(tab, flat, sloped, solve)
+        stages = rosenbrock_stages(tab, flat, increment_with_drift, solve)
         y1 = unravel(flat + mix(tab.b, stages))
         if self.after_step is not None:
             y1 = self.after_step(y1, args)
@@ -136,30 +137,32 @@ def rosenbrock_stages(
     solve: Callable[[jax.Array], jax.Array],
     known: jax.Array | None = None,
 ) -> jax.Array:
-    """The stages u_i of one step from y (n, ...), (s, n, ...); trailing axes are steps side by side.
+    """The stages u_i of one step from y, as an array (s, n, ...).
+
+    Trailing axes of y, (n, ...), are independent steps that are computed at once.
 
     Args:
-        tableau: the method.
-        y: where the step begins.
-        increment: (alpha_i, point, gamma_i) -> F at the point, with the term of the time derivative.
-        solve: the product with (I/gamma - dF/dy)^{-1}.
-        known: F at y, where it has been evaluated already.
+        tableau: coefficients of the method.
+        y: initial value of the step.
+        increment: (alpha_i, point, gamma_i) -> F at the point, including the term of the time derivative.
+        solve: multiplication by (I/gamma - dF/dy)^{-1}.
+        known: F at y, if it has already been evaluated.
     """
     a, c, alpha, gamma_sum = (jnp.asarray(x, y.dtype) for x in (tableau.a, tableau.c, tableau.alpha, tableau.gamma_sum))
-    cut = unit if y.ndim > 1 else lambda function: function
+    separate = as_kernel if y.ndim > 1 else lambda function: function
 
     def moved(i: jax.Array, y: jax.Array, stages: jax.Array) -> jax.Array:
         return y + mix(a[i], stages)
 
-    def coupled(i: jax.Array, slope: jax.Array, stages: jax.Array) -> jax.Array:
-        return slope + mix(c[i], stages)
+    def coupled(i: jax.Array, value: jax.Array, stages: jax.Array) -> jax.Array:
+        return value + mix(c[i], stages)
 
     def stage(i: jax.Array, y: jax.Array, stages: jax.Array) -> jax.Array:
-        slope = increment(alpha[i], cut(moved)(i, y, stages), gamma_sum[i])
-        return solve(cut(coupled)(i, slope, stages))
+        value = increment(alpha[i], separate(moved)(i, y, stages), gamma_sum[i])
+        return solve(separate(coupled)(i, value, stages))
 
     def add(i: jax.Array, stages: jax.Array) -> jax.Array:
-        return lax.dynamic_update_index_in_dim(stages, cut(stage)(i, y, stages), i, 0)
+        return lax.dynamic_update_index_in_dim(stages, separate(stage)(i, y, stages), i, 0)
 
     stages = jnp.zeros((len(tableau.b), *y.shape), y.dtype)
     if known is None:
@@ -167,16 +170,16 @@ def rosenbrock_stages(
     return lax.fori_loop(1, len(tableau.b), add, stages.at[0].set(solve(known)))
 
 
-def mix(weights: Any, stages: jax.Array) -> jax.Array:
+def mix(weights: np.ndarray | Array, stages: jax.Array) -> jax.Array:
     """sum_j weights_j stages_j."""
     weights = jnp.asarray(weights, stages.dtype)
     if stages.ndim == 2:
         return jnp.sum(weights[:, None] * stages, axis=0)
-    return total(len(stages), lambda j: weights[j] * stages[j])
+    return unrolled_sum(len(stages), lambda j: weights[j] * stages[j])
 
 
 def lower_triangle(*rows: tuple[float, ...]) -> np.ndarray:
-    """Strictly lower triangular matrix from its rows 2, 3, ..."""
+    """A strictly lower triangular matrix from its rows 2, 3, ...."""
     matrix = np.zeros((len(rows) + 1, len(rows) + 1))
     for i, row in enumerate(rows, start=1):
         matrix[i, : len(row)] = row

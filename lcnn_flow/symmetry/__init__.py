@@ -1,4 +1,4 @@
-"""What leaves a risk unchanged, and what gradient flow conserves for it."""
+"""Symmetries of a risk, and the quantities that gradient flow conserves because of them."""
 
 from lcnn_flow.symmetry.declared import Declared
 

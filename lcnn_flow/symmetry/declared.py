@@ -1,18 +1,18 @@
-"""A symmetry that the user declares, in the tree of the parameters.
+"""A symmetry declared by the user, in terms of the tree of parameters.
 
-c is conserved by the gradient flow of L iff <grad c, grad L> = 0, and that holds iff L is constant along the flow of
-grad c: the gradients of what is conserved are directions of the symmetry. There may be more of them, such as the
-rotations of a factorisation U V^T, which conserve nothing of their own. Derived.
+c is conserved by the gradient flow of L if and only if <grad c, grad L> = 0, that is, if and only if L is constant
+along the flow of grad c. The gradients of conserved quantities are therefore directions of the symmetry. There may be
+further directions without a conserved quantity of their own, such as the rotations of a factorisation U V^T. Derived.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from lcnn_flow.arguments import described
 from lcnn_flow.errors import FlowError
@@ -24,22 +24,24 @@ __all__ = ["Declared"]
 
 @dataclass(frozen=True)
 class Declared(NoSymmetry):
-    """Conserved quantities of a gradient flow, and the directions of the symmetry behind them.
+    """Conserved quantities of a gradient flow, and the symmetry directions that they belong to.
 
-    It is checked: at the start of a flow and at its limit, and a false declaration is an error. Directions that it does
-    not list are no harm: the limit is then not isolated, which is found out there.
+    The declaration is checked at the start of a flow and at its limit, and a false declaration is an error. A list of
+    directions may be incomplete: the limit is then not isolated, which the tests of the limit detect.
 
     Args:
         conserved: params -> an array, or a tree of arrays; for U V^T: U^T U - V^T V.
-        directions: params -> a list of trees like params, along each of which the risk is constant; the gradients of
-            `conserved` need not be among them, and are all where it is None.
+        directions: params -> a list of trees like params, along each of which the risk is constant. The gradients of
+            `conserved` are added to them, and are the only directions if it is None.
     """
 
-    conserved_of: Callable[[Any], Any]
-    directions_of: Callable[[Any], list[Any]] | None
+    conserved_of: Callable[[PyTree], PyTree]
+    directions_of: Callable[[PyTree], list[PyTree]] | None
     space: ParameterSpace | None
 
-    def __init__(self, conserved: Callable[[Any], Any], directions: Callable[[Any], list[Any]] | None = None) -> None:
+    def __init__(
+        self, conserved: Callable[[PyTree], PyTree], directions: Callable[[PyTree], list[PyTree]] | None = None
+    ) -> None:
         for name, value in (("conserved", conserved), ("directions", directions)):
             if not callable(value) and (value is not None or name == "conserved"):
                 raise FlowError(f"Declared: {name} is {described(value)}: write a function of params")
@@ -49,14 +51,14 @@ class Declared(NoSymmetry):
 
     @property
     def isolates(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether a limit can be isolated on its leaf: not where directions are listed beyond the gradients."""
+        """Whether a limit can be isolated on its leaf; false if directions are listed in addition to the gradients."""
         return self.directions_of is None
 
-    def on(self, space: ParameterSpace, dtype: Any) -> "Declared":
-        """The same for raveled parameters.
+    def on(self, space: ParameterSpace, dtype: np.dtype | type) -> "Declared":
+        """The same symmetry for raveled parameters.
 
         Raises:
-            FlowError: a function that does not fit the parameters.
+            FlowError: a function cannot be evaluated at the parameters.
         """
         bound = Declared(self.conserved_of, self.directions_of)
         object.__setattr__(bound, "space", space)
@@ -71,12 +73,12 @@ class Declared(NoSymmetry):
         return bound
 
     def conserved(self, vector: Float[Array, " n"]) -> Float[Array, " d"]:
-        """What is conserved, as one vector."""
+        """All conserved quantities as one vector."""
         assert self.space is not None
         return ravel_pytree(self.conserved_of(self.space.tree(self.space.unravel(vector))))[0].astype(vector.dtype)
 
     def directions(self, vector: Float[Array, " n"]) -> Float[Array, "n e"]:
-        """The gradients of what is conserved, and the directions listed."""
+        """The gradients of the conserved quantities, followed by the listed directions."""
         assert self.space is not None
         columns = jax.jacrev(self.conserved)(vector).T
         if self.directions_of is None:
@@ -84,5 +86,5 @@ class Declared(NoSymmetry):
         listed = self.directions_of(self.space.tree(self.space.unravel(vector)))
         if not isinstance(listed, list):
             raise FlowError(f"Declared: directions returned {described(listed)}: write a list of trees like params")
-        more = [jnp.concatenate([jnp.ravel(x) for x in self.space.moving(tree)]) for tree in listed]
-        return jnp.concatenate([columns, *(x[:, None].astype(vector.dtype) for x in more)], axis=1)
+        further = [jnp.concatenate([jnp.ravel(x) for x in self.space.moving(tree)]) for tree in listed]
+        return jnp.concatenate([columns, *(x[:, None].astype(vector.dtype) for x in further)], axis=1)

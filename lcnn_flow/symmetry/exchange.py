@@ -1,9 +1,9 @@
-"""Exchange symmetry: filters that start equal, or opposite, stay so, and must stay so in floating point.
+"""Exchange symmetry: filters that are equal or opposite at the start remain so, also in floating point.
 
-Two layers with the same spacing S_l and the same length enter v = w_1 * up(w_2) * ... alike, so the flow keeps
-w_l = w_m and w_l = -w_m. The saddles on these sets attract within them; rounding alone would leave them at the
-unstable rate. Averaging over the equal filters after every step keeps the symmetry bit for bit, and changes no bit
-of a flow without it. Single channel; with channels filters do not commute.
+Two layers with the same spacing S_l and the same length enter v = w_1 * up(w_2) * ... in the same way, so the flow
+preserves w_l = w_m and w_l = -w_m. Saddles on these sets attract flows within the sets, but rounding errors would grow
+at the unstable rate and drive the flow away. Averaging the equal filters after every step preserves the symmetry bit
+for bit, and does not change flows without it. Single channel only; filters with channels do not commute.
 """
 
 import itertools
@@ -18,7 +18,7 @@ __all__ = ["equal_filters", "keep_equal"]
 
 
 def equal_filters(arch: Architecture, vector: Float[Array, " n"]) -> Float[Array, "N N"]:
-    """Entry (l, m): 1 where layers l and m are exchangeable and w_l = w_m, -1 where w_l = -w_m, else 0."""
+    """Entry (l, m) is 1 if layers l and m are exchangeable and w_l = w_m, -1 if w_l = -w_m, otherwise 0."""
     params = unravel(arch, vector)
     matrix = jnp.eye(arch.depth, dtype=vector.dtype)
     for group in _exchangeable(arch):
@@ -30,7 +30,7 @@ def equal_filters(arch: Architecture, vector: Float[Array, " n"]) -> Float[Array
 
 
 def keep_equal(arch: Architecture, vector: Float[Array, " n"], equal: Float[Array, "N N"]) -> Float[Array, " n"]:
-    """`vector` with every filter replaced by the mean, up to sign, of those that `equal` says it equals."""
+    """`vector` with every filter replaced by the mean of the filters that equal it up to sign, according to `equal`."""
     params = list(unravel(arch, vector))
     for group in _exchangeable(arch):
         means = []
@@ -43,7 +43,7 @@ def keep_equal(arch: Architecture, vector: Float[Array, " n"], equal: Float[Arra
 
 
 def _exchangeable(arch: Architecture) -> list[list[int]]:
-    """Groups of two layers or more that enter the end-to-end filter alike."""
+    """Groups of two or more layers that enter the end-to-end filter in the same way."""
     groups: dict[tuple, list[int]] = {}
     for layer, key in enumerate(zip(arch.kernel_sizes, arch.cumulative_strides, strict=True)):
         groups.setdefault(key, []).append(layer)

@@ -1,8 +1,10 @@
-"""Networks with channels: channels between layers may be mixed, W_l -> A W_l, W_{l+1} -> W_{l+1} A^{-1}.
+"""The symmetry of networks with channels: channels between layers can be mixed, W_l -> A W_l, W_{l+1} -> W_{l+1}
+A^{-1}.
 
-So the symmetric matrices Q_l = sum_tau W_{l+1}(tau)^T W_{l+1}(tau) - sum_tau W_l(tau) W_l(tau)^T are conserved, and the
-symmetry directions are W_l -> A W_l, W_{l+1} -> -W_{l+1} A for every square matrix A. Orthogonal A keep all Q_l, so
-that no critical point is isolated on its leaf. Derived from the invariance of the end-to-end filter.
+The symmetric matrices Q_l = sum_tau W_{l+1}(tau)^T W_{l+1}(tau) - sum_tau W_l(tau) W_l(tau)^T are therefore conserved.
+The symmetry directions are W_l -> A W_l, W_{l+1} -> -W_{l+1} A for every square matrix A. These are c_l^2 directions
+for c_l (c_l + 1)/2 conserved quantities, so with two or more channels a critical point is never isolated on its leaf.
+Derived from the invariance of the end-to-end filter.
 """
 
 import itertools
@@ -20,13 +22,13 @@ __all__ = ["ChannelGauge"]
 
 @dataclass(frozen=True)
 class ChannelGauge:
-    """The `Symmetry` of a network with channels."""
+    """The `Symmetry` of a linear network with channels."""
 
     arch: Architecture
     isolates = False
 
     def matrices(self, params: Params) -> tuple[Float[Array, "c c"], ...]:
-        """(Q_1, ..., Q_{N-1})."""
+        """The conserved matrices (Q_1, ..., Q_{N-1})."""
         matrices = []
         for below, above in itertools.pairwise(params):
             out = jnp.moveaxis(above, 1, 0).reshape(above.shape[1], -1)
@@ -35,7 +37,7 @@ class ChannelGauge:
         return tuple(matrices)
 
     def conserved(self, vector: Float[Array, " n"]) -> Float[Array, " d"]:
-        """The upper triangles of the Q_l as one vector."""
+        """The upper triangles of all Q_l as one vector."""
         triangles = [q[jnp.triu_indices(q.shape[0])] for q in self.matrices(unravel(self.arch, vector))]
         return jnp.concatenate(triangles) if triangles else jnp.zeros((0,), vector.dtype)
 
@@ -44,16 +46,16 @@ class ChannelGauge:
         return self.conserved(vector)
 
     def leaf_chain(self, vector: Float[Array, " n"]) -> Int[Array, " k"]:
-        """The layers from the largest filter to the smallest; of no account here."""
+        """The layers in order of decreasing norm; `leaf_values` does not use it."""
         return jnp.argsort(-squared_norms(self.arch, vector))
 
     def leaf_values(self, levels: Float[Array, " m"], chain: Int[Array, " k"]) -> Float[Array, " d"]:
-        """The levels."""
+        """The levels, which are the conserved quantities themselves."""
         del chain
         return levels
 
     def directions(self, vector: Float[Array, " n"]) -> Float[Array, "n e"]:
-        """sum_l c_l^2 generators, which may be dependent."""
+        """sum_l c_l^2 generators, which may be linearly dependent."""
         params = unravel(self.arch, vector)
         columns = []
         for layer in range(self.arch.depth - 1):
@@ -66,11 +68,11 @@ class ChannelGauge:
         return jnp.stack(columns, axis=1) if columns else jnp.zeros((vector.size, 0), vector.dtype)
 
     def equal(self, vector: Float[Array, " n"]) -> Float[Array, "N N"]:
-        """None: filters with channels do not commute."""
+        """The identity: filters with channels do not commute, so no layers are exchangeable."""
         return jnp.eye(self.arch.depth, dtype=vector.dtype)
 
     def keep(self, vector: Float[Array, " n"], equal: Float[Array, "N N"]) -> Float[Array, " n"]:
-        """The point as it is."""
+        """The point, unchanged, because no layers are exchangeable."""
         del equal
         return vector
 

@@ -1,9 +1,9 @@
-"""Networks with a positively homogeneous activation of degree p: what enters a hidden channel may be rescaled.
+"""The symmetry of networks with a positively homogeneous activation of degree p: hidden channels can be rescaled.
 
-With t > 0, (W_in, b) -> t (W_in, b) and W_out -> t^{-p} W_out leave the network unchanged, for every hidden channel. So
-gradient flow conserves |W_in|^2 + b^2 - p |W_out|^2 per hidden channel, W_in the weights that enter it, b its bias and
-W_out the weights that leave it. Du, Hu and Lee 2018 (Algorithmic regularization in learning deep homogeneous models)
-for p = 1; for other p derived from the same invariance.
+With t > 0, (W_in, b) -> t (W_in, b) and W_out -> t^{-p} W_out leave the network unchanged, for every hidden channel:
+W_in are the weights that enter the channel, b its bias and W_out the weights that leave it. Gradient flow therefore
+conserves |W_in|^2 + b^2 - p |W_out|^2 for each hidden channel. Source for p = 1: Du, Hu and Lee 2018 (Algorithmic
+regularization in learning deep homogeneous models); for other p derived from the same invariance.
 """
 
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ __all__ = ["Homogeneous"]
 
 @dataclass(frozen=True)
 class Homogeneous(NoSymmetry):
-    """The `Symmetry` of a network whose activation is positively homogeneous of this degree."""
+    """The `Symmetry` of a network whose activation is positively homogeneous of the given degree."""
 
     network: Network
     degree: float
 
     def conserved(self, vector: Float[Array, " n"]) -> Float[Array, " d"]:
-        """|W_in|^2 + b^2 - p |W_out|^2, hidden channel by hidden channel, first layer first."""
+        """|W_in|^2 + b^2 - p |W_out|^2 for each hidden channel, first layer first."""
         layers = parameter_space(self.network).unravel(vector)
         weights = layers[::2] if self.network.bias else layers
         found = []
@@ -42,5 +42,5 @@ class Homogeneous(NoSymmetry):
         return jnp.concatenate(found) if found else jnp.zeros((0,), vector.dtype)
 
     def directions(self, vector: Float[Array, " n"]) -> Float[Array, "n e"]:
-        """The gradients of what is conserved."""
+        """The gradients of the conserved quantities."""
         return jax.jacrev(self.conserved)(vector).T

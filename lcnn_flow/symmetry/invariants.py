@@ -1,10 +1,8 @@
-"""The symmetry of a network, its conserved quantities as users want them, and a basis of its directions."""
-
-from typing import Any
+"""The symmetry of a network, its conserved quantities in the user's terms, and a basis of its directions."""
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from lcnn_flow.arguments import check_kind
 from lcnn_flow.errors import ArchitectureError
@@ -26,14 +24,15 @@ def symmetry_of(arch: Architecture) -> LayerRescaling | ChannelGauge:
 
 
 def balancedness(
-    arch: Network, params: Any
+    arch: Network, params: PyTree
 ) -> Float[Array, " interfaces"] | tuple[Float[Array, "c c"], ...] | Float[Array, " channels"]:
     """Conserved quantities of the gradient flow of a network, in units of a squared filter.
 
-    Linear, single channel: h_l = (|w_l|^2 - |w_{l+1}|^2)/2 per inner layer, shape (N-1,). Linear with channels, and
-    `Dense`: the matrices (Q_1, ..., Q_{N-1}), Q_l of shape (c_l, c_l). With an activation, or biases:
-    |W_in|^2 + b^2 - p |W_out|^2 per hidden channel, p the activation's degree of homogeneity; where it has none, as
-    tanh, nothing is conserved, and this is returned for p = 1.
+    Linear networks with a single channel: h_l = (|w_l|^2 - |w_{l+1}|^2)/2 for each pair of neighbouring layers, shape
+    (N-1,). Linear networks with channels, and linear `Dense`: the matrices (Q_1, ..., Q_{N-1}), Q_l of shape (c_l,
+    c_l). Networks with an activation or biases: |W_in|^2 + b^2 - p |W_out|^2 for each hidden channel, where p is the
+    activation's degree of homogeneity. An activation that is not homogeneous, such as tanh, conserves nothing, and the
+    same expression with p = 1 is returned.
 
     Raises:
         ArchitectureError: shapes of params do not fit `arch`.
@@ -45,17 +44,16 @@ def balancedness(
     if not arch.is_linear:
         degree = 1.0 if arch.activation is None else arch.activation.degree
         return Homogeneous(arch, 1.0 if degree is None else degree).conserved(ravel(layers))
-    line = arch.convolution()
-    symmetry = symmetry_of(line)
+    symmetry = symmetry_of(arch.convolution())
     if isinstance(symmetry, ChannelGauge):
         return symmetry.matrices(as_filters(arch, layers))
     return symmetry.conserved(ravel(layers))
 
 
 def symmetry_directions(arch: Architecture, vector: Float[Array, " n"]) -> Float[Array, "n d"]:
-    """Directions along which the end-to-end filter is constant, at the raveled filters; one per column.
+    """Directions at the raveled filters along which the end-to-end filter is constant, one per column.
 
-    Single channel: xi_1, ..., xi_{N-1}. With channels: d = sum_l c_l^2 generators, which may be dependent.
+    Single channel: xi_1, ..., xi_{N-1}. With channels: d = sum_l c_l^2 generators, which may be linearly dependent.
     """
     return symmetry_of(arch).directions(vector)
 
@@ -63,15 +61,15 @@ def symmetry_directions(arch: Architecture, vector: Float[Array, " n"]) -> Float
 def symmetry_basis(
     symmetry: Symmetry, vector: Float[Array, " n"], sizes: Float[Array, " n"]
 ) -> tuple[Float[Array, "n d"], Float[Array, " d"]]:
-    """Orthonormal directions that span those of the symmetry in the coordinates w / sizes, and a mask (1 or 0).
+    """An orthonormal basis of the symmetry directions in the coordinates w / sizes, and a mask of 1 or 0.
 
-    The mask is 0 for directions that do not count: generators may be dependent.
+    The mask is 0 for surplus columns, which occur because generators may be linearly dependent.
     """
     directions = symmetry.directions(vector) / sizes[:, None]
     if directions.shape[1] == 0:
         return directions, jnp.zeros((0,), vector.dtype)
     lengths = jnp.linalg.norm(directions, axis=0, keepdims=True)
-    unit = directions / jnp.where(lengths > 0, lengths, 1)
-    left, strengths, _ = thin_svd(unit)
+    normalised = directions / jnp.where(lengths > 0, lengths, 1)
+    left, strengths, _ = thin_svd(normalised)
     tiny = jnp.finfo(vector.dtype).eps ** 0.75
     return left, (strengths > tiny * jnp.max(strengths)).astype(vector.dtype)

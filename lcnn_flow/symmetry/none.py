@@ -1,4 +1,4 @@
-"""No symmetry that is known of: nothing is conserved, and what the Hessian leaves flat its kernel tells."""
+"""The symmetry of a risk without known symmetries; flat directions are then found from the kernel of the Hessian."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ class NoSymmetry:
     isolates = True
 
     def conserved(self, vector: Float[Array, " n"]) -> Float[Array, " d"]:
-        """Nothing."""
+        """An empty vector: nothing is conserved."""
         return jnp.zeros((0,), vector.dtype)
 
     def leaf_levels(self, vector: Float[Array, " n"]) -> Float[Array, " m"]:
@@ -23,24 +23,24 @@ class NoSymmetry:
         return self.conserved(vector)
 
     def leaf_chain(self, vector: Float[Array, " n"]) -> Int[Array, " k"]:
-        """Of no account."""
+        """An empty order; `leaf_values` does not use it."""
         del vector
         return jnp.zeros((0,), jnp.int32)
 
     def leaf_values(self, levels: Float[Array, " m"], chain: Int[Array, " k"]) -> Float[Array, " d"]:
-        """The levels."""
+        """The levels, which are the conserved quantities themselves."""
         del chain
         return levels
 
     def directions(self, vector: Float[Array, " n"]) -> Float[Array, "n e"]:
-        """None."""
+        """A matrix without columns."""
         return jnp.zeros((vector.size, 0), vector.dtype)
 
     def equal(self, vector: Float[Array, " n"]) -> Float[Array, "N N"]:
-        """No layers."""
+        """An empty matrix: no layers are exchangeable."""
         return jnp.zeros((0, 0), vector.dtype)
 
     def keep(self, vector: Float[Array, " n"], equal: Float[Array, "N N"]) -> Float[Array, " n"]:
-        """The point as it is."""
+        """The point, unchanged, because no layers are exchangeable."""
         del equal
         return vector

@@ -87,7 +87,11 @@ def test_all_drivers_agree_with_the_patch_form_to_1e_minus_12_of_the_terms_witho
         unit = jnp.broadcast_to(jnp.eye(V.shape[1])[None, :, :, None], (*V.shape[:2], V.shape[1], LANES))
         slope, bend = risk.driver(LANES).gradient_and_curvature(V)
         ours = slope, bend(unit), risk.driver(LANES).gradient(V)
-        return ours, (exact.gradient(V), exact.hessian(V)), (exact.slope(V) * exact.patch_size, exact.steepness(V))
+        return (
+            ours,
+            (exact.gradient(V), exact.hessian(V)),
+            (exact.rms_derivative(V) * exact.patch_size, exact.largest_trace(V)),
+        )
 
     (slope, bends, alone), (gradient, hessian), (terms, steepness) = jax.tree.map(np.asarray, both(vectors(arch)))
     np.testing.assert_allclose(slope, alone, rtol=1e-14, atol=1e-14)

@@ -115,7 +115,7 @@ def test_a_table_with_gaps_is_refused_with_its_line(validated, tmp_path, line, c
         ({"inputs": np.full((20, 6), np.nan), "targets": TARGETS}, "not finite"),
         (
             {"inputs": np.array([{"os": "system"}] * 20), "targets": TARGETS},
-            "pickled Python objects, which are never read",
+            "pickled Python objects, which are not read",
         ),
         ({"inputs": np.array(["a"] * 20), "targets": TARGETS}, "save an array of real numbers"),
         ({"inputs": INPUTS[:, :5], "targets": TARGETS}, "inputs of shape (5,) a sample, but this network needs (6,)"),

@@ -268,7 +268,7 @@ def test_a_declared_symmetry_is_conserved_and_what_it_leaves_out_the_kernel_tell
 def test_a_false_declaration_raises_outside_of_jit_and_withholds_the_verdict_inside():
     false = lf.symmetry.Declared(lambda p: p["U"] @ p["U"].T)
     risk = lf.Risk(factorisation, factors(), {"Y": TARGET}, false)
-    with pytest.raises(lf.FlowError, match="the declared symmetry is none of this function"):
+    with pytest.raises(lf.FlowError, match="the declared symmetry is not one of this function"):
         lf.gradient_flow(risk, factors())
     flow = jax.jit(lambda r, p: lf.gradient_flow(r, p))(risk, factors())
     assert name(flow) == "UNDECIDED"
@@ -279,7 +279,7 @@ def test_a_false_declaration_raises_outside_of_jit_and_withholds_the_verdict_ins
 @pytest.mark.slow
 def test_a_false_direction_raises_too():
     extra = lf.symmetry.Declared(gram_difference, lambda p: [{"U": p["U"], "V": p["V"]}])
-    with pytest.raises(lf.FlowError, match="the declared symmetry is none of this function"):
+    with pytest.raises(lf.FlowError, match="the declared symmetry is not one of this function"):
         lf.gradient_flow(lf.Risk(factorisation, factors(), {"Y": TARGET}, extra), factors())
 
 

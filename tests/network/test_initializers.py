@@ -125,7 +125,7 @@ def test_constant_returns_its_filters_for_every_key():
 
 
 def test_misuse_names_the_factory_and_the_remedy():
-    with pytest.raises(ArchitectureError, match=r"norms has shape \(2,\) for 3 layers: write one norm a layer"):
+    with pytest.raises(ArchitectureError, match=r"norms has shape \(2,\) for 3 layers: write one norm per layer"):
         initializers.scaled((1.0, 2.0))(KEY, PLAIN)
     with pytest.raises(ArchitectureError, match="norms"):
         initializers.scaled(())(KEY, PLAIN)

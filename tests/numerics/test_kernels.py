@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lcnn_flow.numerics.kernels import matrix_vector, slice_of, total, unit
+from lcnn_flow.numerics.kernels import as_kernel, matrix_vector, slice_of, unrolled_sum
 
 FLOWS = 3
 
@@ -25,8 +25,8 @@ def test_products_side_by_side_are_those_of_numpy_in_one_kernel_or_in_a_loop(col
 def test_a_total_adds_every_term_once_to_its_start(count):
     numbers, start = jnp.asarray(2.0 ** np.arange(count)), jnp.asarray(0.5)
     if count > 0:
-        assert total(count, lambda k: slice_of(numbers, k)) == 2.0**count - 1
-    assert total(count, lambda k: slice_of(numbers, k), start) == 2.0**count - 0.5
+        assert unrolled_sum(count, lambda k: slice_of(numbers, k)) == 2.0**count - 1
+    assert unrolled_sum(count, lambda k: slice_of(numbers, k), start) == 2.0**count - 0.5
 
 
 def test_a_unit_changes_no_value_under_any_transformation():
@@ -34,7 +34,7 @@ def test_a_unit_changes_no_value_under_any_transformation():
         return {"sum": jnp.sin(x) + y[0], "product": x * y[1]}
 
     x, y = jnp.linspace(0.1, 1.0, 5), (jnp.asarray(2.0), jnp.asarray(3.0))
-    apart = unit(bend)
+    apart = as_kernel(bend)
     for transform in (
         lambda f: f,
         jax.jit,
@@ -61,4 +61,4 @@ def test_on_a_cpu_nothing_is_fused_across_the_border_of_a_unit():
         return jax.jit(lambda x: chain(x, step)).lower(jnp.ones((3, 8))).compile().as_text().count(" call(")
 
     assert calls(step) == 0
-    assert calls(unit(step)) == 3
+    assert calls(as_kernel(step)) == 3
