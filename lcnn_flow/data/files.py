@@ -1,13 +1,13 @@
 """Data sets from .npz, .npy and .csv files. Pickled objects are refused."""
 
 import csv
+import io
 import math
 import os
 import re
 import zipfile
 from array import array
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
@@ -125,7 +125,7 @@ def _read_npy(file: Path, split: int | None) -> dict[str, np.ndarray]:
     return _split_columns(table, split)
 
 
-def _check_header(stream: IO[bytes], name: str, size: int) -> None:
+def _check_header(stream: io.BufferedIOBase, name: str, size: int) -> None:
     """Raises DataError unless the header of an array declares numbers and exactly the number of bytes present."""
     version = np.lib.format.read_magic(stream)
     if version == (1, 0):
