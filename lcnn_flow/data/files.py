@@ -8,6 +8,7 @@ import re
 import zipfile
 from array import array
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -125,7 +126,7 @@ def _read_npy(file: Path, split: int | None) -> dict[str, np.ndarray]:
     return _split_columns(table, split)
 
 
-def _check_header(stream: io.BufferedIOBase, name: str, size: int) -> None:
+def _check_header(stream: IO[bytes] | io.BufferedIOBase, name: str, size: int) -> None:
     """Raises DataError unless the header of an array declares numbers and exactly the number of bytes present."""
     version = np.lib.format.read_magic(stream)
     if version == (1, 0):
