@@ -67,7 +67,7 @@ class Autoregressive(Pytree):
         rho = jnp.asarray(self.rho, x.dtype)
         innovation = jnp.sqrt((1 - rho) * (1 + rho))
 
-        def step(previous, noise):
+        def step(previous: Array, noise: Array) -> tuple[Array, Array]:
             current = rho * previous + innovation * noise
             return current, current
 
@@ -191,7 +191,7 @@ class Windows(Pytree):
             if m < total:
                 positions = positions[jnp.sort(jax.random.permutation(key, total)[:m])]
 
-        def window(start):
+        def window(start: Array) -> Array:
             corner = (jnp.zeros((), start.dtype), *start)
             return jax.lax.dynamic_slice(signal, corner, (signal.shape[0], *arch.input_shape))
 

@@ -189,7 +189,14 @@ def _tableau(settings: FlowSettings) -> RosenbrockTableau:
 
 
 def _judge(
-    arch: Architecture, settings: FlowSettings, lanes: Lanes, trial: _Trial, definite, new, error, lengths
+    arch: Architecture,
+    settings: FlowSettings,
+    lanes: Lanes,
+    trial: _Trial,
+    definite: Array,
+    new: Array,
+    error: Array,
+    lengths: Array,
 ) -> tuple:
     """Accepts the step or shortens it."""
     order, n = cast(int, cast(AbstractRosenbrock, settings.solver).error_order(None)), len(lanes.vector)

@@ -4,6 +4,7 @@ Undecided flows continue in a `SearchBlock`, from the state that their lane reac
 last of the times start again. The results of a block depend on its seeds and on nothing else.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ import diffrax
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from lcnn_flow.dynamics.field import gradient_tolerance, start_scales
 from lcnn_flow.dynamics.recording import Record
@@ -193,7 +194,19 @@ def _find(risk: LinearRisk, start: LaneStart, end: LanesEnd, settings: FlowSetti
     return passed, limit.vector, *numbers
 
 
-def _as_flow(risk, end, limit, energy, value, norm, tolerance, drift, distance, smallest, rate) -> Flow:
+def _as_flow(
+    risk: LinearRisk,
+    end: LanesEnd,
+    limit: Array,
+    energy: Array,
+    value: Array,
+    norm: Array,
+    tolerance: Array,
+    drift: Array,
+    distance: Array,
+    smallest: Array,
+    rate: Array,
+) -> Flow:
     """CONVERGED flows, with seeds in the first axis."""
     yes, none = jnp.ones(value.shape, bool), jnp.zeros(value.shape, jnp.int32)
     many = jax.vmap(risk.space.unravel, in_axes=1)
@@ -222,7 +235,7 @@ def _as_flow(risk, end, limit, energy, value, norm, tolerance, drift, distance, 
     )
 
 
-def _chunkwise(function, width: int, *arrays):
+def _chunkwise(function: Callable[..., PyTree], width: int, *arrays: PyTree) -> PyTree:
     """Applies `function` to `width` seeds at a time; seeds are in the last axis of all arguments and results."""
 
     def split(x: Array) -> Array:

@@ -193,7 +193,7 @@ def implicit_derivative(
 
 
 @implicit_derivative.defjvp
-def _implicit_derivative_jvp(primals: tuple, tangents: tuple):
+def _implicit_derivative_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     limit, start, risk, factor = primals
     _, start_dot, risk_dot, _ = tangents
     units, chain = risk.units(limit, start), risk.symmetry.leaf_chain(limit)

@@ -139,7 +139,7 @@ class Dense:
         needed = self.assemble(self.weight_shapes, [shape[:1] for shape in self.weight_shapes])
         given = jax.tree.map(lambda w: tuple(getattr(w, "shape", ())), params)
         if not isinstance(params, tuple) or given != needed:
-            raise ArchitectureError(f"params have shapes {given}, and {self!r} needs the tuple {needed}")
+            raise ArchitectureError(f"params have shapes {given}, but {self!r} needs the tuple {needed}")
 
 
 @cache

@@ -7,6 +7,7 @@ whose cost per seed rises with the number of seeds.
 
 import itertools
 import math
+from collections.abc import Callable
 from functools import reduce
 
 import jax
@@ -68,7 +69,9 @@ def tap_offsets(arch: Architecture) -> tuple[tuple[int, ...], ...]:
     )
 
 
-def _compose(v, w, spacing, first, product):
+def _compose(
+    v: Array, w: Array, spacing: tuple[int, ...], first: int, product: Callable[[Array, Array], Array]
+) -> Array:
     """Full convolution of v with w, whose taps are `spacing` apart; the spatial axes start at axis `first`."""
     dim = len(spacing)
     k_w, k_v = w.shape[first : first + dim], v.shape[first : first + dim]

@@ -87,7 +87,7 @@ class ParameterSpace:
         paths, structure = jax.tree_util.tree_flatten_with_path(tree)
         if structure != self.structure:
             given, needed = (str(x).removeprefix("Any(")[:-1] for x in (structure, self.structure))
-            raise FlowError(f"params are the tree {given}, and {needed} is needed")
+            raise FlowError(f"params are the tree {given}, but {needed} is needed")
         found = []
         for (path, leaf), held in zip(paths, self.held, strict=True):
             if held is None:
@@ -125,7 +125,7 @@ class ParameterSpace:
         if (leading := self.leading_axes(layers)) != ():
             shapes = [tuple(np.shape(w)) for w in layers]
             many = "; for a batch of them use jax.vmap or gradient_flow_ensemble" if leading else ""
-            raise FlowError(f"params have shapes {shapes}, and {list(self.layer_shapes)} are needed{many}")
+            raise FlowError(f"params have shapes {shapes}, but {list(self.layer_shapes)} are needed{many}")
 
     def leading_axes(self, layers: tuple[Any, ...]) -> tuple[int, ...] | None:
         """The shape of the leading axes that all layers share, () for a single point; None if the shapes do not fit."""

@@ -86,7 +86,7 @@ def _balanced_root(excess: Float[Array, " N"], product: Array) -> Array:
     factors = jnp.log(jnp.exp(above) + excess)
     below = target - (jnp.sum(factors) - jnp.min(factors))
 
-    def halve(_, bracket):
+    def halve(_: Array, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bracket
         middle = (low + high) / 2
         beyond = jnp.sum(jnp.log(jnp.exp(middle) + excess)) >= target

@@ -5,6 +5,7 @@ form if the user does not; measured times also depend on the shapes of the matri
 """
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from lcnn_flow.network.architecture import Architecture
@@ -75,5 +76,5 @@ def _composition(arch: Architecture) -> int:
     return total
 
 
-def _layers(arch: Architecture):
+def _layers(arch: Architecture) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
     return zip(arch.kernel_sizes, arch.cumulative_strides, strict=True)

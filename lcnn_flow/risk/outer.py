@@ -273,7 +273,7 @@ def _quadratic_value(V: Array, form: QuadraticForm) -> Array:
     return (jnp.sum(_misfit(V, form) ** 2, axis=(0, 1)) + form.rest) / 2
 
 
-def _quadratic_value_jvp(primals, tangents):
+def _quadratic_value_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     V, form = primals
     dV, dform = tangents
     tangent = jnp.zeros(V.shape[2:], V.dtype)
@@ -296,7 +296,7 @@ def _quadratic_gradient(V: Array, form: QuadraticForm) -> Array:
     return _contract("rq,rc...->cq...", form.factor, _misfit(V, form))
 
 
-def _quadratic_gradient_jvp(primals, tangents):
+def _quadratic_gradient_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     V, form = primals
     dV, dform = tangents
     tangent = jnp.zeros_like(V)

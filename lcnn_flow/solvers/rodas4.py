@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 import numpy as np
+from jaxtyping import PyTree
 
 from lcnn_flow.solvers.rosenbrock import AbstractRosenbrock, RosenbrockTableau, lower_triangle
 
@@ -68,12 +69,12 @@ class Rodas4(AbstractRosenbrock):
         ),
     )
 
-    def order(self, terms):
+    def order(self, terms: PyTree) -> int:
         """Order of the global error."""
         del terms
         return 4
 
-    def error_order(self, terms):
+    def error_order(self, terms: PyTree) -> int:
         """Order of the local error estimate."""
         del terms
         return 4

@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 import numpy as np
+from jaxtyping import PyTree
 
 from lcnn_flow.solvers.rosenbrock import AbstractRosenbrock, RosenbrockTableau, lower_triangle
 
@@ -112,12 +113,12 @@ class Rodas5P(AbstractRosenbrock):
         ),
     )
 
-    def order(self, terms):
+    def order(self, terms: PyTree) -> int:
         """Order of the global error."""
         del terms
         return 5
 
-    def error_order(self, terms):
+    def error_order(self, terms: PyTree) -> int:
         """Order of the local error estimate."""
         del terms
         return 5

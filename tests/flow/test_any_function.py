@@ -306,7 +306,7 @@ def test_parameters_that_are_no_point_of_the_space_are_named():
     risk = lf.Risk(factorisation, factors(), {"Y": TARGET})
     with pytest.raises(lf.FlowError, match=r"use jax\.vmap or gradient_flow_ensemble"):
         lf.gradient_flow(risk, jax.tree.map(lambda w: w[None], factors()))
-    with pytest.raises(lf.FlowError, match=r"the tree \(\*, \*\), and {'U': \*, 'V': \*} is needed"):
+    with pytest.raises(lf.FlowError, match=r"the tree \(\*, \*\), but {'U': \*, 'V': \*} is needed"):
         lf.gradient_flow(risk, (1.0, 2.0))
     with pytest.raises(lf.FlowError, match="params are float32, and the risk was made for float64"):
         lf.gradient_flow(risk, jax.tree.map(lambda w: w.astype(jnp.float32), factors()))
