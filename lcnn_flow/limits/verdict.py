@@ -34,7 +34,7 @@ EXPLANATIONS = {
     Verdict.DEGENERATE: "gradient below a thousandth of the tolerance, but neither test of convergence "
     "passes (power-law tail)",
     Verdict.DIVERGED: "the filters left the norm bound, or grow like a power of time",
-    Verdict.TIME_LIMIT: "max_time reached before the end could be tested: raise max_time",
+    Verdict.TIME_LIMIT: "max_time reached before the tests of the end could be made: raise max_time",
     Verdict.STEP_LIMIT: "max_steps reached with the gradient above tolerance: raise max_steps or loosen rtol",
     Verdict.NOT_FINITE: "risk or gradient not finite, or no step of any size possible",
     Verdict.UNDECIDED: "gradient below tolerance, but a test could not decide what the end is",

@@ -86,7 +86,7 @@ class ParameterSpace:
         """
         paths, structure = jax.tree_util.tree_flatten_with_path(tree)
         if structure != self.structure:
-            given, needed = (str(x).removeprefix("Any(")[:-1] for x in (structure, self.structure))
+            given, needed = (str(x).removeprefix("PyTreeDef(")[:-1] for x in (structure, self.structure))
             raise FlowError(f"params are the tree {given}, but {needed} is needed")
         found = []
         for (path, leaf), held in zip(paths, self.held, strict=True):

@@ -283,6 +283,7 @@ def test_a_false_direction_raises_too():
         lf.gradient_flow(lf.Risk(factorisation, factors(), {"Y": TARGET}, extra), factors())
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("function", "params", "error", "words"),
     [
