@@ -309,7 +309,7 @@ def test_parameters_that_are_no_point_of_the_space_are_named():
         lf.gradient_flow(risk, jax.tree.map(lambda w: w[None], factors()))
     with pytest.raises(lf.FlowError, match=r"the tree \(\*, \*\), but {'U': \*, 'V': \*} is needed"):
         lf.gradient_flow(risk, (1.0, 2.0))
-    with pytest.raises(lf.FlowError, match="params are float32, and the risk was made for float64"):
+    with pytest.raises(lf.FlowError, match="params are float32, but the risk was made for float64"):
         lf.gradient_flow(risk, jax.tree.map(lambda w: w.astype(jnp.float32), factors()))
     with pytest.raises(lf.FlowError, match=r"params\['n'\] is held fixed, and differs"):
         lf.gradient_flow(lf.Risk(lambda p: p["x"] ** 2, {"x": 1.0, "n": 2}), {"x": 1.0, "n": 3})
