@@ -10,7 +10,7 @@ import xarray as xr
 
 import lcnn_flow as lf
 from experiments.figures import EXACT, error_text, fit_of, relative_error
-from experiments.results.layout import computed_cells, sweep_axes
+from experiments.results.layout import computed_cells, noun_of, sweep_axes
 from experiments.results.limits import lowest_flow
 from experiments.results.shares import share
 from experiments.results.variables import NOT_COMPUTED, VERDICTS
@@ -89,21 +89,22 @@ def _convergence(dataset: xr.Dataset) -> str:
     verdict = dataset["verdict"].values
     verdict = verdict[verdict != NOT_COMPUTED]
     if not verdict.size:
-        return "No flow was computed."
-    length = dataset["final_path_length"].values[dataset["verdict"].values == Verdict.CONVERGED]
-    text = _counts(verdict)
+        return f"No {noun_of(dataset)} was computed."
+    text, length = _counts(verdict, noun_of(dataset)), np.zeros(0)
+    if "final_path_length" in dataset:
+        length = dataset["final_path_length"].values[dataset["verdict"].values == Verdict.CONVERGED]
     path = f", along paths of length up to {length.max():.3g}" if length.size else ""
     return f"{text[:1].upper()}{text[1:]}{path}."
 
 
-def _counts(verdict: np.ndarray) -> str:
+def _counts(verdict: np.ndarray, noun: str = "flow") -> str:
     """ "all 64 flows CONVERGED", or how many had which verdict."""
     counts = {VERDICTS[int(code)]: int((verdict == code).sum()) for code in np.unique(verdict)}
     if len(counts) == 1:
         name = next(iter(counts))
-        return f"all {verdict.size} flows {_said(name)}" if verdict.size > 1 else f"the flow {_said(name)}"
+        return f"all {verdict.size} {noun}s {_said(name)}" if verdict.size > 1 else f"the {noun} {_said(name)}"
     several = sorted(counts.items(), key=lambda item: -item[1])
-    return f"of {verdict.size} flows " + ", ".join(f"{count} {_said(name)}" for name, count in several)
+    return f"of {verdict.size} {noun}s " + ", ".join(f"{count} {_said(name)}" for name, count in several)
 
 
 def _said(name: str) -> str:
@@ -132,7 +133,7 @@ def _spurious_minima(dataset: xr.Dataset) -> str:
 def _learned(dataset: xr.Dataset) -> str:
     """Filter and residuals of the lowest limit of every cell, where no true filter is known and both are few."""
     found = []
-    for name, _, cell in computed_cells(dataset):
+    for name, _, cell in computed_cells(dataset) if "limit_filter" in dataset else ():
         seed = lowest_flow(cell)
         if "true_filter" in dataset or seed is None or not np.isfinite(cell["limit_risk"].values[seed]):
             continue

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from experiments.results.layout import named_cells, sweep_axes
+from experiments.results.layout import named_cells, noun_of, sweep_axes
 from experiments.results.variables import NOT_COMPUTED, WITH_LIMIT
 from lcnn_flow import Verdict
 
-__all__ = ["PAPER_CLAIMS", "Claim", "Judge", "judge", "unchecked"]
+__all__ = ["PAPER_CLAIMS", "Claim", "Judge", "judge", "restricted", "status_of", "unchecked"]
 
 SATISFIED, UNDECIDED, VIOLATED = 1, 0, -1
 _SETTLED = 1e-2  # growth over the last decade of time, relative to the total, that counts as settled
@@ -56,23 +56,23 @@ def judge(
         number: what decided, same dimensions; its largest value is quoted.
         words: sentence with `{value}` for that number.
     """
-    computed = dataset["verdict"] != NOT_COMPUTED
+    computed, noun = dataset["verdict"] != NOT_COMPUTED, noun_of(dataset)
     rows = []
     for name, index in named_cells(dataset):
         part = status.isel(index).where(computed.isel(index), drop=True)
         if part.size:
-            rows.append((name, *_sum_up(part, number.isel(index), words)))
+            rows.append((name, *_sum_up(part, number.isel(index), words, noun)))
     flows = status.where(computed).stack(flow=[*sweep_axes(dataset), "seed"]).dropna("flow")
-    observed, conclusion = _sum_up(flows, number, words)
+    observed, conclusion = _sum_up(flows, number, words, noun)
     return Claim(statement, expected, observed, conclusion, tuple(rows))
 
 
-def _sum_up(status: xr.DataArray, number: xr.DataArray, words: str) -> tuple[str, str]:
+def _sum_up(status: xr.DataArray, number: xr.DataArray, words: str, noun: str) -> tuple[str, str]:
     total = int(status.size)
     satisfied, violated = int((status == SATISFIED).sum()), int((status == VIOLATED).sum())
     finite = number.values[np.isfinite(number.values)]
     value = ("0" if finite.max() == 0 else f"{finite.max():.1e}") if finite.size else "unknown"
-    text = f"{satisfied} of {total} flows; {words.format(value=value)}"
+    text = f"{satisfied} of {total} {noun}s; {words.format(value=value)}"
     if violated:
         return f"{text}; violated by {violated}", "disagrees"
     if satisfied < total or total == 0:
@@ -88,7 +88,8 @@ def _rtol(dataset: xr.Dataset, default: float = _DEFAULT_RTOL) -> float:
     return float(tomllib.loads(dataset.attrs["configuration"]).get("flow", {}).get("rtol", default))
 
 
-def _status(satisfied: xr.DataArray, violated: xr.DataArray) -> xr.DataArray:
+def status_of(satisfied: xr.DataArray, violated: xr.DataArray) -> xr.DataArray:
+    """SATISFIED, VIOLATED, which wins, or UNDECIDED."""
     return xr.where(violated, VIOLATED, xr.where(satisfied, SATISFIED, UNDECIDED))
 
 
@@ -100,8 +101,23 @@ def _at_most(
     dataset: xr.Dataset, statement: str, expected: str, number: xr.DataArray, most: float, words: str
 ) -> Claim:
     """A number of trajectories against `most`; one that breaks off satisfies nothing: what came after was not seen."""
-    status = _status((number <= most) & dataset["risk"].notnull().all("time"), number > most)
+    status = status_of((number <= most) & dataset["risk"].notnull().all("time"), number > most)
     return judge(dataset, statement, expected, status, number, words)
+
+
+def restricted(dataset: xr.Dataset, flows: xr.DataArray) -> xr.Dataset | None:
+    """Results in which only the given flows count as computed; None where there are none."""
+    flows = (flows & (dataset["verdict"] != NOT_COMPUTED)).transpose(*dataset["verdict"].dims)
+    if not bool(flows.any()):
+        return None
+    return dataset.assign(verdict=dataset["verdict"].where(flows, NOT_COMPUTED))
+
+
+def _where_known(dataset: xr.Dataset, name: str) -> xr.Dataset:
+    """The results without the cells that have no such variable at all, as networks that conserve nothing."""
+    others = [dim for dim in dataset[name].dims if dim not in sweep_axes(dataset)]
+    known = dataset[name].notnull().any(others)
+    return dataset.assign(verdict=xr.where(known, dataset["verdict"], NOT_COMPUTED).transpose(*dataset["verdict"].dims))
 
 
 def _final_squares(dataset: xr.Dataset) -> xr.DataArray:
@@ -120,7 +136,7 @@ def risk_decreases(dataset: xr.Dataset) -> Claim | None:
     """L(w(t)) never rises, relative to L(w(0))."""
     tolerance = 10 * _rtol(dataset)
     expected = f"no increase above {tolerance:.0e} of the initial risk"
-    if "risk" not in dataset:
+    if "risk" not in dataset or noun_of(dataset) == "descent":
         return None
     risk = dataset["risk"]
     rise = (risk.diff("time").max("time") / risk.isel(time=0)).clip(min=0)
@@ -131,41 +147,43 @@ def energy_identity(dataset: xr.Dataset) -> Claim | None:
     """L(w(0)) - L(w(t)) equals the integral of the squared gradient norm: the numbers are those of a flow."""
     tolerance = 1e3 * _rtol(dataset)
     expected = f"difference below {tolerance:.0e} of the initial risk"
-    if "risk" not in dataset:
+    if "energy_defect" not in dataset:
         return None
     start = dataset["risk"].isel(time=0)
     gap = abs(dataset["energy_defect"]).max("time") / start
     return _at_most(dataset, _ENERGY_IDENTITY, expected, gap, tolerance, "largest difference {value}")
 
 
-def path_length_finite(dataset: xr.Dataset) -> Claim:
+def path_length_finite(dataset: xr.Dataset) -> Claim | None:
     """The path stops growing: its growth over the last decade of recorded time against its whole length.
 
     Without trajectories: the way from the last state to the limit, which a CONVERGED flow approaches exponentially.
     """
     statement = "The path has finite length"
+    if "final_path_length" not in dataset:
+        return None
     violated = _verdict(dataset, Verdict.DIVERGED) | np.isinf(dataset["final_path_length"])
     if "path_length" not in dataset:
         expected = f"verdict CONVERGED, the limit within {_SETTLED:.0%} of the length of the path to the last state"
         share = dataset["polish_distance"] / dataset["final_path_length"]
-        status = _status(_verdict(dataset, Verdict.CONVERGED) & (share <= _SETTLED), violated)
+        status = status_of(_verdict(dataset, Verdict.CONVERGED) & (share <= _SETTLED), violated)
         return judge(dataset, statement, expected, status, share, "largest way left {value} of the length")
     expected = f"growth over the last decade of time at most {_SETTLED:.0%} of the length"
     times = dataset["time"]
     before = dataset["path_length"].isel(time=int(np.searchsorted(times.values, times.values[-1] / 10)))
     share = (dataset["final_path_length"] - before) / dataset["final_path_length"]
-    status = _status(share <= _SETTLED, violated)
+    status = status_of(share <= _SETTLED, violated)
     return judge(dataset, statement, expected, status, share, "largest growth {value} of the length")
 
 
-def filters_bounded(dataset: xr.Dataset) -> Claim:
+def filters_bounded(dataset: xr.Dataset) -> Claim | None:
     """The largest filter norm stops growing; without trajectories, the exponent of growth at the end."""
     statement = "The filters stay bounded"
     if "squared_norms" not in dataset:
         expected = f"a limit, and d log‖w‖ / d log t at most {_SETTLED:g} at the end"
         rate = dataset["growth_rate"]
         settled = _verdict(dataset, *WITH_LIMIT) & (rate <= _SETTLED)
-        status = _status(settled, _verdict(dataset, Verdict.DIVERGED))
+        status = status_of(settled, _verdict(dataset, Verdict.DIVERGED))
         return judge(dataset, statement, expected, status, rate, "growth exponent at most {value}")
     expected = f"the largest filter norm grows by at most {_SETTLED:.0%} over the last decade of time"
     times = dataset["time"]
@@ -173,7 +191,7 @@ def filters_bounded(dataset: xr.Dataset) -> Claim:
     cut = int(np.searchsorted(times.values, times.values[-1] / 10))
     growth = norm.max("time", skipna=False) / norm.isel(time=slice(0, cut + 1)).max("time") - 1
     violated = _verdict(dataset, Verdict.DIVERGED) | (norm == np.inf).any("time")
-    status = _status(growth <= _SETTLED, violated)
+    status = status_of(growth <= _SETTLED, violated)
     return judge(dataset, statement, expected, status, growth, "largest growth {value}")
 
 
@@ -189,7 +207,7 @@ def bound_holds(dataset: xr.Dataset) -> Claim | None:
     statement = "The filters stay below their a-priori bound"
     if "squared_norms" not in dataset:
         ratio = (_final_squares(dataset) ** 0.5 / bound).max("layer")
-        status = _status(ratio <= 1, ratio > 1)
+        status = status_of(ratio <= 1, ratio > 1)
         expected = "filter norm at the end over its bound at most 1"
         return judge(dataset, statement, expected, status, ratio, "largest ratio {value}")
     ratio = (dataset["squared_norms"].max("time") ** 0.5 / bound).max("layer")
@@ -203,23 +221,27 @@ def gradient_vanishes(dataset: xr.Dataset) -> Claim:
     expected = "gradient norm at the end at most the tolerance of the flow"
     ratio = dataset["final_gradient_norm"] / dataset["gradient_tolerance"]
     ended = _verdict(dataset, *WITH_LIMIT, Verdict.DIVERGED)
-    status = _status(ratio <= 1, (ratio > 1) & ended)  # the other verdicts stopped the flow on its way
+    status = status_of(ratio <= 1, (ratio > 1) & ended)  # the other verdicts stopped the flow on its way
     return judge(dataset, statement, expected, status, ratio, "largest gradient norm {value} of the tolerance")
 
 
 def balancedness_conserved(dataset: xr.Dataset) -> Claim | None:
     """(|w_l|^2 - |w_{l+1}|^2)/2 does not move, relative to the largest squared norm met; None for one layer."""
     statement = "Balancedness is conserved"
+    if noun_of(dataset) == "descent":
+        return None
     if "balancedness" not in dataset:
-        if "final_w2" not in dataset:
+        if "final_w2" not in dataset or "invariant_drift" not in dataset:
             return None
+        dataset = _where_known(dataset, "invariant_drift")
         tolerance = 100 * _rtol(dataset, _LIMIT_RTOL)
         expected = f"drift from start to end below {tolerance:.0e} of the largest squared filter norm at the end"
         drift = dataset["invariant_drift"] / _final_squares(dataset).max("layer")
-        status = _status(drift <= tolerance, drift > tolerance)
+        status = status_of(drift <= tolerance, drift > tolerance)
         return judge(dataset, statement, expected, status, drift, "largest drift {value}")
     if dataset.sizes.get("interface", 0) == 0:
         return None
+    dataset = _where_known(dataset, "balancedness")
     tolerance = 1e3 * _rtol(dataset)
     expected = f"drift below {tolerance:.0e} of the largest squared filter norm"
     h = dataset["balancedness"]
@@ -230,7 +252,17 @@ def balancedness_conserved(dataset: xr.Dataset) -> Claim | None:
 def flow_converges(dataset: xr.Dataset) -> Claim:
     """Only the verdict CONVERGED counts; divergence violates; anything else decides nothing."""
     statement = "The flow converges to a critical point"
-    status = _status(_verdict(dataset, Verdict.CONVERGED), _verdict(dataset, Verdict.DIVERGED))
+    status = status_of(_verdict(dataset, Verdict.CONVERGED), _verdict(dataset, Verdict.DIVERGED))
+    if "final_path_length" not in dataset:
+        words = "largest distance from the last iterate to the limit {value}"
+        return judge(
+            dataset,
+            "The descent converges to a critical point",
+            "verdict CONVERGED",
+            status,
+            dataset["polish_distance"],
+            words,
+        )
     distance = dataset["polish_distance"] / dataset["final_path_length"]
     words = "largest distance from the last state to the limit {value} of the path"
     return judge(dataset, statement, "verdict CONVERGED", status, distance, words)
@@ -238,6 +270,8 @@ def flow_converges(dataset: xr.Dataset) -> Claim:
 
 def certificates_agree(dataset: xr.Dataset) -> Claim | None:
     """The certified index against that of the numerical Hessian, at every limit with a certificate."""
+    if "certificate" not in dataset:
+        return None
     certified = dataset["certificate"] == 0
     if not bool(certified.any()):
         return None
@@ -247,7 +281,7 @@ def certificates_agree(dataset: xr.Dataset) -> Claim | None:
         dataset,
         "Certificates confirm the kinds of the limits",
         "certified index equal to the number of negative Hessian eigenvalues",
-        _status(difference == 0, difference > 0),
+        status_of(difference == 0, difference > 0),
         dataset["existence_radius"].where(certified),
         "largest distance to the certified point {value}",
     )

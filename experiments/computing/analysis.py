@@ -9,6 +9,7 @@ import numpy as np
 
 import lcnn_flow as lf
 from experiments.computing.certification import Certifier, certificate_arrays
+from experiments.networks import layers_of
 from experiments.results.variables import NOT_COMPUTED, WITH_LIMIT
 
 __all__ = ["analyse"]
@@ -17,33 +18,26 @@ _CODES = {kind.word: int(kind) for kind in lf.critical.Kind}
 
 
 def analyse(
-    risk: lf.EmpiricalRisk, start: tuple[Any, ...], flow: Any, certifier: Certifier, tell: Callable[[str], None]
+    risk: lf.EmpiricalRisk, start: Any, flow: Any, certifier: Certifier, tell: Callable[[str], None]
 ) -> dict[str, np.ndarray]:
-    """Flat arrays with leading axis seed, as `variables.LIMIT` describes them.
+    """Flat arrays with leading axis seed, as `variables.LIMIT` describes them; of linear networks all of them.
 
     Args:
         risk: what was minimised.
         start: initial filters of all seeds.
-        flow: result of `lcnn_flow.gradient_flow_ensemble`.
+        flow: result of `lcnn_flow.gradient_flow_ensemble` or `gradient_descent_ensemble`.
         certifier: proves what it can about the first `certifier.count` limits.
         tell: hears in words what is going on.
     """
-    limits: tuple[Any, ...] = tuple(np.asarray(w) for w in flow.limit)
     has_limit = np.isin(flow.verdict, WITH_LIMIT)
     tell("kinds of limits")
-    finite: tuple[Any, ...] = tuple(np.where(np.isfinite(w), w, 1.0) for w in limits)
-    point = lf.classify(risk, finite)
-    stored = _limit_arrays(point, has_limit)
-    isolated = has_limit & (point.nullity == 0)
-    shown: tuple[Any, ...] = tuple(np.where(isolated.reshape(-1, *[1] * (w.ndim - 1)), w, np.nan) for w in limits)
-    labels = lf.critical.orbits(risk.arch, shown).labels
-    stored["orbit"] = np.where(labels < 0, np.nan, labels)
-    chosen = np.flatnonzero(has_limit)[: certifier.count]
-    certificates = certifier(risk, tuple(w[chosen] for w in limits), tell) if len(chosen) else []
-    stored |= certificate_arrays(certificates, chosen, len(has_limit))
-    if risk.arch.channels is None:
-        stored["norm_bound"] = np.asarray(_norm_bounds(risk, start))
-    if flow.trajectory is not None:
+    point = lf.classify(risk, jax.tree.map(lambda w: np.where(np.isfinite(w), w, 1.0), flow.limit))
+    stored = _limit_arrays(point, has_limit, risk.network.is_linear)
+    if risk.network.is_linear:
+        stored |= _orbits_and_certificates(risk, flow, has_limit & (point.nullity == 0), has_limit, certifier, tell)
+    if risk.network.is_linear and risk.arch.channels is None and hasattr(flow, "path_length"):
+        stored["norm_bound"] = np.asarray(_norm_bounds(risk, start))  # it rests on what a flow conserves
+    if flow.trajectory is not None and hasattr(flow, "path_length"):
         tell("rates of convergence")
         fit = lf.theory.lojasiewicz_exponent(flow.trajectory)
         stored["lojasiewicz_exponent"] = np.where(fit.asymptotic, fit.exponent, np.nan)
@@ -51,21 +45,37 @@ def analyse(
     return stored
 
 
-def _limit_arrays(point: lf.CriticalPoint, has_limit: np.ndarray) -> dict[str, np.ndarray]:
+def _orbits_and_certificates(
+    risk: lf.EmpiricalRisk,
+    flow: Any,
+    isolated: np.ndarray,
+    has_limit: np.ndarray,
+    certifier: Certifier,
+    tell: Callable[[str], None],
+) -> dict[str, np.ndarray]:
+    """Which limits of a linear network are one up to rescaling, and what is proved of the first ones."""
+    layers = zip(layers_of(flow.limit), risk.arch.layer_shapes, strict=True)
+    limits: tuple[Any, ...] = tuple(w.reshape(len(w), *shape) for w, shape in layers)
+    shown: tuple[Any, ...] = tuple(np.where(isolated.reshape(-1, *[1] * (w.ndim - 1)), w, np.nan) for w in limits)
+    labels = lf.critical.orbits(risk.arch, shown).labels
+    chosen = np.flatnonzero(has_limit)[: certifier.count]
+    certificates = certifier(risk, tuple(w[chosen] for w in limits), tell) if len(chosen) else []
+    return {"orbit": np.where(labels < 0, np.nan, labels)} | certificate_arrays(certificates, chosen, len(has_limit))
+
+
+def _limit_arrays(point: lf.CriticalPoint, has_limit: np.ndarray, linear: bool) -> dict[str, np.ndarray]:
     """What is stored of `point`, the limits as `lcnn_flow.classify` sees them; -1 and NaN where there is none."""
 
     def known(values: np.ndarray) -> np.ndarray:
         return np.where(has_limit.reshape(-1, *[1] * (values.ndim - 1)), values, np.nan)
 
     kinds = np.asarray([_CODES[word] for word in point.kind], np.int32)
+    names = ["relative_gradient", "hessian_eigenvalues"]
+    names += ["jacobian_rank", "common_root_gap", "optimality_gap"] if linear else []
     return {
         "kind": np.where(has_limit, kinds, NOT_COMPUTED).astype(np.int32),
         "limit_risk": known(point.risk),
-        "relative_gradient": known(point.relative_gradient),
-        "hessian_eigenvalues": known(point.hessian_eigenvalues),
-        "jacobian_rank": known(point.jacobian_rank),
-        "common_root_gap": known(point.common_root_gap),
-        "optimality_gap": known(point.optimality_gap),
+        **{name: known(getattr(point, name)) for name in names},
     }
 
 

@@ -13,14 +13,14 @@ import jax.numpy as jnp
 
 import lcnn_flow as lf
 from experiments.errors import UserError
+from experiments.networks import architecture, params_of
 from experiments.schema import Configuration, FileData
-from experiments.sweeps.sweep import architecture
 
 __all__ = ["build_data", "build_loss", "build_problem", "flow_options", "initial_filters"]
 
 
-def build_problem(configuration: Configuration) -> tuple[lf.Architecture, lf.data.Dataset, lf.EmpiricalRisk]:
-    """Architecture, data and empirical risk of one cell.
+def build_problem(configuration: Configuration) -> tuple[Any, lf.data.Dataset, lf.EmpiricalRisk]:
+    """Network, data and empirical risk of one cell.
 
     Raises:
         UserError: the library refused a value; its own message is passed on.
@@ -28,7 +28,9 @@ def build_problem(configuration: Configuration) -> tuple[lf.Architecture, lf.dat
     try:
         arch = architecture(configuration)
         data = build_data(configuration, arch)
-        return arch, data, lf.EmpiricalRisk(arch, build_loss(configuration), data)
+        minibatches = configuration.descent is not None and configuration.descent.batch_size is not None
+        form = "patches" if minibatches and arch.is_linear else "auto"  # other forms keep no samples
+        return arch, data, lf.EmpiricalRisk(arch, build_loss(configuration), data, form)
     except lf.LcnnFlowError as error:
         raise UserError(str(error)) from error
 
@@ -40,7 +42,7 @@ def build_loss(configuration: Configuration) -> Any:
     return kind(**numbers)
 
 
-def build_data(configuration: Configuration, arch: lf.Architecture) -> lf.data.Dataset:
+def build_data(configuration: Configuration, arch: Any) -> lf.data.Dataset:
     """Inputs and targets: from a file, or synthesised from `data.seed`.
 
     Raises:
@@ -64,12 +66,14 @@ def build_data(configuration: Configuration, arch: lf.Architecture) -> lf.data.D
     )
 
 
-def _load(data: FileData, arch: lf.Architecture) -> lf.data.Dataset:
+def _load(data: FileData, arch: Any) -> lf.data.Dataset:
     loaded = lf.data.load(data.path, data.inputs, data.targets, data.split)
     shapes = {
         "inputs": (loaded.inputs.shape[1:], arch.sample_shape),
         "targets": (loaded.targets.shape[1:], arch.output_shape),
     }
+    if not arch.is_linear:
+        loaded = loaded.replace(true_filter=None)
     if loaded.true_filter is not None:
         shapes["true_filter"] = (loaded.true_filter.shape, arch.end_to_end_filter_shape)
     for name, (found, needed) in shapes.items():
@@ -77,9 +81,14 @@ def _load(data: FileData, arch: lf.Architecture) -> lf.data.Dataset:
             sample = "" if name == "true_filter" else " a sample"
             raise UserError(
                 f"{data.path}: {name} of shape {found}{sample}, but this network needs {needed}: change the file, or "
-                "network.input_shape, kernel_sizes, strides or channels"
+                + _sizes(arch)
             )
     return loaded
+
+
+def _sizes(arch: Any) -> str:
+    """The keys of a configuration that the shapes of data depend on."""
+    return "network.widths" if isinstance(arch, lf.Dense) else "network.input_shape, kernel_sizes, strides or channels"
 
 
 # One program instead of a hundred small ones; numbers are its arguments, so axes over them compile once.
@@ -110,7 +119,7 @@ def _signal(name: str) -> jax.Array:
             return lf.data.photograph(name)
 
 
-def _targets(targets: Any, arch: lf.Architecture) -> Any:
+def _targets(targets: Any, arch: Any) -> Any:
     match targets.kind:
         case "planted":
             return lf.data.Planted(targets.std)
@@ -122,12 +131,13 @@ def _targets(targets: Any, arch: lf.Architecture) -> Any:
             return lf.data.Unrelated(targets.std)
 
 
-def _filters(filters: Any, arch: lf.Architecture) -> tuple[jax.Array, ...]:
-    return tuple(jnp.asarray(w).reshape(shape) for w, shape in zip(filters, arch.layer_shapes, strict=True))
+def _filters(filters: Any, arch: Any) -> Any:
+    shaped = [jnp.asarray(w).reshape(shape) for w, shape in zip(filters, arch.layer_shapes, strict=True)]
+    return params_of(arch, shaped)
 
 
-def initial_filters(configuration: Configuration, arch: lf.Architecture, seeds: range) -> tuple[jax.Array, ...]:
-    """Initial filters of these seeds: one array a layer, with a leading axis of seeds."""
+def initial_filters(configuration: Configuration, arch: Any, seeds: range) -> Any:
+    """Initial parameters of these seeds, in the structure of the network, with a leading axis of seeds."""
     chosen = configuration.initializer
     (argument,) = chosen.model_dump(exclude={"kind"}).values()
     if chosen.kind == "constant":
@@ -137,9 +147,10 @@ def initial_filters(configuration: Configuration, arch: lf.Architecture, seeds: 
 
 
 @functools.partial(jax.jit, static_argnames=("kind", "arch"))
-def _draw(kind: str, arch: lf.Architecture, argument: Any, root: jax.Array, seeds: jax.Array) -> Any:
+def _draw(kind: str, arch: Any, argument: Any, root: jax.Array, seeds: jax.Array) -> Any:
     factories = {
         "gaussian": lf.initializers.gaussian,
+        "fan_in": lf.initializers.fan_in,
         "balanced": lf.initializers.balanced,
         "orthogonal": lf.initializers.orthogonal,
         "scaled": lambda norms: lf.initializers.scaled(jnp.asarray(norms)),

@@ -14,6 +14,7 @@ import numpy as np
 
 import lcnn_flow as lf
 from experiments.computing.parents import end_with_parent
+from experiments.networks import params_of
 from experiments.results.variables import CERTIFICATES, NOT_COMPUTED
 
 __all__ = ["Certifier", "certificate_arrays"]
@@ -49,7 +50,7 @@ class Certifier:
         """Certificates of a batch of points (leading axis), in their order; `tell` hears how far they are."""
         batch: list[list[Any]] = [[np.asarray(w[i], float) for w in params] for i in range(len(params[0]))]
         if lf.critical.no_proof(risk) is not None:
-            return [lf.certify(risk, tuple(point)) for point in batch]
+            return [lf.certify(risk, params_of(risk.network, point)) for point in batch]
         plain = lf.critical.plain_risk(risk)
         if self._pool is None:
             return [lf.critical.certify_plain(plain, point) for point in batch]

@@ -1,5 +1,8 @@
 """The part of the user's own data that is stored beside the flows, so that a report can show how well they fit."""
 
+from typing import Any
+
+import jax.numpy as jnp
 import numpy as np
 
 import lcnn_flow as lf
@@ -10,14 +13,15 @@ __all__ = ["shown_data"]
 _MOST_POINTS = 2_000
 
 
-def shown_data(arch: lf.Architecture, data: lf.Dataset) -> dict[str, np.ndarray]:
+def shown_data(arch: Any, data: lf.Dataset) -> dict[str, np.ndarray]:
     """Evenly spaced entries of the targets, with their patches and weights.
 
     Returns:
         `shown_patches` (points, taps), whose product with a raveled end-to-end filter predicts `shown_target`
         (points,), and `shown_weight` (points,).
     """
-    targets = np.asarray(data.targets)
+    inputs, targets = np.asarray(data.inputs), np.asarray(data.targets)
+    arch = arch.convolution()
     samples, channels = len(targets), 1 if arch.channels is None else arch.channels[-1]
     targets = targets.reshape(samples, channels, -1)  # (sample, channel, output)
     taps = int(np.prod(arch.end_to_end_filter_shape))
@@ -25,7 +29,8 @@ def shown_data(arch: lf.Architecture, data: lf.Dataset) -> dict[str, np.ndarray]
     chosen = np.unique(np.linspace(0, targets.size - 1, count).round().astype(int))
     sample, channel, output = np.unravel_index(chosen, targets.shape)
     needed, place = np.unique(sample, return_inverse=True)
-    patches = np.asarray(lf.patches(arch, data.inputs[needed]))[place, output]
+    rows = inputs[needed].reshape(len(needed), *arch.sample_shape)
+    patches = np.asarray(lf.patches(arch, jnp.asarray(rows)))[place, output]
     blocks = np.zeros((len(chosen), channels, patches.shape[-1]))
     blocks[np.arange(len(chosen)), channel] = patches
     weights = np.ones(samples) if data.weights is None else np.asarray(data.weights)

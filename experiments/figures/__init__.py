@@ -1,6 +1,7 @@
 """Figures of stored results; each returns a `Drawing`, or None where the results hold nothing to draw."""
 
 from experiments.figures.conditions import filter_growth, verdict_shares
+from experiments.figures.descents import distance, sharpness
 from experiments.figures.filters import EXACT, error_text, filter_error, filters, learned_filter, relative_error
 from experiments.figures.fit import fit, fit_of
 from experiments.figures.style import Drawing, house_style, render
@@ -10,6 +11,7 @@ __all__ = [
     "EXACT",
     "Drawing",
     "balancedness_drift",
+    "distance",
     "error_text",
     "excess_risk",
     "filter_error",
@@ -24,5 +26,6 @@ __all__ = [
     "relative_error",
     "render",
     "risk",
+    "sharpness",
     "verdict_shares",
 ]

@@ -91,8 +91,10 @@ def _stack(panel: Axes, row: int, verdict: np.ndarray) -> set[int]:
 
 
 def _marks(series: list[Series]) -> str:
-    """`(A) yes  (B) no  (C) no`, of all cells of a row."""
+    """`(A) yes  (B) no  (C) no`, of all cells of a row; nothing of networks that are not linear."""
     words = []
+    if not all("full_rank_inputs" in one.data and bool(one.data["full_rank_inputs"].notnull()) for one in series):
+        return ""
     for letter, name in _CONDITIONS.items():
         values = np.unique([float(one.data[name]) for one in series])  # of NaN one is left
         known = {0.0: "no", 1.0: "yes"}

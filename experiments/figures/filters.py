@@ -47,7 +47,9 @@ def relative_error(dataset: xr.Dataset) -> xr.DataArray:
 
 def filters(dataset: xr.Dataset, before: str | None = None) -> Drawing | None:
     """Learned filters and, where it is known, the true one, a panel per cell; `before` names earlier filters."""
-    shown = cells(dataset)
+    if "limit_filter" not in dataset:
+        return None
+    shown = [one for one in cells(dataset) if bool(learned_filter(one.data).notnull().any())]
     if not shown:
         return None
     known = "true_filter" in dataset

@@ -35,6 +35,8 @@ def fit_of(cell: xr.Dataset) -> Fit | None:
         return None
     learned = np.nan_to_num(learned_filter(cell.isel(seed=seed)).values)  # cells with fewer taps are filled up
     known = np.isfinite(cell["shown_target"].values)
+    if not known.any():  # a network without an end-to-end filter
+        return None
     patches = np.nan_to_num(cell["shown_patches"].values[known])
     return Fit(cell["shown_target"].values[known], patches @ learned, cell["shown_weight"].values[known])
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
+import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -30,6 +31,7 @@ __all__ = [
     "plain_ticks",
     "pretty",
     "render",
+    "time_label",
 ]
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#333333")
@@ -139,6 +141,11 @@ def grid(
 def columns_for(count: int) -> int:
     """Columns in which `count` panels fill the page without a lonely one in the last row."""
     return 2 if count == 4 else min(3, count)
+
+
+def time_label(dataset: xr.Dataset) -> str:
+    """Label of the axis along which trajectories are stored: time of flows, steps of descents."""
+    return "step $k$" if dataset["time"].attrs.get("long_name") == "step" else TIME
 
 
 def plain_ticks(axis: Axis) -> None:

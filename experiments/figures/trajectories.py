@@ -3,7 +3,7 @@
 Bands reach from the 10% to the 90% quantile.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import xarray as xr
@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from experiments.figures.series import Series, left_out, panels, quantiles
-from experiments.figures.style import TIME, Drawing, columns_for, grid
+from experiments.figures.style import Drawing, columns_for, grid, time_label
+from experiments.results.layout import noun_of
 
 __all__ = ["balancedness_drift", "excess_risk", "gradient_norm", "path_length", "risk"]
 
@@ -98,7 +99,7 @@ def path_length(dataset: xr.Dataset) -> Drawing | None:
 
 def balancedness_drift(dataset: xr.Dataset) -> Drawing | None:
     """Drift of the conserved quantities against time."""
-    if dataset.sizes.get("interface", 0) == 0:
+    if dataset.sizes.get("interface", 0) == 0 or noun_of(dataset) == "descent":
         return None
 
     def drift(s: xr.Dataset) -> xr.DataArray:
@@ -129,7 +130,7 @@ def _over_time(
     """One panel a facet, one line a series, grey below the `floor` of all; None without trajectories."""
     if needed not in dataset:
         return None
-    facets = list(panels(dataset))
+    facets = list(_known(panels(dataset), quantity))
     if not facets:
         return None
     alone = _apart(facets)
@@ -138,7 +139,7 @@ def _over_time(
     else:
         shown = [(title, series, []) for title, series in facets]
     height = {1: 3.3, 2: 2.9, 3: 2.2}[columns_for(len(shown))]
-    figure, axes = grid(len(shown), height, xlabel=TIME, ylabel=ylabel)
+    figure, axes = grid(len(shown), height, xlabel=time_label(dataset), ylabel=ylabel)
     for panel, (title, series, context) in zip(axes, shown, strict=True):
         for one in context:
             _line(panel, quantity(one.data))
@@ -160,6 +161,16 @@ def _over_time(
     if not alone and any(one.label for one in shown[0][1]):
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper")
     return figure
+
+
+def _known(
+    facets: Iterable[tuple[str, list[Series]]], quantity: Callable[[xr.Dataset], xr.DataArray]
+) -> Iterator[tuple[str, list[Series]]]:
+    """The panels with the series that have such a quantity: networks that conserve nothing have no drift."""
+    for title, series in facets:
+        found = [one for one in series if bool(quantity(one.data).notnull().any())]
+        if found:
+            yield title, found
 
 
 def _context(dataset: xr.Dataset) -> str:

@@ -1,11 +1,26 @@
 """Experiment modules by name; a new one is a file here and an entry in `MODULES`."""
 
+from experiments.modules.activations import ACTIVATIONS
 from experiments.modules.base import Module, unchanged
 from experiments.modules.conditions import CONDITIONS
 from experiments.modules.convergence import CONVERGENCE
+from experiments.modules.dense_vs_convolution import DENSE_VS_CONVOLUTION
+from experiments.modules.edge_of_stability import EDGE_OF_STABILITY
+from experiments.modules.flow_vs_descent import FLOW_VS_DESCENT
 from experiments.modules.identification import IDENTIFICATION
 from experiments.modules.tuning import TUNING
 
 __all__ = ["MODULES", "Module", "unchanged"]
 
-MODULES: dict[str, Module] = {module.name: module for module in (CONVERGENCE, CONDITIONS, IDENTIFICATION, TUNING)}
+_ALL = (
+    CONVERGENCE,
+    CONDITIONS,
+    IDENTIFICATION,
+    TUNING,
+    FLOW_VS_DESCENT,
+    EDGE_OF_STABILITY,
+    ACTIVATIONS,
+    DENSE_VS_CONVOLUTION,
+)
+
+MODULES: dict[str, Module] = {module.name: module for module in _ALL}

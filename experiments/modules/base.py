@@ -11,13 +11,17 @@ from experiments.answers import convergence_answer
 from experiments.claims import PAPER_CLAIMS, Judge
 from experiments.figures import Drawing
 from experiments.schema import Configuration
+from experiments.schema.network import Network
 
-__all__ = ["Module", "no_faults", "unchanged"]
+__all__ = ["Module", "no_faults", "nothing", "unchanged"]
 
 Draw = Callable[[xr.Dataset], Drawing | None]
 
 Prepare = Callable[[Configuration, Any, tuple[Any, ...], Callable[[str], None]], tuple[Any, dict[str, np.ndarray]]]
 """From configuration, risk, initial filters and a teller of progress to the risk of the flows, and what is stored."""
+
+Beside = Callable[[Configuration, Any, Any, Any], dict[str, np.ndarray]]
+"""From configuration, risk, initial parameters and the flows or descents of a cell to what is stored beside them."""
 
 _OPTIONAL_SECTIONS = ("tune",)
 
@@ -31,6 +35,12 @@ def unchanged(configuration: Configuration, risk: Any, start: tuple[Any, ...], t
     """For modules whose flows are those of the configuration as it stands."""
     del configuration, start, tell
     return risk, {}
+
+
+def nothing(configuration: Configuration, risk: Any, start: Any, result: Any) -> dict[str, np.ndarray]:
+    """For modules that compute no more than their flows or descents."""
+    del configuration, risk, start, result
+    return {}
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,10 @@ class Module:
         faults: (path, message) of what this module cannot work with.
         prepare: what happens in a cell before its flows; `results.py` describes the variables that it stores.
         sections: optional sections of the configuration that this module needs; others are refused.
+        dynamics: "flow" or "descent" where it can work with one of them alone.
+        observables: names in `computing.observables` of what is recorded along the trajectories.
+        beside: what is computed of a cell beside its flows, as arrays that `results/variables.py` describes.
+        linear: whether it needs the end-to-end filter that linear networks alone have.
     """
 
     name: str
@@ -60,6 +74,10 @@ class Module:
     faults: Callable[[Configuration], list[tuple[str, str]]] = no_faults
     prepare: Prepare = unchanged
     sections: tuple[str, ...] = ()
+    linear: bool = False
+    dynamics: str | None = None
+    observables: tuple[str, ...] = ()
+    beside: Beside = nothing
 
     def all_faults(self, configuration: Configuration) -> list[tuple[str, str]]:
         """Sections that are missing or of no use; where there are none, what `faults` finds."""
@@ -70,4 +88,27 @@ class Module:
                 found.append((name, f'the module "{self.name}" has no use for this section; leave it out'))
             elif not given and name in self.sections:
                 found.append((name, f'missing; the module "{self.name}" needs this section'))
+        found += self._network_faults(configuration.network) + self._dynamics_faults(configuration)
         return found or self.faults(configuration)
+
+    def _dynamics_faults(self, configuration: Configuration) -> list[tuple[str, str]]:
+        """What is run, where the module is about the other."""
+        kind = "flow" if configuration.descent is None else "descent"
+        if self.dynamics in (None, kind):
+            return []
+        remedy = 'leave [dynamics] out, or use module = "convergence"'
+        if kind == "flow":
+            remedy = 'write [dynamics] with kind = "descent", optimizer and steps'
+        return [("dynamics.kind", f'found "{kind}"; the module "{self.name}" is about {self.dynamics}s: {remedy}')]
+
+    def _network_faults(self, network: Network) -> list[tuple[str, str]]:
+        """What makes the network not linear, where the module needs a linear one."""
+        if not self.linear:
+            return []
+        found, why = [], f'the module "{self.name}" needs the end-to-end filter of a linear network'
+        remedy = 'leave it out, or use module = "convergence"'
+        if network.activation is not None and network.activation.kind != "none":
+            found.append(("network.activation", f'found "{network.activation.kind}"; {why}: {remedy}'))
+        if getattr(network, "bias", False):
+            found.append(("network.bias", f"found True; {why}: {remedy}"))
+        return found

@@ -129,6 +129,8 @@ def growth_has_its_exponent(dataset: xr.Dataset) -> Claim | None:
 def _exponent(configuration: Configuration) -> float:
     """Exponent of growth of the two-layer network whose tap 0 is unseen; NaN for any other problem."""
     network, data = configuration.network, configuration.data
+    if network.kind == "dense" or network.padding == "circular":
+        return math.nan
     shape = (type(network.input_shape), network.kernel_sizes, network.strides, network.channels)
     if shape != (int, (2, 2), (2, 1), None) or not isinstance(data, SyntheticData):
         return math.nan
@@ -190,4 +192,6 @@ CONDITIONS = Module(
         balancedness_conserved,
         energy_identity,
     ),
+    linear=True,
+    dynamics="flow",
 )

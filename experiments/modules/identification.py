@@ -98,4 +98,5 @@ IDENTIFICATION = Module(
     answer=identification_answer,
     claims=(*PAPER_CLAIMS, bounded_influence_helps),
     faults=_faults,
+    linear=True,
 )

@@ -107,7 +107,10 @@ def _faults(configuration: Configuration) -> list[tuple[str, str]]:
         faults.append(("data.kind", 'found "file"; tuning needs a true filter; use synthetic data'))
     elif data.targets.kind == "unrelated":
         faults.append(("data.targets.kind", 'found "unrelated"; tuning needs a true filter: planted, cascade, filter'))
-    if configuration.network.channels is not None:
+    if configuration.network.kind == "dense":
+        message = "limits of dense networks are not isolated and have no derivative; use a convolution"
+        faults.append(("network.kind", message))
+    elif configuration.network.channels is not None:
         message = "limits of networks with channels are not isolated and have no derivative; leave channels out"
         faults.append(("network.channels", message))
     if not configuration.flow.polish:
@@ -157,6 +160,8 @@ TUNING = Module(
     answer=tuning_answer,
     claims=(tuning_helps, derivative_is_that_of_flows, *PAPER_CLAIMS),
     faults=_faults,
+    linear=True,
+    dynamics="flow",
     prepare=tune,
     sections=("tune",),
 )

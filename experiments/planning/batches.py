@@ -104,7 +104,7 @@ def _cut(group: list[Cell]) -> Iterator[tuple[list[Cell], int, int]]:
 def _most_seeds(configuration: Configuration) -> int:
     if configuration.compute.batch_size is not None:
         return configuration.compute.batch_size
-    most = _SEEDS if configuration.flow.times is None else _SEEDS_WITH_TIMES
+    most = _SEEDS_WITH_TIMES if configuration.records else _SEEDS
     most = max(1, min(most, _BYTES // (stored_bytes(configuration) // configuration.seeds)))
     parts = (size for size in range(most, most // 2, -1) if configuration.seeds % size == 0)
     return next(parts, most)  # batches of one size share their programs
@@ -122,6 +122,9 @@ def _definition(configuration: Configuration) -> dict[str, Any]:
     for name in ("batch_size", "retries"):
         definition["compute"].pop(name, None)
     definition["data"].pop("label", None)
+    definition["analysis"]["certify"] = configuration.analysis.certificates
+    if configuration.network.kind == "convolution":  # which need not be written
+        definition["network"].pop("kind")
     if isinstance(configuration.data, FileData):
         definition["data"]["sha256"] = _digest_of_file(configuration.data.path)
     return definition

@@ -11,7 +11,7 @@ from experiments.schema import Configuration, SyntheticData
 from experiments.schema.configuration import Flow
 from experiments.sweeps.axes import Axis
 from experiments.sweeps.sweep import Cell, Sweep, architecture, stored_bytes
-from lcnn_flow import Architecture, ArchitectureError
+from lcnn_flow import ArchitectureError, Dense
 
 __all__ = ["MOST_CELLS", "check_plan", "faults_of_names", "gibibytes", "working_bytes"]
 
@@ -33,12 +33,30 @@ def check_plan(sweep: Sweep) -> list[Fault]:
         except ArchitectureError as error:
             found.setdefault(Fault("network", str(error)), cell)
             continue
-        for fault in (*_filter_faults(cell.configuration, arch), *_tolerance_faults(cell.configuration)):
+        every = (_filter_faults(cell.configuration, arch), _tolerance_faults(cell.configuration))
+        for fault in (*every[0], *every[1], *_dynamics_faults(cell.configuration)):
             found.setdefault(fault, cell)
         total += stored_bytes(cell.configuration)
         largest = max(largest, working_bytes(cell.configuration))
     where = {fault: f" (first in the cell {cell.name})" if sweep.axes else "" for fault, cell in found.items()}
-    return [Fault(f.path, f"{f.message}{where[f]}") for f in found] + _size_faults(sweep, total, largest)
+    faults = [Fault(f.path, f"{f.message}{where[f]}") for f in found] + _certificate_faults(sweep)
+    return faults + _size_faults(sweep, total, largest)
+
+
+def _certificate_faults(sweep: Sweep) -> list[Fault]:
+    """Proofs that are asked for where nothing can be proved in any cell."""
+    asked = sweep.configuration.analysis.certify
+    if not asked or any(_is_linear(cell.configuration) for cell in sweep.cells):
+        return []
+    message = f"found {asked}; certificates are for linear networks, and no network here is one: leave certify out"
+    return [Fault("analysis.certify", message)]
+
+
+def _is_linear(configuration: Configuration) -> bool:
+    try:
+        return architecture(configuration).is_linear
+    except ArchitectureError:
+        return True  # a fault of its own
 
 
 def _size_faults(sweep: Sweep, total: int, largest: int) -> list[Fault]:
@@ -71,14 +89,17 @@ def faults_of_names(axis: Axis, place: str) -> Iterator[Fault]:
             yield Fault(f"{place}.{axis.path}[{number}]", f"called {shown}, as is {axis.path}[{first}]; {remedy}")
 
 
-def _filter_faults(configuration: Configuration, arch: Architecture) -> list[Fault]:
+def _filter_faults(configuration: Configuration, arch: Any) -> list[Fault]:
     """Lists of filters in the configuration must have the network's shapes."""
     faults, data = [], configuration.data
     filters = {"initializer.filters": getattr(configuration.initializer, "filters", None)}
     if isinstance(data, SyntheticData):
         filters["data.targets.filters"] = getattr(data.targets, "filters", None)
         values = getattr(data.targets, "values", None)
-        if values is not None and len(values) != (needed := math.prod(arch.end_to_end_filter_shape)):
+        if values is not None and not arch.is_linear:
+            message = 'found "filter"; a network that is not linear has no end-to-end filter: use planted or unrelated'
+            faults.append(Fault("data.targets.kind", message))
+        elif values is not None and len(values) != (needed := math.prod(arch.end_to_end_filter_shape)):
             faults.append(Fault("data.targets.values", f"{len(values)} numbers; the end-to-end filter has {needed}"))
     for path, given in filters.items():
         if given is None:
@@ -89,6 +110,30 @@ def _filter_faults(configuration: Configuration, arch: Architecture) -> list[Fau
     norms = getattr(configuration.initializer, "norms", None)
     if norms is not None and len(norms) != arch.depth:
         faults.append(Fault("initializer.norms", f"{len(norms)} norms; the network has {arch.depth} layers"))
+    return faults
+
+
+_OF_DESCENTS = ("gradient_rtol", "gradient_atol", "norm_bound")
+"""Options of `[flow]` that hold for descents too."""
+
+
+def _dynamics_faults(configuration: Configuration) -> list[Fault]:
+    """Options of flows that a descent has no use for, and minibatches larger than the data."""
+    descent, data = configuration.descent, configuration.data
+    if descent is None:
+        return []
+    given = [name for name in configuration.flow.model_fields_set if name not in (*_OF_DESCENTS, "polish")]
+    given += ["polish"] if not configuration.flow.polish else []
+    remedies = {"times": "dynamics.record_every stores trajectories", "max_steps": "dynamics.steps is their number"}
+    faults = [
+        Fault(f"flow.{name}", f"descents have no such option: leave it out; {remedies.get(name, 'it is one of flows')}")
+        for name in sorted(given)
+        if getattr(configuration.flow, name) is not None
+    ]
+    samples = data.samples if isinstance(data, SyntheticData) else None
+    if descent.batch_size is not None and samples is not None and descent.batch_size > samples:
+        message = f"found {descent.batch_size}, and data.samples = {samples}: write at most {samples}"
+        faults.append(Fault("dynamics.batch_size", message))
     return faults
 
 
@@ -118,7 +163,10 @@ def working_bytes(configuration: Configuration) -> int:
 
 
 @functools.lru_cache(maxsize=1024)
-def _numbers_of_a_sample(arch: Architecture) -> int:
+def _numbers_of_a_sample(arch: Any) -> int:
+    if isinstance(arch, Dense) and not arch.is_linear:
+        return 2 * sum(arch.widths)
+    arch = arch.convolution()
     return math.prod(arch.sample_shape) + arch.outputs_per_sample * math.prod(arch.end_to_end_kernel_size)
 
 

@@ -22,6 +22,7 @@ import lcnn_flow as lf
 from experiments.computing.build import build_problem
 from experiments.errors import UserError
 from experiments.planning.batches import Batch
+from experiments.planning.network_cost import size_of_network
 from experiments.schema import Configuration, Lp
 from experiments.sweeps.sweep import Cell
 
@@ -38,6 +39,8 @@ _TUNING_PROGRAM = 2
 _OVERHEAD = {"limits": 1.5e-6, "times": 5e-6}
 """Seconds a step of a flow."""
 _EFFICIENCY = {"limits": 0.075, "times": 0.03}
+_OVERHEAD_OF_DESCENTS = 2e-7
+"""Seconds a step of a descent."""
 _CERTIFICATE = 25e-6
 """Seconds for a row of the patch matrix and a parameter."""
 _MOST_CERTIFIERS = 8
@@ -69,10 +72,14 @@ class Work:
     rows: int
     step_cost: int
     """Multiply-adds of one step of a flow."""
+    gradient_cost: int
+    """Multiply-adds of one step of a descent."""
     working_bytes: int
     """Of the flows that run side by side on all devices, and their data."""
     devices: int
     on_cpu: bool
+    provable: bool = True
+    """Whether limits are put to the proof."""
 
 
 def work_of(groups: Sequence[Sequence[Cell]], batches: Sequence[Batch]) -> list[Work]:
@@ -97,6 +104,8 @@ def _look_at(configuration: Configuration) -> dict[str, Any]:
     """The numbers of a group that follow from the shapes of its first risk, which is not computed."""
     try:
         risk = jax.eval_shape(lambda: build_problem(configuration)[2])
+        if not risk.network.is_linear:
+            return size_of_network(risk)
         found = lf.describe(risk)
     except lf.LcnnFlowError as error:
         raise UserError(str(error)) from error
@@ -105,6 +114,7 @@ def _look_at(configuration: Configuration) -> dict[str, Any]:
         "parameters": found.parameters,
         "rows": found.rows,
         "step_cost": found.step_cost,
+        "gradient_cost": found.gradient_cost,
         "working_bytes": found.devices * (found.data_bytes + found.lanes * found.lane_bytes),
         "devices": found.devices,
         "on_cpu": found.device.startswith("cpu"),
@@ -120,7 +130,7 @@ def seconds(work: Sequence[Work], rate: float) -> tuple[float, float]:
 
 
 def _kind(configuration: Configuration) -> str:
-    return "limits" if configuration.flow.times is None else "times"
+    return "times" if configuration.records else "limits"
 
 
 def _compilation(group: Work) -> float:
@@ -134,6 +144,9 @@ def _flows(group: Work, rate: float) -> float:
     flows = group.cells * configuration.seeds
     kind = _kind(configuration)
     parallel = min(group.devices, max(1, configuration.seeds // _SIDE_BY_SIDE))
+    if configuration.descent is not None:
+        gradients = flows * configuration.descent.steps
+        return gradients * (_OVERHEAD_OF_DESCENTS + group.gradient_cost / (_EFFICIENCY["times"] * rate)) / parallel
     found = flows * steps_of(configuration) * _step(group, kind, rate) / parallel
     if configuration.tune is not None:
         evaluations = configuration.tune.iterations + _CHECKS_OF_TUNING
@@ -158,7 +171,9 @@ def steps_of(configuration: Configuration) -> float:
 
 def _certificates(group: Work) -> float:
     configuration = group.configuration
-    count = group.cells * min(configuration.analysis.certify, configuration.seeds)
+    if not group.provable:
+        return 0.0
+    count = group.cells * min(configuration.analysis.certificates, configuration.seeds)
     cores = min(_MOST_CERTIFIERS, os.cpu_count() or 1)
     return count * _CERTIFICATE * group.rows * group.parameters / cores
 

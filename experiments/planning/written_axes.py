@@ -12,7 +12,16 @@ from experiments.faults import Fault
 
 __all__ = ["WrittenAxis", "faults_of_lists", "faults_of_repeats", "written_axes"]
 
-_FIXED = ("seeds", "experiment", "analysis", "compute", "flow.times")
+_FIXED = (
+    "seeds",
+    "experiment",
+    "analysis",
+    "compute",
+    "flow.times",
+    "dynamics.kind",
+    "dynamics.steps",
+    "dynamics.record_every",
+)
 
 
 @dataclass(frozen=True)
@@ -89,6 +98,8 @@ def _message(axis: WrittenAxis, key: str, entries: Any, keys: Sequence[str]) -> 
         return f"{fixed} is one for the whole run and cannot be an axis"
     if key == "flow":
         return "times are one for the whole run; name one option, such as flow.rtol"
+    if key == "dynamics":
+        return "steps are one for the whole run; name one key, such as dynamics.optimizer"
     outer = next((other for other in keys if _inside(key, other)), None)
     if outer is not None:
         return f"lies inside the axis {outer}; write its values there"

@@ -23,9 +23,11 @@ def cell_rows(dataset: xr.Dataset) -> list[dict[str, Any]]:
         row: dict[str, Any] = {axis: cell[axis].values.item() for axis in index}
         row["seeds"] = int((verdict != NOT_COMPUTED).sum())
         row.update({name: int((verdict == code).sum()) for code, name in VERDICTS.items()})
-        kind, certificate = cell["kind"].values, cell["certificate"].values
+        kind = cell["kind"].values
         row.update({f"limits_{name}": int((kind == code).sum()) for code, name in KINDS.items()})
-        row["distinct_limits"] = int(np.nanmax(cell["orbit"].values, initial=-1)) + 1
+        if "orbit" in cell:
+            row["distinct_limits"] = int(np.nanmax(cell["orbit"].values, initial=-1)) + 1
+        certificate = cell["certificate"].values if "certificate" in cell else np.zeros(0)
         row["certificates_tried"] = int((certificate != NOT_COMPUTED).sum())
         row.update({f"certificates_{name}": int((certificate == code).sum()) for code, name in CERTIFICATES.items()})
         quantities = {
@@ -37,10 +39,10 @@ def cell_rows(dataset: xr.Dataset) -> list[dict[str, Any]]:
                 "final_time",
                 "steps",
                 "optimality_gap",
+                "lojasiewicz_exponent",
             )
+            if name in cell
         }
-        if "lojasiewicz_exponent" in cell:
-            quantities["lojasiewicz_exponent"] = cell["lojasiewicz_exponent"]
         if "true_filter" in cell:
             quantities["filter_error"] = relative_error(cell)
         for name, values in quantities.items():

@@ -85,8 +85,10 @@ def verdict_table(dataset: xr.Dataset) -> Table:
     return Table(tuple(header), tuple(table), len(axes), note)
 
 
-def hypotheses_table(dataset: xr.Dataset) -> Table:
-    """The ladder (A), (B), (C) and what it takes of the loss, for every data condition."""
+def hypotheses_table(dataset: xr.Dataset) -> Table | None:
+    """The ladder (A), (B), (C) and what it takes of the loss, for every data condition of linear networks."""
+    if "full_rank_inputs" not in dataset:
+        return None
     header = (
         "(A) X Xᵀ of full rank",
         "(B) P of full column rank",
@@ -100,6 +102,8 @@ def hypotheses_table(dataset: xr.Dataset) -> Table:
             ("full_rank_patches", "patches_smallest", "patches_largest"),
             ("injective_on_attainable", "attainable_smallest", "patches_largest"),
         )
+        if bool(cell["full_rank_inputs"].isnull()):  # a network that is not linear
+            return [("–",) * len(header)]
         rungs = [f"{_answer(cell[a])} ({_ratio(cell[low], cell[high])})" for a, low, high in ladder]
         return [(*rungs, _answer(cell["hypotheses_hold"]))]
 
@@ -117,13 +121,14 @@ def limit_table(dataset: xr.Dataset) -> Table:
     header = ("limits", "minima", "strict saddles", "degenerate", "distinct", "largest index", "certified", "trapped")
 
     def cells(cell: xr.Dataset) -> list[tuple[str, ...]]:
-        kind, certificate = cell["kind"].values, cell["certificate"].values
+        kind, nothing = cell["kind"].values, np.full(cell.sizes["seed"], np.nan)
         if not (kind != NOT_COMPUTED).any():
             return [("0", *("–" for _ in header[1:]))]
         counts = [int((kind == code).sum()) for code in KINDS if code not in (Kind.NOT_CRITICAL, Kind.AT_KINK)]
+        certificate = cell["certificate"].values if "certificate" in cell else np.full(kind.shape, NOT_COMPUTED)
+        radius, orbits = (cell[name].values if name in cell else nothing for name in ("trapping_radius", "orbit"))
         tried, certified = (certificate != NOT_COMPUTED).sum(), certificate == 0
-        trapped = certified & (cell["polish_distance"].values < np.nan_to_num(cell["trapping_radius"].values))
-        orbits = cell["orbit"].values
+        trapped = certified & (cell["polish_distance"].values < np.nan_to_num(radius))
         distinct = str(int(np.nanmax(orbits)) + 1) if np.isfinite(orbits).any() else "not isolated"
         index = cell["hessian_index"].values[kind != NOT_COMPUTED].max()
         share = [f"{int(certified.sum())} of {int(tried)}", f"{int(trapped.sum())}"] if tried else ["–", "–"]
@@ -179,7 +184,7 @@ def _interval(middle: float, low: float, high: float, text: Callable[[float], st
 
 def orbit_table(dataset: xr.Dataset) -> Table | None:
     """The distinct limits of every cell with the share of starts that end there; None without isolated limits."""
-    if not np.isfinite(dataset["orbit"].values).any():
+    if "orbit" not in dataset or not np.isfinite(dataset["orbit"].values).any():
         return None
     header = ("limit", "kind", "risk", "above the lowest of the cell", "above the optimum over all filters")
     header += ("common-root gap", "factorisations", "starts", "share (95%)", "certified")

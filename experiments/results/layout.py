@@ -15,8 +15,19 @@ import numpy as np
 import xarray as xr
 
 import lcnn_flow as lf
+from experiments.networks import layer_names, layers_of, may_conserve
 from experiments.results.manifest import is_manifest
-from experiments.results.variables import CELL, FLOW, LIMIT, NOT_COMPUTED, TRAJECTORY, TUNING, codes, describe
+from experiments.results.variables import (
+    CELL,
+    FLOW,
+    LIMIT,
+    NOT_COMPUTED,
+    OF_MODULES,
+    TRAJECTORY,
+    TUNING,
+    codes,
+    describe,
+)
 from experiments.sweeps.coordinates import coordinates
 from experiments.sweeps.sweep import Sweep
 
@@ -29,6 +40,7 @@ __all__ = [
     "missing_parts",
     "named_cells",
     "not_computed",
+    "noun_of",
     "per_seed",
     "shape_in_cell",
     "skeleton",
@@ -38,27 +50,45 @@ __all__ = [
 FORMAT = "lcnn_flow results 2"
 
 
-def flow_arrays(arch: lf.Architecture, flow: Any) -> dict[str, np.ndarray]:
-    """What is stored of the flows of one cell: leading axis seed; spatial axes of filters are raveled."""
+def flow_arrays(network: Any, flow: Any) -> dict[str, np.ndarray]:
+    """What is stored of the flows or descents of one cell: leading axis seed; spatial axes of filters are raveled.
+
+    What does not exist is left out: end-to-end filters of a network that is not linear, what nothing conserves.
+    """
     stored = {"verdict": np.asarray(flow.verdict)}
-    stored.update({name: np.asarray(getattr(flow, field)) for name, (field, _, _) in FLOW.items()})
+    fields = {name: field for name, (field, _, _) in FLOW.items() if hasattr(flow, field)}
+    if not may_conserve(network):
+        del fields["invariant_drift"]
+    stored.update({name: np.asarray(getattr(flow, field)) for name, field in fields.items()})
     for which in ("final", "limit"):
-        params = [np.asarray(w) for w in getattr(flow, which)]
-        seeds = params[0].shape[0]
-        for layer, w in enumerate(params, start=1):
-            stored[f"{which}_w{layer}"] = w.reshape(seeds, -1)
-        stored[f"{which}_filter"] = end_to_end_filters(arch, getattr(flow, which))
-    trajectory = flow.trajectory
-    if trajectory is not None:
-        stored["valid_until"] = np.asarray(trajectory.valid_until)
-        for name, (dims, _, _) in TRAJECTORY.items():
-            values = np.asarray(getattr(trajectory, name))
-            shape = (*values.shape[:2], -1) if dims else values.shape
-            stored[name] = values.reshape(shape)
+        params = getattr(flow, which)
+        for name, w in zip(layer_names(network), layers_of(params), strict=True):
+            stored[f"{which}_{name}"] = w.reshape(len(w), -1)
+        if network.is_linear:
+            stored[f"{which}_filter"] = end_to_end_filters(network, params)
+    if flow.trajectory is not None:
+        stored |= _trajectory_arrays(network, flow.trajectory)
     return stored
 
 
-def end_to_end_filters(arch: lf.Architecture, params: Any) -> np.ndarray:
+def _trajectory_arrays(network: Any, trajectory: Any) -> dict[str, np.ndarray]:
+    """What is stored of trajectories, own observables included."""
+    stored = {"valid_until": np.asarray(trajectory.valid_until)}
+    values = {name: getattr(trajectory, name, None) for name in TRAJECTORY} | (trajectory.record or {})
+    if not may_conserve(network):
+        del values["balancedness"]
+    for name, array in values.items():
+        if array is not None:
+            array = np.asarray(array)
+            stored[name] = array.reshape(*array.shape[:2], -1) if TRAJECTORY[name][0] else array
+    if hasattr(trajectory, "step"):  # the sum of the learning rates is the same for all seeds
+        stored["learning_time"] = np.asarray(trajectory.time)[0]
+    if network.bias:  # squared norms are those of all arrays, of which results show the weights
+        stored["squared_norms"] = stored["squared_norms"][:, :, 0::2]
+    return stored
+
+
+def end_to_end_filters(arch: Any, params: Any) -> np.ndarray:
     """End-to-end filters of all seeds, the leading axis; spatial axes are raveled."""
     v = _end_to_end(arch, params)
     return np.asarray(v).reshape(len(v), -1)
@@ -69,14 +99,21 @@ def _end_to_end(arch: lf.Architecture, params: Any) -> jax.Array:
     return jax.vmap(lambda w: lf.end_to_end_filter(arch, w))(params)
 
 
-def describe_problem(data: lf.Dataset, hypotheses: Any) -> dict[str, np.ndarray]:
-    """What a cell's data say about the hypotheses of the theory, and the filter that made its targets."""
+def describe_problem(risk: lf.EmpiricalRisk) -> dict[str, np.ndarray]:
+    """What a cell's data say about the hypotheses of the theory, and the filter that made its targets.
+
+    The theory is that of linear networks: of others the number of samples alone is stored.
+    """
+    data, stored = risk.data, {"sample_count": np.asarray(risk.data.num_samples)}
+    stored["targets_size"] = np.sqrt(np.mean(np.asarray(data.targets) ** 2))
+    if not risk.network.is_linear:
+        return stored
+    hypotheses = lf.theory.hypotheses(risk)
     words = ("full_rank_inputs", "full_rank_patches", "injective_on_attainable")
     numbers = ("inputs_smallest", "inputs_largest", "patches_smallest", "patches_largest", "attainable_smallest")
     answers = {name: getattr(hypotheses, name) for name in words + numbers}
     answers |= {"loss_convex": hypotheses.loss.convex, "hypotheses_hold": hypotheses.holds}
-    stored = {name: np.asarray(np.nan if value is None else float(value)) for name, value in answers.items()}
-    stored["sample_count"] = np.asarray(data.num_samples)
+    stored |= {name: np.asarray(np.nan if value is None else float(value)) for name, value in answers.items()}
     if data.true_filter is not None:
         stored["true_filter"] = np.asarray(data.true_filter).reshape(-1)
     return stored
@@ -103,6 +140,7 @@ def skeleton(sweep: Sweep, shapes: Mapping[str, tuple[int, ...]], attributes: Ma
         "title": title,
         "question": configuration.experiment.question or "",
         "axes": json.dumps(axes),
+        "variables": json.dumps(list(shapes)),
         "configuration": sweep.toml(),
     }
     return xr.Dataset(variables, coordinates(sweep), words | dict(attributes))
@@ -137,6 +175,8 @@ def missing_parts(dataset: xr.Dataset) -> list[str]:
             wrong.append(name)
     if "axes" not in wrong:
         wrong += [str(axis) for axis in sweep_axes(dataset) if axis not in dataset.coords]
+    if stored := _names_of_variables(dataset):
+        return wrong + sorted(stored - set(dataset.variables))
     needed = {"verdict", "kind", "certificate", "seed", "final_filter", "limit_filter", *FLOW, *LIMIT, *CELL}
     needed -= {"true_filter", "norm_bound", "lojasiewicz_exponent", "lojasiewicz_residual"}
     needed -= {name for name in CELL if name.startswith("shown_")}
@@ -144,12 +184,31 @@ def missing_parts(dataset: xr.Dataset) -> list[str]:
         needed |= {name for name in TUNING if not name.startswith("tuned_")}
     if "time" in dataset.dims:
         needed |= {"time", *TRAJECTORY}
+    needed -= set(OF_MODULES)
     return wrong + sorted(needed - set(dataset.variables))
+
+
+def _names_of_variables(dataset: xr.Dataset) -> set[str]:
+    """What was stored, as the results say themselves, with what all results hold; nothing where they do not say it."""
+    try:
+        stored = json.loads(dataset.attrs["variables"])
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return set()
+    if not isinstance(stored, list) or not all(isinstance(name, str) for name in stored):
+        return set()
+    times = {"time"} if "time" in dataset.dims else set()
+    return {"verdict", "kind", "seed", "final_risk", "limit_risk", "sample_count", "wall_time", *times, *stored}
 
 
 def sweep_axes(dataset: xr.Dataset) -> list[str]:
     """Names of the sweep's axes of a stored Dataset."""
     return list(json.loads(dataset.attrs["axes"]))
+
+
+def noun_of(dataset: xr.Dataset) -> str:
+    """ "flow" or "descent": what was run."""
+    dynamics = tomllib.loads(dataset.attrs["configuration"]).get("dynamics", {})
+    return "descent" if dynamics.get("kind") == "descent" else "flow"
 
 
 def named_cells(dataset: xr.Dataset) -> Iterator[tuple[str, dict[str, int]]]:

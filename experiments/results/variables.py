@@ -15,6 +15,7 @@ __all__ = [
     "KINDS",
     "LIMIT",
     "NOT_COMPUTED",
+    "OF_MODULES",
     "TRAJECTORY",
     "TUNING",
     "VERDICTS",
@@ -68,6 +69,18 @@ FLOW: dict[str, tuple[str, str, str]] = {
 }
 """Field of `lcnn_flow.Flow`, meaning and units, one value a seed."""
 
+OF_MODULES = (
+    "sharpness",
+    "flow_sharpness",
+    "flow_risk",
+    "distance_to_flow",
+    "law_defect",
+    "law_change",
+    "learning_time",
+    "targets_size",
+)
+"""What single modules or descents store, and what older results lack."""
+
 TRAJECTORY: _Described = {
     "risk": ((), "risk", "risk"),
     "gradient_norm": ((), "norm of the gradient", "risk / filter"),
@@ -77,8 +90,12 @@ TRAJECTORY: _Described = {
     "squared_norms": (("layer",), "squared norm of each filter", "filter^2"),
     "balancedness": (("interface",), "balancedness (|w_l|^2 - |w_l+1|^2)/2", "filter^2"),
     "end_to_end_filter": (("tap",), "end-to-end filter along the flow", "filter"),
+    "sharpness": ((), "largest eigenvalue of the Hessian", "risk / filter^2"),
+    "flow_sharpness": ((), "the same along the gradient flow, at the times of the descent", "risk / filter^2"),
+    "flow_risk": ((), "risk along the gradient flow, at the times of the descent", "risk"),
+    "distance_to_flow": ((), "distance of the descent from the gradient flow at the same time", "filter"),
 }
-"""Along the flow, after the dimensions seed and time; fields of `lcnn_flow.Trajectory`."""
+"""Along the flow, after the dimensions seed and time; fields of `lcnn_flow.Trajectory`, and of single modules."""
 
 LIMIT: _Described = {
     "limit_risk": ((), "risk at the limit", "risk"),
@@ -94,6 +111,8 @@ LIMIT: _Described = {
     "trapping_radius": ((), "flows of this balancedness that come this near converge to it", "filter"),
     "lojasiewicz_exponent": ((), "Lojasiewicz exponent; NaN where the flow is not asymptotic", "1"),
     "lojasiewicz_residual": ((), "root mean square residual of its fit, in log gradient", "1"),
+    "law_defect": ((), "largest error of the law of balancedness in one step, over the largest |w_l|^2", "1"),
+    "law_change": ((), "largest change of the balancedness in one step, over the largest |w_l|^2", "1"),
     "norm_bound": (("layer",), "a-priori bound on the norm of each filter", "filter"),
 }
 """What the limits are, after the dimension seed."""
@@ -110,7 +129,9 @@ CELL: _Described = {
     "injective_on_attainable": ((), "(C) no attainable filter in ker P (1 yes, 0 no, NaN not decided)", "1"),
     "loss_convex": ((), "the loss is convex (1 yes, 0 no, NaN not known)", "1"),
     "hypotheses_hold": ((), "hypotheses of convergence (1 hold, 0 fail, NaN not decided)", "1"),
+    "targets_size": ((), "root mean square of the targets", "target"),
     "sample_count": ((), "number of samples", "1"),
+    "learning_time": (("time",), "sum of the learning rates at the stored steps", "flow time"),
     "shown_patches": (("point", "tap"), "patches of evenly spaced outputs of data from a file", "input"),
     "shown_target": (("point",), "targets at these outputs", "target"),
     "shown_weight": (("point",), "weights of their samples", "1"),
@@ -158,5 +179,7 @@ def describe(name: str) -> tuple[tuple[str, ...], dict[str, Any]]:
     state = "last integrated state" if which == "final" else "limit (NaN where no limit was found)"
     if part == "filter":
         return ("seed", "tap"), {"long_name": f"end-to-end filter, {state}", "units": "filter"}
-    layer = part.removeprefix("w")
+    layer = part[1:]
+    if part.startswith("b"):
+        return ("seed", f"unit_{layer}"), {"long_name": f"biases of layer {layer}, {state}", "units": "filter"}
     return ("seed", f"tap_{layer}"), {"long_name": f"filter of layer {layer}, {state}", "units": "filter"}

@@ -140,7 +140,7 @@ def _survey(sweep: Sweep, directory: RunDirectory, present: list[Batch], on_prog
                 known = found.shapes.setdefault(name, shape)
                 found.shapes[name] = tuple(max(a, b) for a, b in zip(known, shape, strict=True))
             found.seconds[cell] = found.seconds.get(cell, 0.0) + float(arrays["wall_time"]) / len(batch.cells)
-            if batch.stop - batch.start < seeds:
+            if batch.stop - batch.start < seeds and "orbit" in stored:
                 found.samples.setdefault(cell, []).append((batch, *_orbit_samples(stored)))
     found.shapes["wall_time"] = ()
     return found
@@ -168,7 +168,7 @@ def _orbit_labels(sweep: Sweep, survey: _Survey) -> dict[int, np.ndarray]:
     """For batches that hold part of a cell: the number within the whole cell of every orbit of the batch."""
     labels: dict[int, np.ndarray] = {}
     for cell, samples in survey.samples.items():
-        arch = architecture(sweep.cells[cell].configuration)
+        arch = architecture(sweep.cells[cell].configuration).convolution()
         filters: tuple[Any, ...] = tuple(
             np.concatenate([limits[layer] for _, limits, _ in samples]).reshape(-1, *shape)
             for layer, shape in enumerate(arch.layer_shapes)

@@ -17,6 +17,8 @@ import lcnn_flow as lf
 from experiments.computing.analysis import analyse
 from experiments.computing.build import build_problem, flow_options, initial_filters
 from experiments.computing.certification import Certifier
+from experiments.computing.descents import descents
+from experiments.computing.observables import observables_of
 from experiments.computing.shown_data import shown_data
 from experiments.errors import UserError
 from experiments.modules import MODULES
@@ -42,7 +44,7 @@ def attempt(
     """Computes a batch and packs it; errors are part of the outcome. Certificates are found here by default."""
     started = time.perf_counter()
     try:
-        prover = Certifier(sweep.configuration.analysis.certify) if certifier is None else certifier
+        prover = Certifier(sweep.configuration.analysis.certificates) if certifier is None else certifier
         content = encode(batch, compute_batch(sweep, batch, tell, prover))
     except Exception as error:  # whatever it was: other batches go on
         line = next(iter(str(error).strip().splitlines()), "")
@@ -63,12 +65,14 @@ def compute_batch(sweep: Sweep, batch: Batch, tell: Tell, certifier: Certifier) 
     started = time.perf_counter()
     cells = [sweep.cells[number] for number in batch.cells]
     problems = [_Problem(cell, batch, tell) for cell in cells]
-    flows = _flows(problems, tell)
+    flows = _flows(problems, batch, tell)
     stored: dict[str, np.ndarray] = {}
     for problem, flow in zip(problems, flows, strict=True):
         note = f"{problem.cell.name}: " if len(cells) > 1 else ""
-        found = flow_arrays(problem.risk.arch, flow) | problem.stored
+        found = flow_arrays(problem.risk.network, flow) | problem.stored
         prover = certifier if batch.start == 0 else Certifier(0)
+        beside = MODULES[problem.cell.configuration.experiment.module].beside
+        found |= beside(problem.cell.configuration, problem.risk, problem.start, flow)
         found |= analyse(
             problem.risk, problem.start, flow, prover, lambda word, note=note: tell(batch.flows - 1, f"{note}{word}")
         )
@@ -90,15 +94,21 @@ class _Problem:
         prepare = MODULES[configuration.experiment.module].prepare
         self.risk, self.stored = prepare(configuration, risk, self.start, lambda note: tell(0, note))
         if batch.start == 0:
-            self.stored = self.stored | describe_problem(data, lf.theory.hypotheses(self.risk))
-            if isinstance(configuration.data, FileData):
+            self.stored = self.stored | describe_problem(self.risk)
+            if isinstance(configuration.data, FileData) and arch.is_linear:
                 self.stored = self.stored | shown_data(arch, data)
 
 
-def _flows(problems: Sequence[_Problem], tell: Tell) -> list[Any]:
-    """Flows of every problem."""
-    options = flow_options(problems[0].cell.configuration)
-    flows = len(problems) * len(problems[0].start[0])
+def _flows(problems: Sequence[_Problem], batch: Batch, tell: Tell) -> list[Any]:
+    """Flows or descents of every problem."""
+    first = problems[0].cell.configuration
+    record = observables_of(MODULES[first.experiment.module])
+    options = flow_options(first) | ({"record": record} if record and first.flow.times is not None else {})
+    flows = len(problems) * _seeds(problems[0])
+    if first.descent is not None:
+        parts = zip(*((p.cell.configuration, p.risk, p.start) for p in problems), strict=True)
+        progress = functools.partial(_tell_more, tell, 0, flows - 1)
+        return descents(*map(list, parts), batch.start, record, progress)
     if len(problems) > 1 and _alike([problem.risk for problem in problems]):
         risk, start = _stack([p.risk for p in problems]), _stack([p.start for p in problems])
         progress = functools.partial(_tell_more, tell, 0, flows - 1)
@@ -106,10 +116,14 @@ def _flows(problems: Sequence[_Problem], tell: Tell) -> list[Any]:
         return [jax.tree.map(lambda x, i=i: x[i], together) for i in range(len(problems))]
     ended = []
     for problem in problems:
-        before = len(ended) * len(problem.start[0])
+        before = len(ended) * _seeds(problem)
         progress = functools.partial(_tell_more, tell, before, flows - 1)
         ended.append(lf.gradient_flow_ensemble(problem.risk, problem.start, progress=progress, **options))
     return ended
+
+
+def _seeds(problem: _Problem) -> int:
+    return len(jax.tree.leaves(problem.start)[0])
 
 
 def _tell_more(tell: Tell, before: int, most: int, done: int, total: int) -> None:

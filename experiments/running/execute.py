@@ -100,6 +100,8 @@ def _lanes(sweep: Sweep) -> dict[str, Any]:
     if sweep.configuration.flow.times is not None:
         return {"kind": "flows of a block in lockstep"}
     _, _, risk = build_problem(sweep.configuration)
+    if not risk.network.is_linear:
+        return {"kind": "flows of a block in lockstep"}
     described = lf.describe(risk)
     return {"kind": "a lane takes the next seed of its block when its flow ends", "count": described.lanes}
 

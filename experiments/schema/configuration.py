@@ -1,43 +1,23 @@
 """The whole configuration of an experiment, as it stands in a TOML file.
 
 Sections: top-level `seeds` and `root_seed`, `[experiment]`, `[network]`, `[data]`, `[loss]`, `[initializer]`,
-`[flow]`, `[analysis]`, `[compute]`, `[tune]` (module "tuning" only) and `[sweep]`. Of the last, every key with a list
-of values is an axis, and so is every table `[[sweep.zip]]`, whose keys vary together; `sweep.py` makes cells of them.
+`[dynamics]`, `[flow]`, `[analysis]`, `[compute]`, `[tune]` (module "tuning" only) and `[sweep]`. Of the last, every
+key with a list of values is an axis, and so is every table `[[sweep.zip]]`, whose keys vary together; `sweep.py` makes
+cells of them.
 """
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PlainValidator, Strict, model_validator
+from pydantic import Field, Strict, model_validator
 
 from experiments.schema.data import Data
+from experiments.schema.dynamics import Descent, Dynamics
 from experiments.schema.losses import Loss
+from experiments.schema.network import Network
 from experiments.schema.numbers import Count, Model, Natural, NonNegative, Number, Positive, Text
 from experiments.schema.tune import Tune
 
-__all__ = ["Analysis", "Compute", "Configuration", "Experiment", "Flow", "Initializer", "Network", "Times"]
-
-_MOST_LAYERS = 256  # every layer makes the program longer: beyond, compilation takes hours or all memory
-_Size = Annotated[int, Strict(), Field(ge=1, le=10**6)]
-
-
-def _number_or_list(value: Any) -> Any:
-    """One size, or one an axis: a plain union would report each mistake once a member."""
-    entries = value if isinstance(value, list | tuple) else [value]
-    if not entries or any(type(n) is not int or not 1 <= n <= 10**6 for n in entries):
-        raise ValueError("should be an integer between 1 and 1000000, or a list of such integers")
-    return tuple(value) if isinstance(value, list | tuple) else value
-
-
-_Sizes = Annotated[Any, PlainValidator(_number_or_list)]  # typed as Any: pydantic warns on writing the union
-
-
-def _number_or_lists(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return tuple(_number_or_list(entry) for entry in value)
-    return _number_or_list(value)
-
-
-_Strides = Annotated[Any, PlainValidator(_number_or_lists)]
+__all__ = ["Analysis", "Compute", "Configuration", "Experiment", "Flow", "Initializer", "Times"]
 
 
 class Experiment(Model):
@@ -46,15 +26,6 @@ class Experiment(Model):
     module: Text
     title: Text | None = None
     question: Text | None = None
-
-
-class Network(Model):
-    """Arguments of `lcnn_flow.Architecture`."""
-
-    input_shape: _Sizes
-    kernel_sizes: tuple[_Sizes, ...] = Field(min_length=1, max_length=_MOST_LAYERS)
-    strides: _Strides = 1
-    channels: tuple[_Size, ...] | None = None
 
 
 class Gaussian(Model):
@@ -78,6 +49,13 @@ class Orthogonal(Model):
     gain: Positive = 1.0
 
 
+class FanIn(Model):
+    """Independent normal entries of variance gain^2 over the number of inputs of a unit."""
+
+    kind: Literal["fan_in"]
+    gain: Positive = 1.0
+
+
 class Scaled(Model):
     """Random directions with the given norms, one a layer."""
 
@@ -93,7 +71,7 @@ class Constant(Model):
 
 
 Initializer = Annotated[
-    Gaussian | Balanced | Orthogonal | Scaled | Constant,
+    Gaussian | FanIn | Balanced | Orthogonal | Scaled | Constant,
     Field(discriminator="kind"),
 ]
 
@@ -136,9 +114,17 @@ class Flow(Model):
 
 
 class Analysis(Model):
-    """What is found out about the limits; `certify` is the number of limits a cell that are put to the proof."""
+    """What is found out about the limits; `certify` is the number of limits a cell that are put to the proof.
 
-    certify: Natural = 8
+    None: 8, of networks whose limits can be proved anything of (`certificates`).
+    """
+
+    certify: Natural | None = None
+
+    @property
+    def certificates(self) -> int:
+        """Number of limits a cell that are put to the proof."""
+        return 8 if self.certify is None else self.certify
 
 
 class Compute(Model):
@@ -164,10 +150,24 @@ class Configuration(Model):
     data: Data
     loss: Loss
     initializer: Initializer
+    dynamics: Dynamics | None = None
+    """None: gradient flow."""
     flow: Flow = Flow()
     analysis: Analysis = Analysis()
     compute: Compute = Compute()
     tune: Tune | None = None
+
+    @property
+    def descent(self) -> Descent | None:
+        """What descents are to do; None where flows are computed."""
+        return self.dynamics if isinstance(self.dynamics, Descent) else None
+
+    @property
+    def records(self) -> int:
+        """Number of stored points of a trajectory, the start included; 0 without trajectories."""
+        if self.descent is not None:
+            return self.descent.records
+        return 0 if self.flow.times is None else self.flow.times.count + 1
 
     def plain(self) -> dict[str, Any]:
         """The configuration as TOML can hold it: tables, lists and scalars, without absent options."""

@@ -17,11 +17,11 @@ import tomli_w
 from pydantic import ValidationError
 
 from experiments.faults import ConfigurationError, Fault, faults_of
+from experiments.networks import architecture
 from experiments.planning.written_axes import written_axes
 from experiments.schema import Configuration, FileData
-from experiments.schema.configuration import Network, Times
+from experiments.schema.dynamics import Descent
 from experiments.sweeps.axes import Axis, axes_toml, named_axes
-from lcnn_flow import Architecture
 
 __all__ = ["SHOWN_DATA", "Cell", "Sweep", "architecture", "put", "stored_bytes", "sweep_of_toml"]
 
@@ -143,32 +143,23 @@ def _program(configuration: Configuration) -> _Key:
     data, loss = configuration.data, configuration.loss
     samples = data.model_copy(update={"label": None}) if isinstance(data, FileData) else data.samples or data.inputs
     fixed = (loss.kind, *[getattr(loss, name) for name in loss.changes_program])
-    return configuration.network, configuration.flow, configuration.compute, configuration.seeds, fixed, samples
-
-
-def architecture(configuration: Configuration) -> Architecture:
-    """The network of a configuration; raises lcnn_flow.ArchitectureError."""
-    key: _Key = configuration.network
-    return _architecture(key)
-
-
-@functools.lru_cache(maxsize=1024)
-def _architecture(network: Network) -> Architecture:
-    return Architecture(network.input_shape, network.kernel_sizes, network.strides, network.channels)
+    dynamics = configuration.dynamics
+    if isinstance(dynamics, Descent):  # numbers of an optimiser are arguments of its program
+        dynamics = dynamics.model_copy(update={"optimizer": dynamics.optimizer.kind, "seed": 0})
+    shared = (configuration.network, dynamics, configuration.flow, configuration.compute, configuration.seeds)
+    return *shared, fixed, samples
 
 
 def stored_bytes(configuration: Configuration) -> int:
     """Size of the results of one cell, uncompressed."""
-    times: _Key = configuration.flow.times
     own = SHOWN_DATA * _FLOAT if isinstance(configuration.data, FileData) else 0
-    return configuration.seeds * _stored_bytes(architecture(configuration), times) + own
+    return configuration.seeds * _stored_bytes(architecture(configuration), configuration.records) + own
 
 
 @functools.lru_cache(maxsize=1024)
-def _stored_bytes(arch: Architecture, times: Times | None) -> int:
+def _stored_bytes(arch: Any, records: int) -> int:
     """The same of one flow."""
     taps = math.prod(arch.end_to_end_filter_shape)
     numbers = 24 + 3 * taps + 2 * arch.num_parameters
-    if times is not None:
-        numbers += (times.count + 1) * (4 + taps + arch.num_parameters + 2 * arch.depth)
+    numbers += records * (8 + taps + arch.num_parameters + 2 * arch.depth)
     return numbers * _FLOAT

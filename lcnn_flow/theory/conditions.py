@@ -130,7 +130,7 @@ def hypotheses(risk: EmpiricalRisk) -> Hypotheses:
     arch, data = risk.arch, risk.data
     counts = np.ones(data.num_samples, bool) if data.weights is None else np.asarray(data.weights) > 0
     inputs = np.asarray(data.inputs)[counts]
-    windows = np.asarray(patches(arch, inputs))
+    windows = np.asarray(patches(arch, inputs.reshape(len(inputs), *arch.sample_shape)))  # of `Dense`: length 1
     rows = windows.reshape(-1, windows.shape[-1])
     eps = float(np.finfo(rows.dtype).eps)
     inputs_smallest, inputs_largest, full_inputs = _rank(inputs.reshape(len(inputs), -1))

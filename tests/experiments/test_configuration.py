@@ -37,7 +37,7 @@ def test_all_faults_are_reported_at_once_with_their_paths(tmp_path):
 def test_an_unknown_key_names_the_allowed_ones_and_the_likely_one(tmp_path):
     text = fakes.CONFIGURATION.replace("input_shape = 12", "input_shape = 12\nstride = 1")
     message = faults(tmp_path, text)["network.stride"]
-    assert "allowed here: input_shape, kernel_sizes, strides, channels" in message
+    assert "allowed here: kind, input_shape, kernel_sizes, strides, channels" in message
     assert 'did you mean "strides"?' in message
 
 

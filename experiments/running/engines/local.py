@@ -22,7 +22,7 @@ class LocalEngine:
 
     def __init__(self, sweep: Sweep, on_progress: Callable[[Batch, int, str], None]) -> None:
         self._sweep, self._on_progress = sweep, on_progress
-        self._certifier = Certifier(sweep.configuration.analysis.certify, processes=True)
+        self._certifier = Certifier(sweep.configuration.analysis.certificates, processes=True)
         self._computing = self._leaving = False
         self._tasks: SimpleQueue[tuple[Task, Future[Outcome]] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, daemon=True)  # a second Ctrl-C does not wait for it

@@ -1,0 +1,15 @@
+"""Observables that a module records along its flows or descents, by name; the library has them."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import lcnn_flow as lf
+
+__all__ = ["OBSERVABLES", "observables_of"]
+
+OBSERVABLES: Mapping[str, Callable[..., Any]] = {"sharpness": lf.observables.sharpness}
+
+
+def observables_of(module: Any) -> dict[str, Callable[..., Any]]:
+    """Those that `module.observables` names."""
+    return {name: OBSERVABLES[name] for name in module.observables}

@@ -1,0 +1,142 @@
+"""Do flows of networks with these activations come to a limit, and what do they conserve on the way?"""
+
+import numpy as np
+import xarray as xr
+
+from experiments.answers import convergence_answer, few
+from experiments.claims import Claim, energy_identity, judge, restricted, risk_decreases, status_of
+from experiments.figures import excess_risk, risk
+from experiments.figures.networks import drift_of_balance, verdicts
+from experiments.modules.base import Module
+from experiments.questions import QUESTIONS
+from experiments.results.balance import layer_drift, networks_of
+from experiments.results.layout import named_cells
+from experiments.results.variables import NOT_COMPUTED, WITH_LIMIT
+from experiments.schema import Configuration
+from lcnn_flow import Verdict
+
+__all__ = ["ACTIVATIONS", "homogeneous_ones_conserve", "others_do_not_conserve", "smooth_ones_are_decided"]
+
+_DECIDED = 0.95
+_CONSERVED = 1e-3
+_MOVED = 1e-2
+
+
+def smooth_ones_are_decided(dataset: xr.Dataset) -> Claim | None:
+    """Share of flows of analytic activations with a limit, or that were shown to diverge."""
+    rows, shares = [], []
+    for (name, index), network in zip(named_cells(dataset), networks_of(dataset), strict=True):
+        verdict = dataset["verdict"].isel(index).values
+        verdict = verdict[verdict != NOT_COMPUTED]
+        if not verdict.size or not (network.activation is None or network.activation.analytic):
+            continue
+        decided = int(np.isin(verdict, [*WITH_LIMIT, Verdict.DIVERGED]).sum())
+        enough = decided >= _DECIDED * verdict.size
+        rows.append((name, f"{decided} of {verdict.size} flows", "agrees" if enough else "disagrees"))
+        shares.append(decided / verdict.size)
+    if not rows:
+        return None
+    statement = "Flows of networks with smooth activations are decided"
+    expected = f"a limit, or DIVERGED, for at least {_DECIDED:.0%} of the starts, activation by activation"
+    fewest = rows[int(np.argmin(shares))]
+    conclusion = "disagrees" if any(row[2] == "disagrees" for row in rows) else "agrees"
+    return Claim(statement, expected, f"fewest: {fewest[1]} ({fewest[0]})", conclusion, tuple(rows))
+
+
+def homogeneous_ones_conserve(dataset: xr.Dataset) -> Claim | None:
+    """|w_l|^2 - p |w_{l+1}|^2 along flows of networks that are linear or positively homogeneous of degree p."""
+    found = _drift_where(dataset, homogeneous=True)
+    if found is None:
+        return None
+    here, drift = found
+    return judge(
+        here,
+        "Linear and positively homogeneous networks conserve the balance of their layers",
+        f"change of ‖w_l‖² − p ‖w_(l+1)‖² at most {_CONSERVED:.0e} of the largest ‖w_l‖²",
+        status_of(drift <= _CONSERVED, drift > _CONSERVED),
+        drift,
+        "largest change {value}",
+    )
+
+
+def others_do_not_conserve(dataset: xr.Dataset) -> Claim | None:
+    """The same is not conserved by other activations: the median flow moves it clearly."""
+    found = _drift_where(dataset, homogeneous=False)
+    if found is None:
+        return None
+    here, drift = found
+    rows = []
+    for name, index in named_cells(here):
+        computed = here["verdict"].isel(index).values != NOT_COMPUTED
+        values = drift.isel(index).values[computed]
+        if np.isfinite(values).any():
+            middle = float(np.nanmedian(values))
+            word = "agrees" if middle > _MOVED else "disagrees" if middle <= _CONSERVED else "undecided"
+            rows.append((name, f"median change {middle:.1e}", word))
+    if not rows:
+        return None
+    conclusions = [row[2] for row in rows]
+    worst = next((word for word in ("disagrees", "undecided") if word in conclusions), "agrees")
+    statement = "Other activations conserve no such balance"
+    expected = f"median over the starts of the change of ‖w_l‖² − ‖w_(l+1)‖² above {_MOVED:.0e} of the largest ‖w_l‖²"
+    return Claim(statement, expected, "; ".join(f"{row[0]}: {row[1]}" for row in rows[:4]), worst, tuple(rows))
+
+
+def _drift_where(dataset: xr.Dataset, homogeneous: bool) -> tuple[xr.Dataset, xr.DataArray] | None:
+    """Results of the cells whose networks have a degree, or have none, and the drift of all."""
+    if "squared_norms" not in dataset:
+        return None
+    chosen = xr.zeros_like(dataset["verdict"], dtype=bool)
+    for (_, index), network in zip(named_cells(dataset), networks_of(dataset), strict=True):
+        has_degree = network.activation is None or network.activation.degree is not None
+        chosen[index] = network.depth > 1 and not network.bias and has_degree == homogeneous
+    here = restricted(dataset, chosen)
+    return None if here is None else (here, layer_drift(dataset))
+
+
+def _answer(dataset: xr.Dataset) -> str:
+    """Shares with a limit, activation by activation; then `convergence_answer`."""
+    parts = []
+    for name, index in named_cells(dataset):
+        verdict = dataset["verdict"].isel(index).values
+        verdict = verdict[verdict != NOT_COMPUTED]
+        if verdict.size:
+            parts.append(f"{name} {int(np.isin(verdict, WITH_LIMIT).sum())} of {verdict.size}")
+    words = ", ".join(parts) if len(parts) <= 8 else few(parts)
+    return f"Flows with a limit: {words}. {convergence_answer(dataset)}" if parts else "No flow was computed."
+
+
+def _faults(configuration: Configuration) -> list[tuple[str, str]]:
+    if configuration.flow.times is None:
+        message = "missing; what is conserved is seen along trajectories alone: write times = { start, stop, count }"
+        return [("flow.times", message)]
+    return []
+
+
+ACTIVATIONS = Module(
+    name="activations",
+    question=QUESTIONS["activations"],
+    theory=(
+        "With an analytic activation the risk is analytic, and a flow that stays bounded converges (Łojasiewicz); "
+        "whether it stays bounded is not known in general. Of linear networks, and of activations with "
+        "σ(tx) = t^p σ(x) for t > 0 (relu, leaky relu, powers), the flow conserves ‖w_l‖² − p ‖w_(l+1)‖²; tanh, "
+        "softplus and gelu conserve nothing of the kind. The risk of a relu network has kinks: flows are drawn onto "
+        "them and slide along, and most end with their steps used up, so that nothing is expected of their verdicts."
+    ),
+    axes={
+        "network.activation": "which activations are compared (each compiles anew)",
+        "initializer.gain": "size of the initial filters",
+        "data.noise": "noise in the targets",
+    },
+    figures=(verdicts, drift_of_balance, risk, excess_risk),
+    answer=_answer,
+    claims=(
+        smooth_ones_are_decided,
+        homogeneous_ones_conserve,
+        others_do_not_conserve,
+        risk_decreases,
+        energy_identity,
+    ),
+    faults=_faults,
+    dynamics="flow",
+)
