@@ -20,7 +20,7 @@ from experiments.results.layout import named_cells, noun_of, sweep_axes
 from experiments.results.variables import NOT_COMPUTED, WITH_LIMIT
 from lcnn_flow import Verdict
 
-__all__ = ["PAPER_CLAIMS", "Claim", "Judge", "judge", "restricted", "status_of", "unchecked"]
+__all__ = ["PAPER_CLAIMS", "Claim", "Judge", "judge", "restricted", "risk_decreases", "status_of", "unchecked"]
 
 SATISFIED, UNDECIDED, VIOLATED = 1, 0, -1
 _SETTLED = 1e-2  # growth over the last decade of time, relative to the total, that counts as settled
@@ -63,7 +63,7 @@ def judge(
         if part.size:
             rows.append((name, *_sum_up(part, number.isel(index), words, noun)))
     flows = status.where(computed).stack(flow=[*sweep_axes(dataset), "seed"]).dropna("flow")
-    observed, conclusion = _sum_up(flows, number, words, noun)
+    observed, conclusion = _sum_up(flows, number.where(computed), words, noun)
     return Claim(statement, expected, observed, conclusion, tuple(rows))
 
 

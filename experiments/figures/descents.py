@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
 from experiments.figures.series import Series, cells, left_out, panels, quantiles
-from experiments.figures.style import TIME, Drawing, grid
+from experiments.figures.style import TIME, Drawing, grid, plain_ticks
 from experiments.results.rates import rate_of
 
 __all__ = ["distance", "sharpness"]
@@ -57,9 +57,10 @@ def sharpness(dataset: xr.Dataset) -> Drawing | None:
         panel.plot([], [], color="#777777", linestyle="--", label="flow")
         panel.plot([], [], color="#333333", linestyle="-", label="descent (coloured)")
         panel.axhline(edge, color="#000000", linewidth=1.2, linestyle=":", label="edge 2/η")
-        panel.set(xscale="symlog", yscale="log", title=one.label)
+        panel.set(yscale="log", title=one.label)
         panel.set_xscale("symlog", linthresh=max(float(one.data["learning_time"].values[1]), 1e-12))
         panel.xaxis.set_minor_locator(NullLocator())
+        plain_ticks(panel.yaxis)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=3)
     return Drawing(
         "sharpness",

@@ -42,16 +42,15 @@ def rest_is_stable(dataset: xr.Dataset) -> Claim | None:
 def sharper_limits_are_left(dataset: xr.Dataset) -> Claim | None:
     """Where the flow ends sharper than 2/eta, the descent that comes to rest does so at a flatter point."""
     flow, edge = _last(dataset["flow_sharpness"]), stable_sharpness(dataset)
-    here = restricted(dataset, flow > _BEYOND * edge)
+    here = restricted(dataset, (flow > _BEYOND * edge) & dataset["verdict"].isin(WITH_LIMIT))
     if here is None:
         return None
     ratio = _last(here["sharpness"]) / flow
-    rests = here["verdict"].isin(WITH_LIMIT)
     return judge(
         here,
         "A limit of the flow that is sharper than 2/η is left for a flatter one",
-        "sharpness at the end of the descent below that at the end of the flow, where that is above 2/η",
-        status_of(rests & (ratio < 1), rests & (ratio >= 1)),
+        "sharpness at the end of the descent below that of the flow, where that is above 2/η and the descent rests",
+        status_of(ratio < 1, ratio >= 1),
         ratio,
         "largest ratio {value}",
     )
@@ -89,9 +88,8 @@ def _answer(dataset: xr.Dataset) -> str:
         beyond = flow > edge
         text = f"2/η = {edge:.3g}: {int(beyond.sum())} of {flow.size} flows end sharper"
         known = seen[beyond & np.isfinite(seen)]
-        text += f" (up to {flow[beyond].max():.3g}), the descents from there at up to {known.max():.3g}" * bool(
-            known.size
-        )
+        if known.size:
+            text += f" (up to {flow[beyond].max():.3g}), the descents from there at up to {known.max():.3g}"
         parts.append(text)
     return f"{'; '.join(parts) if len(parts) <= 6 else few(parts)}." if parts else "No descent was computed."
 

@@ -14,17 +14,27 @@ from experiments.questions import QUESTIONS
 from experiments.results.rates import groups_by_rate
 from experiments.schema import Configuration
 
-__all__ = ["FLOW_VS_DESCENT", "balancedness_obeys_its_law", "distance_has_order_one", "largest_distance"]
+__all__ = ["FLOW_VS_DESCENT", "balancedness_obeys_its_law", "distance_has_order_one"]
 
 _ORDER_TOLERANCE = 0.1
 _LAW_TOLERANCE = 1e-13
 """In float64, relative to the largest squared norm of a layer."""
 
 
-def largest_distance(cell: xr.Dataset, until: float) -> np.ndarray:
-    """Largest stored distance of each descent of a cell from the flow up to a time; NaN where one breaks off."""
-    seen = cell["learning_time"].values <= until * (1 + 1e-9)
-    return cell["distance_to_flow"].values[:, seen].max(axis=1)
+def _largest_distance(cell: xr.Dataset, times: np.ndarray) -> np.ndarray:
+    """Largest distance of each descent of a cell from the flow, of those at `times`; NaN where one breaks off.
+
+    Between stored steps the distance is interpolated linearly, so that other learning rates are seen at equal times.
+    """
+    own = cell["learning_time"].values
+    return np.asarray([np.interp(times, own, row).max() for row in cell["distance_to_flow"].values])
+
+
+def _common_times(cells: list[tuple[float, xr.Dataset]]) -> np.ndarray:
+    """Stored times of the largest learning rate, as far as all cells reach."""
+    until = min(float(cell["learning_time"].isel(time=-1)) for _, cell in cells)
+    times = cells[0][1]["learning_time"].values
+    return times[times <= until * (1 + 1e-9)]
 
 
 def distance_has_order_one(dataset: xr.Dataset) -> Claim | None:
@@ -35,15 +45,15 @@ def distance_has_order_one(dataset: xr.Dataset) -> Claim | None:
         if len(plain) < 2:
             continue
         (coarse, first), (fine, second) = plain[-2:]
-        until = min(float(cell["learning_time"].isel(time=-1)) for _, cell in plain[-2:])
-        gaps = largest_distance(first, until), largest_distance(second, until)
+        times = _common_times(plain[-2:])
+        gaps = _largest_distance(first, times), _largest_distance(second, times)
         order = np.log(gaps[0] / gaps[1]) / np.log(coarse / fine)
         order = order[np.isfinite(order)]
         if not order.size:
             rows.append((name, "no descent has a distance from its flow", "undecided"))
             continue
         middle = float(np.median(order))
-        text = f"order {middle:.3f} from eta = {coarse:g} to {fine:g} ({order.min():.2f} to {order.max():.2f})"
+        text = f"order {middle:.3f} from η = {coarse:g} to {fine:g} ({order.min():.2f} to {order.max():.2f})"
         rows.append((name, text, "agrees" if abs(middle - 1) <= _ORDER_TOLERANCE else "disagrees"))
         orders.append(middle)
     if not rows:
@@ -85,16 +95,12 @@ def _answer(dataset: xr.Dataset) -> str:
     """Median of the largest distances, rate by rate."""
     parts = []
     for name, cells in groups_by_rate(dataset):
-        until = min((float(cell["learning_time"].isel(time=-1)) for _, cell in cells), default=0.0)
-        gaps = [(rate, np.nanmedian(largest_distance(cell, until))) for rate, cell in cells if _known(cell, until)]
+        found = [(rate, _largest_distance(cell, _common_times(cells))) for rate, cell in cells]
+        gaps = [(rate, np.nanmedian(gap)) for rate, gap in found if np.isfinite(gap).any()]
         words = ", ".join(f"{gap:.2g} for η = {rate:g}" for rate, gap in gaps)
         parts.append(f"{'' if name == 'all descents' else f'{name}: '}{words}" if words else "")
     shown = few([part for part in parts if part])
     return f"Median over the starts of the largest distance from the flow, at common times: {shown}." if shown else ""
-
-
-def _known(cell: xr.Dataset, until: float) -> bool:
-    return bool(np.isfinite(largest_distance(cell, until)).any())
 
 
 def _beside(configuration: Configuration, problem: Any, start: Any, run: Any) -> dict[str, np.ndarray]:

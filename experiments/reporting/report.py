@@ -8,7 +8,7 @@ import jinja2
 import xarray as xr
 from markupsafe import Markup
 
-from experiments.claims import Claim, unchecked
+from experiments.claims import Claim, risk_decreases, unchecked
 from experiments.errors import UserError
 from experiments.faults import did_you_mean
 from experiments.figures import house_style, render
@@ -92,7 +92,7 @@ def _write(directory: RunDirectory, dataset: xr.Dataset, module: Module) -> Repo
         svg = _inline(files[f"{drawing.name}.svg"].decode(), drawing.name)
         figures.append({"name": drawing.name, "title": drawing.title, "caption": drawing.caption, "svg": svg})
     claims = claims_of(dataset)
-    answer, (tone, tally) = module.answer(dataset), _tally(dataset, claims)
+    answer, (tone, tally) = module.answer(dataset), _tally(dataset, module, claims)
     tables = _tables(dataset)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("experiments.reporting"),
@@ -158,7 +158,7 @@ def _inline(svg: str, name: str) -> Markup:
     return Markup(svg)
 
 
-def _tally(dataset: xr.Dataset, claims: list[Claim]) -> tuple[str, str]:
+def _tally(dataset: xr.Dataset, module: Module, claims: list[Claim]) -> tuple[str, str]:
     """The colour of the answer, and what is to be said of the claims and of what is missing."""
     count = {word: sum(claim.conclusion == word for claim in claims) for word in _MARKS}
     missing = int((dataset["verdict"] == NOT_COMPUTED).sum())
@@ -167,7 +167,7 @@ def _tally(dataset: xr.Dataset, claims: list[Claim]) -> tuple[str, str]:
         if count[word]:
             names = "; ".join(claim.statement for claim in claims if claim.conclusion == word)
             text += f", {count[word]} {one if count[word] == 1 else many} ({names})"
-    if left := unchecked(dataset):
+    if risk_decreases in module.claims and (left := unchecked(dataset)):
         text += f". Only trajectories show, and none were stored (set flow.times): {'; '.join(left)}"
     text += f". {missing} flows were not computed: this run is incomplete." if missing else "."
     return ("bad" if count["disagrees"] else "open" if count["undecided"] or missing else "good"), text

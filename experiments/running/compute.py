@@ -67,11 +67,11 @@ def compute_batch(sweep: Sweep, batch: Batch, tell: Tell, certifier: Certifier) 
     problems = [_Problem(cell, batch, tell) for cell in cells]
     flows = _flows(problems, batch, tell)
     stored: dict[str, np.ndarray] = {}
+    beside = MODULES[sweep.configuration.experiment.module].beside
     for problem, flow in zip(problems, flows, strict=True):
         note = f"{problem.cell.name}: " if len(cells) > 1 else ""
         found = flow_arrays(problem.risk.network, flow) | problem.stored
         prover = certifier if batch.start == 0 else Certifier(0)
-        beside = MODULES[problem.cell.configuration.experiment.module].beside
         found |= beside(problem.cell.configuration, problem.risk, problem.start, flow)
         found |= analyse(
             problem.risk, problem.start, flow, prover, lambda word, note=note: tell(batch.flows - 1, f"{note}{word}")
