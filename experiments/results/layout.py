@@ -196,6 +196,8 @@ def _names_of_variables(dataset: xr.Dataset) -> set[str]:
         return set()
     if not isinstance(stored, list) or not all(isinstance(name, str) for name in stored):
         return set()
+    if "time" not in dataset.dims:  # somebody has left the trajectories out
+        stored = [name for name in stored if "time" not in describe(name)[0]]
     times = {"time"} if "time" in dataset.dims else set()
     return {"verdict", "kind", "seed", "final_risk", "limit_risk", "sample_count", "wall_time", *times, *stored}
 

@@ -106,9 +106,9 @@ def _flows(problems: Sequence[_Problem], batch: Batch, tell: Tell) -> list[Any]:
     options = flow_options(first) | ({"record": record} if record and first.flow.times is not None else {})
     flows = len(problems) * _seeds(problems[0])
     if first.descent is not None:
-        parts = zip(*((p.cell.configuration, p.risk, p.start) for p in problems), strict=True)
         progress = functools.partial(_tell_more, tell, 0, flows - 1)
-        return descents(*map(list, parts), batch.start, record, progress)
+        configurations, risks = [p.cell.configuration for p in problems], [p.risk for p in problems]
+        return descents(configurations, risks, [p.start for p in problems], batch.start, record, progress)
     if len(problems) > 1 and _alike([problem.risk for problem in problems]):
         risk, start = _stack([p.risk for p in problems]), _stack([p.start for p in problems])
         progress = functools.partial(_tell_more, tell, 0, flows - 1)
