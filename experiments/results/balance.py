@@ -20,12 +20,15 @@ def networks_of(dataset: xr.Dataset) -> list:
 
 
 def layer_drift(dataset: xr.Dataset) -> xr.DataArray:
-    """Largest change of the balance over times and layers, relative to the largest squared norm; axes, then seed."""
+    """Largest change of the balance over times and layers, relative to the largest squared norm; axes, then seed.
+
+    Of a trajectory that breaks off it is that of the part before.
+    """
     drift = xr.full_like(dataset["verdict"], np.nan, dtype=float)
     for (_, index), network in zip(named_cells(dataset), networks_of(dataset), strict=True):
         squares = dataset["squared_norms"].isel(index).transpose("seed", "time", "layer").values[..., : network.depth]
         degree = 1.0 if network.activation is None else network.activation.degree or 1.0
         balance = squares[..., :-1] - degree * squares[..., 1:]
-        moved = np.abs(balance - balance[:, :1]).max(axis=(1, 2)) / squares.max(axis=(1, 2))
-        drift[index] = moved
+        moved = np.nan_to_num(np.abs(balance - balance[:, :1])).max(axis=(1, 2))
+        drift[index] = moved / np.nan_to_num(squares).max(axis=(1, 2))
     return drift

@@ -123,7 +123,7 @@ def test_the_edge_of_stability_is_judged_by_the_sharpness_at_the_end(tmp_path):
     assert "2/η = 10: 4 of 4 flows end sharper (up to 15)" in MODULES["edge_of_stability"].answer(obeyed)
 
 
-def activations(tmp_path, moved=(0.0, 0.1, 0.0, 0.0), undecided=0):
+def activations(tmp_path, moved=(0.0, 0.1, 0.0, 0.0), undecided=0, growth=0.0):
     """Cells none, tanh, power(2) and relu; the balance |w_1|^2 - p |w_2|^2 of each moves by so much."""
     cells = {}
     for number, change in enumerate(moved):
@@ -133,7 +133,7 @@ def activations(tmp_path, moved=(0.0, 0.1, 0.0, 0.0), undecided=0):
         squares[:, :, 0] = 1 + degree * np.linspace(0, 0.5, 5) + np.linspace(0, change, 5)
         verdict = np.zeros(SEEDS)
         verdict[: undecided if number == 1 else 0] = Verdict.STEP_LIMIT
-        cells[number] = {"verdict": verdict, "squared_norms": squares}
+        cells[number] = {"verdict": verdict, "squared_norms": squares, "growth_rate": np.full(SEEDS, growth)}
     times = "[flow]\ntimes = { start = 1e-3, stop = 1.0, count = 4 }\n"
     return dataset(tmp_path, COMMON + CONVOLUTION + times + ACTIVATIONS, "activations", cells)
 
@@ -145,6 +145,9 @@ def test_what_activations_conserve_is_told_by_their_degree(tmp_path):
     assert homogeneous_ones_conserve(activations(tmp_path, (0.0, 0.1, 0.1, 0.0))).conclusion == "disagrees"
     assert others_do_not_conserve(activations(tmp_path, (0.0, 0.0, 0.0, 0.0))).conclusion == "disagrees"
     assert smooth_ones_are_decided(activations(tmp_path, undecided=1)).conclusion == "disagrees"
+    growing = smooth_ones_are_decided(activations(tmp_path, undecided=1, growth=0.125))
+    assert growing.conclusion == "agrees"
+    assert ("tanh", "4 of 4 flows, of which 1 grow", "agrees") in growing.details
 
 
 def networks(tmp_path, convolution=(1, 1, 2, 2), dense=(1, 1, 1, 1), targets=(1.0, 1.0)):

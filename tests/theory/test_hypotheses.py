@@ -335,3 +335,15 @@ def test_every_form_of_the_risk_gives_the_same_answer_and_a_batch_is_refused():
     several = jax.vmap(lambda y: lf.EmpiricalRisk(arch, SQUARE, lf.Dataset(data.inputs, y)))(np.zeros((2, 12, 5)))
     with pytest.raises(lf.RiskError, match="condition"):
         hypotheses(several)
+
+
+def test_the_patches_of_a_dense_linear_network_are_its_inputs():
+    inputs = np.random.default_rng(3).normal(size=(7, 4))
+    risk = lf.EmpiricalRisk(lf.Dense((4, 3, 2)), lf.losses.Square(), lf.Dataset(jnp.asarray(inputs), jnp.zeros((7, 2))))
+    found, values = hypotheses(risk), np.linalg.svd(inputs, compute_uv=False)
+    for smallest, largest in (
+        (found.inputs_smallest, found.inputs_largest),
+        (found.patches_smallest, found.patches_largest),
+    ):
+        np.testing.assert_allclose([smallest, largest], [values[-1], values[0]], rtol=1e-12)
+    assert found.full_rank_patches
