@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+import lcnn_flow as lf
 from experiments.figures.style import Look, look, pretty
 from experiments.results.layout import sweep_axes
 from experiments.results.variables import NOT_COMPUTED
@@ -71,9 +72,7 @@ def shown_of(dataset: xr.Dataset, shown: int) -> str:
 
 def quantiles(values: xr.DataArray, over: str = "seed") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """10%, 50% and 90% quantiles; NaN where fewer than half of the flows have a value."""
-    enough = values.notnull().mean(over) >= 0.5
-    q = values.where(enough, 0.0).quantile([0.1, 0.5, 0.9], dim=over, skipna=True).where(enough)
-    return q[0].values, q[1].values, q[2].values
+    return lf.plot.quantiles(values.transpose(over, ...).values)
 
 
 def _series(dataset: xr.Dataset, axis: str | None) -> Iterator[Series]:
