@@ -12,7 +12,17 @@ from experiments.figures.style import Look, look, pretty
 from experiments.results.layout import sweep_axes
 from experiments.results.variables import NOT_COMPUTED
 
-__all__ = ["MOST_CELLS", "Series", "cells", "facets", "left_out", "panels", "quantiles", "shown_of"]
+__all__ = [
+    "MOST_CELLS",
+    "Series",
+    "cells",
+    "evenly_spaced",
+    "facets",
+    "left_out",
+    "panels",
+    "quantiles",
+    "shown_of",
+]
 
 _MOST_SERIES = 8
 _MOST_PANELS = 16
@@ -53,6 +63,16 @@ def facets(dataset: xr.Dataset, axes: list[str], most: int = _MOST_PANELS) -> It
     for index in np.ndindex(*map(len, chosen)):
         part = dataset.isel({axis: values[i] for axis, values, i in zip(axes, chosen, index, strict=True)})
         yield ", ".join(_named(part, axis, alone=len(axes) == 1) for axis in axes), part
+
+
+def evenly_spaced(dataset: xr.Dataset, most: int) -> xr.Dataset:
+    """The results at evenly spaced values of every axis, in `most` cells at the most."""
+    axes = sweep_axes(dataset)
+    sizes = [dataset.sizes[axis] for axis in axes]
+    if axes:
+        sizes[0] = min(sizes[0], _MOST_SERIES)
+    counts = [len(values) for values in _chosen(sizes, most)]
+    return dataset.isel({a: _evenly(dataset.sizes[a], count) for a, count in zip(axes, counts, strict=True)})
 
 
 def left_out(dataset: xr.Dataset, most_cells: int | None = None) -> str:

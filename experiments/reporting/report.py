@@ -13,6 +13,7 @@ from experiments.errors import UserError
 from experiments.faults import did_you_mean
 from experiments.figures import house_style, render
 from experiments.modules import MODULES, Module
+from experiments.reporting.explorer import explorer
 from experiments.reporting.summary import summary_csv
 from experiments.reporting.tables import Table, hypotheses_table, limit_table, orbit_table, rate_table, verdict_table
 from experiments.results.manifest import manifest_of
@@ -114,6 +115,7 @@ def _write(directory: RunDirectory, dataset: xr.Dataset, module: Module) -> Repo
         tables=tables,
         most_rows=_MOST_ROWS_OPEN,
         figures=figures,
+        explorer=explorer(dataset),
         provenance=_provenance(dataset),
         configuration=dataset.attrs["configuration"],
     )

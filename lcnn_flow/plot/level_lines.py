@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 
 from lcnn_flow.arguments import described
@@ -174,7 +175,8 @@ def _levels(
     if not known.size or known.max() == known.min():
         raise PlotError("landscape: the risk is constant or not finite on this plane: choose other points or a reach")
     levels = np.unique(np.quantile(known, np.linspace(0.01, 0.97, _LEVELS)))
-    lines = ax.contour(a, b, values, levels=levels, cmap="cividis", linewidths=0.9, zorder=1)
+    colours = colormaps["cividis"](np.linspace(0, 0.85, len(levels)))
+    lines = ax.contour(a, b, values, levels=levels, colors=colours, linewidths=0.9, zorder=1)
     ax.clabel(lines, levels=levels[::4], fontsize=7, fmt=lambda level: f"{level:.3g}")
 
 
