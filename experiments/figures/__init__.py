@@ -1,6 +1,7 @@
 """Figures of stored results; each returns a `Drawing`, or None where the results hold nothing to draw."""
 
 from experiments.figures.conditions import filter_growth, verdict_shares
+from experiments.figures.critical_points import roots, spectrum
 from experiments.figures.filters import EXACT, error_text, filter_error, filters, learned_filter, relative_error
 from experiments.figures.fit import fit, fit_of
 from experiments.figures.style import Drawing, house_style, render
@@ -24,5 +25,7 @@ __all__ = [
     "relative_error",
     "render",
     "risk",
+    "roots",
+    "spectrum",
     "verdict_shares",
 ]

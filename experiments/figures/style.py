@@ -130,7 +130,7 @@ def render(drawing: Drawing) -> dict[str, bytes]:
     """The figure as files: name.svg and name.png; equal data give equal bytes."""
     files = {}
     with house_style():
-        for suffix, options in {"svg": {"metadata": {"Date": None}}, "png": {"dpi": 160}}.items():
+        for suffix, options in {"svg": {"metadata": {"Date": None}, "dpi": 200}, "png": {"dpi": 160}}.items():
             buffer = io.BytesIO()
             drawing.figure.savefig(buffer, format=suffix, **options)
             files[f"{drawing.name}.{suffix}"] = buffer.getvalue()

@@ -111,7 +111,7 @@ CELL: _Described = {
     "loss_convex": ((), "the loss is convex (1 yes, 0 no, NaN not known)", "1"),
     "hypotheses_hold": ((), "hypotheses of convergence (1 hold, 0 fail, NaN not decided)", "1"),
     "sample_count": ((), "number of samples", "1"),
-    "shown_patches": (("point", "tap"), "patches of evenly spaced outputs of data from a file", "input"),
+    "shown_patches": (("point", "tap"), "patches of evenly spaced outputs of the data", "input"),
     "shown_target": (("point",), "targets at these outputs", "target"),
     "shown_weight": (("point",), "weights of their samples", "1"),
     "wall_time": ((), "wall time of the cell, with compilation", "s"),
