@@ -52,7 +52,7 @@ def _zoom() -> alt.Parameter:
 
 def _axis() -> alt.Axis:
     """An axis whose labels stand apart."""
-    return alt.Axis(labelOverlap="greedy", labelSeparation=5)
+    return alt.Axis(labelOverlap="parity", labelSeparation=5)
 
 
 def _layers(drawn: Any, focus: Any, description: str) -> Any:

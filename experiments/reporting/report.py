@@ -30,6 +30,11 @@ _MOST_AT_ONCE = 2**21
 """Numbers of a variable that are read at once to see that they are whole."""
 _MOST_ROWS_OPEN = 12
 """Rows of a table that is shown without being asked for."""
+_NEUTRAL = (
+    *("ffffff", "000000", "222222", "333333", "555555", "777777", "999999"),
+    *("c8c8c8", "cccccc", "d4d4d4", "dddddd", "e6e6e6", "f1f1f1"),
+)
+"""Greys of figures, which take other values in the dark."""
 _MARKS = {"agrees": "✓", "disagrees": "✗", "undecided": "?"}
 
 
@@ -154,6 +159,7 @@ def _inline(svg: str, name: str) -> Markup:
     """An SVG that can share a page with others: no prologue, and identifiers of its own."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(f"#({'|'.join(_NEUTRAL)})\\b", r"var(--\1,#\1)", svg)  # which the page sets in the dark
     svg = re.sub(r'\b(id|aria-labelledby|aria-describedby)="([^"]+)"', rf'\1="{name}-\2"', svg)
     svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", svg)
     svg = re.sub(r'xlink:href="#([^"]+)"', rf'xlink:href="#{name}-\1"', svg)

@@ -92,6 +92,21 @@ def test_two_reports_of_the_same_results_are_equal_and_all_references_in_them_re
     assert references | links | described <= set(identifiers)
 
 
+def test_greys_of_figures_turn_in_the_dark_and_colours_stay(run_directory):
+    html = without_scripts(write_report(run_directory)[0].read_text())
+    greys = set(re.findall(r"var\(--(\w+),#\1\)", html))
+    dark = re.search(r"prefers-color-scheme: dark.*?figure \{(.*?)\}", html, flags=re.DOTALL)[1]
+    assert {"ffffff", "e6e6e6", "222222"} <= greys <= set(re.findall(r"--(\w+): #", dark))
+    svgs = "".join(re.findall("<svg.*?</svg>", html, flags=re.DOTALL))
+    plain = {
+        colour
+        for colour in re.findall(r"[ \"]#([0-9a-f]{6})\b", svgs)
+        if len({colour[:2], colour[2:4], colour[4:]}) == 1
+    }
+    assert plain == set()
+    assert "#0072b2" in svgs
+
+
 @pytest.mark.usefixtures("quick_figures")
 def test_long_tables_fold_and_short_ones_do_not(tmp_path):
     fakes.write_results(tmp_path, fakes.results(tmp_path, orbit=lambda a: np.arange(a.size, dtype=float)))
