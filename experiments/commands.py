@@ -27,7 +27,19 @@ from experiments.running.status import status_text
 from experiments.running.store import RunDirectory
 from experiments.sweeps.sweep import Sweep
 
-__all__ = ["collect", "compare_runs", "describe", "export_run", "report", "resume", "run", "status", "validate"]
+__all__ = [
+    "collect",
+    "compare_runs",
+    "describe",
+    "export_run",
+    "gallery",
+    "open_report",
+    "report",
+    "resume",
+    "run",
+    "status",
+    "validate",
+]
 
 Sets = Annotated[list[str] | None, Parameter(name="--set", negative="", consume_multiple=False)]
 Axes = Annotated[list[str] | None, Parameter(name="--axis", negative="", consume_multiple=False)]
