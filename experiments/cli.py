@@ -33,6 +33,8 @@ _COMMANDS = {
     "status": ("status", "Say what is done, running, failed or missing in a run."),
     "collect": ("collect", "Write results.zarr from the finished batches of a run; a second time changes nothing."),
     "report": ("report", "Draw the figures and write the report of a run again, from its stored results."),
+    "open": ("open_report", "Open the report of a run in the browser."),
+    "gallery": ("gallery", "Write one page over all runs in a folder: picture, answer and claims of each."),
     "export": (
         "export_run",
         "Write results as a table with a row per flow (csv, parquet), or whole (netcdf).",

@@ -1,6 +1,7 @@
 """What the commands of `python -m experiments` do; `cli` names them and imports this module for the one that runs."""
 
 import sys
+import webbrowser
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,6 +14,7 @@ from experiments.modules import MODULES
 from experiments.planning.batches import label_of
 from experiments.planning.loading import load
 from experiments.planning.plan import plan_text
+from experiments.reporting.gallery import write_gallery
 from experiments.reporting.report import Report, write_report
 from experiments.results.compare import compare
 from experiments.results.export import export
@@ -25,7 +27,19 @@ from experiments.running.status import status_text
 from experiments.running.store import RunDirectory
 from experiments.sweeps.sweep import Sweep
 
-__all__ = ["collect", "compare_runs", "describe", "export_run", "report", "resume", "run", "status", "validate"]
+__all__ = [
+    "collect",
+    "compare_runs",
+    "describe",
+    "export_run",
+    "gallery",
+    "open_report",
+    "report",
+    "resume",
+    "run",
+    "status",
+    "validate",
+]
 
 Sets = Annotated[list[str] | None, Parameter(name="--set", negative="", consume_multiple=False)]
 Axes = Annotated[list[str] | None, Parameter(name="--axis", negative="", consume_multiple=False)]
@@ -231,6 +245,32 @@ def report(directory: Path, /) -> None:
         report = write_report(directory)
     print(_told(report))
     print(f"report: {report.path}")
+
+
+def open_report(directory: Path, /) -> None:
+    """Open the report of a run in the browser.
+
+    Args:
+        directory: a run directory.
+    """
+    page = directory / "report.html"
+    if not page.is_file():
+        raise UserError(f"{directory} has no report.html: {command('report', directory)}")
+    opened = webbrowser.open(page.resolve().as_uri())
+    print(page if opened else f"no browser could be started here; the report is {page.resolve()}")
+
+
+def gallery(directory: Path, /) -> None:
+    """Write one page over all runs in a folder: picture, answer and claims of each.
+
+    Args:
+        directory: a folder that holds run directories, such as runs; the page is its index.html.
+    """
+    with Busy("looking at the runs"):
+        page, count, left_out = write_gallery(directory)
+    for reason in left_out:
+        print(f"left out: {reason}", file=sys.stderr)
+    print(f"{count} {'run' if count == 1 else 'runs'}: {page}")
 
 
 def export_run(

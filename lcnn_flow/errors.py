@@ -1,6 +1,15 @@
 """Errors raised outside jit; each says what is wrong, where, and what to write instead."""
 
-__all__ = ["ArchitectureError", "DataError", "DescentError", "FlowError", "LcnnFlowError", "LossError", "RiskError"]
+__all__ = [
+    "ArchitectureError",
+    "DataError",
+    "DescentError",
+    "FlowError",
+    "LcnnFlowError",
+    "LossError",
+    "PlotError",
+    "RiskError",
+]
 
 
 class LcnnFlowError(ValueError):
@@ -29,3 +38,7 @@ class FlowError(LcnnFlowError):
 
 class DescentError(LcnnFlowError):
     """An optimiser, its numbers or its steps that cannot be used."""
+
+
+class PlotError(LcnnFlowError):
+    """Something that cannot be drawn, or matplotlib is missing."""

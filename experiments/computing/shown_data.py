@@ -1,4 +1,4 @@
-"""The part of the user's own data that is stored beside the flows, so that a report can show how well they fit."""
+"""The part of the data that is stored beside the flows, so that a report can show how well they fit."""
 
 from typing import Any
 

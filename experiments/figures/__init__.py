@@ -1,6 +1,7 @@
 """Figures of stored results; each returns a `Drawing`, or None where the results hold nothing to draw."""
 
 from experiments.figures.conditions import filter_growth, verdict_shares
+from experiments.figures.critical_points import roots, spectrum
 from experiments.figures.descents import distance, sharpness
 from experiments.figures.filters import EXACT, error_text, filter_error, filters, learned_filter, relative_error
 from experiments.figures.fit import fit, fit_of
@@ -27,5 +28,7 @@ __all__ = [
     "render",
     "risk",
     "sharpness",
+    "roots",
+    "spectrum",
     "verdict_shares",
 ]

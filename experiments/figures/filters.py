@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
+import lcnn_flow as lf
 from experiments.figures.series import MOST_CELLS, Series, cells, facets, left_out, panels, quantiles, shown_of
 from experiments.figures.style import Drawing, Look, canvas, columns_for, grid, look, plain_ticks, pretty
 from experiments.results.layout import sweep_axes
@@ -104,37 +105,8 @@ def filter_frame(shown: list[Series]) -> tuple[float, float]:
 
 
 def _marks(panel: Axes, values: xr.DataArray, look: Look, label: str, shift: float = 0, hollow: bool = False) -> None:
-    """Median and 10% to 90% of filters over the seeds; arrows with their value stand for medians beyond the frame."""
-    low, middle, high = quantiles(values)
-    taps = np.arange(middle.size) + shift
-    bottom, top = panel.get_ylim()
-    inside = (middle > bottom) & (middle < top)
-    panel.errorbar(
-        taps[inside],
-        middle[inside],
-        yerr=np.stack([middle - low, high - middle])[:, inside],
-        fmt=look.marker,
-        color=look.colour,
-        markerfacecolor="white" if hollow else look.colour,
-        markersize=4.5,
-        elinewidth=1.2,
-        capsize=2.5,
-        label=label,
-    )
-    for beyond, border, marker in ((middle >= top, top, "$↑$"), (middle <= bottom, bottom, "$↓$")):
-        place = border - 0.06 * np.sign(border) * (top - bottom)
-        panel.plot(
-            taps[beyond],
-            np.full(int(beyond.sum()), place),
-            linestyle="",
-            marker=marker,
-            color=look.colour,
-            markersize=9,
-        )
-        for tap, value in zip(taps[beyond], middle[beyond], strict=True):
-            offset = (0, -7 if border > 0 else 7)
-            style = {"ha": "center", "va": "top" if border > 0 else "bottom", "fontsize": 8, "color": look.colour}
-            panel.annotate(f"{value:.3g}", (tap, place), offset, textcoords="offset points", **style)
+    """Median and 10% to 90% of filters over the seeds, in the frame that the panel has."""
+    lf.plot.filter_marks(panel, values.transpose("seed", "tap").values, look, label, shift, hollow)
 
 
 def filter_error(dataset: xr.Dataset) -> Drawing | None:

@@ -1,4 +1,4 @@
-"""How well the learned filter explains the user's own data: predictions beside targets, and the residuals."""
+"""How well the learned filter explains the data: predictions beside targets, and the residuals."""
 
 from typing import Any, NamedTuple
 
@@ -13,6 +13,10 @@ from experiments.figures.style import Drawing, canvas
 from experiments.results.limits import lowest_flow
 
 __all__ = ["Fit", "fit", "fit_of"]
+
+
+_MOST_VECTORS = 200
+"""Points that are drawn one by one in vector graphics; more are one picture in them."""
 
 
 class Fit(NamedTuple):
@@ -76,6 +80,7 @@ def fit(dataset: xr.Dataset) -> Drawing | None:
 def _fit(measured: Axes, residuals: Axes, colour: str, found: Fit) -> None:
     """Targets and residuals against predictions."""
     style: dict[str, Any] = {"linestyle": "", "marker": ".", "markersize": 5, "alpha": 0.6, "markeredgewidth": 0}
+    style["rasterized"] = len(found.target) > _MOST_VECTORS
     used = found.weight > 0
     for here, shade, label in ((used, colour, "data"), (~used, "#999999", "data of weight zero")):
         if here.any():

@@ -7,11 +7,22 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+import lcnn_flow as lf
 from experiments.figures.style import Look, look, pretty
 from experiments.results.layout import sweep_axes
 from experiments.results.variables import NOT_COMPUTED
 
-__all__ = ["MOST_CELLS", "Series", "cells", "facets", "left_out", "panels", "quantiles", "shown_of"]
+__all__ = [
+    "MOST_CELLS",
+    "Series",
+    "cells",
+    "evenly_spaced",
+    "facets",
+    "left_out",
+    "panels",
+    "quantiles",
+    "shown_of",
+]
 
 _MOST_SERIES = 8
 _MOST_PANELS = 16
@@ -54,6 +65,16 @@ def facets(dataset: xr.Dataset, axes: list[str], most: int = _MOST_PANELS) -> It
         yield ", ".join(_named(part, axis, alone=len(axes) == 1) for axis in axes), part
 
 
+def evenly_spaced(dataset: xr.Dataset, most: int) -> xr.Dataset:
+    """The results at evenly spaced values of every axis, in `most` cells at the most."""
+    axes = sweep_axes(dataset)
+    sizes = [dataset.sizes[axis] for axis in axes]
+    if axes:
+        sizes[0] = min(sizes[0], _MOST_SERIES)
+    counts = [len(values) for values in _chosen(sizes, most)]
+    return dataset.isel({a: _evenly(dataset.sizes[a], count) for a, count in zip(axes, counts, strict=True)})
+
+
 def left_out(dataset: xr.Dataset, most_cells: int | None = None) -> str:
     """Sentence for a caption where a figure, of `panels` or of at most so many `cells`, cannot show the whole sweep."""
     most = _MOST_PANELS if most_cells is None else _panels_of(dataset, most_cells)
@@ -71,9 +92,7 @@ def shown_of(dataset: xr.Dataset, shown: int) -> str:
 
 def quantiles(values: xr.DataArray, over: str = "seed") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """10%, 50% and 90% quantiles; NaN where fewer than half of the flows have a value."""
-    enough = values.notnull().mean(over) >= 0.5
-    q = values.where(enough, 0.0).quantile([0.1, 0.5, 0.9], dim=over, skipna=True).where(enough)
-    return q[0].values, q[1].values, q[2].values
+    return lf.plot.quantiles(values.transpose(over, ...).values)
 
 
 def _series(dataset: xr.Dataset, axis: str | None) -> Iterator[Series]:

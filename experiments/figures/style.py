@@ -1,8 +1,4 @@
-"""House style of figures: one palette safe for colour-blind readers, and line styles and markers that
-survive grey.
-
-The palette is that of Okabe and Ito (2008), without its yellow, which is too faint for lines.
-"""
+"""House style of figures: their size, type and frames; colours and markers are those of `lcnn_flow.plot`."""
 
 import contextlib
 import html
@@ -19,6 +15,8 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from lcnn_flow.plot import TIME, Look, look
+
 __all__ = [
     "TIME",
     "Drawing",
@@ -33,13 +31,6 @@ __all__ = [
     "render",
     "time_label",
 ]
-
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#333333")
-_LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (7, 2)), (0, (3, 1)))
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-
-TIME = "flow time $t$ (learning rate × steps)"
-"""Label of an axis of time."""
 
 _NAMES = {
     "pseudo_huber": "pseudo-Huber",
@@ -87,21 +78,6 @@ class Drawing:
     title: str
     figure: Figure
     caption: str
-
-
-@dataclass(frozen=True)
-class Look:
-    """Colour, line style and marker of one series."""
-
-    colour: str
-    line: str | tuple
-    marker: str
-
-
-def look(number: int) -> Look:
-    """Look of series `number`; after seven the line styles shift, so that no two of 49 are alike."""
-    i, shift = number % len(_COLOURS), number // len(_COLOURS)
-    return Look(_COLOURS[i], _LINES[(i + shift) % len(_LINES)], _MARKERS[(i + shift) % len(_MARKERS)])
 
 
 @contextlib.contextmanager
@@ -161,7 +137,7 @@ def render(drawing: Drawing) -> dict[str, bytes]:
     """The figure as files: name.svg and name.png; equal data give equal bytes."""
     files = {}
     with house_style():
-        for suffix, options in {"svg": {"metadata": {"Date": None}}, "png": {"dpi": 160}}.items():
+        for suffix, options in {"svg": {"metadata": {"Date": None}, "dpi": 200}, "png": {"dpi": 160}}.items():
             buffer = io.BytesIO()
             drawing.figure.savefig(buffer, format=suffix, **options)
             files[f"{drawing.name}.{suffix}"] = buffer.getvalue()

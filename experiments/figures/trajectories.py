@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+import lcnn_flow as lf
 from experiments.figures.series import Series, left_out, panels, quantiles
 from experiments.figures.style import Drawing, columns_for, grid, time_label
 from experiments.results.layout import noun_of
@@ -194,10 +195,5 @@ def _line(panel: Axes, values: xr.DataArray) -> None:
 
 
 def _band(panel: Axes, series: Series, values: xr.DataArray, banded: bool) -> None:
-    times = values["time"].values
-    shown = times > 0  # t = 0 has no place on a logarithmic axis
-    low, middle, high = (np.asarray(q)[shown] for q in quantiles(values))
-    style = series.look
-    if banded:
-        panel.fill_between(times[shown], low, high, color=style.colour, alpha=0.16, linewidth=0)
-    panel.plot(times[shown], middle, color=style.colour, linestyle=style.line, label=series.label)
+    curves = values.transpose("seed", "time").values
+    lf.plot.band(panel, values["time"].values, curves, series.look, series.label, banded)

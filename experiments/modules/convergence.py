@@ -1,6 +1,16 @@
 """Does gradient flow converge, and as the theory says? For any network, data, loss and initialisation."""
 
-from experiments.figures import balancedness_drift, excess_risk, filters, fit, gradient_norm, path_length, risk
+from experiments.figures import (
+    balancedness_drift,
+    excess_risk,
+    filters,
+    fit,
+    gradient_norm,
+    path_length,
+    risk,
+    roots,
+    spectrum,
+)
 from experiments.modules.base import Module
 from experiments.questions import QUESTIONS
 
@@ -22,5 +32,5 @@ CONVERGENCE = Module(
         "data.noise": "noise in the targets",
         "network.kernel_sizes": "other architectures (each compiles anew)",
     },
-    figures=(fit, excess_risk, risk, filters, gradient_norm, path_length, balancedness_drift),
+    figures=(fit, excess_risk, risk, filters, roots, spectrum, gradient_norm, path_length, balancedness_drift),
 )

@@ -21,6 +21,8 @@ from experiments.figures import (
     path_length,
     relative_error,
     risk,
+    roots,
+    spectrum,
 )
 from experiments.modules.base import Module
 from experiments.modules.convergence import CONVERGENCE
@@ -94,7 +96,18 @@ IDENTIFICATION = Module(
         "data.noise": "noise in the targets",
         "data.outliers.fraction": "outliers",
     },
-    figures=(filters, filter_error, fit, risk, excess_risk, gradient_norm, path_length, balancedness_drift),
+    figures=(
+        filters,
+        filter_error,
+        fit,
+        roots,
+        spectrum,
+        risk,
+        excess_risk,
+        gradient_norm,
+        path_length,
+        balancedness_drift,
+    ),
     answer=identification_answer,
     claims=(*PAPER_CLAIMS, bounded_influence_helps),
     faults=_faults,

@@ -13,6 +13,7 @@ from experiments.errors import UserError
 from experiments.faults import did_you_mean
 from experiments.figures import house_style, render
 from experiments.modules import MODULES, Module
+from experiments.reporting.explorer import explorer
 from experiments.reporting.summary import summary_csv
 from experiments.reporting.tables import Table, hypotheses_table, limit_table, orbit_table, rate_table, verdict_table
 from experiments.results.manifest import manifest_of
@@ -29,6 +30,11 @@ _MOST_AT_ONCE = 2**21
 """Numbers of a variable that are read at once to see that they are whole."""
 _MOST_ROWS_OPEN = 12
 """Rows of a table that is shown without being asked for."""
+_NEUTRAL = (
+    *("ffffff", "000000", "222222", "333333", "555555", "777777", "999999"),
+    *("c8c8c8", "cccccc", "d4d4d4", "dddddd", "e6e6e6", "f1f1f1"),
+)
+"""Greys of figures, which take other values in the dark."""
 _MARKS = {"agrees": "✓", "disagrees": "✗", "undecided": "?"}
 
 
@@ -114,6 +120,7 @@ def _write(directory: RunDirectory, dataset: xr.Dataset, module: Module) -> Repo
         tables=tables,
         most_rows=_MOST_ROWS_OPEN,
         figures=figures,
+        explorer=explorer(dataset),
         provenance=_provenance(dataset),
         configuration=dataset.attrs["configuration"],
     )
@@ -152,6 +159,7 @@ def _inline(svg: str, name: str) -> Markup:
     """An SVG that can share a page with others: no prologue, and identifiers of its own."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(f"#({'|'.join(_NEUTRAL)})\\b", r"var(--\1,#\1)", svg)  # which the page sets in the dark
     svg = re.sub(r'\b(id|aria-labelledby|aria-describedby)="([^"]+)"', rf'\1="{name}-\2"', svg)
     svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", svg)
     svg = re.sub(r'xlink:href="#([^"]+)"', rf'xlink:href="#{name}-\1"', svg)

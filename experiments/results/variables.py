@@ -132,7 +132,7 @@ CELL: _Described = {
     "targets_size": ((), "root mean square of the targets", "target"),
     "sample_count": ((), "number of samples", "1"),
     "learning_time": (("time",), "sum of the learning rates at the stored steps", "flow time"),
-    "shown_patches": (("point", "tap"), "patches of evenly spaced outputs of data from a file", "input"),
+    "shown_patches": (("point", "tap"), "patches of evenly spaced outputs of the data", "input"),
     "shown_target": (("point",), "targets at these outputs", "target"),
     "shown_weight": (("point",), "weights of their samples", "1"),
     "wall_time": ((), "wall time of the cell, with compilation", "s"),

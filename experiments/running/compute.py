@@ -33,6 +33,8 @@ __all__ = ["Tell", "attempt", "compute_batch"]
 
 _STACKED_BYTES = 256 * 2**20
 """Most bytes of the data of several cells at once."""
+_FEW_CELLS = 12
+"""Cells of a sweep up to which a part of synthetic data is stored too: a report shows the fit of so few."""
 
 Tell = Callable[[int, str], None]
 """Hears how many flows of the batch have ended, not all before the batch is stored, and a word on what is going on."""
@@ -64,7 +66,8 @@ def compute_batch(sweep: Sweep, batch: Batch, tell: Tell, certifier: Certifier) 
     """
     started = time.perf_counter()
     cells = [sweep.cells[number] for number in batch.cells]
-    problems = [_Problem(cell, batch, tell) for cell in cells]
+    few = len(sweep.cells) <= _FEW_CELLS
+    problems = [_Problem(cell, batch, tell, few) for cell in cells]
     flows = _flows(problems, batch, tell)
     stored: dict[str, np.ndarray] = {}
     beside = MODULES[sweep.configuration.experiment.module].beside
@@ -86,7 +89,7 @@ def compute_batch(sweep: Sweep, batch: Batch, tell: Tell, certifier: Certifier) 
 class _Problem:
     """Risk and initial filters of one cell, and what its data and its module have to store."""
 
-    def __init__(self, cell: Cell, batch: Batch, tell: Tell) -> None:
+    def __init__(self, cell: Cell, batch: Batch, tell: Tell, few: bool) -> None:
         self.cell = cell
         configuration = cell.configuration
         arch, data, risk = build_problem(configuration)
@@ -95,7 +98,7 @@ class _Problem:
         self.risk, self.stored = prepare(configuration, risk, self.start, lambda note: tell(0, note))
         if batch.start == 0:
             self.stored = self.stored | describe_problem(self.risk)
-            if isinstance(configuration.data, FileData) and arch.is_linear:
+            if (few or isinstance(configuration.data, FileData)) and arch.is_linear:
                 self.stored = self.stored | shown_data(arch, data)
 
 

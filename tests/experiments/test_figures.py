@@ -7,7 +7,19 @@ import xarray as xr
 
 import lcnn_flow as lf
 from experiments.computing.shown_data import shown_data
-from experiments.figures import EXACT, error_text, excess_risk, filter_error, filters, fit, fit_of, house_style, render
+from experiments.figures import (
+    EXACT,
+    error_text,
+    excess_risk,
+    filter_error,
+    filters,
+    fit,
+    fit_of,
+    house_style,
+    render,
+    roots,
+    spectrum,
+)
 from experiments.figures.series import cells, panels
 from experiments.sweeps.sweep import SHOWN_DATA
 
@@ -147,3 +159,46 @@ def test_the_fit_is_that_of_the_lowest_limit_and_zero_weights_are_told_apart(tmp
     ]
     used = np.median(np.abs(found.residual[weight > 0]))
     assert drawing.figure.axes[5].get_title("left") == f"median |residual| {used:.2g}"
+
+
+def marked(panel):
+    """Complex numbers that are marked in a panel, by label."""
+    found = [line for line in panel.get_lines() if line.get_linestyle() == "None"]
+    return {line.get_label(): np.sort_complex(line.get_xdata() + 1j * line.get_ydata()) for line in found}
+
+
+def test_roots_are_those_of_the_lowest_limit_at_the_spacing_of_its_taps(tmp_path):
+    text = fakes.CONFIGURATION.replace("input_shape = 12", "input_shape = 13\nstrides = [2, 1, 1]")
+    dataset = fakes.results(
+        tmp_path,
+        text,
+        limit_risk=lambda risk: 1.0 + (np.arange(risk.size) - 5.0) ** 2,
+        limit_w1=lambda w: w * 0 + np.poly([0.5, -0.25])[::-1],
+        limit_w2=lambda w: np.where(np.arange(12)[:, None] == 5, [0.25, 0.0, 1.0], [1.0, 0.0, 3.0]),
+        limit_w3=lambda w: w * 0 + np.poly([-1.0, -1.0])[::-1],
+    )
+    with house_style():
+        drawing = roots(dataset.assign(true_filter=dataset["true_filter"] * 0 + [-1, 2, 0, 0, 0, 0, 0]))
+    assert len(drawing.figure.axes) == 3
+    shown = marked(drawing.figure.axes[1])
+    np.testing.assert_allclose(shown["layer 1"], [-0.25, 0.5], atol=1e-12)
+    square_roots = [(1j / 2) ** 0.5 * sign for sign in (1, -1)] + [(-1j / 2) ** 0.5 * sign for sign in (1, -1)]
+    np.testing.assert_allclose(shown["layer 2"], np.sort_complex(square_roots), atol=1e-12)
+    np.testing.assert_allclose(shown["layer 3"] ** 2, [-1] * 4, atol=1e-7)
+    assert shown["coalesced, nearer than 0.001"].size == 4  # the double root of the third layer, twice
+    np.testing.assert_allclose(shown["true filter"], [0.5])
+
+
+def test_spectra_have_a_column_per_distinct_limit_with_its_share(tmp_path):
+    dataset = fakes.results(tmp_path, limit_risk=lambda risk: np.where(np.arange(12) % 3 == 0, 0.3, 0.1))
+    dataset["hessian_eigenvalues"][:, 0] = -1.0
+    dataset["kind"][:, 0] = 1
+    with house_style():
+        drawing = spectrum(dataset)
+    panel = drawing.figure.axes[0]
+    assert [label.get_text() for label in panel.get_xticklabels()] == ["67%", "33%"]
+    lines = {line.get_label(): line.get_xydata() for line in panel.get_lines()}
+    np.testing.assert_allclose(lines["minimum"], [[0, value] for value in np.linspace(0.3, 5, 7)])
+    np.testing.assert_allclose(lines["strict saddle"], [[1, -1]] * 7)
+    with house_style():
+        assert spectrum(dataset.assign(orbit=dataset["orbit"] * np.nan)) is None

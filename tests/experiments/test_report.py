@@ -27,6 +27,11 @@ def run_directory(tmp_path):
     return directory
 
 
+def without_scripts(html):
+    """A page as it is where scripts do not run."""
+    return re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL)
+
+
 class Requests(HTMLParser):
     """Collects everything that a browser would load."""
 
@@ -48,7 +53,11 @@ def test_the_report_is_rebuilt_from_results_alone_and_loads_nothing(run_director
     parser.feed(html)
     assert parser.found == []
     assert html.index(answer[:20]) < html.index('<figure id="filters">') < html.index("<table")
-    assert "<script" not in html
+    assert re.findall("<script[^>]*>", html) == [
+        '<script type="application/json" id="explore-data">',
+        *["<script>"] * 2,
+    ]
+    html = without_scripts(html)
     assert not re.search(r"@import|url\((?!#)", html)
     assert len(claims) == html.count('<td class="mark') - sum(len(c.details) for c in claims if len(c.details) > 1)
     for name in ("risk", "gradient_norm", "path_length", "balancedness_drift", "filters", "filter_error"):
@@ -72,6 +81,7 @@ def test_a_report_of_results_too_large_for_memory_is_the_same_and_finds_damage(r
 def test_two_reports_of_the_same_results_are_equal_and_all_references_in_them_resolve(run_directory):
     html = write_report(run_directory)[0].read_text()
     assert write_report(run_directory)[0].read_text() == html
+    html = without_scripts(html)
     identifiers = re.findall(r'\bid="([^"]+)"', html)
     assert len(identifiers) == len(set(identifiers))
     references = set(re.findall(r'xlink:href="#([^"]+)"', html)) | set(re.findall(r"url\(#([^)]+)\)", html))
@@ -80,6 +90,21 @@ def test_two_reports_of_the_same_results_are_equal_and_all_references_in_them_re
     assert {"claims", "distinct-limits", "risk"} <= links
     assert references
     assert references | links | described <= set(identifiers)
+
+
+def test_greys_of_figures_turn_in_the_dark_and_colours_stay(run_directory):
+    html = without_scripts(write_report(run_directory)[0].read_text())
+    greys = set(re.findall(r"var\(--(\w+),#\1\)", html))
+    dark = re.search(r"prefers-color-scheme: dark.*?figure \{(.*?)\}", html, flags=re.DOTALL)[1]
+    assert {"ffffff", "e6e6e6", "222222"} <= greys <= set(re.findall(r"--(\w+): #", dark))
+    svgs = "".join(re.findall("<svg.*?</svg>", html, flags=re.DOTALL))
+    plain = {
+        colour
+        for colour in re.findall(r"[ \"]#([0-9a-f]{6})\b", svgs)
+        if len({colour[:2], colour[2:4], colour[4:]}) == 1
+    }
+    assert plain == set()
+    assert "#0072b2" in svgs
 
 
 @pytest.mark.usefixtures("quick_figures")
@@ -107,7 +132,7 @@ def test_markup_in_a_title_is_shown_and_not_obeyed(tmp_path):
     dataset = fakes.results(tmp_path)
     dataset.attrs["title"] = "<script>alert(1)</script>"
     fakes.write_results(tmp_path, dataset)
-    assert "<script" not in write_report(tmp_path)[0].read_text()
+    assert "<script>alert" not in write_report(tmp_path)[0].read_text()
 
 
 def test_results_open_with_named_dimensions_labels_and_flag_meanings(run_directory):
