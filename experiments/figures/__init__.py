@@ -27,8 +27,8 @@ __all__ = [
     "relative_error",
     "render",
     "risk",
-    "sharpness",
     "roots",
+    "sharpness",
     "spectrum",
     "verdict_shares",
 ]
