@@ -259,6 +259,15 @@ def test_versions_device_and_revision_are_shown_where_they_differ(compared, base
     assert found["engine"] == ("", "local, slurm")
 
 
+def test_runs_of_a_single_cell_are_compared_too(compared, tmp_path):
+    text = fakes.CONFIGURATION.partition("[sweep]")[0] + '[loss]\nkind = "square"\n'
+    single = fakes.results(tmp_path, text).drop_dims("time")
+    comparison = compared(changed(single, "sample_count", (), 9.0), first=single)
+    assert comparison.flows == 12
+    assert [one.name for one in comparison.differing] == ["sample_count"]
+    assert by_name(comparison)["sample_count"].examples == ("the only cell: 8 | 9",)
+
+
 def test_the_size_of_slabs_changes_nothing(compared, base, monkeypatch, tmp_path):
     other = changed(base, "risk", (2, 0, 7, 6), -3.0)
     other = changed(other, "limit_filter", (1, 1, 4, 2), 12.5)
