@@ -7,5 +7,14 @@ QUESTIONS = {
     "conditions": "Do the full-rank conditions on the data decide whether gradient flow converges?",
     "identification": "Which loss finds an unknown filter best from noisy targets, and does every flow converge?",
     "tuning": "Which loss parameter and which sample weights bring the limit of the flow nearest to the true filter?",
+    "spurious_minima": "How often does gradient flow end in a spurious minimum of an attainable target?",
+    "strides": "Do larger strides keep the limits of gradient flow away from common roots of the filters?",
+    "rates": "How fast does gradient flow converge, and is it as fast as the Lojasiewicz exponent of the theory says?",
+    "repeated_filters": "Which roots do the limits have, and when do filters of even size end with a root in common?",
+    "imbalance": "What does an imbalance of the initial filters do to the rates and the limits of gradient flow?",
+    "bounds": "How tight are the a-priori bounds on the filters?",
+    "saddle_to_saddle": "How long does gradient flow stay near zero after a small start, and how does depth matter?",
+    "robustness": "How well do the losses withstand outliers, on an ECG, a climate record and a photograph?",
+    "imaging": "Can a linear convolutional network learn to deblur a photograph?",
 }
 """By the name of the module."""

@@ -92,6 +92,8 @@ def _inputs(inputs: Any) -> Any:
             return lf.data.White(inputs.std)
         case "autoregressive":
             return lf.data.Autoregressive(inputs.rho)
+        case "anisotropic":
+            return lf.data.Anisotropic(inputs.condition)
         case "low_rank":
             return lf.data.LowRank(inputs.rank)
         case "missing_patches":
@@ -129,23 +131,24 @@ def _filters(filters: Any, arch: lf.Architecture) -> tuple[jax.Array, ...]:
 def initial_filters(configuration: Configuration, arch: lf.Architecture, seeds: range) -> tuple[jax.Array, ...]:
     """Initial filters of these seeds: one array a layer, with a leading axis of seeds."""
     chosen = configuration.initializer
-    (argument,) = chosen.model_dump(exclude={"kind"}).values()
+    arguments: tuple[Any, ...] = tuple(chosen.model_dump(exclude={"kind"}).values())
     if chosen.kind == "constant":
-        argument = _filters(argument, arch)
+        arguments = (_filters(arguments[0], arch),)
     root = jax.random.key(configuration.root_seed)
-    return _draw(chosen.kind, arch, argument, root, jnp.arange(seeds.start, seeds.stop))
+    return _draw(chosen.kind, arch, arguments, root, jnp.arange(seeds.start, seeds.stop))
 
 
 @functools.partial(jax.jit, static_argnames=("kind", "arch"))
-def _draw(kind: str, arch: lf.Architecture, argument: Any, root: jax.Array, seeds: jax.Array) -> Any:
+def _draw(kind: str, arch: lf.Architecture, arguments: Any, root: jax.Array, seeds: jax.Array) -> Any:
     factories = {
         "gaussian": lf.initializers.gaussian,
         "balanced": lf.initializers.balanced,
+        "imbalanced": lf.initializers.imbalanced,
         "orthogonal": lf.initializers.orthogonal,
         "scaled": lambda norms: lf.initializers.scaled(jnp.asarray(norms)),
         "constant": lf.initializers.constant,
     }
-    initializer = factories[kind](argument)
+    initializer = factories[kind](*arguments)
     return jax.vmap(lambda seed: initializer(jax.random.fold_in(root, seed), arch))(seeds)
 
 

@@ -1,11 +1,23 @@
 """Experiment modules by name; a new one is a file here and an entry in `MODULES`."""
 
 from experiments.modules.base import Module, unchanged
+from experiments.modules.bounds import BOUNDS
 from experiments.modules.conditions import CONDITIONS
 from experiments.modules.convergence import CONVERGENCE
 from experiments.modules.identification import IDENTIFICATION
+from experiments.modules.imbalance import IMBALANCE
+from experiments.modules.rates import RATES
+from experiments.modules.repeated_filters import REPEATED_FILTERS
+from experiments.modules.saddle_to_saddle import SADDLE_TO_SADDLE
+from experiments.modules.spurious_minima import SPURIOUS_MINIMA
+from experiments.modules.strides import STRIDES
 from experiments.modules.tuning import TUNING
 
 __all__ = ["MODULES", "Module", "unchanged"]
 
-MODULES: dict[str, Module] = {module.name: module for module in (CONVERGENCE, CONDITIONS, IDENTIFICATION, TUNING)}
+_ALL = (
+    *(CONVERGENCE, CONDITIONS, IDENTIFICATION, TUNING),
+    *(SPURIOUS_MINIMA, STRIDES, RATES, REPEATED_FILTERS, IMBALANCE, BOUNDS, SADDLE_TO_SADDLE),
+)
+
+MODULES: dict[str, Module] = {module.name: module for module in _ALL}

@@ -12,12 +12,15 @@ from experiments.claims import PAPER_CLAIMS, Judge
 from experiments.figures import Drawing
 from experiments.schema import Configuration
 
-__all__ = ["Module", "no_faults", "unchanged"]
+__all__ = ["Module", "no_faults", "nothing_more", "unchanged"]
 
 Draw = Callable[[xr.Dataset], Drawing | None]
 
 Prepare = Callable[[Configuration, Any, tuple[Any, ...], Callable[[str], None]], tuple[Any, dict[str, np.ndarray]]]
 """From configuration, risk, initial filters and a teller of progress to the risk of the flows, and what is stored."""
+
+Measure = Callable[[Configuration, Any], dict[str, np.ndarray]]
+"""From configuration and risk to what is stored of a cell as a whole."""
 
 _OPTIONAL_SECTIONS = ("tune",)
 
@@ -31,6 +34,12 @@ def unchanged(configuration: Configuration, risk: Any, start: tuple[Any, ...], t
     """For modules whose flows are those of the configuration as it stands."""
     del configuration, start, tell
     return risk, {}
+
+
+def nothing_more(configuration: Configuration, risk: Any) -> dict[str, np.ndarray]:
+    """For modules that need nothing of a cell beyond what is stored of every one."""
+    del configuration, risk
+    return {}
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,7 @@ class Module:
         claims: checked on the results; those of the paper unless more are added.
         faults: (path, message) of what this module cannot work with.
         prepare: what happens in a cell before its flows; `results.py` describes the variables that it stores.
+        measure: what is stored of a cell as a whole, once; `variables.py` describes it.
         sections: optional sections of the configuration that this module needs; others are refused.
     """
 
@@ -59,6 +69,7 @@ class Module:
     claims: tuple[Judge, ...] = field(default=PAPER_CLAIMS)
     faults: Callable[[Configuration], list[tuple[str, str]]] = no_faults
     prepare: Prepare = unchanged
+    measure: Measure = nothing_more
     sections: tuple[str, ...] = ()
 
     def all_faults(self, configuration: Configuration) -> list[tuple[str, str]]:

@@ -10,9 +10,9 @@ from markupsafe import Markup
 
 from experiments.claims import Claim, unchecked
 from experiments.errors import UserError
-from experiments.faults import did_you_mean
 from experiments.figures import house_style, render
-from experiments.modules import MODULES, Module
+from experiments.modules import Module
+from experiments.modules.finding import find_module
 from experiments.reporting.summary import summary_csv
 from experiments.reporting.tables import Table, hypotheses_table, limit_table, orbit_table, rate_table, verdict_table
 from experiments.results.manifest import manifest_of
@@ -29,7 +29,7 @@ _MOST_AT_ONCE = 2**21
 """Numbers of a variable that are read at once to see that they are whole."""
 _MOST_ROWS_OPEN = 12
 """Rows of a table that is shown without being asked for."""
-_MARKS = {"agrees": "✓", "disagrees": "✗", "undecided": "?"}
+_MARKS = {"agrees": "✓", "disagrees": "✗", "undecided": "?", "open": "○"}
 
 
 class Report(NamedTuple):
@@ -76,9 +76,10 @@ def _read_through(dataset: xr.Dataset) -> None:
 
 def _module(dataset: xr.Dataset) -> Module:
     name = dataset.attrs["module"]
-    if name not in MODULES:
-        raise UserError(f'results of the unknown module "{name}"{did_you_mean(name, MODULES)}')
-    return MODULES[name]
+    try:
+        return find_module(name)
+    except UserError as error:
+        raise UserError(f"results of an unknown module: {error}") from error
 
 
 def _write(directory: RunDirectory, dataset: xr.Dataset, module: Module) -> Report:
@@ -162,11 +163,14 @@ def _tally(dataset: xr.Dataset, claims: list[Claim]) -> tuple[str, str]:
     """The colour of the answer, and what is to be said of the claims and of what is missing."""
     count = {word: sum(claim.conclusion == word for claim in claims) for word in _MARKS}
     missing = int((dataset["verdict"] == NOT_COMPUTED).sum())
-    text = f"{count['agrees']} of {len(claims)} claims agree with the data"
+    text = f"{count['agrees']} of {len(claims) - count['open']} claims agree with the data"
     for word, one, many in (("disagrees", "disagrees", "disagree"), ("undecided", "is undecided", "are undecided")):
         if count[word]:
             names = "; ".join(claim.statement for claim in claims if claim.conclusion == word)
             text += f", {count[word]} {one if count[word] == 1 else many} ({names})"
+    if count["open"]:
+        stand = "observations stand" if count["open"] > 1 else "observation stands"
+        text += f"; where the theory is silent, {count['open']} {stand} below as open"
     if left := unchecked(dataset):
         text += f". Only trajectories show, and none were stored (set flow.times): {'; '.join(left)}"
     text += f". {missing} flows were not computed: this run is incomplete." if missing else "."

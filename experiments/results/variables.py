@@ -15,6 +15,7 @@ __all__ = [
     "KINDS",
     "LIMIT",
     "NOT_COMPUTED",
+    "OUTER",
     "TRAJECTORY",
     "TUNING",
     "VERDICTS",
@@ -134,6 +135,21 @@ TUNING: _Described = {
 """Of the module `tuning`, a cell."""
 
 
+OUTER: _Described = {
+    "pull": (
+        ("tap",),
+        "minus the gradient of the risk as a function of the filter, at filter 0",
+        "risk / filter",
+    ),
+    "curvature": (
+        ("tap", "other_tap"),
+        "second derivative of the risk as a function of the filter, at filter 0",
+        "risk / filter^2",
+    ),
+}
+"""The risk as a function of the end-to-end filter, a cell; of modules that compare with closed forms."""
+
+
 def codes(name: str) -> dict[int, str] | None:
     """Meanings of the codes of a variable; None for numbers."""
     return _CODES[name][1] if name in _CODES else None
@@ -150,7 +166,7 @@ def describe(name: str) -> tuple[tuple[str, ...], dict[str, Any]]:
         return ("seed",), {"long_name": FLOW[name][1], "units": FLOW[name][2]}
     if name == "valid_until":
         return ("seed",), {"long_name": "time until which the trajectory is valid", "units": "flow time"}
-    for table, before in ((CELL, ()), (TUNING, ()), (LIMIT, ("seed",)), (TRAJECTORY, ("seed", "time"))):
+    for table, before in ((CELL, ()), (TUNING, ()), (OUTER, ()), (LIMIT, ("seed",)), (TRAJECTORY, ("seed", "time"))):
         if name in table:
             dims, long_name, units = table[name]
             return (*before, *dims), {"long_name": long_name, "units": units}

@@ -19,7 +19,7 @@ from experiments.computing.build import build_problem, flow_options, initial_fil
 from experiments.computing.certification import Certifier
 from experiments.computing.shown_data import shown_data
 from experiments.errors import UserError
-from experiments.modules import MODULES
+from experiments.modules.finding import find_module
 from experiments.planning.batches import Batch, still_defined
 from experiments.results.layout import describe_problem, flow_arrays
 from experiments.running.batch_files import encode
@@ -87,10 +87,11 @@ class _Problem:
         configuration = cell.configuration
         arch, data, risk = build_problem(configuration)
         self.start = initial_filters(configuration, arch, range(batch.start, batch.stop))
-        prepare = MODULES[configuration.experiment.module].prepare
-        self.risk, self.stored = prepare(configuration, risk, self.start, lambda note: tell(0, note))
+        module = find_module(configuration.experiment.module)
+        self.risk, self.stored = module.prepare(configuration, risk, self.start, lambda note: tell(0, note))
         if batch.start == 0:
             self.stored = self.stored | describe_problem(data, lf.theory.hypotheses(self.risk))
+            self.stored = self.stored | module.measure(configuration, self.risk)
             if isinstance(configuration.data, FileData):
                 self.stored = self.stored | shown_data(arch, data)
 

@@ -71,6 +71,14 @@ class Balanced(Model):
     std: Positive
 
 
+class Imbalanced(Model):
+    """Random directions; norms fall geometrically from the first filter to the last, `ratio` being first over last."""
+
+    kind: Literal["imbalanced"]
+    std: Positive
+    ratio: Positive
+
+
 class Orthogonal(Model):
     """Orthogonal filters times `gain`."""
 
@@ -93,7 +101,7 @@ class Constant(Model):
 
 
 Initializer = Annotated[
-    Gaussian | Balanced | Orthogonal | Scaled | Constant,
+    Gaussian | Balanced | Imbalanced | Orthogonal | Scaled | Constant,
     Field(discriminator="kind"),
 ]
 

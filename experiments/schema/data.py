@@ -27,6 +27,13 @@ class Autoregressive(Model):
     rho: Annotated[float, Strict(), Field(gt=-1, lt=1, allow_inf_nan=False)]
 
 
+class Anisotropic(Model):
+    """Inputs with exact second moments, the ratio of whose largest to smallest eigenvalue is `condition`."""
+
+    kind: Literal["anisotropic"]
+    condition: Annotated[float, Strict(), Field(ge=1, allow_inf_nan=False)]
+
+
 class LowRank(Model):
     """Inputs in a random subspace of dimension `rank`."""
 
@@ -49,7 +56,10 @@ class Windows(Model):
     step: Count = 1
 
 
-Inputs = Annotated[White | Autoregressive | LowRank | MissingPatches | Windows, Field(discriminator="kind")]
+Inputs = Annotated[
+    White | Autoregressive | Anisotropic | LowRank | MissingPatches | Windows,
+    Field(discriminator="kind"),
+]
 
 
 class Planted(Model):

@@ -7,13 +7,13 @@ from typing import Any
 
 import tomli_w
 
-from experiments.results.variables import CELL, FLOW, LIMIT, TRAJECTORY, TUNING
+from experiments.results.variables import CELL, FLOW, LIMIT, OUTER, TRAJECTORY, TUNING
 
 __all__ = ["Axis", "axes_toml", "label", "name_axes", "named_axes"]
 
-_DIMENSIONS = ("seed", "time", "layer", "interface", "tap", "eigenvalue", "iteration", "sample")
+_DIMENSIONS = ("seed", "time", "layer", "interface", "tap", "other_tap", "eigenvalue", "iteration", "sample")
 _CODES = ("verdict", "kind", "certificate")
-_RESERVED = {*_DIMENSIONS, *_CODES, *FLOW, *TRAJECTORY, *LIMIT, *CELL, *TUNING}
+_RESERVED = {*_DIMENSIONS, *_CODES, *FLOW, *TRAJECTORY, *LIMIT, *CELL, *TUNING, *OUTER}
 """Names that results use themselves: no axis can have one of them."""
 
 
