@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 
 import lcnn_flow as lf
+from experiments.computing.deblurring import deblurring_data
 from experiments.errors import UserError
-from experiments.schema import Configuration, FileData
+from experiments.schema import Configuration, DeblurringData, FileData
 from experiments.sweeps.sweep import architecture
 
 __all__ = ["build_data", "build_loss", "build_problem", "flow_options", "initial_filters"]
@@ -50,6 +51,8 @@ def build_data(configuration: Configuration, arch: lf.Architecture) -> lf.data.D
     data = configuration.data
     if isinstance(data, FileData):
         return _load(data, arch)
+    if isinstance(data, DeblurringData):
+        return deblurring_data(data, arch)
     outliers = None
     if data.outliers is not None:
         outliers = lf.data.Outliers(data.outliers.fraction, data.outliers.scale)

@@ -27,9 +27,9 @@ def scaling(
     ylabel: str,
     shown: Sequence[tuple[str, Sequence[Line]]],
     caption: str,
-    logarithmic: bool = True,
+    plain_x: bool = False,
 ) -> Drawing:
-    """A panel per entry of `shown`: its title and its series. Only x is logarithmic unless `logarithmic`."""
+    """A panel per entry of `shown`: its title and its series. `plain_x` is not logarithmic."""
     figure, axes = grid(len(shown), 2.6, xlabel, ylabel, alone=3.6)
     handles: dict[str, Line2D] = {}
     for panel, (words, lines) in zip(axes, shown, strict=True):
@@ -41,9 +41,11 @@ def scaling(
             handles.setdefault(line.label, drawn)
             if line.expected is not None:
                 panel.plot(line.x, line.expected, color=style.colour, linestyle="--", linewidth=1.2, zorder=1)
-        panel.set(xscale="log", title=words)
-        if logarithmic:
-            panel.set_yscale("log")
-    marks = [*handles.values(), Line2D([], [], color="#777777", linestyle="--", label="theory")]
+            elif plain_x:
+                panel.plot(line.x, line.y, color=style.colour, linestyle=style.line, linewidth=1.2, zorder=1)
+        panel.set(xscale="linear" if plain_x else "log", yscale="log", title=words)
+    marks = list(handles.values())
+    if any(line.expected is not None for _, lines in shown for line in lines):
+        marks.append(Line2D([], [], color="#777777", linestyle="--", label="theory"))
     figure.legend(handles=marks, loc="outside upper right", ncols=4)
     return Drawing(name, title, figure, caption)

@@ -5,9 +5,11 @@ from experiments.modules.bounds import BOUNDS
 from experiments.modules.conditions import CONDITIONS
 from experiments.modules.convergence import CONVERGENCE
 from experiments.modules.identification import IDENTIFICATION
+from experiments.modules.imaging import IMAGING
 from experiments.modules.imbalance import IMBALANCE
 from experiments.modules.rates import RATES
 from experiments.modules.repeated_filters import REPEATED_FILTERS
+from experiments.modules.robustness import ROBUSTNESS
 from experiments.modules.saddle_to_saddle import SADDLE_TO_SADDLE
 from experiments.modules.spurious_minima import SPURIOUS_MINIMA
 from experiments.modules.strides import STRIDES
@@ -17,7 +19,7 @@ __all__ = ["MODULES", "Module", "unchanged"]
 
 _ALL = (
     *(CONVERGENCE, CONDITIONS, IDENTIFICATION, TUNING),
-    *(SPURIOUS_MINIMA, STRIDES, RATES, REPEATED_FILTERS, IMBALANCE, BOUNDS, SADDLE_TO_SADDLE),
+    *(SPURIOUS_MINIMA, STRIDES, RATES, REPEATED_FILTERS, IMBALANCE, BOUNDS, SADDLE_TO_SADDLE, ROBUSTNESS, IMAGING),
 )
 
 MODULES: dict[str, Module] = {module.name: module for module in _ALL}

@@ -112,9 +112,7 @@ def _faults(configuration: Configuration) -> list[tuple[str, str]]:
     if any(stride != 1 for stride in inner_strides(configuration)):
         return [("network.strides", "which filters are attainable is known by their real roots at stride 1 alone")]
     if not isinstance(data, SyntheticData) or data.targets.kind == "unrelated" or data.noise > 0:
-        return [
-            ("data.targets.kind", "the target must be known: use filter, planted or cascade, and no noise")
-        ]
+        return [("data.targets.kind", "the target must be known: use filter, planted or cascade, and no noise")]
     return []
 
 

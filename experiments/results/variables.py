@@ -16,6 +16,7 @@ __all__ = [
     "LIMIT",
     "NOT_COMPUTED",
     "OUTER",
+    "PICTURES",
     "TRAJECTORY",
     "TUNING",
     "VERDICTS",
@@ -150,6 +151,18 @@ OUTER: _Described = {
 """The risk as a function of the end-to-end filter, a cell; of modules that compare with closed forms."""
 
 
+PICTURES: _Described = {
+    "least_squares": (("tap",), "end-to-end filter of the least risk over all filters", "filter"),
+    "sharp": (("row", "column"), "part of the sharp photograph that was not learned from", "standard deviation"),
+    "blurred": (
+        ("row", "column"),
+        "the same part, blurred and noisy, with a margin of half a filter",
+        "standard deviation",
+    ),
+}
+"""Of the module `imaging`, a cell."""
+
+
 def codes(name: str) -> dict[int, str] | None:
     """Meanings of the codes of a variable; None for numbers."""
     return _CODES[name][1] if name in _CODES else None
@@ -166,7 +179,14 @@ def describe(name: str) -> tuple[tuple[str, ...], dict[str, Any]]:
         return ("seed",), {"long_name": FLOW[name][1], "units": FLOW[name][2]}
     if name == "valid_until":
         return ("seed",), {"long_name": "time until which the trajectory is valid", "units": "flow time"}
-    for table, before in ((CELL, ()), (TUNING, ()), (OUTER, ()), (LIMIT, ("seed",)), (TRAJECTORY, ("seed", "time"))):
+    for table, before in (
+        (CELL, ()),
+        (TUNING, ()),
+        (OUTER, ()),
+        (PICTURES, ()),
+        (LIMIT, ("seed",)),
+        (TRAJECTORY, ("seed", "time")),
+    ):
         if name in table:
             dims, long_name, units = table[name]
             return (*before, *dims), {"long_name": long_name, "units": units}
