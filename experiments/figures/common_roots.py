@@ -26,7 +26,7 @@ def common_roots(dataset: xr.Dataset) -> Drawing | None:
                 across, gap, linestyle="", marker=one.look.marker, markersize=3, color=one.look.colour, alpha=0.7
             )
         panel.set(yscale="log", title=title, ylim=(_FLOOR / 2, 2))
-        panel.set_xticks(range(len(series)), [one.label for one in series], rotation=20 if len(series) > 4 else 0)
+        panel.set_xticks(range(len(series)), [one.label for one in series], rotation=60 if len(series) > 3 else 0)
         panel.grid(axis="x", visible=False)
         panel.axhspan(_FLOOR / 2, 1e-7, color="#f1f1f1", zorder=0)
     return Drawing(

@@ -8,17 +8,15 @@ from matplotlib.lines import Line2D
 
 from experiments.figures.series import panels
 from experiments.figures.style import Drawing, grid
-from experiments.results.layout import computed_cells
 
-__all__ = ["exponents"]
+__all__ = ["cell_key", "exponents"]
 
 
-def exponents(dataset: xr.Dataset, expected: Mapping[str, float]) -> Drawing | None:
-    """A row per value of the first axis, a panel per value of the others; `expected` by the name of the cell."""
+def exponents(dataset: xr.Dataset, expected: Mapping[tuple[str, ...], float]) -> Drawing | None:
+    """A row per value of the first axis, a panel per value of the others; `expected` by `cell_key`."""
     shown = list(panels(dataset))
     if "lojasiewicz_exponent" not in dataset or not shown:
         return None
-    names = {_key(cell): name for name, _, cell in computed_cells(dataset)}
     rows = list(dict.fromkeys(one.label for _, series in shown for one in series))
     figure, axes = grid(len(shown), 0.9 + 0.3 * len(rows), "Łojasiewicz exponent θ", "", columns=min(2, len(shown)))
     for panel, (title, series) in zip(axes, shown, strict=True):
@@ -27,7 +25,7 @@ def exponents(dataset: xr.Dataset, expected: Mapping[str, float]) -> Drawing | N
             found = one.data["lojasiewicz_exponent"].values
             found = found[np.isfinite(found)]
             panel.plot(found, np.full(found.size, row), linestyle="", marker="o", color=one.look.colour, alpha=0.5)
-            theory = expected.get(names[_key(one.data)], np.nan)
+            theory = expected.get(cell_key(one.data), np.nan)
             panel.plot([theory, theory], [row - 0.35, row + 0.35], color="#222222", linewidth=1.4, zorder=1)
         panel.set(title=title, xlim=(0.28, 1), ylim=(len(rows) - 0.5, -0.5))
         panel.axvline(0.5, color="#bbbbbb", linestyle="--", linewidth=0.9, zorder=0)
@@ -48,6 +46,6 @@ def exponents(dataset: xr.Dataset, expected: Mapping[str, float]) -> Drawing | N
     )
 
 
-def _key(cell: xr.Dataset) -> tuple[str, ...]:
+def cell_key(cell: xr.Dataset) -> tuple[str, ...]:
     """The scalar coordinates that tell a cell from the others."""
     return tuple(str(cell[name].values) for name in sorted(map(str, cell.coords)) if cell[name].ndim == 0)

@@ -17,8 +17,8 @@ from experiments.claims import (
 from experiments.figures import filters, path_length
 from experiments.figures.bounds import bound_figure, tightness
 from experiments.modules.base import Module
+from experiments.modules.cells import configured_cells
 from experiments.questions import QUESTIONS
-from experiments.results.layout import computed_cells
 from experiments.schema import Configuration
 
 __all__ = ["BOUNDS", "bound_is_finite_where_patches_have_full_rank"]
@@ -27,7 +27,7 @@ __all__ = ["BOUNDS", "bound_is_finite_where_patches_have_full_rank"]
 def bound_is_finite_where_patches_have_full_rank(dataset: xr.Dataset) -> Claim | None:
     """(B) against finite bounds, cell by cell."""
     rows = []
-    for name, _, cell in computed_cells(dataset):
+    for name, cell, _ in configured_cells(dataset):
         if "norm_bound" not in cell or not bool(cell["norm_bound"].notnull().any()):
             continue
         finite = np.isfinite(cell["norm_bound"].values)
@@ -44,7 +44,7 @@ def bound_is_finite_where_patches_have_full_rank(dataset: xr.Dataset) -> Claim |
 def tightness_is_open(dataset: xr.Dataset) -> Claim:
     """Bound over largest norm, the largest of the layers."""
     rows = []
-    for name, _, cell in computed_cells(dataset):
+    for name, cell, _ in configured_cells(dataset):
         ratio = tightness(cell)
         ratio = ratio[np.isfinite(ratio)]
         if ratio.size:

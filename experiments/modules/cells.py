@@ -13,9 +13,9 @@ __all__ = ["configured_cells"]
 
 
 def configured_cells(dataset: xr.Dataset) -> Iterator[tuple[str, xr.Dataset, Configuration]]:
-    """Name, results and configuration of every cell in which a flow was computed."""
+    """Name, with those of the axes, results and configuration of every cell in which a flow was computed."""
     made = sweep_of_toml(dataset.attrs["configuration"]).cells
-    for (name, index), cell in zip(named_cells(dataset), made, strict=True):
+    for (_, index), cell in zip(named_cells(dataset), made, strict=True):
         results = dataset.isel(index)
         if bool((results["verdict"] != NOT_COMPUTED).any()):
-            yield name, results, cell.configuration
+            yield cell.name, results, cell.configuration

@@ -18,8 +18,8 @@ from experiments.computing.deblurring import shown_part
 from experiments.computing.outer import outer_risk
 from experiments.figures.pictures import error_of, filters_in_two_dimensions, photographs, pictures_of
 from experiments.modules.base import Module
+from experiments.modules.cells import configured_cells
 from experiments.questions import QUESTIONS
-from experiments.results.layout import computed_cells
 from experiments.schema import Configuration, DeblurringData
 
 __all__ = ["IMAGING", "filter_sharpens_what_it_was_not_shown", "least_squares_is_a_lower_bound"]
@@ -30,7 +30,7 @@ _ROUNDING = 1e-9
 def filter_sharpens_what_it_was_not_shown(dataset: xr.Dataset) -> Claim | None:
     """Error of the filtered picture against that of the blurred one, on the part that was not learned from."""
     rows = []
-    for name, _, cell in computed_cells(dataset):
+    for name, cell, _ in configured_cells(dataset):
         if (made := pictures_of(cell)) is not None:
             before, after = error_of(made, "blurred"), error_of(made, "learned")
             text = f"error {before:.4f} before, {after:.4f} after"
@@ -45,7 +45,7 @@ def filter_sharpens_what_it_was_not_shown(dataset: xr.Dataset) -> Claim | None:
 def least_squares_is_a_lower_bound(dataset: xr.Dataset) -> Claim | None:
     """No limit has a lower risk than the least-squares filter, which may take every shape."""
     rows = []
-    for name, _, cell in computed_cells(dataset):
+    for name, cell, _ in configured_cells(dataset):
         gap, limit = cell["optimality_gap"].values, cell["limit_risk"].values
         known = np.isfinite(gap)
         if known.any():
@@ -57,7 +57,7 @@ def least_squares_is_a_lower_bound(dataset: xr.Dataset) -> Claim | None:
 def price_of_the_product_is_open(dataset: xr.Dataset) -> Claim:
     """How much of the gain of least squares the learned filter reaches."""
     rows = []
-    for name, _, cell in computed_cells(dataset):
+    for name, cell, _ in configured_cells(dataset):
         if (made := pictures_of(cell)) is not None:
             before, after, best = (error_of(made, which) for which in ("blurred", "learned", "least squares"))
             rows.append((name, f"{(before - after) / (before - best):.1%} of the gain of least squares ({best:.4f})"))
@@ -68,10 +68,10 @@ def price_of_the_product_is_open(dataset: xr.Dataset) -> Claim:
 def imaging_answer(dataset: xr.Dataset) -> str:
     """Errors before and after, cell by cell."""
     parts = []
-    for name, _, cell in computed_cells(dataset):
+    for name, cell, _ in configured_cells(dataset):
         if (made := pictures_of(cell)) is not None:
             errors = [f"{which} {error_of(made, which):.3f}" for which in ("blurred", "learned", "least squares")]
-            parts.append(f"{'' if name == 'all flows' else f'{name}: '}{', '.join(errors)}")
+            parts.append(f"{'' if name == 'single cell' else f'{name}: '}{', '.join(errors)}")
     return f"Error of the picture that was not learned from: {'; '.join(parts)}." if parts else "No flow was computed."
 
 

@@ -14,7 +14,7 @@ from experiments.claims import (
     risk_decreases,
 )
 from experiments.figures import excess_risk, gradient_norm
-from experiments.figures.exponents import exponents
+from experiments.figures.exponents import cell_key, exponents
 from experiments.figures.style import Drawing
 from experiments.modules.base import Module
 from experiments.modules.cells import configured_cells
@@ -99,7 +99,7 @@ def rates_answer(dataset: xr.Dataset) -> str:
 
 def rate_figure(dataset: xr.Dataset) -> Drawing | None:
     """Exponents beside those of the theory."""
-    expected = {name: expected_exponent(configuration) for name, _, configuration in configured_cells(dataset)}
+    expected = {cell_key(cell): expected_exponent(made) for _, cell, made in configured_cells(dataset)}
     return exponents(dataset, expected)
 
 

@@ -9,7 +9,6 @@ import re
 import numpy as np
 import xarray as xr
 
-from experiments.answers import few
 from experiments.claims import (
     SATISFIED,
     UNDECIDED,
@@ -107,7 +106,7 @@ def minima_are_those_of_the_closed_form(dataset: xr.Dataset) -> Claim | None:
 def isotropic_data_have_none(dataset: xr.Dataset) -> Claim | None:
     """Cells of the closed form with a single minimum: none of their starts may end in a spurious one."""
     rows = []
-    for name, _, cell in computed_cells(dataset):
+    for name, cell, _ in configured_cells(dataset):
         minima = _closed_form(cell)
         if minima is not None and len(minima) == 1:
             count, total = spurious_count(cell)
@@ -150,7 +149,7 @@ def _most_frequent(cell: xr.Dataset) -> tuple[int, int]:
 
 def shares_are_open(dataset: xr.Dataset) -> Claim:
     """How the share of spurious limits depends on start and data."""
-    rows = [(name, share(*spurious_count(cell))) for name, _, cell in computed_cells(dataset)]
+    rows = [(name, share(*spurious_count(cell))) for name, cell, _ in configured_cells(dataset)]
     counts = [spurious_count(cell) for _, _, cell in computed_cells(dataset)]
     highest = max(range(len(counts)), key=lambda i: counts[i][0] / counts[i][1]) if counts else None
     words = "nothing was computed" if highest is None else f"at most {rows[highest][1]}, in the cell {rows[highest][0]}"
@@ -165,7 +164,7 @@ def spurious_answer(dataset: xr.Dataset) -> str:
     seen, total = sum(c for c, _ in counts), sum(t for _, t in counts)
     text = f"Spurious minima catch {share(seen, total)} of the whole sweep"
     several = [axis for axis in sweep_axes(dataset) if dataset.sizes[axis] > 1]
-    return text + "".join(f"; by {axis}: {few(_by_value(dataset, axis))}" for axis in several) + "."
+    return text + "".join(f"; by {axis} {', '.join(_by_value(dataset, axis))}" for axis in several) + "."
 
 
 def _by_value(dataset: xr.Dataset, axis: str) -> list[str]:
@@ -175,7 +174,8 @@ def _by_value(dataset: xr.Dataset, axis: str) -> list[str]:
         counts = [spurious_count(cell) for _, _, cell in computed_cells(dataset.isel({axis: [i]}))]
         seen, total = sum(c for c, _ in counts), sum(t for _, t in counts)
         value = dataset[axis].values[i]
-        parts.append(f"{f'{value:g}' if isinstance(value, float) else value} {seen / max(total, 1):.0%}")
+        named = f"{value:g}" if isinstance(value, float) else value
+        parts.append(f"{seen / max(total, 1):.0%} at {named}")
     return parts
 
 

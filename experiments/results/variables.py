@@ -155,7 +155,7 @@ PICTURES: _Described = {
     "least_squares": (("tap",), "end-to-end filter of the least risk over all filters", "filter"),
     "sharp": (("row", "column"), "part of the sharp photograph that was not learned from", "standard deviation"),
     "blurred": (
-        ("row", "column"),
+        ("blurred_row", "blurred_column"),
         "the same part, blurred and noisy, with a margin of half a filter",
         "standard deviation",
     ),

@@ -13,7 +13,7 @@ __all__ = ["Axis", "axes_toml", "label", "name_axes", "named_axes"]
 
 _DIMENSIONS = (
     *("seed", "time", "layer", "interface", "tap", "other_tap"),
-    *("eigenvalue", "iteration", "sample", "row", "column"),
+    *("eigenvalue", "iteration", "sample", "row", "column", "blurred_row", "blurred_column"),
 )
 _CODES = ("verdict", "kind", "certificate")
 _RESERVED = {*_DIMENSIONS, *_CODES, *FLOW, *TRAJECTORY, *LIMIT, *CELL, *TUNING, *OUTER, *PICTURES}

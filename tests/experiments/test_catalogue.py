@@ -3,13 +3,19 @@
 import fakes
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 from scipy.optimize import minimize
 
+import lcnn_flow as lf
 from experiments.closed_forms import minima_of_two_pairs
+from experiments.computing.deblurring import blurred_photograph, deblurring_data, shown_part
+from experiments.errors import UserError
 from experiments.figures import house_style
+from experiments.figures.pictures import filtered
 from experiments.figures.roots import projective_roots, real_roots
 from experiments.modules import (
     bounds,
+    imaging,
     imbalance,
     rates,
     repeated_filters,
@@ -19,6 +25,7 @@ from experiments.modules import (
     strides,
 )
 from experiments.results.variables import NOT_COMPUTED
+from experiments.schema import DeblurringData
 from experiments.sweeps.sweep import sweep_of_toml
 from lcnn_flow.critical import Kind
 
@@ -60,7 +67,7 @@ def made_up(folder, text, change, taps=3):
         layers = len(cell.configuration.network.kernel_sizes)
         stored = fakes.cell_arrays(fakes.TIMES, seeds=4, layers=layers, taps=taps, seed=cell.number)
         for layer, size in enumerate(cell.configuration.network.kernel_sizes, start=1):
-            stored[f"final_w{layer}"] = stored[f"limit_w{layer}"] = np.ones((4, size))
+            stored[f"final_w{layer}"] = stored[f"limit_w{layer}"] = np.ones((4, int(np.prod(size))))
         stored |= {"optimality_gap": np.zeros(4), "kind": np.full(4, int(Kind.MINIMUM), np.int32)}
         if cell.configuration.flow.times is None:
             stored = {name: array for name, array in stored.items() if np.ndim(array) < 2 or array.shape[1] != 61}
@@ -129,7 +136,8 @@ def test_spurious_minima_are_counted_and_compared_with_the_closed_form(two_pairs
     for check in spurious_minima.SPURIOUS_MINIMA.claims[:3]:
         assert conclusion(check, two_pairs) == "agrees"
     assert spurious_minima.spurious_count(two_pairs.isel(std=1, condition=1)) == (1, 4)
-    assert "1 of 16 starts" in spurious_minima.SPURIOUS_MINIMA.answer(two_pairs)
+    assert "1 of 16 starts" in (answer := spurious_minima.SPURIOUS_MINIMA.answer(two_pairs))
+    assert "by condition 0% at 1, 12% at 10" in answer
     with house_style():
         drawing = spurious_minima.SPURIOUS_MINIMA.figures[0](two_pairs)
     assert {"25%\n5–70", "0%\n0–49"} == {text.get_text() for text in drawing.figure.axes[0].texts}
@@ -208,6 +216,9 @@ def test_rates_are_compared_with_the_exponent_of_the_closed_form(tmp_path, text,
     taps = len(sweep.configuration.data.targets.values)
     right = made_up(tmp_path, text, lambda *_: {"lojasiewicz_exponent": np.full(4, exponent + 0.002)}, taps)
     assert conclusion(rates.exponents_are_those_of_the_theory, right) == "agrees"
+    with house_style():
+        (panel,) = rates.RATES.figures[0](right).figure.axes
+    assert panel.lines[1].get_xdata()[0] == pytest.approx(exponent)  # the bar of the theory, behind the dots
     wrong = made_up(tmp_path, text, lambda *_: {"lojasiewicz_exponent": np.full(4, exponent + 0.05)}, taps)
     assert conclusion(rates.exponents_are_those_of_the_theory, wrong) == "disagrees"
     unknown = made_up(tmp_path, text, lambda *_: {"lojasiewicz_exponent": np.array([exponent, *[np.nan] * 3])}, taps)
@@ -372,3 +383,47 @@ def test_cells_that_were_not_computed_are_left_out(by_stride):
     by_stride["verdict"][1] = NOT_COMPUTED
     assert strides.rank_is_maximal_beyond_stride_one(by_stride) is None
     assert len(sweep_of_toml(by_stride.attrs["configuration"]).cells) == 2
+
+
+def test_pictures_are_filtered_as_the_network_does_and_a_filter_that_blurs_more_disagrees(tmp_path):
+    rng = np.random.default_rng(0)
+    sharp, taps = rng.normal(size=(12, 10)), rng.normal(size=(3, 3))
+    blurred = np.pad(sharp, 1) + 0.3
+    expected = sum(taps[i, j] * blurred[i : i + 12, j : j + 10] for i in range(3) for j in range(3))
+    np.testing.assert_allclose(filtered(blurred, taps.ravel(), (3, 3)), expected)
+
+    text = configuration(
+        "imaging",
+        "",
+        network="network = { input_shape = [6, 6], kernel_sizes = [[3, 3], [1, 1]] }",
+        data='data = { kind = "deblurring", samples = 4, blur = 1.0 }',
+    ).removesuffix("[sweep]\n")
+    identity = np.array([0, 0, 0, 0, 1.0, 0, 0, 0, 0])
+
+    def change(*_):
+        pictures = {"sharp": sharp, "blurred": blurred, "least_squares": identity}
+        layers = {name: np.ones((4, size)) for name, size in (("limit_w1", 9), ("limit_w2", 1))}
+        return pictures | layers | {"limit_filter": np.tile(0.9 * identity, (4, 1))}
+
+    dataset = made_up(tmp_path, text, change, taps=9)
+    with house_style():
+        assert all(draw(dataset) is not None for draw in imaging.IMAGING.figures)
+    assert conclusion(imaging.least_squares_is_a_lower_bound, dataset) == "agrees"
+    assert conclusion(imaging.filter_sharpens_what_it_was_not_shown, dataset) == "agrees"
+    dataset["limit_filter"][:] = 3 * identity
+    assert conclusion(imaging.filter_sharpens_what_it_was_not_shown, dataset) == "disagrees"
+    dataset["optimality_gap"][0] = -0.1
+    assert conclusion(imaging.least_squares_is_a_lower_bound, dataset) == "disagrees"
+
+
+def test_deblurring_learns_from_the_lower_half_and_undoes_its_own_blur():
+    arch = lf.Architecture((12, 12), ((3, 3), (5, 5)))
+    data = DeblurringData(kind="deblurring", samples=6, blur=1e-3)  # nothing is blurred: targets are the middles
+    made = deblurring_data(data, arch)
+    np.testing.assert_allclose(np.asarray(made.inputs)[:, 3:9, 3:9], np.asarray(made.targets), atol=1e-12)
+    part = shown_part(data, arch)
+    np.testing.assert_allclose(part["blurred"][3:-3, 3:-3], part["sharp"], atol=1e-12)
+    sharp, blurred = blurred_photograph(DeblurringData(kind="deblurring", samples=6, blur=2.0))
+    np.testing.assert_allclose(blurred, gaussian_filter(sharp, 2.0, mode="mirror", truncate=4.0), atol=1e-12)
+    with pytest.raises(UserError, match="end-to-end filter of odd size"):
+        deblurring_data(data, lf.Architecture((12, 12), ((2, 2), (2, 3))))

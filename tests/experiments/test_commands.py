@@ -14,6 +14,8 @@ from experiments.results import files
 
 ROOT = Path(__file__).parents[2]
 CONFIGURATIONS = sorted((ROOT / "configs").glob("*.toml"))
+QUICK = ("data_conditions", "losses_on_ecg", "own_data", "quickstart", "tuned_loss")
+"""Configurations of few programs: a plan traces every one of them."""
 
 
 @pytest.mark.parametrize(
@@ -69,8 +71,10 @@ def test_informative_commands_print_and_succeed(command, capsys):
     assert capsys.readouterr().out
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("file", CONFIGURATIONS, ids=lambda file: file.name)
+@pytest.mark.parametrize(
+    "file",
+    [pytest.param(file, marks=[] if file.stem in QUICK else pytest.mark.slow, id=file.name) for file in CONFIGURATIONS],
+)
 def test_every_configuration_of_the_project_has_a_plan(file, capsys):
     assert main(["validate", str(file)]) == 0
     assert "flows in" in capsys.readouterr().out
