@@ -111,9 +111,8 @@ def plateaus_on_the_way(dataset: xr.Dataset) -> Claim | None:
         _, cell, _ = scales[-1]
         counts = [_steps(values) for values in cell["risk"].values if np.isfinite(values).all()]
         if counts:
-            rows.append(
-                (f"{len(sizes)} layers", f"{min(counts)} to {max(counts)} steps down of a tenth of the risk or more")
-            )
+            ends = " to ".join(str(count) for count in sorted({min(counts), max(counts)}))
+            rows.append((f"{len(sizes)} layers", f"{ends} steps down of a tenth of the risk or more"))
     if not rows:
         return None
     return open_question("Further plateaus of the smallest starts", "; ".join(": ".join(row) for row in rows), rows)
