@@ -25,8 +25,8 @@ def blurred_photograph(data: DeblurringData) -> tuple[np.ndarray, np.ndarray]:
     kernel = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * data.blur**2))
     kernel /= kernel.sum()
     padded = np.pad(sharp, reach, mode="reflect")
-    rows = sum(weight * padded[i : i + len(sharp)] for i, weight in enumerate(kernel))
-    blurred = sum(weight * rows[:, i : i + len(sharp)] for i, weight in enumerate(kernel))
+    rows = np.sum([weight * padded[i : i + len(sharp)] for i, weight in enumerate(kernel)], axis=0)
+    blurred = np.sum([weight * rows[:, i : i + len(sharp)] for i, weight in enumerate(kernel)], axis=0)
     noise = np.random.default_rng(data.seed).standard_normal(sharp.shape)
     return sharp, blurred + data.noise * noise
 
