@@ -32,7 +32,8 @@ def expected_exponent(configuration: Configuration) -> float:
     """Lojasiewicz exponent at the limit of a generic start; NaN where the theory used here is silent.
 
     With exact targets and rho ~ |r|^p at 0, L ~ x^(p m) along the flattest direction x across the symmetries, so that
-    theta = 1 - 1/(p m). Target 0: v ~ x^N, m = N. Two filters of two taps: m = 2 at a target with a double root, where
+    theta = 1 - 1/(p m). Target 0: m is the number of filters that vanish, those of the smallest initial norm: all N of
+    a balanced start, one of a Gaussian one. Two filters of two taps: m = 2 at a target with a double root, where
     v depends on x^2, and m = 1 at one with two real roots. With complex roots the residuals stay, L ~ x^2, theta = 1/2.
     """
     network, data = configuration.network, configuration.data
@@ -45,13 +46,29 @@ def expected_exponent(configuration: Configuration) -> float:
     power = configuration.loss.p if isinstance(configuration.loss, Lp) else 2.0
     taps = np.array(data.targets.values)
     if not taps.any():
-        return 1 - 1 / (power * len(network.kernel_sizes))
+        return 1 - 1 / (power * _smallest(configuration))
     if tuple(network.kernel_sizes) != (2, 2) or taps.size != 3:
         return math.nan
     discriminant = taps[1] ** 2 - 4 * taps[0] * taps[2]
     if discriminant < 0:
         return 1 / 2
     return 1 - 1 / (power * (2 if discriminant == 0 else 1))
+
+
+def _smallest(configuration: Configuration) -> float:
+    """Number of filters whose initial norm is the smallest: balancedness is conserved, and they vanish together."""
+    start, depth = configuration.initializer, len(configuration.network.kernel_sizes)
+    match start.kind:
+        case "balanced" | "orthogonal":
+            return depth
+        case "gaussian":
+            return 1
+        case "imbalanced":
+            return depth if start.ratio == 1 else 1
+        case "scaled":
+            return start.norms.count(min(start.norms))
+        case _:
+            return math.nan
 
 
 def exponents_are_those_of_the_theory(dataset: xr.Dataset) -> Claim | None:
@@ -116,8 +133,10 @@ RATES = Module(
         "The Łojasiewicz inequality |∇L| ≥ C (L − L*)^θ decides the rate: θ = ½ gives exponential convergence, θ > ½ "
         "L − L* ~ t^(−1/(2θ−1)), θ < ½ an end in finite time. With exact targets and a loss that grows like |r|^p near "
         "0, θ = 1 − 1/(p m), where the residuals move by x^m along the flattest direction x: m = 2 at a target with a "
-        "double root, which two filters must share, m = N at the target 0 of N layers, m = 1 at other targets of two "
-        "filters of two taps. Where residuals remain, as with a target of complex roots, θ = ½."
+        "double root, which two filters of two taps must share, and m = 1 at one with two real roots. At the target 0 "
+        "m is the number of filters that vanish: balancedness is conserved, so that those of the smallest initial norm "
+        "do, all of a balanced start and one of a Gaussian one. Where residuals remain, as with complex roots, θ = ½. "
+        "Targets close to a double root show its exponent for long before they show their own."
     ),
     axes={
         "data": "targets, each with a label",

@@ -206,7 +206,8 @@ def _targets(values, loss='{ kind = "square" }', sizes="[2, 2]"):
         (_targets("[1.0, 3.0, 1.0]"), 1 / 2),
         (_targets("[1.0, 3.0, 1.0]", '{ kind = "lp", p = 1.5 }'), 1 / 3),
         (_targets("[1.0, 0.0, 1.0]", '{ kind = "lp", p = 4.0 }'), 1 / 2),
-        (_targets("[0.0, 0.0, 0.0]"), 3 / 4),
+        (_targets("[0.0, 0.0, 0.0]"), 3 / 4),  # balanced: both filters vanish
+        (_targets("[0.0, 0.0, 0.0]").replace('"balanced"', '"gaussian"'), 1 / 2),  # one of them does
         (_targets("[0.0, 0.0, 0.0, 0.0]", sizes="[2, 2, 2]"), 5 / 6),
     ],
 )
