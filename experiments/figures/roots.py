@@ -41,7 +41,9 @@ def root_patterns(dataset: xr.Dataset) -> Drawing | None:
     shown = cells(dataset)
     if not shown or "true_filter" not in dataset:
         return None
-    figure, axes = grid(len(shown), 2.3, "Re z", "Im z", columns=columns_for(len(shown)))
+    series = len({one.look for one in shown})
+    columns = series if series in (2, 3, 4) else columns_for(len(shown))  # a row per panel of the others
+    figure, axes = grid(len(shown), 2.3, "Re z", "Im z", columns=columns)
     for panel, one in zip(axes, shown, strict=True):
         angle = np.linspace(0, 2 * np.pi, 200)
         panel.plot(np.cos(angle), np.sin(angle), color="#cccccc", linewidth=0.8)
