@@ -88,12 +88,12 @@ class Anisotropic(Pytree):
         DataError: condition is below 1 or not finite; or, when called, there are fewer samples than that.
     """
 
-    condition: Any
+    condition: float | Array
 
     def __init__(self, condition: Real[ArrayLike, "..."]) -> None:
         self.condition = number("Anisotropic", "condition", condition, 1, math.inf)
 
-    def __call__(self, key: Any, arch: Network, samples: int | None) -> Float[Array, "m ..."]:
+    def __call__(self, key: PRNGKeyArray, arch: Network, samples: int | None) -> Float[Array, "m ..."]:
         m, size = _needed("Anisotropic", samples), math.prod(arch.sample_shape)
         if m < size:
             raise DataError(f"Anisotropic: samples = {m} for inputs of {size} entries: use at least {size}")

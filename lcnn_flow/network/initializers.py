@@ -192,7 +192,7 @@ def _of_length(params: Params, lengths: Array) -> Params:
 
 
 def _drawing(
-    name: str, draw: Callable[[Network, PRNGKeyArray, float | Array], Params], size: float | Array
+    name: str, draw: Callable[[Network, PRNGKeyArray, Any], Params], size: float | Array | tuple[float | Array, ...]
 ) -> Initializer:
     """The initializer that checks its arguments and draws filters of this size."""
     order = f"the order is {name}(...)(key, arch)"
