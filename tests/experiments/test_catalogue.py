@@ -10,7 +10,7 @@ import lcnn_flow as lf
 from experiments.closed_forms import minima_of_two_pairs
 from experiments.computing.deblurring import blurred_photograph, deblurring_data, shown_part
 from experiments.errors import UserError
-from experiments.figures import house_style
+from experiments.figures import house_style, relative_error
 from experiments.figures.pictures import filtered
 from experiments.figures.roots import projective_roots, real_roots
 from experiments.modules import (
@@ -378,6 +378,17 @@ def test_a_robust_loss_that_errs_more_than_the_square_one_disagrees(tmp_path):
     assert conclusion(robustness.bounded_influence_withstands_outliers, dataset) == "disagrees"
     dataset["limit_filter"][0, 2] = [1.0, 0.9, 0.0]
     assert conclusion(robustness.square_loss_errs_like_the_root_of_the_fraction, dataset) == "disagrees"
+
+
+def test_errors_of_filters_are_known_in_cells_with_fewer_taps_than_others(even):
+    truth, learned = even["true_filter"].copy(), even["limit_filter"].copy()
+    truth[0, 2], learned[0, :, 2] = np.nan, np.nan  # two taps instead of three
+    learned[0, 1, 0], learned[0, 2, 0] = -1.5, np.nan
+    truth[1] = np.nan
+    final = even["final_filter"].copy(data=np.full_like(even["final_filter"], np.nan))
+    error = relative_error(even.assign(true_filter=truth, limit_filter=learned, final_filter=final))
+    np.testing.assert_allclose(error[0], [0, 0.5, np.nan, 0])
+    assert np.isnan(error[1]).all()
 
 
 def test_cells_that_were_not_computed_are_left_out(by_stride):
