@@ -59,7 +59,7 @@ def test_a_list_that_is_no_toml_is_answered_by_one_that_is(written, remedy, conf
 
 def test_a_mistake_ends_the_process_with_exit_code_2_and_no_traceback():
     done = subprocess.run(
-        [sys.executable, "-m", "experiments", "run", "nowhere.toml"], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-m", "experiments", "run", "zzzz.toml"], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 2
     assert done.stderr == "error: zzzz.toml: no such file\n"
