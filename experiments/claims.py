@@ -10,7 +10,7 @@ networks", arXiv:2601.08547 (2026), for the statements; the tolerances are ours.
 
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,18 @@ from experiments.results.layout import named_cells, noun_of, sweep_axes
 from experiments.results.variables import NOT_COMPUTED, WITH_LIMIT
 from lcnn_flow import Verdict
 
-__all__ = ["PAPER_CLAIMS", "Claim", "Judge", "judge", "restricted", "risk_decreases", "status_of", "unchecked"]
+__all__ = [
+    "PAPER_CLAIMS",
+    "Claim",
+    "Judge",
+    "cell_by_cell",
+    "judge",
+    "open_question",
+    "restricted",
+    "risk_decreases",
+    "status_of",
+    "unchecked",
+]
 
 SATISFIED, UNDECIDED, VIOLATED = 1, 0, -1
 _SETTLED = 1e-2  # growth over the last decade of time, relative to the total, that counts as settled
@@ -38,7 +49,7 @@ class Claim:
     statement: str
     expected: str
     observed: str
-    conclusion: str  # "agrees", "disagrees" or "undecided"
+    conclusion: str  # "agrees", "disagrees", "undecided", or "open" where the theory is silent
     details: tuple[tuple[str, str, str], ...] = ()
 
 
@@ -65,6 +76,31 @@ def judge(
     flows = status.where(computed).stack(flow=[*sweep_axes(dataset), "seed"]).dropna("flow")
     observed, conclusion = _sum_up(flows, number.where(computed), words, noun)
     return Claim(statement, expected, observed, conclusion, tuple(rows))
+
+
+def cell_by_cell(
+    statement: str, expected: str, rows: Sequence[tuple[str, str, str]], words: str = "cells"
+) -> Claim | None:
+    """Agrees where every row (name, what was observed, conclusion) does; None without rows.
+
+    Args:
+        words: what rows stand for.
+    """
+    if not rows:
+        return None
+    conclusions = [row[2] for row in rows]
+    worst = next((word for word in ("disagrees", "undecided") if word in conclusions), "agrees")
+    first = rows[conclusions.index(worst)]
+    told = first[1] if len(rows) == 1 else f"{conclusions.count('agrees')} of {len(rows)} {words}"
+    if len(rows) > 1:
+        told += f"; {'for example' if worst == 'agrees' else 'not in'} {first[0]}: {first[1]}"
+    return Claim(statement, expected, told, worst, tuple(rows))
+
+
+def open_question(statement: str, observed: str, rows: Sequence[tuple[str, str]] = ()) -> Claim:
+    """What was observed where the theory says nothing: there is nothing to agree with."""
+    details = tuple((name, text, "open") for name, text in rows)
+    return Claim(statement, "the theory is silent", observed, "open", details)
 
 
 def _sum_up(status: xr.DataArray, number: xr.DataArray, words: str, noun: str) -> tuple[str, str]:

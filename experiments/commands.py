@@ -9,8 +9,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from experiments.errors import Interrupted, RunError, UserError, command
-from experiments.faults import did_you_mean
-from experiments.modules import MODULES
+from experiments.modules.finding import absolute_name, find_module
 from experiments.planning.batches import label_of
 from experiments.planning.loading import load
 from experiments.planning.plan import plan_text
@@ -45,6 +44,7 @@ Sets = Annotated[list[str] | None, Parameter(name="--set", negative="", consume_
 Axes = Annotated[list[str] | None, Parameter(name="--axis", negative="", consume_multiple=False)]
 Zips = Annotated[list[str] | None, Parameter(name="--zip", negative="", consume_multiple=False)]
 Slurm = Annotated[list[str] | None, Parameter(name="--slurm", negative="", consume_multiple=False)]
+Scale = Literal["small", "default", "full"]
 Switch = Annotated[bool, Parameter(negative="")]
 
 
@@ -52,11 +52,9 @@ def describe(name: str) -> None:
     """Say what a module asks, what the theory expects, and what is checked.
 
     Args:
-        name: a module, as `list` shows it.
+        name: a module, as `list` shows it, or path/to/my_module.py:MODULE.
     """
-    if name not in MODULES:
-        raise UserError(f'no module "{name}"; known: {", ".join(MODULES)}{did_you_mean(name, MODULES)}')
-    module = MODULES[name]
+    module = find_module(absolute_name(name, Path()))
     print(f"{module.name}: {module.question}\n\n{module.theory}\n\naxes that make sense:")
     for axis, meaning in module.axes.items():
         print(f"  {axis:24} {meaning}")
@@ -73,6 +71,7 @@ def validate(
     axis: Axes = None,
     zip_: Zips = None,
     seeds: int | None = None,
+    scale: Scale = "default",
     toml: Switch = False,
 ) -> None:
     """Check a configuration and print the plan: cells, seeds, programs, sizes, time.
@@ -83,10 +82,11 @@ def validate(
         axis: section.key=[value, ...]; may be repeated, for the product.
         zip_: section.key=[value, ...]; may be repeated: all of them vary together, as one axis.
         seeds: number of initial filters a cell.
+        scale: small and full put the tables [scale.small] and [scale.full] of the file over the others.
         toml: print the resolved configuration too.
     """
     with Busy("checking the configuration"):
-        sweep = _load(config, set_, axis, zip_, seeds)
+        sweep = _load(config, set_, axis, zip_, seeds, scale)
         check_problems(sweep)
         plan = plan_text(sweep)
     print(plan)
@@ -103,6 +103,7 @@ def run(
     axis: Axes = None,
     zip_: Zips = None,
     seeds: int | None = None,
+    scale: Scale = "default",
     engine: str = "local",
     workers: int | None = None,
     scheduler: str | None = None,
@@ -118,6 +119,7 @@ def run(
         axis: section.key=[value, ...]; may be repeated, for the product.
         zip_: section.key=[value, ...]; may be repeated: all of them vary together, as one axis.
         seeds: number of initial filters a cell.
+        scale: small and full put the tables [scale.small] and [scale.full] of the file over the others.
         engine: local (this process, all devices), processes, dask or slurm.
         workers: number of worker processes, or of jobs in the queue at once.
         scheduler: address of a dask scheduler, such as tcp://host:8786; a cluster on this machine by default.
@@ -126,7 +128,7 @@ def run(
     """
     choice = _choice(engine, workers, scheduler, slurm)
     with Busy("checking the configuration"):
-        sweep = _load(config, set_, axis, zip_, seeds, not no_cache, host_only=choice.name != "local")
+        sweep = _load(config, set_, axis, zip_, seeds, scale, not no_cache, host_only=choice.name != "local")
         check_problems(sweep)
         plan = plan_text(sweep)
     directory = RunDirectory.create(out, config.stem)
@@ -343,11 +345,12 @@ def _load(
     axes: list[str] | None,
     zips: list[str] | None,
     seeds: int | None,
+    scale: Scale,
     cache: bool = True,
     host_only: bool = False,
 ) -> Sweep:
     overrides = list(sets or []) + ([f"seeds={seeds}"] if seeds is not None else [])
-    sweep = load(config, overrides, axes or [], zips or [])
+    sweep = load(config, overrides, axes or [], zips or [], scale)
     configure(sweep.configuration.compute.precision, cache, host_only)
     return sweep
 

@@ -12,9 +12,10 @@ import jax
 import jax.numpy as jnp
 
 import lcnn_flow as lf
+from experiments.computing.deblurring import deblurring_data
 from experiments.errors import UserError
 from experiments.networks import architecture, params_of
-from experiments.schema import Configuration, FileData
+from experiments.schema import Configuration, DeblurringData, FileData
 
 __all__ = ["build_data", "build_loss", "build_problem", "flow_options", "initial_filters"]
 
@@ -52,6 +53,8 @@ def build_data(configuration: Configuration, arch: Any) -> lf.data.Dataset:
     data = configuration.data
     if isinstance(data, FileData):
         return _load(data, arch)
+    if isinstance(data, DeblurringData):
+        return deblurring_data(data, arch)
     outliers = None
     if data.outliers is not None:
         outliers = lf.data.Outliers(data.outliers.fraction, data.outliers.scale)
@@ -101,6 +104,8 @@ def _inputs(inputs: Any) -> Any:
             return lf.data.White(inputs.std)
         case "autoregressive":
             return lf.data.Autoregressive(inputs.rho)
+        case "anisotropic":
+            return lf.data.Anisotropic(inputs.condition)
         case "low_rank":
             return lf.data.LowRank(inputs.rank)
         case "missing_patches":
@@ -139,24 +144,25 @@ def _filters(filters: Any, arch: Any) -> Any:
 def initial_filters(configuration: Configuration, arch: Any, seeds: range) -> Any:
     """Initial parameters of these seeds, in the structure of the network, with a leading axis of seeds."""
     chosen = configuration.initializer
-    (argument,) = chosen.model_dump(exclude={"kind"}).values()
+    arguments: tuple[Any, ...] = tuple(chosen.model_dump(exclude={"kind"}).values())
     if chosen.kind == "constant":
-        argument = _filters(argument, arch)
+        arguments = (_filters(arguments[0], arch),)
     root = jax.random.key(configuration.root_seed)
-    return _draw(chosen.kind, arch, argument, root, jnp.arange(seeds.start, seeds.stop))
+    return _draw(chosen.kind, arch, arguments, root, jnp.arange(seeds.start, seeds.stop))
 
 
 @functools.partial(jax.jit, static_argnames=("kind", "arch"))
-def _draw(kind: str, arch: Any, argument: Any, root: jax.Array, seeds: jax.Array) -> Any:
+def _draw(kind: str, arch: Any, arguments: Any, root: jax.Array, seeds: jax.Array) -> Any:
     factories = {
         "gaussian": lf.initializers.gaussian,
         "fan_in": lf.initializers.fan_in,
         "balanced": lf.initializers.balanced,
+        "imbalanced": lf.initializers.imbalanced,
         "orthogonal": lf.initializers.orthogonal,
         "scaled": lambda norms: lf.initializers.scaled(jnp.asarray(norms)),
         "constant": lf.initializers.constant,
     }
-    initializer = factories[kind](argument)
+    initializer = factories[kind](*arguments)
     return jax.vmap(lambda seed: initializer(jax.random.fold_in(root, seed), arch))(seeds)
 
 

@@ -11,9 +11,9 @@ from experiments.answers import convergence_answer
 from experiments.claims import PAPER_CLAIMS, Judge
 from experiments.figures import Drawing
 from experiments.schema import Configuration
-from experiments.schema.network import Network
+from experiments.schema.network import Convolution, Network
 
-__all__ = ["Module", "no_faults", "nothing", "unchanged"]
+__all__ = ["Module", "convolution_of", "no_faults", "nothing", "nothing_more", "unchanged"]
 
 Draw = Callable[[xr.Dataset], Drawing | None]
 
@@ -22,6 +22,8 @@ Prepare = Callable[[Configuration, Any, tuple[Any, ...], Callable[[str], None]],
 
 Beside = Callable[[Configuration, Any, Any, Any], dict[str, np.ndarray]]
 """From configuration, risk, initial parameters and the flows or descents of a cell to what is stored beside them."""
+Measure = Callable[[Configuration, Any], dict[str, np.ndarray]]
+"""From configuration and risk to what is stored of a cell as a whole."""
 
 _OPTIONAL_SECTIONS = ("tune",)
 
@@ -29,6 +31,12 @@ _OPTIONAL_SECTIONS = ("tune",)
 def no_faults(_: Configuration) -> list[tuple[str, str]]:
     """For modules that accept every configuration."""
     return []
+
+
+def convolution_of(configuration: Configuration) -> Convolution:
+    """The network of a module with `convolution=True`."""
+    assert isinstance(configuration.network, Convolution)
+    return configuration.network
 
 
 def unchanged(configuration: Configuration, risk: Any, start: tuple[Any, ...], tell: Callable[[str], None]) -> Any:
@@ -40,6 +48,12 @@ def unchanged(configuration: Configuration, risk: Any, start: tuple[Any, ...], t
 def nothing(configuration: Configuration, risk: Any, start: Any, result: Any) -> dict[str, np.ndarray]:
     """For modules that compute no more than their flows or descents."""
     del configuration, risk, start, result
+    return {}
+
+
+def nothing_more(configuration: Configuration, risk: Any) -> dict[str, np.ndarray]:
+    """For modules that need nothing of a cell beyond what is stored of every one."""
+    del configuration, risk
     return {}
 
 
@@ -57,11 +71,13 @@ class Module:
         claims: checked on the results; those of the paper unless more are added.
         faults: (path, message) of what this module cannot work with.
         prepare: what happens in a cell before its flows; `results.py` describes the variables that it stores.
+        measure: what is stored of a cell as a whole, once; `variables.py` describes it.
         sections: optional sections of the configuration that this module needs; others are refused.
         dynamics: "flow" or "descent" where it can work with one of them alone.
         observables: names in `computing.observables` of what is recorded along the trajectories.
         beside: what is computed of a cell beside its flows, as arrays that `results/variables.py` describes.
         linear: whether it needs the end-to-end filter that linear networks alone have.
+        convolution: whether it asks about kernels or strides, which dense networks do not have.
     """
 
     name: str
@@ -73,8 +89,10 @@ class Module:
     claims: tuple[Judge, ...] = field(default=PAPER_CLAIMS)
     faults: Callable[[Configuration], list[tuple[str, str]]] = no_faults
     prepare: Prepare = unchanged
+    measure: Measure = nothing_more
     sections: tuple[str, ...] = ()
     linear: bool = False
+    convolution: bool = False
     dynamics: str | None = None
     observables: tuple[str, ...] = ()
     beside: Beside = nothing
@@ -103,6 +121,8 @@ class Module:
 
     def _network_faults(self, network: Network) -> list[tuple[str, str]]:
         """What makes the network not linear, where the module needs a linear one."""
+        if self.convolution and network.kind != "convolution":
+            return [("network.kind", f'found "{network.kind}"; the module "{self.name}" is about convolutions')]
         if not self.linear:
             return []
         found, why = [], f'the module "{self.name}" needs the end-to-end filter of a linear network'

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import UserError
-from experiments.modules import MODULES, unchanged
+from experiments.modules import unchanged
+from experiments.modules.finding import find_module
 from experiments.schema import Configuration, FileData
 from experiments.sweeps.sweep import Cell, Sweep, stored_bytes
 
@@ -88,7 +89,7 @@ def label_of(sweep: Sweep, batch: Batch) -> str:
 def _cut(group: list[Cell]) -> Iterator[tuple[list[Cell], int, int]]:
     first = group[0].configuration
     seeds = first.seeds
-    alone = MODULES[first.experiment.module].prepare is not unchanged  # it looks at all seeds of a cell at once
+    alone = find_module(first.experiment.module).prepare is not unchanged  # it looks at all seeds of a cell at once
     most = _most_seeds(first)
     if alone or seeds > most:
         size = seeds if alone else most

@@ -11,8 +11,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from experiments.errors import UserError
-from experiments.faults import ConfigurationError, Fault, did_you_mean, faults_of
-from experiments.modules import MODULES
+from experiments.faults import ConfigurationError, Fault, faults_of
+from experiments.modules.finding import absolute_name, find_module
 from experiments.planning.checks import MOST_CELLS, check_plan, faults_of_names
 from experiments.planning.written_axes import WrittenAxis, faults_of_lists, faults_of_repeats, written_axes
 from experiments.schema import Configuration, FileData
@@ -20,7 +20,10 @@ from experiments.shipped import configurations, found
 from experiments.sweeps.axes import named_axes
 from experiments.sweeps.sweep import Sweep, put, sweep_of_toml
 
-__all__ = ["load", "read_toml", "sweep_of_toml"]
+__all__ = ["SCALES", "load", "read_toml", "sweep_of_toml"]
+
+SCALES = ("small", "full")
+"""Scales that a configuration may describe beside its own."""
 
 _ANY_SECTIONS: dict[str, Any] = {
     "seeds": 1,
@@ -32,7 +35,13 @@ _ANY_SECTIONS: dict[str, Any] = {
 """Valid sections that replace those with faults, so that the other sections can be checked together."""
 
 
-def load(path: str | Path, overrides: Sequence[str] = (), axes: Sequence[str] = (), zips: Sequence[str] = ()) -> Sweep:
+def load(
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    axes: Sequence[str] = (),
+    zips: Sequence[str] = (),
+    scale: str = "default",
+) -> Sweep:
     """Reads and checks a configuration.
 
     The axes come in the order: keys of `[sweep]` as written, tables `[[sweep.zip]]`, then `axes`, then that of `zips`.
@@ -43,13 +52,14 @@ def load(path: str | Path, overrides: Sequence[str] = (), axes: Sequence[str] = 
         overrides: `section.key=value`, the value in TOML; a bare word is taken as a string.
         axes: `section.key=[value, ...]`, one axis each.
         zips: `section.key=[value, ...]`; together they are one axis, along which all these keys vary.
+        scale: "small" and "full" put the tables `[scale.small]` and `[scale.full]` over the others.
 
     Raises:
         UserError: unreadable file, broken TOML, a malformed override.
         ConfigurationError: faults of the configuration, all at once.
     """
     path = found(Path(path))
-    raw = read_toml(path)
+    raw = _at_scale(str(path), read_toml(path), scale)
     table = raw.pop("sweep", {})
     if not isinstance(table, dict):
         raise ConfigurationError(str(path), [Fault("sweep", 'a table of axes is needed, such as "loss = [...]"')])
@@ -64,10 +74,39 @@ def load(path: str | Path, overrides: Sequence[str] = (), axes: Sequence[str] = 
         _refuse_hidden(key, written)
         written = [axis.without([key]) for axis in written]
         raw = put(raw, key, value)
+    raw = _with_own_module(raw, path.parent)
     _refuse("--zip and --axis" if zips else "--axis", faults_of_repeats(by_hand))
     keys = [key for axis in by_hand for key in axis.keys]
     written = [axis.without(keys) for axis in written] + by_hand
     return _check(str(path), raw, [axis for axis in written if axis.lists], path.parent)
+
+
+def _at_scale(source: str, raw: Mapping[str, Any], scale: str) -> dict[str, Any]:
+    """The configuration with the tables of a scale put over its own; a scale that it does not name changes nothing."""
+    plain = {key: value for key, value in raw.items() if key != "scale"}
+    scales = raw.get("scale", {})
+    remedy = "write [scale.small] or [scale.full] above what differs at that scale"
+    if not isinstance(scales, dict):
+        raise ConfigurationError(source, [Fault("scale", f"a table is needed: {remedy}")])
+    wrong = [key for key, value in scales.items() if key not in SCALES or not isinstance(value, dict)]
+    _refuse(source, [Fault(f"scale.{key}", remedy) for key in wrong])
+    return _put_over(plain, scales.get(scale, {}))
+
+
+def _put_over(table: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """A table with the entries of another put over it, tables entry by entry; lists are replaced as a whole."""
+    result = dict(table)
+    for key, value in other.items():
+        inner = result.get(key)
+        result[key] = _put_over(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return result
+
+
+def _with_own_module(raw: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The same with the path of a user's own module from the root."""
+    section = raw.get("experiment")
+    name = section.get("module") if isinstance(section, dict) else None
+    return put(raw, "experiment.module", absolute_name(name, folder)) if isinstance(name, str) else dict(raw)
 
 
 def _refuse(source: str, faults: Sequence[Fault]) -> None:
@@ -229,17 +268,18 @@ def _module_faults(raw: Mapping[str, Any], base: Configuration | None) -> list[F
     """Faults of the module's name, found in spite of other faults; if there are none, faults that the module finds."""
     section = raw.get("experiment")
     name = section.get("module") if isinstance(section, dict) else None
-    if isinstance(name, str) and name not in MODULES:
-        known = ", ".join(f'"{key}"' for key in MODULES)
-        return [Fault("experiment.module", f'found "{name}"; allowed: {known}{did_you_mean(name, MODULES)}')]
-    if base is None:
+    try:
+        module = find_module(name) if isinstance(name, str) else None
+    except UserError as error:
+        return [Fault("experiment.module", str(error))]
+    if base is None or module is None:
         return []
-    return [Fault(path, message) for path, message in MODULES[base.experiment.module].all_faults(base)]
+    return [Fault(path, message) for path, message in module.all_faults(base)]
 
 
 def _faults_of_cells(sweep: Sweep) -> list[Fault]:
     """Faults that the module finds in cells after the first one."""
-    module = MODULES[sweep.configuration.experiment.module]
+    module = find_module(sweep.configuration.experiment.module)
     found: dict[Fault, str] = {}
     for cell in sweep.cells[1:]:
         for path, message in module.all_faults(cell.configuration):

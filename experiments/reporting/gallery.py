@@ -10,7 +10,7 @@ import jinja2
 
 from experiments.claims import Claim
 from experiments.errors import UserError
-from experiments.modules import MODULES
+from experiments.modules.finding import find_module
 from experiments.reporting.report import claims_of, write_report
 from experiments.results.files import write_atomically
 from experiments.results.opening import open_results
@@ -77,7 +77,7 @@ def _card(run: Path) -> _Card:
         write_report(run)
     dataset = open_results(run)
     claims = claims_of(dataset)  # names an unknown module
-    module = MODULES[dataset.attrs["module"]]
+    module = find_module(dataset.attrs["module"])
     return _Card(
         name=run.name,
         title=dataset.attrs["title"],

@@ -10,9 +10,9 @@ from markupsafe import Markup
 
 from experiments.claims import Claim, risk_decreases, unchecked
 from experiments.errors import UserError
-from experiments.faults import did_you_mean
 from experiments.figures import house_style, render
-from experiments.modules import MODULES, Module
+from experiments.modules import Module
+from experiments.modules.finding import find_module
 from experiments.reporting.explorer import explorer
 from experiments.reporting.summary import summary_csv
 from experiments.reporting.tables import Table, hypotheses_table, limit_table, orbit_table, rate_table, verdict_table
@@ -35,7 +35,7 @@ _NEUTRAL = (
     *("c8c8c8", "cccccc", "d4d4d4", "dddddd", "e6e6e6", "f1f1f1"),
 )
 """Greys of figures, which take other values in the dark."""
-_MARKS = {"agrees": "✓", "disagrees": "✗", "undecided": "?"}
+_MARKS = {"agrees": "✓", "disagrees": "✗", "undecided": "?", "open": "○"}
 
 
 class Report(NamedTuple):
@@ -82,9 +82,10 @@ def _read_through(dataset: xr.Dataset) -> None:
 
 def _module(dataset: xr.Dataset) -> Module:
     name = dataset.attrs["module"]
-    if name not in MODULES:
-        raise UserError(f'results of the unknown module "{name}"{did_you_mean(name, MODULES)}')
-    return MODULES[name]
+    try:
+        return find_module(name)
+    except UserError as error:
+        raise UserError(f"results of an unknown module: {error}") from error
 
 
 def _write(directory: RunDirectory, dataset: xr.Dataset, module: Module) -> Report:
@@ -170,11 +171,14 @@ def _tally(dataset: xr.Dataset, module: Module, claims: list[Claim]) -> tuple[st
     """The colour of the answer, and what is to be said of the claims and of what is missing."""
     count = {word: sum(claim.conclusion == word for claim in claims) for word in _MARKS}
     missing = int((dataset["verdict"] == NOT_COMPUTED).sum())
-    text = f"{count['agrees']} of {len(claims)} claims agree with the data"
+    text = f"{count['agrees']} of {len(claims) - count['open']} claims agree with the data"
     for word, one, many in (("disagrees", "disagrees", "disagree"), ("undecided", "is undecided", "are undecided")):
         if count[word]:
             names = "; ".join(claim.statement for claim in claims if claim.conclusion == word)
             text += f", {count[word]} {one if count[word] == 1 else many} ({names})"
+    if count["open"]:
+        stand = "observations stand" if count["open"] > 1 else "observation stands"
+        text += f"; where the theory is silent, {count['open']} {stand} below as open"
     if risk_decreases in module.claims and (left := unchecked(dataset)):
         text += f". Only trajectories show, and none were stored (set flow.times): {'; '.join(left)}"
     text += f". {missing} flows were not computed: this run is incomplete." if missing else "."

@@ -16,6 +16,8 @@ __all__ = [
     "LIMIT",
     "NOT_COMPUTED",
     "OF_MODULES",
+    "OUTER",
+    "PICTURES",
     "TRAJECTORY",
     "TUNING",
     "VERDICTS",
@@ -155,6 +157,33 @@ TUNING: _Described = {
 """Of the module `tuning`, a cell."""
 
 
+OUTER: _Described = {
+    "pull": (
+        ("tap",),
+        "minus the gradient of the risk as a function of the filter, at filter 0",
+        "risk / filter",
+    ),
+    "curvature": (
+        ("tap", "other_tap"),
+        "second derivative of the risk as a function of the filter, at filter 0",
+        "risk / filter^2",
+    ),
+}
+"""The risk as a function of the end-to-end filter, a cell; of modules that compare with closed forms."""
+
+
+PICTURES: _Described = {
+    "least_squares": (("tap",), "end-to-end filter of the least risk over all filters", "filter"),
+    "sharp": (("row", "column"), "part of the sharp photograph that was not learned from", "standard deviation"),
+    "blurred": (
+        ("blurred_row", "blurred_column"),
+        "the same part, blurred and noisy, with a margin of half a filter",
+        "standard deviation",
+    ),
+}
+"""Of the module `imaging`, a cell."""
+
+
 def codes(name: str) -> dict[int, str] | None:
     """Meanings of the codes of a variable; None for numbers."""
     return _CODES[name][1] if name in _CODES else None
@@ -171,7 +200,14 @@ def describe(name: str) -> tuple[tuple[str, ...], dict[str, Any]]:
         return ("seed",), {"long_name": FLOW[name][1], "units": FLOW[name][2]}
     if name == "valid_until":
         return ("seed",), {"long_name": "time until which the trajectory is valid", "units": "flow time"}
-    for table, before in ((CELL, ()), (TUNING, ()), (LIMIT, ("seed",)), (TRAJECTORY, ("seed", "time"))):
+    for table, before in (
+        (CELL, ()),
+        (TUNING, ()),
+        (OUTER, ()),
+        (PICTURES, ()),
+        (LIMIT, ("seed",)),
+        (TRAJECTORY, ("seed", "time")),
+    ):
         if name in table:
             dims, long_name, units = table[name]
             return (*before, *dims), {"long_name": long_name, "units": units}

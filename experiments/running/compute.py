@@ -21,7 +21,7 @@ from experiments.computing.descents import descents
 from experiments.computing.observables import observables_of
 from experiments.computing.shown_data import shown_data
 from experiments.errors import UserError
-from experiments.modules import MODULES
+from experiments.modules.finding import find_module
 from experiments.planning.batches import Batch, still_defined
 from experiments.results.layout import describe_problem, flow_arrays
 from experiments.running.batch_files import encode
@@ -70,7 +70,7 @@ def compute_batch(sweep: Sweep, batch: Batch, tell: Tell, certifier: Certifier) 
     problems = [_Problem(cell, batch, tell, few) for cell in cells]
     flows = _flows(problems, batch, tell)
     stored: dict[str, np.ndarray] = {}
-    beside = MODULES[sweep.configuration.experiment.module].beside
+    beside = find_module(sweep.configuration.experiment.module).beside
     for problem, flow in zip(problems, flows, strict=True):
         note = f"{problem.cell.name}: " if len(cells) > 1 else ""
         found = flow_arrays(problem.risk.network, flow) | problem.stored
@@ -94,10 +94,11 @@ class _Problem:
         configuration = cell.configuration
         arch, data, risk = build_problem(configuration)
         self.start = initial_filters(configuration, arch, range(batch.start, batch.stop))
-        prepare = MODULES[configuration.experiment.module].prepare
-        self.risk, self.stored = prepare(configuration, risk, self.start, lambda note: tell(0, note))
+        module = find_module(configuration.experiment.module)
+        self.risk, self.stored = module.prepare(configuration, risk, self.start, lambda note: tell(0, note))
         if batch.start == 0:
             self.stored = self.stored | describe_problem(self.risk)
+            self.stored = self.stored | module.measure(configuration, self.risk)
             if (few or isinstance(configuration.data, FileData)) and arch.is_linear:
                 self.stored = self.stored | shown_data(arch, data)
 
@@ -105,7 +106,7 @@ class _Problem:
 def _flows(problems: Sequence[_Problem], batch: Batch, tell: Tell) -> list[Any]:
     """Flows or descents of every problem."""
     first = problems[0].cell.configuration
-    record = observables_of(MODULES[first.experiment.module])
+    record = observables_of(find_module(first.experiment.module))
     options = flow_options(first) | ({"record": record} if record and first.flow.times is not None else {})
     flows = len(problems) * _seeds(problems[0])
     if first.descent is not None:

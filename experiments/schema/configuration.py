@@ -42,6 +42,14 @@ class Balanced(Model):
     std: Positive
 
 
+class Imbalanced(Model):
+    """Random directions; norms fall geometrically from the first filter to the last, `ratio` being first over last."""
+
+    kind: Literal["imbalanced"]
+    std: Positive
+    ratio: Positive
+
+
 class Orthogonal(Model):
     """Orthogonal filters times `gain`."""
 
@@ -71,7 +79,7 @@ class Constant(Model):
 
 
 Initializer = Annotated[
-    Gaussian | FanIn | Balanced | Orthogonal | Scaled | Constant,
+    Gaussian | FanIn | Balanced | Imbalanced | Orthogonal | Scaled | Constant,
     Field(discriminator="kind"),
 ]
 

@@ -1,7 +1,7 @@
 """Data of a configuration: synthetic (three independent choices: inputs, targets, corruption) or a file.
 
-`[data]` needs a `kind`: "synthetic" or "file". A `label` names the data on an axis over all of `data`, and changes
-nothing else.
+`[data]` needs a `kind`: "synthetic", "file" or "deblurring". A `label` names the data on an axis over all of
+`data`, and changes nothing else.
 """
 
 from typing import Annotated, Literal
@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, Strict, model_validator
 
 from experiments.schema.numbers import Count, Model, Natural, NonNegative, Number, Positive, Text
 
-__all__ = ["Data", "FileData", "Inputs", "Outliers", "SyntheticData", "Targets"]
+__all__ = ["Data", "DeblurringData", "FileData", "Inputs", "Outliers", "SyntheticData", "Targets"]
 
 
 class White(Model):
@@ -25,6 +25,13 @@ class Autoregressive(Model):
 
     kind: Literal["autoregressive"]
     rho: Annotated[float, Strict(), Field(gt=-1, lt=1, allow_inf_nan=False)]
+
+
+class Anisotropic(Model):
+    """Inputs with exact second moments, the ratio of whose largest to smallest eigenvalue is `condition`."""
+
+    kind: Literal["anisotropic"]
+    condition: Annotated[float, Strict(), Field(ge=1, allow_inf_nan=False)]
 
 
 class LowRank(Model):
@@ -49,7 +56,10 @@ class Windows(Model):
     step: Count = 1
 
 
-Inputs = Annotated[White | Autoregressive | LowRank | MissingPatches | Windows, Field(discriminator="kind")]
+Inputs = Annotated[
+    White | Autoregressive | Anisotropic | LowRank | MissingPatches | Windows,
+    Field(discriminator="kind"),
+]
 
 
 class Planted(Model):
@@ -135,4 +145,21 @@ class FileData(Model):
     split: Count | None = None
 
 
-Data = Annotated[SyntheticData | FileData, Field(discriminator="kind")]
+class DeblurringData(Model):
+    """Windows of a blurred photograph as inputs, and the middle of the same windows of the sharp one as targets.
+
+    `blur` is the standard deviation of the Gaussian blur in pixels, `noise` that of white noise on the blurred
+    photograph, relative to the standard deviation of the sharp one. The upper half of the photograph is never learned
+    from.
+    """
+
+    kind: Literal["deblurring"]
+    label: Label | None = None
+    photograph: Literal["camera", "ascent", "aero"] = "camera"
+    samples: Count
+    blur: Positive
+    noise: NonNegative = 0.0
+    seed: Natural = 0
+
+
+Data = Annotated[SyntheticData | FileData | DeblurringData, Field(discriminator="kind")]

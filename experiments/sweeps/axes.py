@@ -7,13 +7,16 @@ from typing import Any
 
 import tomli_w
 
-from experiments.results.variables import CELL, FLOW, LIMIT, TRAJECTORY, TUNING
+from experiments.results.variables import CELL, FLOW, LIMIT, OUTER, PICTURES, TRAJECTORY, TUNING
 
 __all__ = ["Axis", "axes_toml", "label", "name_axes", "named_axes"]
 
-_DIMENSIONS = ("seed", "time", "layer", "interface", "tap", "eigenvalue", "iteration", "sample")
+_DIMENSIONS = (
+    *("seed", "time", "layer", "interface", "tap", "other_tap"),
+    *("eigenvalue", "iteration", "sample", "row", "column", "blurred_row", "blurred_column"),
+)
 _CODES = ("verdict", "kind", "certificate")
-_RESERVED = {*_DIMENSIONS, *_CODES, *FLOW, *TRAJECTORY, *LIMIT, *CELL, *TUNING}
+_RESERVED = {*_DIMENSIONS, *_CODES, *FLOW, *TRAJECTORY, *LIMIT, *CELL, *TUNING, *OUTER, *PICTURES}
 """Names that results use themselves: no axis can have one of them."""
 
 

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from experiments.faults import ConfigurationError, Fault, faults_of
 from experiments.networks import architecture
 from experiments.planning.written_axes import written_axes
-from experiments.schema import Configuration, FileData
+from experiments.schema import Configuration, FileData, SyntheticData
 from experiments.schema.dynamics import Descent
 from experiments.sweeps.axes import Axis, axes_toml, named_axes
 
@@ -141,7 +141,10 @@ def sweep_of_toml(text: str) -> Sweep:
 def _program(configuration: Configuration) -> _Key:
     """What decides the compiled program: shapes, kind of loss and its static numbers, options of the flow."""
     data, loss = configuration.data, configuration.loss
-    samples = data.model_copy(update={"label": None}) if isinstance(data, FileData) else data.samples or data.inputs
+    if isinstance(data, FileData):
+        samples: _Key = data.model_copy(update={"label": None})
+    else:
+        samples = data.inputs if isinstance(data, SyntheticData) and data.samples is None else data.samples
     fixed = (loss.kind, *[getattr(loss, name) for name in loss.changes_program])
     dynamics = configuration.dynamics
     if isinstance(dynamics, Descent):  # numbers of an optimiser are arguments of its program

@@ -1,18 +1,20 @@
 """Data sets and their sources: synthesis from three independent choices, real signals, and files.
 
-INPUTS      White, Autoregressive, LowRank, MissingPatches, Windows TARGETS     Planted, Cascade, Filter, Unrelated
+INPUTS      White, Autoregressive, Anisotropic, LowRank, MissingPatches, Windows
+TARGETS     Planted, Cascade, Filter, Unrelated
 CORRUPTION  noise, Outliers
 """
 
 from lcnn_flow.data.corruption import Outliers
 from lcnn_flow.data.dataset import Dataset
 from lcnn_flow.data.files import load
-from lcnn_flow.data.inputs import Autoregressive, InputSource, LowRank, MissingPatches, White, Windows
+from lcnn_flow.data.inputs import Anisotropic, Autoregressive, InputSource, LowRank, MissingPatches, White, Windows
 from lcnn_flow.data.signals import climate, ecg, photograph
 from lcnn_flow.data.synthesis import synthesize
 from lcnn_flow.data.targets import Cascade, Filter, Planted, TargetSource, Unrelated
 
 __all__ = [
+    "Anisotropic",
     "Autoregressive",
     "Cascade",
     "Dataset",

@@ -20,7 +20,7 @@ from lcnn_flow.network.architecture import Architecture
 from lcnn_flow.network.dense import Network
 from lcnn_flow.numerics.pytrees import Pytree
 
-__all__ = ["Autoregressive", "InputSource", "LowRank", "MissingPatches", "White", "Windows"]
+__all__ = ["Anisotropic", "Autoregressive", "InputSource", "LowRank", "MissingPatches", "White", "Windows"]
 
 
 @runtime_checkable
@@ -76,6 +76,33 @@ class Autoregressive(Pytree):
             later = jax.lax.scan(step, first[0], rest)[1]
             x = jnp.moveaxis(jnp.concatenate([first, later]), 0, axis)
         return x
+
+
+class Anisotropic(Pytree):
+    """Inputs whose second moments are known exactly: X X^T / m = R diag(lambda) R^T with a random rotation R.
+
+    The eigenvalues lambda are geometric, with mean 1 and lambda_max / lambda_min = `condition`: 1 gives X X^T = m I. At
+    least as many samples are needed as an input has entries.
+
+    Raises:
+        DataError: condition is below 1 or not finite; or, when called, there are fewer samples than that.
+    """
+
+    condition: float | Array
+
+    def __init__(self, condition: Real[ArrayLike, "..."]) -> None:
+        self.condition = number("Anisotropic", "condition", condition, 1, math.inf)
+
+    def __call__(self, key: PRNGKeyArray, arch: Network, samples: int | None) -> Float[Array, "m ..."]:
+        m, size = _needed("Anisotropic", samples), math.prod(arch.sample_shape)
+        if m < size:
+            raise DataError(f"Anisotropic: samples = {m} for inputs of {size} entries: use at least {size}")
+        to_rotation, to_rows = jax.random.split(key)
+        rotation = jnp.linalg.qr(jax.random.normal(to_rotation, (size, size)))[0]
+        rows = jnp.linalg.qr(jax.random.normal(to_rows, (m, size)))[0]
+        powers = jnp.asarray(self.condition, rows.dtype) ** jnp.linspace(0, 1, size, dtype=rows.dtype)
+        lengths = jnp.sqrt(m * powers / jnp.mean(powers))
+        return ((rows * lengths[None, :]) @ rotation.T).reshape(m, *arch.sample_shape)
 
 
 class LowRank(Pytree):

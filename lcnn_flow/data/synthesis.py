@@ -12,7 +12,7 @@ from lcnn_flow.arguments import check_key, check_kind
 from lcnn_flow.data.checks import count, number
 from lcnn_flow.data.corruption import Outliers, add_noise
 from lcnn_flow.data.dataset import Dataset
-from lcnn_flow.data.inputs import Autoregressive, InputSource, LowRank, MissingPatches, White, Windows
+from lcnn_flow.data.inputs import Anisotropic, Autoregressive, InputSource, LowRank, MissingPatches, White, Windows
 from lcnn_flow.data.targets import Cascade, Filter, Planted, TargetSource, Unrelated
 from lcnn_flow.errors import DataError
 from lcnn_flow.network.architecture import Architecture
@@ -22,7 +22,10 @@ from lcnn_flow.numerics.compiling import quick_to_compile
 __all__ = ["synthesize"]
 
 _DEFAULT_INPUTS, _DEFAULT_TARGETS = White(), Planted()
-_TRACEABLE = (Autoregressive, LowRank, MissingPatches, White, Windows, Cascade, Filter, Planted, Unrelated, Outliers)
+_TRACEABLE = (
+    *(Anisotropic, Autoregressive, LowRank, MissingPatches, White, Windows),
+    *(Cascade, Filter, Planted, Unrelated, Outliers),
+)
 """Choices that are traced into one program; objects of other types may need concrete values and are called outside jit.
 """
 
@@ -46,8 +49,8 @@ def synthesize(
         key: JAX random key.
         arch: the network that the data are for.
         samples: number of samples m; `None` is allowed for `Windows` only and means all windows.
-        inputs: `White` (the default), `Autoregressive`, `LowRank`, `MissingPatches`, `Windows`, or any callable `(key,
-            arch, samples) -> (m, *arch.sample_shape)`.
+        inputs: `White` (the default), `Autoregressive`, `Anisotropic`, `LowRank`, `MissingPatches`, `Windows`, or any
+            callable `(key, arch, samples) -> (m, *arch.sample_shape)`.
         targets: `Planted` (the default), `Cascade`, `Filter`, `Unrelated`, or any callable `(key, arch, inputs) ->
             (targets, true_filter or None)`.
         noise: standard deviation of white noise relative to the root mean square of the clean targets.

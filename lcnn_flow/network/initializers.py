@@ -24,7 +24,7 @@ from lcnn_flow.network.dense import Dense, Network
 from lcnn_flow.network.parameters import Params, by_layer
 from lcnn_flow.numerics.arrays import as_float_array, is_concrete
 
-__all__ = ["Initializer", "balanced", "constant", "fan_in", "gaussian", "orthogonal", "scaled"]
+__all__ = ["Initializer", "balanced", "constant", "fan_in", "gaussian", "imbalanced", "orthogonal", "scaled"]
 
 Initializer = Callable[[Any, Network], Any]
 """(key, arch) -> parameters of the network, in the form that `Architecture` and `Dense` describe."""
@@ -65,6 +65,21 @@ def balanced(std: float | Float[Array, ""] = 0.5) -> Initializer:
     """
     _check_nonnegative("balanced", "std", std)
     return _drawing("balanced", _balanced, std)
+
+
+def imbalanced(std: float | Float[Array, ""] = 0.5, ratio: float | Float[Array, ""] = 1.0) -> Initializer:
+    """Gaussian directions; norms fall geometrically from the first layer to the last, `ratio` being first over last.
+
+    The geometric mean of the norms is the common norm of `balanced(std)`, so that the scale of the end-to-end filter
+    does not depend on `ratio`. ratio = 1 is `balanced(std)`; below 1 the norms rise.
+
+    Raises:
+        ArchitectureError: std is negative or not finite; or ratio is not positive and finite.
+    """
+    _check_nonnegative("imbalanced", "std", std)
+    if is_concrete(ratio) and not (np.isfinite(np.asarray(ratio)) and np.asarray(ratio) > 0):
+        raise ArchitectureError(f"imbalanced: ratio = {ratio} must be finite and above 0")
+    return _drawing("imbalanced", _imbalanced, (std, ratio))
 
 
 def orthogonal(gain: float | Float[Array, ""] = 1.0) -> Initializer:
@@ -157,6 +172,14 @@ def _balanced(arch: Network, key: PRNGKeyArray, std: float | Array) -> Params:
 
 
 @partial(jax.jit, static_argnums=0)
+def _imbalanced(arch: Network, key: PRNGKeyArray, size: tuple[float | Array, float | Array]) -> Params:
+    std, ratio = size
+    filters = _balanced(arch, key, std)
+    powers = np.linspace(0.5, -0.5, arch.depth) if arch.depth > 1 else np.zeros(1)
+    return tuple(jnp.asarray(ratio, w.dtype) ** power * w for power, w in zip(powers.tolist(), filters, strict=True))
+
+
+@partial(jax.jit, static_argnums=0)
 def _orthogonal(arch: Network, key: PRNGKeyArray, gain: float | Array) -> Params:
     single = arch.has_single_channel
     drawn = _gaussian(arch, key, 1.0)
@@ -169,7 +192,7 @@ def _of_length(params: Params, lengths: Array) -> Params:
 
 
 def _drawing(
-    name: str, draw: Callable[[Network, PRNGKeyArray, float | Array], Params], size: float | Array
+    name: str, draw: Callable[[Network, PRNGKeyArray, Any], Params], size: float | Array | tuple[float | Array, ...]
 ) -> Initializer:
     """The initializer that checks its arguments and draws filters of this size."""
     order = f"the order is {name}(...)(key, arch)"

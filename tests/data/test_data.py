@@ -154,6 +154,25 @@ def test_low_rank_inputs_have_that_rank_and_unit_mean_square(arch):
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES.values(), ids=ARCHITECTURES)
+def test_anisotropic_inputs_have_exactly_the_given_ratio_of_second_moments(arch):
+    size = int(np.prod(arch.sample_shape))
+    x = np.asarray(data.Anisotropic(50.0)(KEY, arch, size + 3)).reshape(-1, size)
+    moments = np.linalg.eigvalsh(x.T @ x / (size + 3))
+    np.testing.assert_allclose(moments[-1] / moments[0], 50.0, rtol=1e-10)
+    np.testing.assert_allclose(np.diff(np.log(moments)), np.log(50) / (size - 1), rtol=1e-9)
+    np.testing.assert_allclose(np.mean(x**2), 1, rtol=1e-12)
+    isotropic = np.asarray(data.Anisotropic(1.0)(KEY, arch, size)).reshape(-1, size)
+    np.testing.assert_allclose(isotropic.T @ isotropic / size, np.eye(size), atol=1e-12)
+
+
+def test_anisotropic_inputs_need_a_sample_per_entry_and_a_ratio_of_one_or_more():
+    with pytest.raises(DataError, match="samples = 5 for inputs of 13 entries: use at least 13"):
+        data.Anisotropic(2.0)(KEY, PLAIN, 5)
+    with pytest.raises(DataError, match="Anisotropic: condition"):
+        data.Anisotropic(0.5)
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES.values(), ids=ARCHITECTURES)
 def test_missing_patches_are_zero_columns_of_the_patch_matrix(arch):
     def zero_columns(taps):
         windows = np.asarray(patches(arch, data.MissingPatches(taps)(KEY, arch, 5)))

@@ -14,6 +14,8 @@ from experiments.results import files
 
 ROOT = Path(__file__).parents[2]
 CONFIGURATIONS = sorted((ROOT / "configs").glob("*.toml"))
+QUICK = ("data_conditions", "losses_on_ecg", "own_data", "quickstart", "tuned_loss")
+"""Configurations of few programs: a plan traces every one of them."""
 
 
 @pytest.mark.parametrize(
@@ -25,7 +27,7 @@ CONFIGURATIONS = sorted((ROOT / "configs").glob("*.toml"))
         ["run", "{config}", "--seeds", "three"],
         ["run", "{config}", "--seeds", "0"],
         ["run", "{config}", "--set", "flow.rtol=-1"],
-        ["run", "nowhere.toml"],
+        ["run", "zzzz.toml"],
         ["validate", "{config}", "--axis", "data.noise=3"],
         ["describe", "identificaton"],
         ["report", "nowhere"],
@@ -57,10 +59,10 @@ def test_a_list_that_is_no_toml_is_answered_by_one_that_is(written, remedy, conf
 
 def test_a_mistake_ends_the_process_with_exit_code_2_and_no_traceback():
     done = subprocess.run(
-        [sys.executable, "-m", "experiments", "run", "nowhere.toml"], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-m", "experiments", "run", "zzzz.toml"], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 2
-    assert done.stderr == "error: nowhere.toml: no such file\n"
+    assert done.stderr == "error: zzzz.toml: no such file\n"
 
 
 @pytest.mark.parametrize("command", [["list"], ["describe", "identification"], ["--help"], ["run", "--help"]])
@@ -69,8 +71,11 @@ def test_informative_commands_print_and_succeed(command, capsys):
     assert capsys.readouterr().out
 
 
-@pytest.mark.parametrize("file", CONFIGURATIONS, ids=lambda file: file.name)
-def test_every_configuration_of_the_project_is_valid(file, capsys):
+@pytest.mark.parametrize(
+    "file",
+    [pytest.param(file, marks=[] if file.stem in QUICK else pytest.mark.slow, id=file.name) for file in CONFIGURATIONS],
+)
+def test_every_configuration_of_the_project_has_a_plan(file, capsys):
     assert main(["validate", str(file)]) == 0
     assert "flows in" in capsys.readouterr().out
 

@@ -50,7 +50,9 @@ def test_an_unknown_kind_names_the_allowed_ones_and_the_likely_one(tmp_path):
 def test_keys_left_from_another_kind_are_said_to_be(tmp_path):
     text = fakes.CONFIGURATION.replace('kind = "synthetic"', 'kind = "file"\npath = "mine.csv"')
     found = faults(tmp_path, text)
-    assert found["data.samples"] == 'this key belongs to kind = "synthetic", not to "file": remove it'
+    assert found["data.samples"] == (
+        'this key belongs to kind = "synthetic" or kind = "deblurring", not to "file": remove it'
+    )
     assert found["data.inputs"] == 'a table here belongs to kind = "synthetic", not to "file": remove it'
     assert set(found) == {"data.samples", "data.inputs", "data.targets", "data.outliers"}
     text = text.replace("samples = 8", 'samles = 8\nlabel = "mine"').replace(

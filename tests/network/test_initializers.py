@@ -59,6 +59,22 @@ def test_balanced_layers_have_one_common_norm_and_the_expected_sum_of_squares(ar
     np.testing.assert_allclose(squares.sum(), 0.16 * arch.num_parameters, rtol=1e-13)
 
 
+@pytest.mark.parametrize("arch", ARCHITECTURES, ids=["1-D", "2-D", "channels"])
+def test_imbalanced_norms_are_geometric_from_first_to_last_around_those_of_balanced(arch):
+    found = norms(initializers.imbalanced(0.4, 9.0)(KEY, arch))
+    np.testing.assert_allclose(found / found[0], 9.0 ** -np.linspace(0, 1, arch.depth), rtol=1e-13)
+    balanced = initializers.balanced(0.4)(KEY, arch)
+    np.testing.assert_allclose(np.prod(found), np.prod(norms(balanced)), rtol=1e-13)
+    same = initializers.imbalanced(0.4, 1.0)(KEY, arch)
+    assert all(np.array_equal(a, b) for a, b in zip(same, balanced, strict=True))
+
+
+def test_imbalanced_refuses_a_ratio_that_is_none():
+    for ratio in (0.0, -1.0, np.inf, np.nan):
+        with pytest.raises(ArchitectureError, match="imbalanced: ratio"):
+            initializers.imbalanced(0.4, ratio)
+
+
 def test_balanced_with_channels_makes_the_traces_of_the_conserved_matrices_vanish_only():
     first, second, _ = map(np.asarray, initializers.balanced()(KEY, CHANNELS))
     matrix = np.einsum("abt,act->bc", second, second) - np.einsum("abt,cbt->ac", first, first)

@@ -1,0 +1,24 @@
+"""The risk as a function of the end-to-end filter v: what closed forms need of a cell."""
+
+import math
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.schema import Configuration
+
+__all__ = ["outer_risk"]
+
+
+def outer_risk(configuration: Configuration, risk: Any) -> dict[str, np.ndarray]:
+    """`pull` = -dl/dv (taps,) and `curvature` = d^2l/dv^2 (taps, taps) at v = 0, l(v) being the risk of the filter v.
+
+    For the square loss l(v) = l(0) - pull . v + v . curvature v / 2 exactly, so that pull = P^T y / m and curvature =
+    P^T P / m. Nothing for networks with several output channels.
+    """
+    del configuration
+    if risk.arch.channels is not None and risk.arch.channels[-1] > 1:
+        return {}
+    zero = jnp.zeros((1, math.prod(risk.arch.end_to_end_filter_shape)))
+    return {"pull": -np.asarray(risk.outer.gradient(zero))[0], "curvature": np.asarray(risk.outer.hessian(zero))[0]}
