@@ -25,6 +25,7 @@ from lcnn_flow.errors import (
 )
 from lcnn_flow.flow.result import Flow, Trajectory
 from lcnn_flow.flow.single import gradient_flow
+from lcnn_flow.landscape import Census, CriticalCount, census, critical_count
 from lcnn_flow.limits import verdict
 from lcnn_flow.limits.verdict import Verdict
 from lcnn_flow.network import activations, initializers
@@ -58,7 +59,9 @@ __version__ = "0.1.0"
 __all__ = [
     "Architecture",
     "ArchitectureError",
+    "Census",
     "Certificate",
+    "CriticalCount",
     "CriticalPoint",
     "DataError",
     "Dataset",
@@ -79,9 +82,11 @@ __all__ = [
     "Verdict",
     "activations",
     "apply",
+    "census",
     "certify",
     "classify",
     "critical",
+    "critical_count",
     "data",
     "describe",
     "enable_compilation_cache",
