@@ -25,7 +25,20 @@ from lcnn_flow.errors import (
 )
 from lcnn_flow.flow.result import Flow, Trajectory
 from lcnn_flow.flow.single import gradient_flow
-from lcnn_flow.landscape import Census, CriticalCount, census, critical_count
+from lcnn_flow.landscape import (
+    Basins,
+    Census,
+    CensusEnsemble,
+    CriticalCount,
+    FoundPoints,
+    MorseGraph,
+    basins,
+    census,
+    census_ensemble,
+    critical_count,
+    morse_graph,
+    search_critical_points,
+)
 from lcnn_flow.limits import verdict
 from lcnn_flow.limits.verdict import Verdict
 from lcnn_flow.network import activations, initializers
@@ -59,7 +72,9 @@ __version__ = "0.1.0"
 __all__ = [
     "Architecture",
     "ArchitectureError",
+    "Basins",
     "Census",
+    "CensusEnsemble",
     "Certificate",
     "CriticalCount",
     "CriticalPoint",
@@ -73,8 +88,10 @@ __all__ = [
     "Flow",
     "FlowError",
     "FlowOptions",
+    "FoundPoints",
     "LcnnFlowError",
     "LossError",
+    "MorseGraph",
     "PlotError",
     "Risk",
     "RiskError",
@@ -82,7 +99,9 @@ __all__ = [
     "Verdict",
     "activations",
     "apply",
+    "basins",
     "census",
+    "census_ensemble",
     "certify",
     "classify",
     "critical",
@@ -98,8 +117,10 @@ __all__ = [
     "initializers",
     "log_times",
     "losses",
+    "morse_graph",
     "observables",
     "patches",
+    "search_critical_points",
     "solvers",
     "summary",
     "symmetry",
