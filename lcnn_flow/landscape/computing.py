@@ -56,8 +56,8 @@ def census_of_solutions(problem: SquareProblem, solutions: Solutions) -> Census:
     """What approximate solutions prove about a problem; whatever is claimed of it is proved for its own data."""
     boxes = prove_zeros(problem, solutions.chart, solutions.coordinates)
     with ctx.workprec(BITS):
-        orbits, lowest = _real_orbits(problem, solutions.chart, [box for box in boxes.real if box.is_finite])
         at_zero = float((problem.energy / (2 * problem.weight)).mid())
+        orbits, lowest = _real_orbits(problem, solutions.chart, [box for box in boxes.real if box.is_finite], at_zero)
     status, reason = _conclusion(problem, solutions, boxes, orbits)
     load = problem.float_moment[np.asarray(problem.sums.taps)]
     return Census(
@@ -86,10 +86,12 @@ def digest_of(problem: SquareProblem) -> str:
     return hashlib.sha256(" ".join(words).encode()).hexdigest()
 
 
-def _real_orbits(problem: SquareProblem, chart: Chart, boxes: list[Box]) -> tuple[list[Orbit], tuple[int, ...]]:
+def _real_orbits(
+    problem: SquareProblem, chart: Chart, boxes: list[Box], at_zero: float
+) -> tuple[list[Orbit], tuple[int, ...]]:
     """The orbits by risk, and the numbers of the minima that no other orbit is shown to lie below."""
     system = BallSystem(problem, chart)
-    pairs = sorted((orbit_of(problem, system, box) for box in boxes), key=_order)
+    pairs = sorted((orbit_of(problem, system, box) for box in boxes), key=lambda pair: _order(pair[0], at_zero))
     if not pairs:
         return [], ()
     least: arb = min((risk.upper() for _, risk in pairs), key=float)
@@ -97,10 +99,10 @@ def _real_orbits(problem: SquareProblem, chart: Chart, boxes: list[Box]) -> tupl
     return [orbit for orbit, _ in pairs], tuple(lowest)
 
 
-def _order(pair: tuple[Orbit, arb]) -> tuple:
-    orbit = pair[0]
+def _order(orbit: Orbit, at_zero: float) -> tuple:
+    """By risk, and where that is equal up to rounding by what does not depend on how the orbit was found."""
     units = [x for w in orbit.params for x in np.round(np.ravel(w) / np.linalg.norm(w), 6)]
-    return float(f"{orbit.risk:.11e}"), orbit.hessian_index, *units
+    return round(orbit.risk / at_zero, 12), orbit.hessian_index, *units
 
 
 def _conclusion(problem: SquareProblem, solutions: Solutions, boxes: Boxes, orbits: list[Orbit]) -> tuple[str, str]:

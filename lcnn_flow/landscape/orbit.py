@@ -102,7 +102,7 @@ def orbit_of(problem: SquareProblem, system: BallSystem, box: Box) -> tuple[Orbi
     moment = [x * arb(2) ** problem.moment_exponent for x in problem.moment.entries()]
     agreement = sum((x * y for x, y in zip(moment, v, strict=True)), arb(0))
     risk = (problem.energy - agreement) / (2 * problem.weight)  # v^T G v = c^T v at a critical point
-    value = float(risk.mid())
+    value = max(0.0, float(risk.mid()))
     index = _index(box, mu)
     orbit = Orbit(
         params=params,
