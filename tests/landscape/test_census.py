@@ -80,8 +80,9 @@ def test_solutions_at_infinity_count_where_the_patches_are_white():
 
 @pytest.mark.slow
 def test_two_filters_of_three_taps_at_stride_two_have_sixteen_solutions_at_infinity():
-    rng = np.random.default_rng(0)
-    census = lf.census(filter_problem((3, 3), tuple(rng.normal(size=7)), (2, 1)))
+    root = np.sqrt(7) * np.eye(7)
+    data = lf.Dataset(root, root @ np.random.default_rng(0).normal(size=(7, 1)))
+    census = lf.census(lf.EmpiricalRisk(lf.Architecture(7, (3, 3), (2, 1)), lf.losses.Square(), data))
     assert (census.status, census.finite, census.at_infinity) == ("certified_complete", 23, 16)
 
 
