@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from lcnn_flow.landscape.planes import Planes, select, stack
-from lcnn_flow.numerics.kernels import unit
+from lcnn_flow.numerics.kernels import as_kernel
 
 __all__ = ["solve"]
 
@@ -34,7 +34,7 @@ def solve(table: Planes) -> Planes:
     return stack(found)
 
 
-@unit
+@as_kernel
 def _eliminate(table: Planes) -> tuple[Planes, Planes]:
     """The pivot row over its pivot, without it, and the other rows without their first entry."""
     place = _largest(table)
@@ -61,12 +61,12 @@ def _chosen(table: Planes, place: Array) -> Planes:
     return row
 
 
-@unit
+@as_kernel
 def _divided(row: Planes) -> Planes:
     return row[1:] * row[:1].inverse
 
 
-@unit
+@as_kernel
 def _substitute(row: Planes, found: list[Planes]) -> Planes:
     result = row[-1]
     for entry, x in zip([row[j] for j in range(len(found))], found, strict=True):

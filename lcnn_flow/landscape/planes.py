@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lcnn_flow.numerics.kernels import total
+from lcnn_flow.numerics.kernels import unrolled_sum
 
 __all__ = ["Planes", "concatenate", "contract", "select", "stack"]
 
@@ -88,6 +88,6 @@ def contract(left: Planes, right: Planes) -> Planes:
     """sum_r left_r right_r, entry by entry of what broadcasts: one kernel a plane."""
     rows = left.re.shape[0]
     return Planes(
-        total(rows, lambda r: left.re[r] * right.re[r] - left.im[r] * right.im[r]),
-        total(rows, lambda r: left.re[r] * right.im[r] + left.im[r] * right.re[r]),
+        unrolled_sum(rows, lambda r: left.re[r] * right.re[r] - left.im[r] * right.im[r]),
+        unrolled_sum(rows, lambda r: left.re[r] * right.im[r] + left.im[r] * right.re[r]),
     )

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from lcnn_flow.landscape.planes import Planes, concatenate, contract, select, stack
-from lcnn_flow.numerics.kernels import total, unit
+from lcnn_flow.numerics.kernels import as_kernel, unrolled_sum
 
 __all__ = ["Line", "TapSums", "complements", "linearise", "moved"]
 
@@ -74,7 +74,7 @@ def complements(filters: list[Planes]) -> list[Planes]:
     return [_complement(w) for w in filters]
 
 
-@unit
+@as_kernel
 def _complement(w: Planes) -> Planes:
     if w.re.shape[0] == 2:
         return stack([-w[1].conj, w[0].conj])[:, None]
@@ -97,7 +97,7 @@ def moved(filters: list[Planes], bases: list[Planes], z: Planes) -> list[Planes]
     return result
 
 
-@unit
+@as_kernel
 def _moved(w: Planes, base: Planes, z: Planes) -> Planes:
     return reduce(lambda sum_, j: sum_ + base[:, j] * z[j][None], range(base.re.shape[1]), w)
 
@@ -120,7 +120,7 @@ def linearise(
     """
     n = sums.dimension
     tangents = _tangents(filters, bases)
-    images = unit(partial(_images, sums.taps, sums.width))(tangents)
+    images = as_kernel(partial(_images, sums.taps, sums.width))(tangents)
     forces, speeds, loads = _forces(tangents[:, n], images[:, n], mu, t, line)
     left = concatenate([tangents, images])
     stiff = _stiff(tangents[:, :n], images[:, :n], t, line)
@@ -147,12 +147,12 @@ def _outer(filters: list[Planes]) -> Planes | None:
     return reduce(_times, filters) if filters else None
 
 
-@unit
+@as_kernel
 def _times(left: Planes, right: Planes) -> Planes:
     return (left[:, None] * right[None]).reshape(-1, left.re.shape[-1])
 
 
-@unit
+@as_kernel
 def _between(left: Planes | None, base: Planes, right: Planes | None) -> Planes:
     """left (x) base (x) right, the columns of base kept apart: (entries, columns, lanes)."""
     lanes = base.re.shape[-1]
@@ -168,12 +168,13 @@ def _images(taps: tuple[int, ...], width: int, tangents: Planes) -> Planes:
     return stack([reduce(lambda a, b: a + b, [tangents[i] for i in row]) for row in rows])
 
 
-@unit
+@as_kernel
 def _forces(x: Planes, v: Planes, mu: Planes, t: Array, line: Line) -> tuple[Planes, Planes, Planes]:
     """e, de/dt and -de/dmu on the entries of the tensor and, below, on the taps of v: (entries + k_v, lanes)."""
     width = v.re.shape[0]
     image = Planes(
-        total(width, lambda j: line.gram[:, j] * v.re[None, j]), total(width, lambda j: line.gram[:, j] * v.im[None, j])
+        unrolled_sum(width, lambda j: line.gram[:, j] * v.re[None, j]),
+        unrolled_sum(width, lambda j: line.gram[:, j] * v.im[None, j]),
     )
     change = (line.last_diagonal - line.diagonal, line.last_load - line.load)
     d, u = line.diagonal + change[0].scaled(t[None]), line.load + change[1].scaled(t[None])
@@ -184,27 +185,27 @@ def _forces(x: Planes, v: Planes, mu: Planes, t: Array, line: Line) -> tuple[Pla
     return forces, speeds, concatenate([u, moment])
 
 
-@unit
+@as_kernel
 def _stiff(tangents: Planes, images: Planes, t: Array, line: Line) -> Planes:
     """The symmetric matrix of the quadratic form times the tangents, on entries and taps."""
     width = images.re.shape[0]
     d = line.diagonal + (line.last_diagonal - line.diagonal).scaled(t[None])
     gram = line.gram * t[None, None]
     below = Planes(
-        total(width, lambda j: gram[:, j][:, None] * images.re[j][None]),
-        total(width, lambda j: gram[:, j][:, None] * images.im[j][None]),
+        unrolled_sum(width, lambda j: gram[:, j][:, None] * images.re[j][None]),
+        unrolled_sum(width, lambda j: gram[:, j][:, None] * images.im[j][None]),
     )
     return concatenate([d[:, None] * tangents, below])
 
 
-@unit
+@as_kernel
 def _contracted(left: Planes, right: Planes) -> Planes:
     return contract(left[:, :, None], right[:, None])
 
 
 def _mixed(sums: TapSums, filters: list[Planes], bases: list[Planes], forces: Planes) -> list[list[Planes]]:
     """B_l^T E B_m, 0 for l = m: e contracted with all other filters."""
-    whole = unit(partial(_on_tensor, sums.taps))(forces)
+    whole = as_kernel(partial(_on_tensor, sums.taps))(forces)
     rows = []
     for layer, below in enumerate(bases):
         row = []
@@ -236,7 +237,7 @@ def _folded(sizes: tuple[int, ...], filters: list[Planes], whole: Planes, kept: 
     return rest.reshape(*shape, lanes)
 
 
-@unit
+@as_kernel
 def _fold(rest: Planes, w: Planes) -> Planes:
     return reduce(lambda a, b: a + b, [rest[:, j] * w[j][None, None] for j in range(w.re.shape[0])])
 
@@ -250,17 +251,17 @@ def _transposed(block: Planes) -> Planes:
     return Planes(jnp.swapaxes(block.re, 0, 1), jnp.swapaxes(block.im, 0, 1))
 
 
-@unit
+@as_kernel
 def _applied(matrix: Planes, right: Planes) -> Planes:
     return reduce(lambda a, b: a + b, [matrix[:, j][:, None] * right[j][None] for j in range(right.re.shape[0])])
 
 
-@unit
+@as_kernel
 def _turned(left: Planes, right: Planes) -> Planes:
     return contract(left[:, :, None], right[:, None])
 
 
-@unit
+@as_kernel
 def _assembled(table: Planes, blocks: list[list[Planes]], value: Planes) -> Planes:
     """The derivative: the table of products, the mixed derivatives of the tensor, and the scaling of x."""
     n = table.re.shape[0] - 1

@@ -18,7 +18,7 @@ from lcnn_flow.landscape.elimination import solve
 from lcnn_flow.landscape.planes import Planes, concatenate, select
 from lcnn_flow.landscape.system import Line, TapSums, complements, linearise, moved
 from lcnn_flow.numerics.compiling import quick_to_compile
-from lcnn_flow.numerics.kernels import unit
+from lcnn_flow.numerics.kernels import as_kernel
 
 __all__ = ["Ends", "Parameters", "track"]
 
@@ -163,12 +163,12 @@ _UNTIL = (0.0, 0.5, 0.5, 1.0, 1.0, 1.0)
 """The six stages: four slopes of the Runge-Kutta method, two corrections."""
 
 
-@unit
+@as_kernel
 def _table(matrix: Planes, rhs: Planes) -> Planes:
     return concatenate([matrix, -rhs[:, None]], 1)
 
 
-@unit
+@as_kernel
 def _advanced(i, origin, h, ahead, weight, change, y, sum_, first, second):
     """The point at which the next stage is evaluated, and the lengths of the corrections."""
     sum_ = sum_ + change.scaled(weight * h[None])
