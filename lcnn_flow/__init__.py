@@ -25,6 +25,20 @@ from lcnn_flow.errors import (
 )
 from lcnn_flow.flow.result import Flow, Trajectory
 from lcnn_flow.flow.single import gradient_flow
+from lcnn_flow.landscape import (
+    Basins,
+    Census,
+    CensusEnsemble,
+    CriticalCount,
+    FoundPoints,
+    MorseGraph,
+    basins,
+    census,
+    census_ensemble,
+    critical_count,
+    morse_graph,
+    search_critical_points,
+)
 from lcnn_flow.limits import verdict
 from lcnn_flow.limits.verdict import Verdict
 from lcnn_flow.network import activations, initializers
@@ -58,7 +72,11 @@ __version__ = "0.1.0"
 __all__ = [
     "Architecture",
     "ArchitectureError",
+    "Basins",
+    "Census",
+    "CensusEnsemble",
     "Certificate",
+    "CriticalCount",
     "CriticalPoint",
     "DataError",
     "Dataset",
@@ -70,8 +88,10 @@ __all__ = [
     "Flow",
     "FlowError",
     "FlowOptions",
+    "FoundPoints",
     "LcnnFlowError",
     "LossError",
+    "MorseGraph",
     "PlotError",
     "Risk",
     "RiskError",
@@ -79,9 +99,13 @@ __all__ = [
     "Verdict",
     "activations",
     "apply",
+    "basins",
+    "census",
+    "census_ensemble",
     "certify",
     "classify",
     "critical",
+    "critical_count",
     "data",
     "describe",
     "enable_compilation_cache",
@@ -93,8 +117,10 @@ __all__ = [
     "initializers",
     "log_times",
     "losses",
+    "morse_graph",
     "observables",
     "patches",
+    "search_critical_points",
     "solvers",
     "summary",
     "symmetry",
