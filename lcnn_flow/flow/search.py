@@ -25,7 +25,7 @@ from lcnn_flow.dynamics.settings import FlowSettings
 from lcnn_flow.flow.integration import Span, integrate
 from lcnn_flow.limits.cases import first_case
 from lcnn_flow.limits.curvature import Curvature
-from lcnn_flow.limits.growth import growth_rate
+from lcnn_flow.limits.growth import growth_rate, growth_since
 from lcnn_flow.limits.judgement import Judgement, judge
 from lcnn_flow.limits.verdict import Reason, Verdict
 from lcnn_flow.losses.classification import MarginLoss
@@ -351,7 +351,7 @@ def _only_gauge(args: FieldArguments) -> Array:
 def _growth(span: Span, here: Judgement, search: _Search, watching: Array) -> _Growth:
     """Whether the filters grow, or shrink, like a power of time."""
     instant = growth_rate(span.vector, here.gradient, span.time)
-    rate = jnp.where(watching, _growth_since(search.end, span), instant)
+    rate = jnp.where(watching, growth_since(search.end.vector, search.end.time, span.vector, span.time), instant)
     grows = rate > _GROWTH
     change = jnp.abs(rate - search.watched_rate)
     # otherwise the gradient is dominated by the integration error
@@ -363,14 +363,6 @@ def _growth(span: Span, here: Judgement, search: _Search, watching: Array) -> _G
         fades=(rate < -_GROWTH) & (rate > -1),  # the Hessian vanishes at 0
         steady=(search.watches > 1) & grows & (change <= _GROWTH_CHANGE * jnp.abs(search.watched_rate)),
     )
-
-
-def _growth_since(earlier: End, span: Span) -> Array:
-    """log(|w|/|w_0|) / log(t/t_0): the exponent of growth between two ends."""
-    norm, before = safe_norm(span.vector), safe_norm(earlier.vector)
-    moved = (span.time > earlier.time) & (earlier.time > 0) & (norm > 0) & (before > 0)
-    ratio = jnp.log(jnp.where(moved, norm / before, 1)) / jnp.log(jnp.where(moved, span.time / earlier.time, 2))
-    return jnp.where(moved, ratio, 0)
 
 
 def _where(condition: Array, one: T, other: T) -> T:
