@@ -18,12 +18,13 @@ import jax
 import numpy as np
 from flint import arb, arb_mat, ctx
 
+from lcnn_flow.critical.ball_losses import BALL_LOSSES
 from lcnn_flow.critical.ball_risk import PlainRisk, plain_risk
 from lcnn_flow.critical.balls import above, below, exact_matrix, middle, row_sum_norm, signature
 from lcnn_flow.critical.basin import Basin
 from lcnn_flow.critical.leaf_system import LeafSystem
 from lcnn_flow.errors import ArchitectureError
-from lcnn_flow.losses.robust import ROBUST_LOSSES
+from lcnn_flow.losses.registry import ALL_LOSSES
 from lcnn_flow.risk.empirical import EmpiricalRisk
 from lcnn_flow.risk.function import as_risk
 from lcnn_flow.risk.linear import LinearRisk, check_linear
@@ -116,7 +117,7 @@ def no_proof(risk: EmpiricalRisk) -> str | None:
     """Why nothing can be shown for any point of this risk of a linear network; None where something can."""
     if risk.arch.channels is not None:
         return "continuous gauge group: with channels no critical point is isolated"
-    if risk.loss.name in ROBUST_LOSSES:
+    if risk.loss.name in ALL_LOSSES and risk.loss.name not in BALL_LOSSES:
         return f"ball arithmetic does not know the loss {risk.loss.name!r}"
     return None
 

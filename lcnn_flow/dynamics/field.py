@@ -172,9 +172,13 @@ def stops(t: Any, y: Recorded, args: FieldArguments, **kwargs: Any) -> Bool[Arra
 
 
 def at_rest(vector: Float[Array, " n"], record: Record, args: FieldArguments) -> Bool[Array, ""]:
-    """Whether the gradient is below tolerance, or the filters are outside the norm bound or not finite."""
+    """Whether the gradient is small, or the filters are outside the norm bound, not finite or separate the data.
+
+    Small means below tolerance. With a `gradient_atol` below 0 the integration continues for any margins.
+    """
     tolerance = gradient_tolerance(args.risk, vector, args.least_scale, args, record)
     small = safe_norm(args.risk.gradient(vector)) <= tolerance
+    small |= args.risk.is_separated(vector) & (args.gradient_atol >= 0)
     return small | ~(safe_norm(vector) <= args.norm_bound)
 
 

@@ -17,6 +17,7 @@ from lcnn_flow.dynamics.field import gradient_tolerance
 from lcnn_flow.dynamics.recording import Passage, follow_passage
 from lcnn_flow.dynamics.settings import FlowSettings
 from lcnn_flow.ensemble.lane_record import Curve, GridLanes
+from lcnn_flow.losses.classification import MarginLoss
 from lcnn_flow.network.architecture import Architecture
 from lcnn_flow.network.parameters import per_entry
 from lcnn_flow.numerics.factors import Factors, Inverse, factor
@@ -88,7 +89,10 @@ def one_step(risk: LinearRisk, form: FilterRisk, lanes: Lanes, settings: FlowSet
         tolerance = as_kernel(partial(gradient_tolerance, risk, settings=settings))(w, lanes.start.least_scale)
     if lanes.grid is not None:
         tolerance = jnp.where(lanes.grid.on_grid, -1, tolerance)
-    trial = as_kernel(partial(_begin, settings))(lanes, gradient_now, tolerance)
+    small = as_kernel(safe_norm)(gradient_now) <= tolerance
+    if isinstance(risk.loss, MarginLoss):
+        small |= as_kernel(partial(type(risk).is_separated, risk))(w) & (tolerance >= 0)
+    trial = as_kernel(partial(_begin, settings))(lanes, gradient_now, small)
     factors = as_kernel(partial(_linearize, settings))(hessian, trial)
     new, error, lengths, dense = as_kernel(partial(_try, risk.arch, form, settings))(
         lanes, gradient_now, trial, factors
@@ -104,14 +108,14 @@ def one_step(risk: LinearRisk, form: FilterRisk, lanes: Lanes, settings: FlowSet
     return moved, Curve(w, new, coefficients, squares, lanes.lengths, lanes.time, trial.h)
 
 
-def _begin(settings: FlowSettings, lanes: Lanes, gradient_now: Array, tolerance: Array) -> _Trial:
+def _begin(settings: FlowSettings, lanes: Lanes, gradient_now: Array, small: Array) -> _Trial:
     start, norm = lanes.start, as_kernel(safe_norm)(gradient_now)
     stop = start.max_time
     if lanes.grid is not None and settings.times is not None:
         stop = jnp.where(lanes.grid.on_grid, settings.times[-1], stop - lanes.grid.begun)
     given_up = ~(as_kernel(safe_norm)(lanes.vector) <= start.norm_bound) | (lanes.time >= stop)
     given_up |= (lanes.steps >= settings.max_steps) | ~(lanes.step >= _SMALLEST_STEP * start.first_step)
-    ended = lanes.ended | (norm <= tolerance) | given_up
+    ended = lanes.ended | small | given_up
     return _Trial(ended, norm, jnp.minimum(lanes.step, stop - lanes.time), stop)
 
 

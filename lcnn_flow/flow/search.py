@@ -6,7 +6,8 @@ treated differently. A flow that passed close to a saddle is integrated again un
 distance at which it passed. A flow that ends on a manifold of minimisers, where only the integration determines the
 point that is reached, is integrated again with rtol 1e-6. A flow whose filters still grow like a power of time, and for
 which no a-priori bound is known, is followed over further decades of time with a smaller tolerance; it diverges if the
-exponent is the same in two consecutive decades.
+exponent is the same in two consecutive decades. A flow of a margin loss that reaches a risk below that of every
+critical point diverges, and stops there.
 """
 
 import dataclasses
@@ -24,9 +25,10 @@ from lcnn_flow.dynamics.settings import FlowSettings
 from lcnn_flow.flow.integration import Span, integrate
 from lcnn_flow.limits.cases import first_case
 from lcnn_flow.limits.curvature import Curvature
-from lcnn_flow.limits.growth import growth_rate
+from lcnn_flow.limits.growth import growth_rate, growth_since
 from lcnn_flow.limits.judgement import Judgement, judge
 from lcnn_flow.limits.verdict import Reason, Verdict
+from lcnn_flow.losses.classification import MarginLoss
 from lcnn_flow.numerics.norms import safe_norm
 from lcnn_flow.risk.base import CompositeRisk, is_composite
 
@@ -227,6 +229,8 @@ class _Signs(NamedTuple):
     """The gradient is below the tolerance of the round."""
     escaped: Array
     """The filters exceed the norm bound."""
+    separated: Array
+    """The risk is below that of every critical point."""
     loose: Array
     """This is round 0, whose failures are not those of the flow."""
     clear: Array
@@ -275,7 +279,8 @@ def _signs(
     bottom |= search.round >= len(_PARTS) - 1
     far = bottom | (search.round >= _THOUSANDTH)
     rests = below & here.exact & (signature.index > 0) & here.stays & far
-    again = ((passes | rests) & ~clear & finer) | (passes & ~sharp & finer)
+    separated = here.finite & args.risk.is_separated(span.vector)
+    again = ((passes | rests | separated) & ~clear & finer) | (passes & ~sharp & finer)
     deep = norm <= 1e-3 * here.tolerance
     hindered = (ended | span.out_of_steps | span.stuck) & ~loose & ~watching & deep
     last = (below & (bottom | ended)) | hindered
@@ -286,6 +291,7 @@ def _signs(
         ended=ended,
         below=below,
         escaped=here.finite & ~(safe_norm(span.vector) <= args.norm_bound),
+        separated=separated & ~again,
         loose=loose,
         clear=clear,
         finer=finer,
@@ -304,7 +310,10 @@ def _verdict(
 ) -> tuple[Int[Array, ""], Int[Array, ""]]:
     """Verdict and reason by the first case that holds; verdict -1 if none does."""
     loose, below, passes, rests, last = signs.loose, signs.below, signs.passes, signs.rests, signs.last
-    tail = ((here.curvature.index == 0) & (here.exact | here.nearby)) | growth.fades | growth.grows
+    told = passes | rests | signs.separated
+    critical = (here.curvature.index == 0) & (here.exact | here.nearby)
+    tail = critical | growth.fades | growth.grows
+    slow = growth.grows & ~critical & isinstance(getattr(args.risk, "loss", None), MarginLoss)
     undecided, spent = int(Verdict.UNDECIDED), span.out_of_steps & ~below & ~loose
     cases = (
         (
@@ -315,10 +324,12 @@ def _verdict(
         (signs.escaped & ~args.bounded, Verdict.DIVERGED, Reason.BEYOND_NORM_BOUND),
         (signs.escaped & ~loose, undecided, Reason.BEYOND_A_PRIORI_BOUND),
         (growth.steady, Verdict.DIVERGED, Reason.GROWS_LIKE_A_POWER),
-        (~intact, Verdict.STEP_LIMIT, Reason.NONE),
-        ((passes | rests) & ~signs.clear & ~signs.finer, undecided, Reason.PASSED_A_SADDLE),
+        (~intact & ~signs.separated, Verdict.STEP_LIMIT, Reason.NONE),
+        (told & ~signs.clear & ~signs.finer, undecided, Reason.PASSED_A_SADDLE),
+        (signs.separated & signs.clear, Verdict.DIVERGED, Reason.SEPARATES),
         (passes & signs.clear, Verdict.CONVERGED, Reason.NONE),
         (rests & signs.clear, Verdict.AT_SADDLE, Reason.NONE),
+        (last & slow, undecided, Reason.GROWS_SLOWLY),
         (last & tail, Verdict.DEGENERATE, Reason.NONE),
         (last & here.exact, undecided, Reason.MAY_LEAVE_THE_SADDLE),
         (last, undecided, Reason.LIMIT_NOT_RESOLVED),
@@ -340,7 +351,7 @@ def _only_gauge(args: FieldArguments) -> Array:
 def _growth(span: Span, here: Judgement, search: _Search, watching: Array) -> _Growth:
     """Whether the filters grow, or shrink, like a power of time."""
     instant = growth_rate(span.vector, here.gradient, span.time)
-    rate = jnp.where(watching, _growth_since(search.end, span), instant)
+    rate = jnp.where(watching, growth_since(search.end.vector, search.end.time, span.vector, span.time), instant)
     grows = rate > _GROWTH
     change = jnp.abs(rate - search.watched_rate)
     # otherwise the gradient is dominated by the integration error
@@ -352,14 +363,6 @@ def _growth(span: Span, here: Judgement, search: _Search, watching: Array) -> _G
         fades=(rate < -_GROWTH) & (rate > -1),  # the Hessian vanishes at 0
         steady=(search.watches > 1) & grows & (change <= _GROWTH_CHANGE * jnp.abs(search.watched_rate)),
     )
-
-
-def _growth_since(earlier: End, span: Span) -> Array:
-    """log(|w|/|w_0|) / log(t/t_0): the exponent of growth between two ends."""
-    norm, before = safe_norm(span.vector), safe_norm(earlier.vector)
-    moved = (span.time > earlier.time) & (earlier.time > 0) & (norm > 0) & (before > 0)
-    ratio = jnp.log(jnp.where(moved, norm / before, 1)) / jnp.log(jnp.where(moved, span.time / earlier.time, 2))
-    return jnp.where(moved, ratio, 0)
 
 
 def _where(condition: Array, one: T, other: T) -> T:

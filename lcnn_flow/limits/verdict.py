@@ -33,7 +33,7 @@ EXPLANATIONS = {
     Verdict.AT_SADDLE: "gradient at its rounding in every direction, negative curvature, and no sign of leaving",
     Verdict.DEGENERATE: "gradient below a thousandth of the tolerance, but neither test of convergence "
     "passes (power-law tail)",
-    Verdict.DIVERGED: "the filters left the norm bound, or grow like a power of time",
+    Verdict.DIVERGED: "the filters left the norm bound, grow like a power of time, or separate the data",
     Verdict.TIME_LIMIT: "max_time reached before the tests of the end could be made: raise max_time",
     Verdict.STEP_LIMIT: "max_steps reached with the gradient above tolerance: raise max_steps or loosen rtol",
     Verdict.NOT_FINITE: "risk or gradient not finite, or no step of any size possible",
@@ -60,6 +60,8 @@ class Reason(IntEnum):
     STILL_MOVING = 13
     UPDATE_NOT_FINITE = 14
     NEAR_A_KINK = 15
+    SEPARATES = 16
+    GROWS_SLOWLY = 17
 
 
 REASONS = {
@@ -80,6 +82,10 @@ REASONS = {
     "leave it out",
     Reason.NEAR_A_KINK: "a hidden neuron switches on or off within rounding of the limit, where the Hessian does not "
     "exist",
+    Reason.SEPARATES: "all margins are positive and the risk is below that of any critical point, so the parameters "
+    "grow without bound, slower than any power of time: see lf.theory.margin, or add weight_decay",
+    Reason.GROWS_SLOWLY: "gradient below tolerance, but the parameters still grow, slower than any power of time: part "
+    "of the data can be separated, and weight_decay would give the risk a minimum",
     Reason.MINIBATCHES: "the gradients were those of minibatches, whose noise allows no limit: continue from .final "
     "with batch_size=None",
     Reason.STEPS_USED_UP: "all steps were taken, with the gradient above tolerance: raise steps, or "

@@ -1,4 +1,4 @@
-"""What a loss is: rho(r) of a residual r, with rho(0) = 0, and what convergence theory asks of it."""
+"""What a loss is: rho(r) of a residual r, or of a margin, and what convergence theory asks of it."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class LossTheory:
 
 
 class Loss(Pytree):
-    """A loss: `loss(r)` is rho(r), elementwise on an array of any shape, in the dtype of r."""
+    """A loss: `loss(r)` is rho(r), elementwise on an array of any shape, in the dtype of r; rho is nowhere negative."""
 
     name: ClassVar[str]
     """Identifier of the kind of loss, its key in `LOSSES`."""
@@ -55,6 +55,10 @@ class Loss(Pytree):
     @abstractmethod
     def second_derivative(self, r: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
         """rho''(r)."""
+
+    def argument(self, prediction: Float[Array, "..."], target: Float[Array, "..."]) -> Float[Array, "..."]:
+        """What rho is taken of: the residual, prediction - target."""
+        return prediction - target
 
     def largest_slope(self, r: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
         """Largest |rho'| up to |r|, elementwise, for r >= 0; rho'(r) unless rho' falls off."""

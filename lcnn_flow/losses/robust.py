@@ -15,9 +15,9 @@ from jaxtyping import Array, Float, Real
 
 from lcnn_flow.losses.base import Loss, LossTheory
 from lcnn_flow.losses.formulas import elementwise
-from lcnn_flow.losses.named import LOSSES, positive_parameter, same_dtype
+from lcnn_flow.losses.named import positive_parameter, same_dtype
 
-__all__ = ["ALL_LOSSES", "ROBUST_LOSSES", "Cauchy", "GemanMcClure", "Huber", "Welsch"]
+__all__ = ["ROBUST_LOSSES", "Cauchy", "GemanMcClure", "Huber", "Welsch"]
 
 
 def _split(r: Array, delta: Array) -> tuple[Array, Array, Array]:
@@ -221,5 +221,3 @@ class GemanMcClure(_Robust):
 
 ROBUST_LOSSES: dict[str, type[Loss]] = {loss.name: loss for loss in (Huber, Cauchy, Welsch, GemanMcClure)}
 """The losses of this module, by name."""
-ALL_LOSSES: dict[str, type[Loss]] = LOSSES | ROBUST_LOSSES
-"""Every loss that numbers alone describe, those of the theory first; none is negative anywhere."""

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeGuard, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
 from lcnn_flow.errors import RiskError
 from lcnn_flow.numerics.parameter_space import ParameterSpace
@@ -119,6 +119,10 @@ class RiskLike(Protocol):
         """Distance to the nearest point at which the Hessian does not exist."""
         ...
 
+    def is_separated(self, vector: Float[Array, " n"]) -> Bool[Array, ""]:
+        """Whether no point of at most this risk is critical, so that the parameters of the flow are not bounded."""
+        ...
+
     def without_data(self) -> "RiskLike":
         """The same function without data that it does not need, so that less is copied."""
         ...
@@ -185,6 +189,10 @@ class RiskBase(Pytree):
     def distance_to_kink(self, vector: Float[Array, " n"]) -> Float[Array, ""]:
         """Distance to the nearest point at which the Hessian does not exist; infinite if it exists everywhere."""
         return jnp.asarray(jnp.inf, vector.dtype)
+
+    def is_separated(self, vector: Float[Array, "n ..."]) -> Bool[Array, "..."]:
+        """Whether no point of at most this risk is critical; false where that is not known."""
+        return jnp.zeros(vector.shape[1:], bool)
 
     @property
     def num_conditions(self) -> int | None:

@@ -10,19 +10,21 @@ from typing import Any, Literal, TypeVar, get_args
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PyTree
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from lcnn_flow.arguments import check_kind
 from lcnn_flow.data import Dataset
 from lcnn_flow.errors import RiskError
 from lcnn_flow.losses.base import Loss
+from lcnn_flow.losses.classification import MarginLoss
 from lcnn_flow.losses.named import Lp, Square
-from lcnn_flow.losses.robust import ALL_LOSSES
+from lcnn_flow.losses.registry import ALL_LOSSES
 from lcnn_flow.network.architecture import Architecture
 from lcnn_flow.network.dense import Dense, Network
 from lcnn_flow.network.forward import forward
 from lcnn_flow.network.parameters import as_filters, parameter_space
-from lcnn_flow.numerics.arrays import as_float_array
+from lcnn_flow.numerics.arrays import as_float_array, is_concrete
 from lcnn_flow.numerics.nudges import nudged, signs
 from lcnn_flow.numerics.parameter_space import ParameterSpace
 from lcnn_flow.risk.base import RiskBase
@@ -30,8 +32,9 @@ from lcnn_flow.risk.chain_rule import filter_rows
 from lcnn_flow.risk.outer import OUTER_RANKS, PatchForm, QuadraticForm
 from lcnn_flow.risk.samples import check_minibatch_size, minibatch_rows, minibatch_samples, refuse_reduced
 
-__all__ = ["EmpiricalRisk", "Form", "layerwise", "sample_weights"]
+__all__ = ["EmpiricalRisk", "Form", "has_many_margins", "layerwise", "sample_weights"]
 
+_WELL_BELOW = 0.5
 Form = Literal["auto", "reduced", "patches", "moments", "layers"]
 
 
@@ -43,18 +46,19 @@ class EmpiricalRisk(RiskBase):
 
     Args:
         arch: the network, an `Architecture` or `Dense`.
-        loss: an elementwise loss of `lcnn_flow.losses`.
+        loss: an elementwise loss of `lcnn_flow.losses`; one of margins (`MarginLoss`) needs targets -1 or 1.
         data: inputs, targets and, optionally, sample weights.
         form: the form of evaluation. "reduced": QR decomposition of the patch matrix, square loss only. "patches": the
             patch matrix. "moments": the patch matrix, but ensembles use moments of the data; l_p loss with even p only.
             "layers": layer by layer, by definition, kept as the reference. "auto": "reduced" for the square loss if
             there are more rows than columns, "moments" if they need fewer multiply-adds (`cost`), otherwise "patches".
-            All forms agree to rounding. Networks that are not linear have the form "layers" only.
+            All forms agree to rounding. Networks that are not linear have the form "layers" only, as have linear ones
+            with several output channels and a margin loss, which are treated like networks that are not linear.
         weight_decay: lambda >= 0 adds (lambda/2) |w|^2, biases included; None adds nothing. With weight decay nothing
             is conserved (h_l decays like e^{-2 lambda t}), and filters stay bounded for every loss.
 
     Raises:
-        RiskError: data do not fit the architecture, or the form does not fit the loss.
+        RiskError: data do not fit the architecture or the loss, or the form does not fit the loss.
     """
 
     loss: Loss
@@ -73,8 +77,8 @@ class EmpiricalRisk(RiskBase):
             from lcnn_flow.risk.linear import LinearRisk
             from lcnn_flow.risk.network import NetworkRisk
 
-            plain = weight_decay is None and getattr(arch, "is_linear", True)
-            kind: Any = LinearRisk if plain else NetworkRisk
+            linear = getattr(arch, "is_linear", True) and not has_many_margins(arch, loss)
+            kind: Any = LinearRisk if linear and weight_decay is None else NetworkRisk
             return super().__new__(kind)
         return super().__new__(cls)
 
@@ -98,6 +102,8 @@ class EmpiricalRisk(RiskBase):
             raise RiskError(
                 f"form = 'moments' needs the l_p loss of an even p >= 4, not {loss!r}: write form='patches'"
             )
+        if isinstance(loss, MarginLoss):
+            _check_labels(loss, data)
         self.network = arch
         self.loss = jax.tree.map(as_float_array, loss)  # arrays, so that other numbers need no new compilation
         self.data = data
@@ -132,6 +138,26 @@ class EmpiricalRisk(RiskBase):
             data = nudged(self.data.inputs, size, k), nudged(self.data.targets, size, k)
             return eqx.tree_at(lambda risk: (risk.data.inputs, risk.data.targets), self, data), moved
         return eqx.tree_at(lambda risk: risk.filter_risk, self, self.filter_risk.nudged(size, k)), moved
+
+    def is_separated(self, vector: Float[Array, "n ..."]) -> Bool[Array, "..."]:
+        """Whether L < min_i w_i rho(0)/2, for a margin loss, w_i > 0 the weights of the terms that L is the sum of.
+
+        Then every margin z_i is positive there and wherever L is no larger: each term is at most L. No such point is
+        critical: the last layer is linear, so the derivative of L along it is sum_i w_i rho'(z_i) z_i < 0. A flow that
+        comes there is not bounded, for a bounded one has critical points as limits. Half of it, so that errors of the
+        integration change nothing. Derived; for homogeneous networks and in more detail by Lyu and Li 2020 (Gradient
+        descent maximizes the margin of homogeneous neural networks), see `theory.separation`.
+        """
+        if not isinstance(self.loss, MarginLoss):
+            return super().is_separated(vector)
+        return self.value(vector) < _WELL_BELOW * self.least_weight * self.loss(jnp.zeros((), vector.dtype))
+
+    @property
+    def least_weight(self) -> Float[Array, ""]:
+        """Smallest positive weight of a term of L."""
+        form = self.filter_risk
+        weights = form.weights if isinstance(form, PatchForm) else sample_weights(self.data)
+        return jnp.min(jnp.where(weights > 0, weights, jnp.inf))
 
     @property
     def arch(self) -> Any:
@@ -194,8 +220,9 @@ class EmpiricalRisk(RiskBase):
 
 def layerwise(risk: EmpiricalRisk, layers: Any) -> Array:
     """The risk by its definition, evaluated layer by layer."""
-    residuals = forward(risk.network, layers, risk.data.inputs)[0] - risk.data.targets
-    losses = jnp.sum(risk.loss(residuals).reshape(residuals.shape[0], -1), axis=1)
+    predictions = forward(risk.network, layers, risk.data.inputs)[0]
+    terms = risk.loss(risk.loss.argument(predictions, risk.data.targets))
+    losses = jnp.sum(terms.reshape(terms.shape[0], -1), axis=1)
     mean = jnp.sum(sample_weights(risk.data) * losses)
     return mean if risk.share is None else risk.share * mean
 
@@ -206,6 +233,25 @@ def sample_weights(data: Dataset) -> Array:
     if data.weights is None:
         return jnp.full((count,), 1 / count, data.inputs.dtype)
     return data.weights / jnp.sum(data.weights)
+
+
+def has_many_margins(arch: Any, loss: Any) -> bool:
+    """Whether a sample has margins in several output channels: they are then no function of one patch matrix."""
+    channels = arch.widths if isinstance(arch, Dense) else getattr(arch, "channels", None)
+    return isinstance(loss, MarginLoss) and channels is not None and channels[-1] > 1
+
+
+def _check_labels(loss: Loss, data: Dataset) -> None:
+    """Raises RiskError where targets can be seen and one is neither -1 nor 1."""
+    if not is_concrete(data.targets):
+        return
+    targets = np.asarray(data.targets)
+    if (wrong := np.abs(targets) != 1).any():
+        place = ", ".join(map(str, np.argwhere(wrong)[0]))
+        raise RiskError(
+            f"the {loss.name} loss needs targets -1 or 1, and targets[{place}] is {targets[wrong][0]:g}: write "
+            "data.replace(targets=jnp.where(data.targets > 0, 1.0, -1.0))"
+        )
 
 
 def _loss_remedy(loss: Any) -> str:

@@ -19,6 +19,7 @@ from lcnn_flow.arguments import check_kind
 from lcnn_flow.data import Dataset
 from lcnn_flow.errors import RiskError
 from lcnn_flow.losses.base import Loss
+from lcnn_flow.losses.classification import MarginLoss
 from lcnn_flow.losses.named import Lp, Square
 from lcnn_flow.network.architecture import Architecture
 from lcnn_flow.network.dense import Network
@@ -29,7 +30,7 @@ from lcnn_flow.risk.base import check_single
 from lcnn_flow.risk.bounds import bound_from
 from lcnn_flow.risk.chain_rule import filter_columns, filter_rows, gradient, gradient_and_hessian
 from lcnn_flow.risk.cost import gradient_cost, moments_pay, step_cost
-from lcnn_flow.risk.empirical import EmpiricalRisk, Form, sample_weights
+from lcnn_flow.risk.empirical import EmpiricalRisk, Form, has_many_margins, sample_weights
 from lcnn_flow.risk.lane_forms import MomentDriver, NormalDriver, PatchDriver
 from lcnn_flow.risk.outer import PatchForm, QuadraticForm
 from lcnn_flow.symmetry.gauge import ChannelGauge
@@ -98,6 +99,12 @@ class LinearRisk(EmpiricalRisk):
         if len(layers) != self.arch.depth:
             self.check_params(params)
         return self.of_layers(layers)
+
+    def value(self, vector: Float[Array, "n ..."]) -> Float[Array, "..."]:
+        """L at the raveled filters `vector`."""
+        if self.filter_risk is None:
+            return super().value(vector)
+        return self.filter_risk.value(self.image(vector))
 
     def gradient(self, vector: Real[ArrayLike, "n ..."]) -> Float[Array, "n ..."]:
         """grad L at the raveled filters `vector`, as a vector (see `network.ravel`)."""
@@ -194,6 +201,8 @@ class LinearRisk(EmpiricalRisk):
         if isinstance(self.loss, Square | Lp) or isinstance(form, QuadraticForm):
             return one
         V = self.image(vector)
+        if isinstance(self.loss, MarginLoss):  # rho changes on the scale of 1
+            return jnp.maximum(form.size(V), one)
         derivative = form.rms_derivative(V)
         found = form.size(V) * self.loss.second_derivative(jnp.zeros((), vector.dtype))
         found = found / jnp.where(derivative > 0, derivative, jnp.inf)
@@ -226,8 +235,10 @@ def risk_of_the_filter(network: Network, reduced: bool, loss: Loss, arrays: tupl
 
 
 def to_patches(network: Network, loss: Loss, data: Dataset, share: Array | None = None) -> PatchForm:
-    """The risk of a linear network as a function of its end-to-end filter, by the patch matrix; times `share` if
-    given."""
+    """The risk of a linear network as a function of its end-to-end filter, by the patch matrix; times `share` if given.
+
+    Margins y_i p_i . v are residuals of the windows y_i p_i with targets 0, for a single output channel.
+    """
     arch = network.convolution()
     windows = patches(arch, data.inputs.reshape(data.inputs.shape[0], *arch.sample_shape))
     count, outputs, width = windows.shape
@@ -235,7 +246,10 @@ def to_patches(network: Network, loss: Loss, data: Dataset, share: Array | None 
     targets = jnp.swapaxes(targets, 1, 2).reshape(count * outputs, -1)
     weights = jnp.repeat(sample_weights(data), outputs)
     weights = weights if share is None else share * weights
-    return PatchForm(loss, windows.reshape(count * outputs, width), targets, weights)
+    rows = windows.reshape(count * outputs, width)
+    if isinstance(loss, MarginLoss):
+        rows, targets = targets * rows, jnp.zeros_like(targets)
+    return PatchForm(loss, rows, targets, weights)
 
 
 def check_linear(function: str, risk: Any, batch: str | None = None) -> LinearRisk:
@@ -244,7 +258,10 @@ def check_linear(function: str, risk: Any, batch: str | None = None) -> LinearRi
     If `batch` is given, batches of risks are refused, and `batch` says what to write for them.
     """
     if isinstance(risk, EmpiricalRisk) and not isinstance(risk, LinearRisk):
-        why = "has weight decay" if risk.network.is_linear else f"is that of {risk.network!r}"
+        why = f"is that of {risk.network!r}"
+        if risk.network.is_linear:
+            several = "has a margin loss on several output channels"
+            why = several if has_many_margins(risk.network, risk.loss) else "has weight decay"
         raise RiskError(f"{function}: the theory holds for linear networks without weight decay, but this risk {why}")
     remedy = f"write lf.EmpiricalRisk(arch, loss, data), and {function}(risk, ...)"
     check_kind(function, "risk", risk, LinearRisk, remedy, RiskError)

@@ -1,4 +1,4 @@
-"""The empirical risk of a nonlinear network, and of any network with weight decay."""
+"""The empirical risk of a nonlinear network, of any with weight decay, and of margins in several output channels."""
 
 from typing import Any
 
@@ -7,18 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Real
+from jaxtyping import Array, Bool, Float, Real
 
 from lcnn_flow.data import Dataset
 from lcnn_flow.errors import RiskError
 from lcnn_flow.losses.named import Square
-from lcnn_flow.losses.robust import ALL_LOSSES
+from lcnn_flow.losses.registry import ALL_LOSSES
 from lcnn_flow.network.dense import Network
 from lcnn_flow.network.forward import forward
 from lcnn_flow.numerics.arrays import as_float_array, is_concrete
 from lcnn_flow.risk.autodiff import AutodiffRisk
 from lcnn_flow.risk.chain_rule import gradient, gradient_and_hessian
-from lcnn_flow.risk.empirical import EmpiricalRisk, Form
+from lcnn_flow.risk.empirical import EmpiricalRisk, Form, has_many_margins
 from lcnn_flow.risk.linear import risk_of_the_filter
 from lcnn_flow.risk.outer import QuadraticForm
 from lcnn_flow.symmetry.base import Symmetry
@@ -48,9 +48,10 @@ class NetworkRisk(EmpiricalRisk, AutodiffRisk):
     ) -> None:
         super().__init__(arch, loss, data, form, weight_decay)
         self.weight_decay = None if weight_decay is None else _decay(weight_decay, data.inputs.dtype)
-        if not arch.is_linear and form not in ("auto", "layers"):
-            raise RiskError(f"form = {form!r} is for linear networks, not {arch!r}: leave it out")
-        if arch.is_linear and form != "layers":
+        by_layers = not arch.is_linear or has_many_margins(arch, loss)
+        if by_layers and form not in ("auto", "layers"):
+            raise RiskError(f"form = {form!r} is for linear networks without margins of several channels: leave it out")
+        if not by_layers and form != "layers":
             arrays = (data.inputs, data.targets, data.weights)
             reduced = isinstance(loss, Square) and form in ("auto", "reduced")
             self.filter_risk = risk_of_the_filter(arch, reduced, self.loss, arrays)
@@ -115,6 +116,11 @@ class NetworkRisk(EmpiricalRisk, AutodiffRisk):
             return infinite
         bound = jnp.sqrt(2 * self.value(start) / jnp.where(self.weight_decay > 0, self.weight_decay, 1))
         return jnp.where(self.weight_decay > 0, bound, infinite)
+
+    def is_separated(self, vector: Float[Array, " n"]) -> Bool[Array, ""]:
+        """As of `EmpiricalRisk`; false with weight decay, which has a critical point."""
+        found = super().is_separated(vector)
+        return found if self.weight_decay is None else found & (self.weight_decay == 0)
 
     def distance_to_kink(self, vector: Float[Array, " n"]) -> Float[Array, ""]:
         """Distance in parameters to the nearest point at which the Hessian does not exist, to first order.

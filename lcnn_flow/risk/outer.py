@@ -19,6 +19,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from lcnn_flow.losses.base import Loss
+from lcnn_flow.losses.classification import MarginLoss
 from lcnn_flow.numerics.nudges import nudged, signs
 from lcnn_flow.numerics.pytrees import Pytree
 from lcnn_flow.numerics.rank import smallest_singular_value, values_above_rounding
@@ -155,6 +156,9 @@ class PatchForm(Pytree):
         return jnp.sum(product.reshape(numbers.shape[1:]), axis=0)
 
     def _size(self, V: Array) -> Array:
+        """The residuals if nothing cancelled; margins as they are, for no slope of theirs cancels in them."""
+        if isinstance(self.loss, MarginLoss):
+            return self._predictions(V)
         return jnp.abs(self._predictions(V)) + jnp.abs(_trailing(self.targets, V))
 
 
