@@ -1,4 +1,4 @@
-"""What the commands of `python -m experiments` do; `cli` names them and imports this module for the one that runs."""
+"""Commands of `python -m experiments` that compute or read results: `cli` imports this module when one of them runs."""
 
 import sys
 from collections.abc import Mapping
@@ -8,47 +8,28 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from experiments.errors import Interrupted, RunError, UserError, command
-from experiments.faults import did_you_mean
-from experiments.modules import MODULES
 from experiments.planning.batches import label_of
 from experiments.planning.loading import load
 from experiments.planning.plan import plan_text
 from experiments.reporting.report import Report, write_report
 from experiments.results.compare import compare
 from experiments.results.export import export
+from experiments.running.begun import load_run
 from experiments.running.busy import Busy
 from experiments.running.engines.choice import Choice
-from experiments.running.execute import begin, changes_since_begun, check_problems, collect_run, go_on, load_run
+from experiments.running.execute import begin, changes_since_begun, check_problems, collect_run, go_on
 from experiments.running.progress import monitor
 from experiments.running.runtime import configure
-from experiments.running.status import status_text
 from experiments.running.store import RunDirectory
 from experiments.sweeps.sweep import Sweep
 
-__all__ = ["collect", "compare_runs", "describe", "export_run", "report", "resume", "run", "status", "validate"]
+__all__ = ["collect", "compare_runs", "export_run", "report", "resume", "run", "validate"]
 
 Sets = Annotated[list[str] | None, Parameter(name="--set", negative="", consume_multiple=False)]
 Axes = Annotated[list[str] | None, Parameter(name="--axis", negative="", consume_multiple=False)]
 Zips = Annotated[list[str] | None, Parameter(name="--zip", negative="", consume_multiple=False)]
 Slurm = Annotated[list[str] | None, Parameter(name="--slurm", negative="", consume_multiple=False)]
 Switch = Annotated[bool, Parameter(negative="")]
-
-
-def describe(name: str) -> None:
-    """Say what a module asks, what the theory expects, and what is checked.
-
-    Args:
-        name: a module, as `list` shows it.
-    """
-    if name not in MODULES:
-        raise UserError(f'no module "{name}"; known: {", ".join(MODULES)}{did_you_mean(name, MODULES)}')
-    module = MODULES[name]
-    print(f"{module.name}: {module.question}\n\n{module.theory}\n\naxes that make sense:")
-    for axis, meaning in module.axes.items():
-        print(f"  {axis:24} {meaning}")
-    print("\nchecked on the results:")
-    for check in module.claims:
-        print(f"  {check.__name__:24} {(check.__doc__ or '').splitlines()[0]}")
 
 
 def validate(
@@ -194,18 +175,6 @@ def _failures(failed: Mapping[str, str]) -> list[str]:
     return [
         f"  {names[0]}{f' and {len(names) - 1} more' * (len(names) > 1)}: {error}" for error, names in batches.items()
     ]
-
-
-def status(directory: Path, /, *, verify: Switch = False) -> None:
-    """Say what is done, running, failed or missing in a run.
-
-    Args:
-        directory: a run directory.
-        verify: read all finished batches and compare their checksums; damaged ones are set aside.
-    """
-    with Busy("looking at the batches"):
-        text = status_text(RunDirectory.existing(directory), verify)
-    print(text)
 
 
 def collect(directory: Path, /) -> None:

@@ -16,7 +16,8 @@ import xarray as xr
 
 import lcnn_flow as lf
 from experiments.results.manifest import is_manifest
-from experiments.results.variables import CELL, FLOW, LIMIT, NOT_COMPUTED, TRAJECTORY, TUNING, codes, describe
+from experiments.results.meanings import CELL, FLOW, LIMIT, TRAJECTORY, TUNING
+from experiments.results.variables import NOT_COMPUTED, codes, describe
 from experiments.sweeps.coordinates import coordinates
 from experiments.sweeps.sweep import Sweep
 

@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tomli_w
 from pydantic import ValidationError
@@ -21,7 +21,9 @@ from experiments.planning.written_axes import written_axes
 from experiments.schema import Configuration, FileData
 from experiments.schema.configuration import Network, Times
 from experiments.sweeps.axes import Axis, axes_toml, named_axes
-from lcnn_flow import Architecture
+
+if TYPE_CHECKING:
+    from lcnn_flow import Architecture
 
 __all__ = ["SHOWN_DATA", "Cell", "Sweep", "architecture", "put", "stored_bytes", "sweep_of_toml"]
 
@@ -146,14 +148,16 @@ def _program(configuration: Configuration) -> _Key:
     return configuration.network, configuration.flow, configuration.compute, configuration.seeds, fixed, samples
 
 
-def architecture(configuration: Configuration) -> Architecture:
+def architecture(configuration: Configuration) -> "Architecture":
     """The network of a configuration; raises lcnn_flow.ArchitectureError."""
     key: _Key = configuration.network
     return _architecture(key)
 
 
 @functools.lru_cache(maxsize=1024)
-def _architecture(network: Network) -> Architecture:
+def _architecture(network: Network) -> "Architecture":
+    from lcnn_flow import Architecture  # here: names and keys of cells are wanted before JAX is there
+
     return Architecture(network.input_shape, network.kernel_sizes, network.strides, network.channels)
 
 
@@ -165,7 +169,7 @@ def stored_bytes(configuration: Configuration) -> int:
 
 
 @functools.lru_cache(maxsize=1024)
-def _stored_bytes(arch: Architecture, times: Times | None) -> int:
+def _stored_bytes(arch: "Architecture", times: Times | None) -> int:
     """The same of one flow."""
     taps = math.prod(arch.end_to_end_filter_shape)
     numbers = 24 + 3 * taps + 2 * arch.num_parameters
