@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from experiments.errors import Interrupted, RunError, UserError, command
-from experiments.planning.batches import label_of
+from experiments.planning.batches import batches, label_of, programs_of
 from experiments.planning.loading import load
 from experiments.planning.plan import plan_text
 from experiments.reporting.report import Report, write_report
@@ -16,6 +16,7 @@ from experiments.results.compare import compare
 from experiments.results.export import export
 from experiments.running.begun import load_run
 from experiments.running.busy import Busy
+from experiments.running.course import Course
 from experiments.running.engines.choice import Choice
 from experiments.running.execute import begin, changes_since_begun, check_problems, collect_run, go_on
 from experiments.running.progress import monitor
@@ -137,10 +138,11 @@ def resume(
 
 def _go_on(sweep: Sweep, directory: RunDirectory, choice: Choice, cache: bool) -> None:
     """Computes what is missing, reports, and says what failed."""
-    flows = len(sweep.cells) * sweep.configuration.seeds
+    all_batches = batches(sweep)
+    course = Course(all_batches, programs_of(sweep, all_batches))
     again = command("resume", directory.path)
     try:
-        with monitor(flows, lambda batch: label_of(sweep, batch)) as progress:
+        with monitor(course, lambda batch: label_of(sweep, batch)) as progress:
             summary = go_on(sweep, directory, choice, progress, cache)
         failures = _failures(summary.failed)
         if not summary.finished:
@@ -151,7 +153,8 @@ def _go_on(sweep: Sweep, directory: RunDirectory, choice: Choice, cache: bool) -
     except UserError as error:  # the run was begun: what it has is there, and can be used
         raise UserError(f"{error}; the run is in {directory.path}; when that is mended: {again}") from error
     print(_told(report))
-    print(f"wall time {summary.seconds:.1f} s; results in {directory.path}\nreport: {report.path}")
+    spent = f"wall time {summary.seconds:.1f} s, compilation {summary.compiling:.1f} s"
+    print(f"{spent}; results in {directory.path}\nreport: {report.path}")
     if failures:
         count = f"{len(summary.failed)} of {summary.batches} batches failed:"
         raise RunError("\n".join([count, *failures, f"to try them again: {again}"]))

@@ -8,7 +8,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from experiments.errors import UserError
 from experiments.schema import Configuration, FileData
 from experiments.sweeps.sweep import Cell, Sweep, stored_bytes
 
-__all__ = ["Batch", "batch_of", "batches", "data_digests", "label_of", "still_defined"]
+__all__ = ["Batch", "batch_of", "batches", "data_digests", "label_of", "programs_of", "still_defined"]
 
 _FORMAT = "lcnn_flow batch 1"
 _SEEDS, _SEEDS_WITH_TIMES = 4096, 512
@@ -84,6 +84,14 @@ def batch_of(sweep: Sweep, number: int, cells: tuple[int, ...], start: int, stop
         UserError: a data file cannot be read.
     """
     return Batch(number, cells, start, stop, _key([sweep.cells[cell] for cell in cells], start, stop))
+
+
+def programs_of(sweep: Sweep, all_batches: Iterable[Batch]) -> dict[int, int]:
+    """The number of the compiled program of every batch, by the number of the batch: other shapes compile anew."""
+    group_of = {cell.number: number for number, group in enumerate(sweep.groups()) for cell in group}
+    known: dict[tuple[int, int, int], int] = {}
+    shapes = {b.number: (group_of[b.cells[0]], len(b.cells), b.stop - b.start) for b in all_batches}
+    return {number: known.setdefault(shape, len(known)) for number, shape in shapes.items()}
 
 
 def label_of(sweep: Sweep, batch: Batch) -> str:

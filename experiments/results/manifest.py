@@ -27,6 +27,7 @@ _SESSION: _Kinds = {
     **dict.fromkeys(("name", "started", "ended", "host", "engine"), str),
     "devices": list,
     "batches": int,
+    "compilation_s": _NUMBER,
     "wall_time_s": _NUMBER,
 }
 

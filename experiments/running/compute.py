@@ -23,6 +23,7 @@ from experiments.modules import MODULES
 from experiments.planning.batches import Batch, still_defined
 from experiments.results.layout import describe_problem, flow_arrays
 from experiments.running.batch_files import encode
+from experiments.running.compilation import Compilation
 from experiments.running.engines.base import Outcome
 from experiments.schema import FileData
 from experiments.sweeps.sweep import Cell, Sweep
@@ -40,10 +41,13 @@ def attempt(
     sweep: Sweep, batch: Batch, tell: Tell = lambda done, note: None, certifier: Certifier | None = None
 ) -> Outcome:
     """Computes a batch and packs it; errors are part of the outcome. Certificates are found here by default."""
-    started = time.perf_counter()
+    started, told = time.perf_counter(), _Told(tell)
+    compilation = Compilation(told.compiled)
     try:
         prover = Certifier(sweep.configuration.analysis.certify) if certifier is None else certifier
-        content = encode(batch, compute_batch(sweep, batch, tell, prover))
+        told(0, "")
+        with compilation:
+            content = encode(batch, compute_batch(sweep, batch, told, prover))
     except Exception as error:  # whatever it was: other batches go on
         line = next(iter(str(error).strip().splitlines()), "")
         if "RESOURCE_EXHAUSTED" in line or isinstance(error, MemoryError):
@@ -52,7 +56,25 @@ def attempt(
         text = f"{type(error).__name__}: {line}" if retryable else line
         return Outcome(error=text, trace=traceback.format_exc(), retryable=retryable)
     device = jax.devices()[0]
-    return Outcome(content, f"{device.platform} {device.device_kind}", time.perf_counter() - started)
+    name, seconds = f"{device.platform} {device.device_kind}", time.perf_counter() - started
+    return Outcome(content, name, seconds, compilation.seconds)
+
+
+class _Told:
+    """A `Tell` that says too how long was spent on compilation."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self._done, self._note, self._compiled = 0, "", ""
+
+    def __call__(self, done: int, note: str) -> None:
+        self._done, self._note = done, note
+        self._tell(done, f"{note or 'flows'}{self._compiled}" if note or self._compiled else "")
+
+    def compiled(self, seconds: float) -> None:
+        """A large program is ready."""
+        self._compiled = f", {seconds:.0f} s compiled"
+        self(self._done, self._note)
 
 
 def compute_batch(sweep: Sweep, batch: Batch, tell: Tell, certifier: Certifier) -> dict[str, np.ndarray]:

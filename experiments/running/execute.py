@@ -40,6 +40,8 @@ class Summary(NamedTuple):
     failed: dict[str, str]
     """Errors by the name of the batch."""
     seconds: float
+    compiling: float
+    """Seconds of compilation, those of all workers together."""
 
 
 def check_problems(sweep: Sweep) -> None:
@@ -135,7 +137,7 @@ def go_on(sweep: Sweep, directory: RunDirectory, choice: Choice, monitor: Monito
         place = str(directory.path.resolve()) if choice.name == "slurm" else None
         return Task(toml, batch.number, batch.key, cache, place)
 
-    schedule = Schedule(directory, all_batches, task, sweep.configuration.compute.retries, monitor)
+    schedule = Schedule(directory, all_batches, task, sweep.configuration.compute.retries, monitor, monitor.ended)
     finished = Finished(0, {}, (), False)
     problem: BaseException | None = None
     if schedule.missing:
@@ -150,6 +152,7 @@ def go_on(sweep: Sweep, directory: RunDirectory, choice: Choice, monitor: Monito
     session |= {
         "ended": _now(),
         "wall_time_s": round(time.perf_counter() - started, 3),
+        "compilation_s": round(finished.compiling, 3),
         "batches": finished.computed,
         "devices": list(finished.devices),
     }
@@ -173,7 +176,7 @@ def go_on(sweep: Sweep, directory: RunDirectory, choice: Choice, monitor: Monito
     failed = {label_of(sweep, batch): error for batch, error in finished.failed.items()}
     if collected == len(all_batches):
         directory.tidy_up()
-    return Summary(len(all_batches), done, failed, time.perf_counter() - started)
+    return Summary(len(all_batches), done, failed, time.perf_counter() - started, finished.compiling)
 
 
 def _words(error: BaseException) -> str:
