@@ -18,10 +18,10 @@ import jax
 import numpy as np
 from flint import arb, arb_mat, ctx
 
-from lcnn_flow.critical.ball_risk import PlainRisk, plain_risk
 from lcnn_flow.critical.balls import above, below, exact_matrix, middle, row_sum_norm, signature
 from lcnn_flow.critical.basin import Basin
 from lcnn_flow.critical.leaf_system import LeafSystem
+from lcnn_flow.critical.plain_numbers import PlainRisk, plain_risk
 from lcnn_flow.errors import ArchitectureError
 from lcnn_flow.losses.robust import ROBUST_LOSSES
 from lcnn_flow.risk.empirical import EmpiricalRisk
