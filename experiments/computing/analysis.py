@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 import lcnn_flow as lf
-from experiments.computing.certification import Certifier, certificate_arrays
+from experiments.computing.certification import Certifier, fill_in, no_certificates
 from experiments.results.variables import NOT_COMPUTED, WITH_LIMIT
 
 __all__ = ["analyse"]
@@ -25,7 +25,7 @@ def analyse(
         risk: what was minimised.
         start: initial filters of all seeds.
         flow: result of `lcnn_flow.gradient_flow_ensemble`.
-        certifier: proves what it can about the first `certifier.count` limits.
+        certifier: proves what it can about the first `certifier.count` limits; its arrays are filled in later.
         tell: hears in words what is going on.
     """
     limits: tuple[Any, ...] = tuple(np.asarray(w) for w in flow.limit)
@@ -39,8 +39,10 @@ def analyse(
     labels = lf.critical.orbits(risk.arch, shown).labels
     stored["orbit"] = np.where(labels < 0, np.nan, labels)
     chosen = np.flatnonzero(has_limit)[: certifier.count]
-    certificates = certifier(risk, tuple(w[chosen] for w in limits), tell) if len(chosen) else []
-    stored |= certificate_arrays(certificates, chosen, len(has_limit))
+    proved = no_certificates(len(has_limit))
+    if len(chosen):
+        certifier.prove(risk, [w[chosen] for w in limits], lambda found: fill_in(proved, found, chosen), tell)
+    stored |= proved
     if risk.arch.channels is None:
         stored["norm_bound"] = np.asarray(_norm_bounds(risk, start))
     if flow.trajectory is not None:

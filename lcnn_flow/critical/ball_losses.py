@@ -17,6 +17,9 @@ _FAR = 50
 
 _UNWANTED = arb.nan()
 
+_NARROW = 1e-9
+"""Half width, in units of delta, of balls on which little is lost by multiplying the factors of rho'."""
+
 Derivatives = tuple[arb, arb, arb, arb]
 """The first to fourth derivative of rho; not finite where one does not exist everywhere on the ball."""
 
@@ -72,7 +75,10 @@ def _pseudo_huber(numbers: Mapping[str, arb], r: arb, slope: bool, higher: bool)
     squared = square(ratio)
     inverse = (1 + squared).rsqrt()
     cubed = inverse**3
-    first = _increasing(lambda x: x * (1 + (x / delta) ** 2).rsqrt(), r) if slope else _UNWANTED
+    first = _UNWANTED
+    if slope:
+        narrow = ratio.rad() < _NARROW
+        first = r * inverse if narrow else _increasing(lambda x: x * (1 + (x / delta) ** 2).rsqrt(), r)
     if not higher:
         return first, cubed, _UNWANTED, _UNWANTED
     fifth = cubed * inverse**2

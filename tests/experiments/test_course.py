@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import experiments.running.compute
+from experiments.computing.certification import Certifier
 from experiments.planning.batches import Batch, batches
 from experiments.running.compilation import Compilation
 from experiments.running.course import Course
@@ -156,6 +157,6 @@ def test_what_is_told_of_a_batch_says_how_long_was_compiled_once_something_was(m
         return made_up(sweep, batch, tell, certifier)
 
     monkeypatch.setattr(experiments.running.compute, "compute_batch", compute)
-    experiments.running.compute.attempt(sweep, batches(sweep)[0], lambda done, note: told.append((done, note)))
+    experiments.running.compute.begin(sweep, batches(sweep)[0], lambda *words: told.append(words), Certifier(0))()
     compiled = ", 12 s compiled"
     assert told == [(0, ""), (0, "tuning 1/3"), (0, f"tuning 1/3{compiled}"), (3, f"flows{compiled}")]
