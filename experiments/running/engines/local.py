@@ -1,4 +1,4 @@
-"""Computes batches in this process, one after the other on all devices; meanwhile the previous one is proved and stored."""
+"""Computes batches in this process, one after the other on all devices; meanwhile the previous one is proved."""
 
 import functools
 import threading
