@@ -16,7 +16,7 @@ help:
 	@echo "make demo        install, identify an unknown blur of an ECG under several losses, write the report (minutes)"
 	@echo "make quickstart  install, run a small synthetic experiment (less than a minute)"
 	@echo "make test        install, then lint, types and tests"
-	@echo "make bench       install, then measure against other codes; writes benchmarks/RESULTS.md and figures (a quarter of an hour)"
+	@echo "make bench       install, then measure against other codes; writes benchmarks/RESULTS.md and figures (half an hour)"
 	@echo "make test-oldest install the lowest versions that are allowed, in an environment of their own, then the tests"
 	@echo "make test-gpu    install with CUDA 13 (CUDA=cuda12 for 12), then the tests of the engine on the GPU"
 	@echo "make docs        install Sphinx, run the tutorials, build the documentation into docs/_build/html (minutes)"

@@ -8,12 +8,13 @@ from pathlib import Path
 from types import ModuleType
 
 from benchmarks import compile as compile_time
-from benchmarks import descent, gemm, peers, report, scaling, sweeps, work_precision
+from benchmarks import descent, gemm, peers, report, scaling, sweeps, waiting, work_precision
 from benchmarks.runtime import about, configure
 
 __all__ = ["main"]
 
 PARTS: dict[str, ModuleType] = {
+    "waiting": waiting,
     "peers": peers,
     "work_precision": work_precision,
     "scaling": scaling,
@@ -31,7 +32,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Measures the library and writes RESULTS.md, figures/ and the raw numbers, results.json.",
-        epilog="A full run takes up to 15 minutes on two quiet cores and writes into benchmarks/. "
+        epilog="A full run takes up to half an hour on two quiet cores and writes into benchmarks/. "
         f"A part of it (--only, --quick) writes into {_PARTIAL}/ instead, so that it replaces no full run.",
     )
     parser.add_argument("--only", metavar="PART,PART", help=f"measure these parts only: {', '.join(PARTS)}")

@@ -20,28 +20,34 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C."""
 
 _COMMANDS = {
-    "describe": ("describe", "Say what a module asks, what the theory expects, and what is checked."),
+    "describe": ("describing:describe", "Say what a module asks, what the theory expects, and what is checked."),
     "validate": (
-        "validate",
+        "commands:validate",
         "Check a configuration and print the plan: cells, seeds, programs, sizes, time.",
     ),
-    "run": ("run", "Run a configuration and write a run directory with results and report."),
+    "run": ("commands:run", "Run a configuration and write a run directory with results and report."),
     "resume": (
-        "resume",
+        "commands:resume",
         "Compute what is missing or has failed in a run, to the same bits.",
     ),
-    "status": ("status", "Say what is done, running, failed or missing in a run."),
-    "collect": ("collect", "Write results.zarr from the finished batches of a run; a second time changes nothing."),
-    "report": ("report", "Draw the figures and write the report of a run again, from its stored results."),
-    "open": ("open_report", "Open the report of a run in the browser."),
-    "gallery": ("gallery", "Write one page over all runs in a folder: picture, answer and claims of each."),
+    "status": ("running.status:status", "Say what is done, running, failed or missing in a run."),
+    "collect": (
+        "commands:collect",
+        "Write results.zarr from the finished batches of a run; a second time changes nothing.",
+    ),
+    "report": ("commands:report", "Draw the figures and write the report of a run again, from its stored results."),
+    "open": ("commands:open_report", "Open the report of a run in the browser."),
+    "gallery": ("commands:gallery", "Write one page over all runs in a folder: picture, answer and claims of each."),
     "export": (
-        "export_run",
+        "commands:export_run",
         "Write results as a table with a row per flow (csv, parquet), or whole (netcdf).",
     ),
-    "compare": ("compare_runs", "Say whether two runs agree, and where not; the exit code is 0 if they do, else 1."),
+    "compare": (
+        "commands:compare_runs",
+        "Say whether two runs agree, and where not; the exit code is 0 if they do, else 1.",
+    ),
 }
-"""Functions of `experiments.commands` by the name of the command, and what they do."""
+"""Module below `experiments` and function by the name of the command, and what they do."""
 
 app = App(name="experiments", help="From a TOML file to converged gradient flows and a report.", version_flags=[])
 
@@ -58,7 +64,7 @@ def list_() -> None:
 
 
 for _name, (_function, _help) in _COMMANDS.items():
-    app.command(f"experiments.commands:{_function}", name=_name, help=_help)
+    app.command(f"experiments.{_function}", name=_name, help=_help)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""What the commands of `python -m experiments` do; `cli` names them and imports this module for the one that runs."""
+"""Commands of `python -m experiments` that compute or read results: `cli` imports this module when one of them runs."""
 
 import sys
 import webbrowser
@@ -9,34 +9,32 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from experiments.errors import Interrupted, RunError, UserError, command
-from experiments.modules.finding import absolute_name, find_module
-from experiments.planning.batches import label_of
+from experiments.planning.batches import batches, label_of, programs_of
 from experiments.planning.loading import load
 from experiments.planning.plan import plan_text
 from experiments.reporting.gallery import write_gallery
 from experiments.reporting.report import Report, write_report
 from experiments.results.compare import compare
 from experiments.results.export import export
+from experiments.running.begun import load_run
 from experiments.running.busy import Busy
+from experiments.running.course import Course
 from experiments.running.engines.choice import Choice
-from experiments.running.execute import begin, changes_since_begun, check_problems, collect_run, go_on, load_run
+from experiments.running.execute import begin, changes_since_begun, check_problems, collect_run, go_on
 from experiments.running.progress import monitor
 from experiments.running.runtime import configure
-from experiments.running.status import status_text
 from experiments.running.store import RunDirectory
 from experiments.sweeps.sweep import Sweep
 
 __all__ = [
     "collect",
     "compare_runs",
-    "describe",
     "export_run",
     "gallery",
     "open_report",
     "report",
     "resume",
     "run",
-    "status",
     "validate",
 ]
 
@@ -46,21 +44,6 @@ Zips = Annotated[list[str] | None, Parameter(name="--zip", negative="", consume_
 Slurm = Annotated[list[str] | None, Parameter(name="--slurm", negative="", consume_multiple=False)]
 Scale = Literal["small", "default", "full"]
 Switch = Annotated[bool, Parameter(negative="")]
-
-
-def describe(name: str) -> None:
-    """Say what a module asks, what the theory expects, and what is checked.
-
-    Args:
-        name: a module, as `list` shows it, or path/to/my_module.py:MODULE.
-    """
-    module = find_module(absolute_name(name, Path()))
-    print(f"{module.name}: {module.question}\n\n{module.theory}\n\naxes that make sense:")
-    for axis, meaning in module.axes.items():
-        print(f"  {axis:24} {meaning}")
-    print("\nchecked on the results:")
-    for check in module.claims:
-        print(f"  {check.__name__:24} {(check.__doc__ or '').splitlines()[0]}")
 
 
 def validate(
@@ -172,10 +155,11 @@ def resume(
 
 def _go_on(sweep: Sweep, directory: RunDirectory, choice: Choice, cache: bool) -> None:
     """Computes what is missing, reports, and says what failed."""
-    flows = len(sweep.cells) * sweep.configuration.seeds
+    all_batches = batches(sweep)
+    course = Course(all_batches, programs_of(sweep, all_batches))
     again = command("resume", directory.path)
     try:
-        with monitor(flows, lambda batch: label_of(sweep, batch)) as progress:
+        with monitor(course, lambda batch: label_of(sweep, batch)) as progress:
             summary = go_on(sweep, directory, choice, progress, cache)
         failures = _failures(summary.failed)
         if not summary.finished:
@@ -186,7 +170,8 @@ def _go_on(sweep: Sweep, directory: RunDirectory, choice: Choice, cache: bool) -
     except UserError as error:  # the run was begun: what it has is there, and can be used
         raise UserError(f"{error}; the run is in {directory.path}; when that is mended: {again}") from error
     print(_told(report))
-    print(f"wall time {summary.seconds:.1f} s; results in {directory.path}\nreport: {report.path}")
+    spent = f"wall time {summary.seconds:.1f} s, compilation {summary.compiling:.1f} s"
+    print(f"{spent}; results in {directory.path}\nreport: {report.path}")
     if failures:
         count = f"{len(summary.failed)} of {summary.batches} batches failed:"
         raise RunError("\n".join([count, *failures, f"to try them again: {again}"]))
@@ -210,18 +195,6 @@ def _failures(failed: Mapping[str, str]) -> list[str]:
     return [
         f"  {names[0]}{f' and {len(names) - 1} more' * (len(names) > 1)}: {error}" for error, names in batches.items()
     ]
-
-
-def status(directory: Path, /, *, verify: Switch = False) -> None:
-    """Say what is done, running, failed or missing in a run.
-
-    Args:
-        directory: a run directory.
-        verify: read all finished batches and compare their checksums; damaged ones are set aside.
-    """
-    with Busy("looking at the batches"):
-        text = status_text(RunDirectory.existing(directory), verify)
-    print(text)
 
 
 def collect(directory: Path, /) -> None:

@@ -17,7 +17,7 @@ import lcnn_flow as lf
 pytest.importorskip("sksundae")
 pytest.importorskip("matplotlib")
 
-from benchmarks import cli, descent, peers, problems, references, report, timing
+from benchmarks import cli, descent, peers, problems, references, report, timing, waiting
 from benchmarks.peer_codes import numpy_form
 
 DESCENTS = {
@@ -284,3 +284,16 @@ def test_the_quick_run_measures_every_part(tmp_path):
     for found in stored["parts"]["peers"]["problems"].values():
         assert found["correctness"]["unflagged"] == 0
     assert lf.__version__ in (tmp_path / "RESULTS.md").read_text()
+
+
+def test_what_is_waited_for_is_measured_as_a_whole_process_and_shown_first(tmp_path):
+    spent = waiting._spent(["-m", "experiments", "list"], tmp_path, "empty")
+    assert 0.01 < spent["cpu"] < 20
+    assert 0.01 < spent["wall"] < 60
+    assert next(iter(cli.PARTS)) == "waiting"
+    flow = {"cpu": 15.0, "wall": 16.0, "stages": dict.fromkeys(waiting.STAGES, 2.5)}
+    text = waiting.section({"list": {"empty": spent, "filled": spent}, "flow": {"empty": flow, "filled": flow}})
+    (row,) = [line for line in text.splitlines() if line.startswith("| flow |")]
+    assert re.findall(r"[0-9.]+", row) == ["15", "15", "16", "16", *["2.5"] * len(waiting.STAGES)]
+    with pytest.raises(RuntimeError, match="no such file"):
+        waiting._spent(["-m", "experiments", "validate", "nowhere.toml"], tmp_path, "empty")

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 import lcnn_flow as lf
-from experiments.computing.certification import Certifier, certificate_arrays
+from experiments.computing.certification import Certifier, fill_in, no_certificates
 from experiments.networks import layers_of
 from experiments.results.variables import NOT_COMPUTED, WITH_LIMIT
 
@@ -26,7 +26,7 @@ def analyse(
         risk: what was minimised.
         start: initial filters of all seeds.
         flow: result of `lcnn_flow.gradient_flow_ensemble` or `gradient_descent_ensemble`.
-        certifier: proves what it can about the first `certifier.count` limits.
+        certifier: proves what it can about the first `certifier.count` limits; its arrays are filled in later.
         tell: hears in words what is going on.
     """
     has_limit = np.isin(flow.verdict, WITH_LIMIT)
@@ -59,8 +59,10 @@ def _orbits_and_certificates(
     shown: tuple[Any, ...] = tuple(np.where(isolated.reshape(-1, *[1] * (w.ndim - 1)), w, np.nan) for w in limits)
     labels = lf.critical.orbits(risk.arch, shown).labels
     chosen = np.flatnonzero(has_limit)[: certifier.count]
-    certificates = certifier(risk, tuple(w[chosen] for w in limits), tell) if len(chosen) else []
-    return {"orbit": np.where(labels < 0, np.nan, labels)} | certificate_arrays(certificates, chosen, len(has_limit))
+    proved = no_certificates(len(has_limit))
+    if len(chosen):
+        certifier.prove(risk, [w[chosen] for w in limits], lambda found: fill_in(proved, found, chosen), tell)
+    return {"orbit": np.where(labels < 0, np.nan, labels)} | proved
 
 
 def _limit_arrays(point: lf.CriticalPoint, has_limit: np.ndarray, linear: bool) -> dict[str, np.ndarray]:

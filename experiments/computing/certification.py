@@ -17,10 +17,16 @@ from experiments.computing.parents import end_with_parent
 from experiments.networks import params_of
 from experiments.results.variables import CERTIFICATES, NOT_COMPUTED
 
-__all__ = ["Certifier", "certificate_arrays"]
+__all__ = ["Certifier", "fill_in", "no_certificates"]
 
 _MOST_WORKERS = 8
 _CODES = {word: code for code, word in CERTIFICATES.items()}
+_NUMBERS: dict[str, Callable[[lf.Certificate], float]] = {
+    "certified_index": lambda c: c.hessian_index if c.status == "certified" else np.nan,
+    "existence_radius": lambda c: c.existence_radius,
+    "uniqueness_radius": lambda c: c.uniqueness_radius,
+    "trapping_radius": lambda c: c.trapping_radius,
+}
 
 
 class Certifier:
@@ -30,13 +36,14 @@ class Certifier:
         self.count = count
         self._processes = processes
         self._pool: concurrent.futures.ProcessPoolExecutor | None = None
+        self._workers = max(1, min(_MOST_WORKERS, count, os.cpu_count() or 1))
+        self._open: list[Callable[[], None]] = []
 
     def __enter__(self) -> "Certifier":
         if self.count and self._processes:
-            workers = min(_MOST_WORKERS, self.count, os.cpu_count() or 1)
             context = multiprocessing.get_context("spawn")  # a fork of a process with threads of JAX may hang
-            self._pool = concurrent.futures.ProcessPoolExecutor(workers, context, initializer=end_with_parent)
-            for _ in range(workers):
+            self._pool = concurrent.futures.ProcessPoolExecutor(self._workers, context, initializer=end_with_parent)
+            for _ in range(self._workers):
                 self._pool.submit(os.getpid)
         return self
 
@@ -44,33 +51,56 @@ class Certifier:
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def __call__(
-        self, risk: lf.EmpiricalRisk, params: Sequence[np.ndarray], tell: Callable[[str], None] = lambda _: None
-    ) -> list[lf.Certificate]:
-        """Certificates of a batch of points (leading axis), in their order; `tell` hears how far they are."""
+    def prove(
+        self,
+        risk: lf.EmpiricalRisk,
+        params: Sequence[np.ndarray],
+        found: Callable[[list[lf.Certificate]], None],
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Gives `found` the certificates of a batch of points (leading axis), in their order.
+
+        With worker processes that happens when what `take` returns is called; `tell` hears how far they are.
+        """
         batch: list[list[Any]] = [[np.asarray(w[i], float) for w in params] for i in range(len(params[0]))]
         if lf.critical.no_proof(risk) is not None:
-            return [lf.certify(risk, params_of(risk.network, point)) for point in batch]
+            found([lf.certify(risk, params_of(risk.network, point)) for point in batch])
+            return
         plain = lf.critical.plain_risk(risk)
         if self._pool is None:
-            return [lf.critical.certify_plain(plain, point) for point in batch]
-        waiting = [self._pool.submit(lf.critical.certify_plain, plain, point) for point in batch]
-        for done, _ in enumerate(concurrent.futures.as_completed(waiting), start=1):
-            tell(f"certificates {done}/{len(waiting)}")
-        return [future.result() for future in waiting]
+            found(_certificates(plain, batch))
+            return
+        size = -(-len(batch) // self._workers)  # one task per worker: what certificates share is computed once in each
+        parts = [batch[first : first + size] for first in range(0, len(batch), size)]
+        waiting = [self._pool.submit(_certificates, plain, part) for part in parts]
+
+        def wait() -> None:
+            done = 0
+            for future in concurrent.futures.as_completed(waiting):
+                done += len(future.result())
+                tell(f"certificates {done}/{len(batch)}")
+            found([certificate for future in waiting for certificate in future.result()])
+
+        self._open.append(wait)
+
+    def take(self) -> list[Callable[[], None]]:
+        """What has to be called, in any thread, before the certificates asked for since the last `take` are found."""
+        taken, self._open = self._open, []
+        return taken
 
 
-def certificate_arrays(certificates: Sequence[lf.Certificate], where: np.ndarray, seeds: int) -> dict[str, Any]:
-    """Certificates of the seeds `where` as arrays over all seeds."""
-    numbers = {
-        "certified_index": [c.hessian_index if c.status == "certified" else np.nan for c in certificates],
-        "existence_radius": [c.existence_radius for c in certificates],
-        "uniqueness_radius": [c.uniqueness_radius for c in certificates],
-        "trapping_radius": [c.trapping_radius for c in certificates],
-    }
-    stored = {"certificate": np.full(seeds, NOT_COMPUTED, np.int32)}
+def _certificates(plain: Any, batch: Sequence[Sequence[np.ndarray]]) -> list[lf.Certificate]:
+    return [lf.critical.certify_plain(plain, point) for point in batch]
+
+
+def no_certificates(seeds: int) -> dict[str, np.ndarray]:
+    """Arrays over all seeds, before anything is proved."""
+    stored = {name: np.full(seeds, np.nan) for name in _NUMBERS}
+    return {"certificate": np.full(seeds, NOT_COMPUTED, np.int32), **stored}
+
+
+def fill_in(stored: dict[str, np.ndarray], certificates: Sequence[lf.Certificate], where: np.ndarray) -> None:
+    """Puts certificates of the seeds `where` into arrays over all seeds."""
     stored["certificate"][where] = [_CODES[c.status] for c in certificates]
-    for name, values in numbers.items():
-        stored[name] = np.full(seeds, np.nan)
-        stored[name][where] = values
-    return stored
+    for name, number in _NUMBERS.items():
+        stored[name][where] = [number(c) for c in certificates]

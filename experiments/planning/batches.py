@@ -8,18 +8,16 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from experiments.errors import UserError
-from experiments.modules import unchanged
-from experiments.modules.finding import find_module
 from experiments.schema import Configuration, FileData
 from experiments.sweeps.sweep import Cell, Sweep, stored_bytes
 
-__all__ = ["Batch", "batches", "data_digests", "label_of", "still_defined"]
+__all__ = ["Batch", "batch_of", "batches", "data_digests", "label_of", "programs_of", "still_defined"]
 
 _FORMAT = "lcnn_flow batch 1"
 _SEEDS, _SEEDS_WITH_TIMES = 4096, 512
@@ -57,7 +55,7 @@ def batches(sweep: Sweep) -> tuple[Batch, ...]:
     found: list[Batch] = []
     for group in sweep.groups():
         for cells, start, stop in _cut(group):
-            found.append(Batch(len(found), tuple(c.number for c in cells), start, stop, _key(cells, start, stop)))
+            found.append(batch_of(sweep, len(found), tuple(cell.number for cell in cells), start, stop))
     return tuple(found)
 
 
@@ -79,6 +77,23 @@ def data_digests(sweep: Sweep) -> dict[str, str]:
     return {file.path: _digest_of_file(file.path) for file in data if isinstance(file, FileData)}
 
 
+def batch_of(sweep: Sweep, number: int, cells: tuple[int, ...], start: int, stop: int) -> Batch:
+    """One batch of a sweep that was cut before.
+
+    Raises:
+        UserError: a data file cannot be read.
+    """
+    return Batch(number, cells, start, stop, _key([sweep.cells[cell] for cell in cells], start, stop))
+
+
+def programs_of(sweep: Sweep, all_batches: Iterable[Batch]) -> dict[int, int]:
+    """The number of the compiled program of every batch, by the number of the batch: other shapes compile anew."""
+    group_of = {cell.number: number for number, group in enumerate(sweep.groups()) for cell in group}
+    known: dict[tuple[int, int, int], int] = {}
+    shapes = {b.number: (group_of[b.cells[0]], len(b.cells), b.stop - b.start) for b in all_batches}
+    return {number: known.setdefault(shape, len(known)) for number, shape in shapes.items()}
+
+
 def label_of(sweep: Sweep, batch: Batch) -> str:
     """A short name for people: of its cell, or of its first and its last."""
     names = [sweep.cells[number].name for number in dict.fromkeys((batch.cells[0], batch.cells[-1]))]
@@ -87,6 +102,9 @@ def label_of(sweep: Sweep, batch: Batch) -> str:
 
 
 def _cut(group: list[Cell]) -> Iterator[tuple[list[Cell], int, int]]:
+    from experiments.modules import unchanged  # here: stored batches are known by their keys without JAX
+    from experiments.modules.finding import find_module
+
     first = group[0].configuration
     seeds = first.seeds
     alone = find_module(first.experiment.module).prepare is not unchanged  # it looks at all seeds of a cell at once

@@ -1,11 +1,11 @@
-"""What a step of a flow costs and takes in networks that are not linear: counts, for the cost model alone."""
+"""What a step of a flow costs and takes in networks that are not linear: counts, for the plan of a run."""
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
-__all__ = ["size_of_network", "step_cost_of"]
+__all__ = ["NetworkSize", "size_of_network", "step_cost_of"]
 
 _REVERSE = 3
 """A gradient in multiply-adds of the network on all samples; a column of the Hessian costs twice as much."""
@@ -14,22 +14,34 @@ _STAGES = 6
 _FLOAT = 8  # bytes
 
 
-def size_of_network(risk: Any) -> dict[str, Any]:
-    """The numbers of `cost_model.Work` that follow from the shapes of a risk, which need not be computed."""
+class NetworkSize(NamedTuple):
+    """The fields of `lcnn_flow.describe` that a plan needs."""
+
+    step_cost: int
+    """Multiply-adds of one step of a flow."""
+    gradient_cost: int
+    """Multiply-adds of one step of a descent."""
+    lane_bytes: int
+    lanes: int
+    data_bytes: int
+    devices: int
+    device: str
+
+
+def size_of_network(risk: Any) -> NetworkSize:
+    """The numbers that follow from the shapes of a risk, which need not be computed."""
     network, devices = risk.network, jax.local_devices()
     n, samples = network.num_parameters, risk.num_samples
     numbers = samples * _activations(network)
-    return {
-        "depth": network.depth,
-        "parameters": n,
-        "rows": samples * math.prod(network.output_shape),
-        "step_cost": step_cost_of(network, samples),
-        "gradient_cost": _REVERSE * samples * _products(network),
-        "working_bytes": len(devices) * 64 * _FLOAT * (4 * n * n + 4 * n * numbers),
-        "devices": len(devices),
-        "on_cpu": devices[0].platform == "cpu",
-        "provable": False,
-    }
+    return NetworkSize(
+        step_cost=step_cost_of(network, samples),
+        gradient_cost=_REVERSE * samples * _products(network),
+        lane_bytes=_FLOAT * (4 * n * n + 4 * n * numbers),
+        lanes=64,
+        data_bytes=0,
+        devices=len(devices),
+        device=devices[0].platform,
+    )
 
 
 def step_cost_of(network: Any, samples: int) -> int:

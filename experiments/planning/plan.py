@@ -1,10 +1,10 @@
-"""What `validate` prints: numbers of flows, programs and batches of a run, sizes, and how long it may take."""
+"""What `validate` prints: numbers of flows, programs and batches of a run, sizes, and what it takes at least."""
 
 import math
 from collections.abc import Sequence
 
 from experiments.planning.batches import Batch, batches
-from experiments.planning.cost_model import Work, machine_rate, seconds, work_of
+from experiments.planning.cost_model import Work, least_seconds, machine_rate, work_of
 from experiments.sweeps.axes import Axis
 from experiments.sweeps.sweep import Sweep, stored_bytes
 
@@ -15,13 +15,13 @@ _LONG_AXIS = 6
 
 
 def plan_text(sweep: Sweep) -> str:
-    """The plan of a run in a few lines, with an estimate for one process that uses all devices of this machine.
+    """The plan of a run in a few lines, with a bound for one process that uses all devices of this machine.
 
     Raises:
         UserError: the library refused a value or a data file, or a flow does not fit into memory.
     """
     groups, cut = sweep.groups(), batches(sweep)
-    work = work_of(groups, cut)
+    work = work_of(sweep, cut)
     cells, seeds = len(sweep.cells), sweep.configuration.seeds
     programs = sum(group.programs for group in work)
     counts = [
@@ -69,23 +69,17 @@ def _size(size: int) -> str:
 
 
 def _time(work: Sequence[Work]) -> str:
+    known = "known once every program has run once; the run says how long is left"
     if not all(group.on_cpu for group in work):
-        return "time not known: the cost model is one of CPUs"
-    least, most = seconds(work, machine_rate())
-    return f"{time_text(least, most)} (cost model; less where programs are compiled already)"
+        return f"time: {known}"
+    least = least_seconds(work, machine_rate())
+    return f"time: {time_text(least)} for the flows, and more for compilation; the rest is {known}"
 
 
-def time_text(least: float, most: float) -> str:
-    """A range of seconds in words, each end rounded to one digit: "about 1-3 min"."""
-    (low, unit), (high, last) = _rounded(least), _rounded(most)
-    if (low, unit) == (high, last):
-        return f"about {low:g} {unit}"
-    return f"about {low:g}-{high:g} {unit}" if unit == last else f"about {low:g} {unit} to {high:g} {last}"
-
-
-def _rounded(time: float) -> tuple[float, str]:
-    """A time in a unit of which it has at least one and a half, rounded to one digit."""
-    unit, length = next((pair for pair in reversed(_UNITS) if time >= 1.5 * pair[1]), _UNITS[0])
-    value = time / length
-    digits = 0 if value < 10 else -int(math.log10(value))
-    return round(max(value, 1), digits), unit
+def time_text(least: float) -> str:
+    """A lower bound in words, in a unit of which it has at least one and a half, rounded down to one digit."""
+    if least < 1:
+        return "seconds"
+    unit, length = next((pair for pair in reversed(_UNITS) if least >= 1.5 * pair[1]), _UNITS[0])
+    digit = 10 ** int(math.log10(least / length))
+    return f"at least {int(least / length / digit) * digit} {unit}"

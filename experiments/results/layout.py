@@ -17,17 +17,8 @@ import xarray as xr
 import lcnn_flow as lf
 from experiments.networks import layer_names, layers_of, may_conserve
 from experiments.results.manifest import is_manifest
-from experiments.results.variables import (
-    CELL,
-    FLOW,
-    LIMIT,
-    NOT_COMPUTED,
-    OF_MODULES,
-    TRAJECTORY,
-    TUNING,
-    codes,
-    describe,
-)
+from experiments.results.meanings import CELL, FLOW, LIMIT, OF_MODULES, TRAJECTORY, TUNING
+from experiments.results.variables import NOT_COMPUTED, codes, describe
 from experiments.sweeps.coordinates import coordinates
 from experiments.sweeps.sweep import Sweep
 

@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import xarray as xr
+if TYPE_CHECKING:
+    import xarray as xr
 
 __all__ = ["is_manifest", "manifest_of"]
 
@@ -26,6 +27,7 @@ _SESSION: _Kinds = {
     **dict.fromkeys(("name", "started", "ended", "host", "engine"), str),
     "devices": list,
     "batches": int,
+    "compilation_s": _NUMBER,
     "wall_time_s": _NUMBER,
 }
 
@@ -44,6 +46,6 @@ def _fits(table: Any, kinds: _Kinds) -> bool:
     )
 
 
-def manifest_of(dataset: xr.Dataset) -> dict[str, Any]:
+def manifest_of(dataset: "xr.Dataset") -> dict[str, Any]:
     """The manifest that results were collected with; `open_results` has seen that it is one."""
     return json.loads(dataset.attrs["manifest"])

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from experiments.errors import UserError
-from experiments.results.variables import FLOW, LIMIT, TRAJECTORY
+from experiments.results.meanings import FLOW, LIMIT, TRAJECTORY
 
 __all__ = ["in_order", "read", "slabs"]
 

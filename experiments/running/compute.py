@@ -25,11 +25,12 @@ from experiments.modules.finding import find_module
 from experiments.planning.batches import Batch, still_defined
 from experiments.results.layout import describe_problem, flow_arrays
 from experiments.running.batch_files import encode
+from experiments.running.compilation import Compilation
 from experiments.running.engines.base import Outcome
 from experiments.schema import FileData
 from experiments.sweeps.sweep import Cell, Sweep
 
-__all__ = ["Tell", "attempt", "compute_batch"]
+__all__ = ["Tell", "attempt", "begin", "compute_batch"]
 
 _STACKED_BYTES = 256 * 2**20
 """Most bytes of the data of several cells at once."""
@@ -40,23 +41,67 @@ Tell = Callable[[int, str], None]
 """Hears how many flows of the batch have ended, not all before the batch is stored, and a word on what is going on."""
 
 
-def attempt(
-    sweep: Sweep, batch: Batch, tell: Tell = lambda done, note: None, certifier: Certifier | None = None
-) -> Outcome:
-    """Computes a batch and packs it; errors are part of the outcome. Certificates are found here by default."""
-    started = time.perf_counter()
+def attempt(sweep: Sweep, batch: Batch) -> Outcome:
+    """Computes a batch and packs it, certificates and all, in this thread; errors are part of the outcome."""
+    return begin(sweep, batch, lambda done, note: None, Certifier(sweep.configuration.analysis.certificates))()
+
+
+def begin(sweep: Sweep, batch: Batch, tell: Tell, certifier: Certifier) -> Callable[[], Outcome]:
+    """Computes what of a batch needs devices; the function returned waits for its certificates and packs it.
+
+    That may be done in another thread, while devices compute the next batch. Errors are part of the outcome, and the
+    seconds in it are those of the devices.
+    """
+    started, told = time.perf_counter(), _Told(tell)
+    compilation = Compilation(told.compiled)
     try:
-        prover = Certifier(sweep.configuration.analysis.certificates) if certifier is None else certifier
-        content = encode(batch, compute_batch(sweep, batch, tell, prover))
+        told(0, "")
+        with compilation:
+            stored = compute_batch(sweep, batch, told, certifier)
+        proofs, seconds = certifier.take(), time.perf_counter() - started
     except Exception as error:  # whatever it was: other batches go on
-        line = next(iter(str(error).strip().splitlines()), "")
-        if "RESOURCE_EXHAUSTED" in line or isinstance(error, MemoryError):
-            jax.clear_caches()  # what compiled programs hold may be what is missing
-        retryable = not isinstance(error, UserError)
-        text = f"{type(error).__name__}: {line}" if retryable else line
-        return Outcome(error=text, trace=traceback.format_exc(), retryable=retryable)
-    device = jax.devices()[0]
-    return Outcome(content, f"{device.platform} {device.device_kind}", time.perf_counter() - started)
+        certifier.take()
+        failed = _failure(error)
+        return lambda: failed
+
+    def pack() -> Outcome:
+        try:
+            for wait in proofs:
+                wait()
+            content = encode(batch, stored)
+        except Exception as error:  # likewise
+            return _failure(error)
+        device = jax.devices()[0]
+        return Outcome(content, f"{device.platform} {device.device_kind}", seconds, compilation.seconds)
+
+    return pack
+
+
+def _failure(error: Exception) -> Outcome:
+    """The outcome of a batch that failed, to be called while the error is handled."""
+    line = next(iter(str(error).strip().splitlines()), "")
+    if "RESOURCE_EXHAUSTED" in line or isinstance(error, MemoryError):
+        jax.clear_caches()  # what compiled programs hold may be what is missing
+    retryable = not isinstance(error, UserError)
+    text = f"{type(error).__name__}: {line}" if retryable else line
+    return Outcome(error=text, trace=traceback.format_exc(), retryable=retryable)
+
+
+class _Told:
+    """A `Tell` that says too how long was spent on compilation."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self._done, self._note, self._compiled = 0, "", ""
+
+    def __call__(self, done: int, note: str) -> None:
+        self._done, self._note = done, note
+        self._tell(done, f"{note or 'flows'}{self._compiled}" if note or self._compiled else "")
+
+    def compiled(self, seconds: float) -> None:
+        """A large program is ready."""
+        self._compiled = f", {seconds:.0f} s compiled"
+        self(self._done, self._note)
 
 
 def compute_batch(sweep: Sweep, batch: Batch, tell: Tell, certifier: Certifier) -> dict[str, np.ndarray]:

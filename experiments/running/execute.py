@@ -17,7 +17,7 @@ import lcnn_flow as lf
 from experiments.computing.build import build_problem
 from experiments.errors import Interrupted, RunError, UserError, command, reason
 from experiments.planning.batches import Batch, batches, data_digests, label_of
-from experiments.planning.loading import load
+from experiments.running.begun import batch_lines, load_run
 from experiments.running.collect import collect
 from experiments.running.engines.base import Task
 from experiments.running.engines.choice import Choice, open_engine
@@ -27,7 +27,7 @@ from experiments.running.schedule import Finished, Schedule
 from experiments.running.store import RunDirectory, digest
 from experiments.sweeps.sweep import Cell, Sweep
 
-__all__ = ["Summary", "begin", "changes_since_begun", "check_problems", "collect_run", "go_on", "load_run"]
+__all__ = ["Summary", "begin", "changes_since_begun", "check_problems", "collect_run", "go_on"]
 
 
 class Summary(NamedTuple):
@@ -40,6 +40,8 @@ class Summary(NamedTuple):
     failed: dict[str, str]
     """Errors by the name of the batch."""
     seconds: float
+    compiling: float
+    """Seconds of compilation, those of all workers together."""
 
 
 def check_problems(sweep: Sweep) -> None:
@@ -80,7 +82,7 @@ def begin(sweep: Sweep, directory: RunDirectory) -> None:
         "data": data_digests(sweep),
         "seeds": {"count": sweep.configuration.seeds, "key": f"fold_in(key({sweep.configuration.root_seed}), seed)"},
         "compile_groups": [[cell.number for cell in group] for group in sweep.groups()],
-        "batches": [f"cells {_span(b.cells)} seeds {b.start}-{b.stop - 1}" for b in all_batches],
+        "batches": batch_lines(all_batches),
         "lanes": _lanes(sweep),
         **environment(),
         "sessions": [],
@@ -104,24 +106,6 @@ def _lanes(sweep: Sweep) -> dict[str, Any]:
         return {"kind": "flows of a block in lockstep"}
     described = lf.describe(risk)
     return {"kind": "a lane takes the next seed of its block when its flow ends", "count": described.lanes}
-
-
-def load_run(directory: RunDirectory) -> Sweep:
-    """The sweep of a run directory.
-
-    Raises:
-        UserError: its configuration cannot be used, or is not the one that the run was begun with.
-    """
-    file = directory.path / "config.toml"
-    sweep, manifest = load(file), directory.read_manifest()
-    begun = manifest.get("configuration_sha256")
-    if begun is not None and begun != digest(sweep.toml()):
-        raise UserError(f"{file} has changed since the run was begun: undo that, or start another run of it with --out")
-    before = manifest.get("data")
-    for path, found in data_digests(sweep).items():
-        if isinstance(before, dict) and before.get(path, found) != found:
-            raise UserError(f"{path} has changed since the run was begun: undo that, or start another run with --out")
-    return sweep
 
 
 def changes_since_begun(directory: RunDirectory) -> list[str]:
@@ -155,7 +139,7 @@ def go_on(sweep: Sweep, directory: RunDirectory, choice: Choice, monitor: Monito
         place = str(directory.path.resolve()) if choice.name == "slurm" else None
         return Task(toml, batch.number, batch.key, cache, place)
 
-    schedule = Schedule(directory, all_batches, task, sweep.configuration.compute.retries, monitor)
+    schedule = Schedule(directory, all_batches, task, sweep.configuration.compute.retries, monitor, monitor.ended)
     finished = Finished(0, {}, (), False)
     problem: BaseException | None = None
     if schedule.missing:
@@ -170,6 +154,7 @@ def go_on(sweep: Sweep, directory: RunDirectory, choice: Choice, monitor: Monito
     session |= {
         "ended": _now(),
         "wall_time_s": round(time.perf_counter() - started, 3),
+        "compilation_s": round(finished.compiling, 3),
         "batches": finished.computed,
         "devices": list(finished.devices),
     }
@@ -193,7 +178,7 @@ def go_on(sweep: Sweep, directory: RunDirectory, choice: Choice, monitor: Monito
     failed = {label_of(sweep, batch): error for batch, error in finished.failed.items()}
     if collected == len(all_batches):
         directory.tidy_up()
-    return Summary(len(all_batches), done, failed, time.perf_counter() - started)
+    return Summary(len(all_batches), done, failed, time.perf_counter() - started, finished.compiling)
 
 
 def _words(error: BaseException) -> str:
@@ -264,10 +249,6 @@ def _seconds(session: dict[str, Any]) -> float:
     """Wall time of a session; 0 for one that has not ended, or was edited."""
     seconds = session.get("wall_time_s")
     return float(seconds) if isinstance(seconds, int | float) and 0 <= seconds < 1e12 else 0.0
-
-
-def _span(cells: tuple[int, ...]) -> str:
-    return ",".join(map(str, cells))
 
 
 def _now() -> str:

@@ -1,23 +1,22 @@
 """Progress of a run: a bar with the time left on a terminal, plain lines elsewhere."""
 
 import sys
-import time
+import threading
 from collections.abc import Callable
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from experiments.planning.batches import Batch
+from experiments.running.course import Course
+from experiments.running.engines.base import Outcome
 
 __all__ = ["Bar", "Lines", "Monitor", "monitor"]
+
+_EVERY = 10.0
+"""Seconds between lines."""
 
 
 class Monitor(Protocol):
@@ -33,33 +32,58 @@ class Monitor(Protocol):
         """`batch` was finished before."""
         ...
 
+    def ended(self, batch: Batch, outcome: Outcome) -> None:
+        """`batch` was computed, or has failed for good."""
+        ...
+
     def say(self, note: str) -> None:
         """What is going on besides batches."""
         ...
 
 
-def monitor(flows: int, label: Callable[[Batch], str]) -> Monitor:
+def monitor(course: Course, label: Callable[[Batch], str]) -> Monitor:
     """The monitor that fits where standard error goes; `label` names batches."""
-    return Bar(flows, label) if sys.stderr.isatty() else Lines(flows, label)
+    return Bar(course, label) if sys.stderr.isatty() else Lines(course, label)
+
+
+class _Said:
+    """What was said last, in words."""
+
+    def __init__(self, course: Course, label: Callable[[Batch], str]) -> None:
+        self._course, self._label = course, label
+        self._batch: Batch | None = None
+        self._note = ""
+
+    def hear(self, batch: Batch | None, note: str) -> None:
+        self._batch, self._note = batch, note
+
+    def __str__(self) -> str:
+        if self._batch is None:
+            return self._note or "waiting for the first batch"
+        note = self._course.compiling(self._batch) or self._note
+        return f"{self._label(self._batch)}: {note}" if note else self._label(self._batch)
+
+
+class _Column(ProgressColumn):
+    """Words that are asked for whenever the bar is drawn, since time passes."""
+
+    def __init__(self, words: Callable[[], str]) -> None:
+        super().__init__()
+        self._words = words
+
+    def render(self, task: Task) -> Text:
+        return Text(self._words())
 
 
 class Bar:
     """A bar over all flows."""
 
-    def __init__(self, flows: int, label: Callable[[Batch], str]) -> None:
-        self._label = label
-        self._done: dict[int, int] = {}
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("flows"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-        )
-        self._task = self._progress.add_task("compiling", total=flows)
-        self._count = 0
+    def __init__(self, course: Course, label: Callable[[Batch], str]) -> None:
+        self._course, self._said = course, _Said(course, label)
+        words, left = _Column(lambda: str(self._said)), _Column(lambda: str(course.left()))
+        columns = (words, BarColumn(), MofNCompleteColumn(), TextColumn("flows"), TimeElapsedColumn(), left)
+        self._progress = Progress(*columns, console=Console(stderr=True))
+        self._task = self._progress.add_task("", total=course.flows[1])
 
     def __enter__(self) -> "Bar":
         self._progress.start()
@@ -69,59 +93,74 @@ class Bar:
         self._progress.stop()
 
     def __call__(self, batch: Batch, done: int, note: str = "") -> None:
-        self._count += done - self._done.get(batch.number, 0)
-        self._done[batch.number] = done
-        name = self._label(batch)
-        self._progress.update(self._task, completed=self._count, description=f"{name}: {note}" if note else name)
+        self._course.hear(batch, done, note)
+        self._said.hear(batch, note)
+        self._progress.update(self._task, completed=self._course.flows[0])
 
     def found(self, batch: Batch) -> None:
         """As `Monitor.found`."""
-        self(batch, batch.flows)
+        self._course.found(batch)
+        self._progress.update(self._task, completed=self._course.flows[0])
+
+    def ended(self, batch: Batch, outcome: Outcome) -> None:
+        """As `Monitor.ended`."""
+        self._course.ended(batch, outcome)
 
     def say(self, note: str) -> None:
         """As `Monitor.say`."""
-        self._progress.update(self._task, description=note)
+        self._said.hear(None, note)
 
 
 class Lines:
-    """A line every ten seconds at most, one for every failure, and one in the end."""
+    """A line every ten seconds, news or not, one for every failure, and one in the end."""
 
-    def __init__(self, flows: int, label: Callable[[Batch], str]) -> None:
-        self._flows, self._label = flows, label
-        self._done: dict[int, int] = {}
-        self._count = self._before = 0
-        self._started = self._last = time.monotonic()
+    def __init__(self, course: Course, label: Callable[[Batch], str]) -> None:
+        self._course, self._said = course, _Said(course, label)
+        self._last = 0.0
+        self._lock, self._ended = threading.Lock(), threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> "Lines":
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        return
+        self._ended.set()
+        self._thread.join()
 
     def __call__(self, batch: Batch, done: int, note: str = "") -> None:
-        more = done - self._done.get(batch.number, 0)
-        self._count += more
-        self._done[batch.number] = done
-        now = time.monotonic()
-        urgent = note.startswith("failed") or (more > 0 and self._count == self._flows)
-        if not urgent and now - self._last < 10:
-            return
-        self._last = now
-        fresh, elapsed = self._count - self._before, now - self._started
-        left = f", about {elapsed * (self._flows - self._count) / fresh:.0f} s left" if fresh else ""
-        name = self._label(batch)
-        text = f"{name}: {note}" if note else name
-        print(f"{self._count}/{self._flows} flows  {text}  {elapsed:.0f} s{left}", file=sys.stderr, flush=True)
+        with self._lock:
+            before = self._course.flows[0]
+            self._course.hear(batch, done, note)
+            self._said.hear(batch, note)
+            now, total = self._course.flows
+            self._speak(note.startswith("failed") or before < now == total)
 
     def found(self, batch: Batch) -> None:
         """As `Monitor.found`."""
-        self._done[batch.number] = batch.flows
-        self._count += batch.flows
-        self._before += batch.flows
+        self._course.found(batch)
+
+    def ended(self, batch: Batch, outcome: Outcome) -> None:
+        """As `Monitor.ended`."""
+        with self._lock:
+            self._course.ended(batch, outcome)
 
     def say(self, note: str) -> None:
         """As `Monitor.say`."""
-        now = time.monotonic()
-        if now - self._last >= 10:
-            self._last = now
-            print(note, file=sys.stderr, flush=True)
+        with self._lock:
+            self._said.hear(None, note)
+            self._speak()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(1.0):
+            with self._lock:
+                self._speak()
+
+    def _speak(self, urgent: bool = False) -> None:
+        elapsed = self._course.elapsed
+        if not urgent and elapsed - self._last < _EVERY:
+            return
+        self._last = elapsed
+        done, total = self._course.flows
+        left = f", {text}" if done < total and (text := str(self._course.left())) else ""
+        print(f"{done}/{total} flows  {self._said}  {elapsed:.0f} s{left}", file=sys.stderr, flush=True)

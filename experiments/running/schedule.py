@@ -36,6 +36,8 @@ class Finished(NamedTuple):
     devices: tuple[str, ...]
     stopped: bool
     """Whether Ctrl-C, or a signal to terminate, ended it before all was done."""
+    compiling: float = 0.0
+    """Seconds of compilation, those of all workers together."""
 
 
 class _Attempt(NamedTuple):
@@ -53,6 +55,7 @@ class Schedule:
         task: what a worker is given for a batch.
         retries: how often a batch that failed is tried again.
         tell: called as tell(batch, flows done, note); all flows of a batch are done only when it is stored.
+        ended: hears the outcome of every batch that was computed here, or has failed for good.
     """
 
     def __init__(
@@ -62,14 +65,17 @@ class Schedule:
         task: Callable[[Batch], Task],
         retries: int,
         tell: Callable[[Batch, int, str], None],
+        ended: Callable[[Batch, Outcome], None] = lambda batch, outcome: None,
     ) -> None:
         self._directory, self._task, self._retries, self._tell = directory, task, retries, tell
+        self._ended = ended
         self._waiting = deque(batch for batch in batches if not directory.has(batch))
         self._elsewhere: list[Batch] = []
         self._running: dict[Future[Outcome], _Attempt] = {}
         self._failed: dict[Batch, str] = {}
         self._devices: set[str] = set()
         self._computed = 0
+        self._compiling = 0.0
         self._stopping = False
 
     @property
@@ -97,7 +103,7 @@ class Schedule:
             for attempt in self._running.values():
                 attempt.lock.release()
             raise
-        return Finished(self._computed, self._failed, tuple(sorted(self._devices)), self._stopping)
+        return Finished(self._computed, self._failed, tuple(sorted(self._devices)), self._stopping, self._compiling)
 
     def _start(self, engine: Engine) -> None:
         """Gives the engine what it can take, of what no other process has claimed."""
@@ -174,7 +180,9 @@ class Schedule:
             raise RunError(f"batch {batch.number} cannot be stored: {reason(error)}") from error
         attempt.lock.release()
         self._computed += 1
+        self._compiling += outcome.compiling
         self._devices.add(outcome.device)
+        self._ended(batch, outcome)
         self._tell(batch, batch.flows, "")
 
     def _fail(self, attempt: _Attempt, outcome: Outcome) -> None:
@@ -189,6 +197,7 @@ class Schedule:
             ) from problem
         finally:
             attempt.lock.release()
+        self._ended(batch, outcome)
         self._tell(batch, 0, f"failed: {error}")
 
     def _drop(self) -> None:

@@ -1,13 +1,31 @@
-"""What is done, running, failed or missing in a run directory."""
+"""What is done, running, failed or missing in a run directory: the command `status`, which does without JAX."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from experiments.errors import command
-from experiments.planning.batches import batches, label_of
-from experiments.running.execute import load_run
+from experiments.planning.batches import label_of
+from experiments.running.begun import begun_batches, load_run
+from experiments.running.busy import Busy
 from experiments.running.store import RunDirectory
 
-__all__ = ["status_text"]
+__all__ = ["status", "status_text"]
 
 _MOST_SHOWN = 10
+
+
+def status(directory: Path, /, *, verify: Annotated[bool, Parameter(negative="")] = False) -> None:
+    """Say what is done, running, failed or missing in a run.
+
+    Args:
+        directory: a run directory.
+        verify: read all finished batches and compare their checksums; damaged ones are set aside.
+    """
+    with Busy("looking at the batches"):
+        text = status_text(RunDirectory.existing(directory), verify)
+    print(text)
 
 
 def status_text(directory: RunDirectory, verify: bool = False) -> str:
@@ -21,7 +39,7 @@ def status_text(directory: RunDirectory, verify: bool = False) -> str:
         UserError: the configuration or the manifest cannot be used.
     """
     sweep = load_run(directory)
-    all_batches = batches(sweep)
+    all_batches = begun_batches(sweep, directory.read_manifest())
     finished = [batch for batch in all_batches if directory.has(batch)]
     damaged = [batch for batch in finished if verify and directory.load(batch) is None]
     finished = [batch for batch in finished if directory.has(batch)]

@@ -6,6 +6,7 @@ prepared first. Everything that goes to or comes from a worker is made of string
 
 import functools
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from experiments.running.engines.base import Outcome, Task
@@ -46,7 +47,7 @@ def work(task: Task) -> Outcome:
         RunDirectory(Path(task.directory)).save(batch, outcome.content)
     except OSError as error:
         return Outcome(error=f"{task.directory} cannot be written: {error.strerror}")
-    return Outcome(device=outcome.device, seconds=outcome.seconds)
+    return replace(outcome, content=None)
 
 
 @functools.lru_cache(maxsize=2)

@@ -7,7 +7,7 @@ from typing import Any
 
 import tomli_w
 
-from experiments.results.variables import CELL, FLOW, LIMIT, OUTER, PICTURES, TRAJECTORY, TUNING
+from experiments.results.meanings import CELL, FLOW, LIMIT, OUTER, PICTURES, TRAJECTORY, TUNING
 
 __all__ = ["Axis", "axes_toml", "label", "name_axes", "named_axes"]
 

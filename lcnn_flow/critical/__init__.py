@@ -1,10 +1,10 @@
 """Critical points: their classification, the identification of equal ones, and proofs that they exist."""
 
-from lcnn_flow.critical.ball_risk import PlainRisk, plain_risk
 from lcnn_flow.critical.certificate import Certificate, certify, certify_plain, no_proof
 from lcnn_flow.critical.classification import CriticalPoint, Kind, classify
 from lcnn_flow.critical.distinct import above_lowest, grouped_by_filter
 from lcnn_flow.critical.overview import Overview, summary
+from lcnn_flow.critical.plain_numbers import PlainRisk, plain_risk
 from lcnn_flow.critical.rescaled import Orbits, orbits
 
 __all__ = [

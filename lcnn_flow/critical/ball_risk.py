@@ -7,72 +7,20 @@ any strides, so v[t] is the sum of prod_l w_l[a_l] over all taps with offsets su
     grad L = J^T g,   Hess L = J^T l''(v) J + sum_t g_t Hess v_t,   g = grad l(v),   J = dv/dw.
 """
 
+import functools
 import itertools
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
 
-import numpy as np
 from flint import arb, arb_mat
 
-from lcnn_flow.critical.ball_losses import BALL_LOSSES, Derivatives, loss_derivatives, slope_and_bend
-from lcnn_flow.errors import RiskError
-from lcnn_flow.network.filters import tap_offsets
-from lcnn_flow.network.forward import patches
-from lcnn_flow.risk.empirical import EmpiricalRisk
-from lcnn_flow.risk.linear import check_linear
+from lcnn_flow.critical.ball_losses import BALL_LOSSES, Derivatives
+from lcnn_flow.critical.data_rows import data_rows
+from lcnn_flow.critical.plain_numbers import PlainRisk
 
-__all__ = ["BallRisk", "PlainRisk", "Polynomial", "plain_risk", "product"]
+__all__ = ["BallRisk", "Point", "Polynomial", "product"]
 
 Polynomial = dict[int, arb]
 """Coefficients by flat offset."""
-
-
-@dataclass(frozen=True)
-class PlainRisk:
-    """A single-channel risk as plain arrays of the host, free of jax: may be sent to other processes."""
-
-    offsets: tuple[tuple[int, ...], ...]
-    """Flat offset of every tap of every layer in the end-to-end filter."""
-    taps: int
-    """Entries of the end-to-end filter."""
-    loss: str
-    numbers: Mapping[str, float]
-    patches: np.ndarray
-    """(rows, taps)."""
-    targets: np.ndarray
-    """(rows,)."""
-    weights: np.ndarray
-    """(rows,), those of the samples; they count relative to their sum over samples."""
-    outputs: int
-    """Rows a sample."""
-
-
-def plain_risk(risk: EmpiricalRisk) -> PlainRisk:
-    """The numbers of a single-channel risk with one of the named losses.
-
-    Raises:
-        RiskError: not a linear network, channels, a custom loss, or a batch of risks.
-    """
-    arch = check_linear("certify", risk).arch
-    if arch.channels is not None:
-        raise RiskError("ball arithmetic is for single-channel networks: this architecture has channels")
-    if risk.loss.name not in BALL_LOSSES:
-        raise RiskError(f"no ball arithmetic for the loss {risk.loss.name!r}: known are {', '.join(BALL_LOSSES)}")
-    if risk.num_conditions is not None:
-        raise RiskError("a batch of risks: pass one of them, risk.condition(i)")
-    windows = np.asarray(patches(arch, risk.data.inputs), float)
-    samples, outputs, taps = windows.shape
-    weights = np.ones(samples) if risk.data.weights is None else np.asarray(risk.data.weights, float)
-    return PlainRisk(
-        offsets=tap_offsets(arch),
-        taps=taps,
-        loss=risk.loss.name,
-        numbers={name: float(getattr(risk.loss, name)) for name in risk.loss.parameters},
-        patches=windows.reshape(-1, taps),
-        targets=np.asarray(risk.data.targets, float).reshape(-1),
-        weights=np.repeat(weights, outputs),
-        outputs=outputs,
-    )
 
 
 class BallRisk:
@@ -87,34 +35,35 @@ class BallRisk:
         self.risk = risk
         self.sizes = [len(offsets) for offsets in risk.offsets]
         self.ends = list(itertools.accumulate(self.sizes))
-        unit = arb(2) ** sum(exponents)
-        rows = [i for i in range(len(risk.targets)) if risk.weights[i] > 0]
-        total = sum((arb(float(w)) for w in risk.weights[:: risk.outputs]), arb(0))
-        self._weights = [arb(float(risk.weights[i])) / total for i in rows]
-        entries = [[arb(float(x)) * unit for x in risk.patches[i]] for i in rows]
-        self._patches = arb_mat(entries)
-        self._turned = self._patches.transpose()
-        self._targets = arb_mat([[arb(float(risk.targets[i]))] for i in rows])
-        self._quadratic: tuple[arb_mat, arb_mat] | None = None
-        if risk.loss == "square":  # P^T W P and P^T W y: after this the number of rows no longer counts
-            weighted = arb_mat(
-                [[w * x for x in row] for w, row in zip(self._weights, entries, strict=True)]
-            ).transpose()
-            self._quadratic = weighted * self._patches, weighted * self._targets
+        self._unit = arb(2) ** sum(exponents)
+        """Of the end-to-end filter."""
+        self._rows = data_rows(risk)
+        self.weights = self._rows.weights
+        self._loss, self._numbers = BALL_LOSSES[risk.loss], {name: arb(x) for name, x in risk.numbers.items()}
+        self.is_quadratic = risk.loss == "square"
+        """Whether rows of the data no longer count, once P^T W P and P^T W y are known."""
+        self._last: Point | None = None
 
     def layers(self, vector: list[arb]) -> list[list[arb]]:
         """The raveled filters, one list a layer."""
         return [vector[end - size : end] for size, end in zip(self.sizes, self.ends, strict=True)]
 
+    def at(self, vector: list[arb]) -> "Point":
+        """The risk at a point; asked again for the same list, which nobody may change, it knows what it has found."""
+        if self._last is None or self._last.vector is not vector:
+            self._last = Point(self, vector)
+        return self._last
+
     def gradient(self, vector: list[arb]) -> arb_mat:
         """Enclosure of grad L, (n, 1)."""
-        _, slope, jacobian, _ = self.first_order(vector, second=False)
-        return jacobian.transpose() * slope
+        point = self.at(vector)
+        return point.jacobian.transpose() * point.slope
 
     def hessian(self, vector: list[arb]) -> list[list[arb]]:
         """Enclosure of Hess L, (n, n), symmetric."""
-        filters, slope, jacobian, curvature = self.first_order(vector, second=True)
-        return (jacobian.transpose() * (curvature * jacobian) + self.filter_hessian(filters, slope)).tolist()
+        point = self.at(vector)
+        outer = point.jacobian.transpose() * (point.curvature * point.jacobian)
+        return (outer + self.filter_hessian(point.filters, point.slope)).tolist()
 
     def filters(self, vector: list[arb]) -> list[Polynomial]:
         """The filters by offset."""
@@ -152,32 +101,77 @@ class BallRisk:
         v = product(filters)
         return arb_mat([[v.get(t, arb(0))] for t in range(self.risk.taps)])
 
-    def rows(self, filters: Sequence[Polynomial]) -> tuple[arb_mat, list[arb], list[arb]]:
-        """P, the residuals P v - y and the weights, which sum to 1 over the samples, of the rows that count."""
-        return self._patches, (self._patches * self.end_to_end(filters) - self._targets).entries(), self._weights
+    def images(self, matrix: arb_mat) -> arb_mat:
+        """P A, (rows, columns of A)."""
+        return self._rows.patches * (self._unit * matrix)
 
-    @property
-    def is_quadratic(self) -> bool:
-        """Whether rows of the data no longer count."""
-        return self._quadratic is not None
+    def residuals(self, filters: Sequence[Polynomial]) -> list[arb]:
+        """P v - y on the rows that count."""
+        return (self.images(self.end_to_end(filters)) - self._rows.targets).entries()
 
-    def loss_derivatives(self, residual: arb) -> Derivatives:
-        """The derivatives of rho on a ball of residuals."""
-        return loss_derivatives(self.risk.loss, self.risk.numbers, residual)
+    def sum_of_rows(self, factors: Sequence[arb]) -> arb_mat:
+        """P^T f, (taps, 1)."""
+        return self._unit * (self._rows.transposed * arb_mat([[f] for f in factors]))
 
-    def first_order(self, vector: list[arb], second: bool) -> tuple[list[Polynomial], arb_mat, arb_mat, arb_mat]:
-        """Filters by offset, g = grad l(v), J, and with `second` l''(v)."""
-        filters = self.filters(vector)
-        jacobian = self.filter_jacobian(filters)
-        if self._quadratic is not None:
-            gram, moment = self._quadratic
-            return filters, gram * self.end_to_end(filters) - moment, jacobian, gram
-        P, residuals, weights = self.rows(filters)
-        both = [slope_and_bend(self.risk.loss, self.risk.numbers, r) for r in residuals]
-        slope = self._turned * arb_mat([[w * pair[0]] for w, pair in zip(weights, both, strict=True)])
-        bends = [w * pair[1] for w, pair in zip(weights, both, strict=True)] if second else []
-        table = [[w * x for x in row] for w, row in zip(bends, P.tolist(), strict=True)] if second else []
-        return filters, slope, jacobian, self._turned * arb_mat(table) if second else slope
+    def grams(self, factors: Sequence[Sequence[arb]]) -> list[arb_mat]:
+        """P^T diag(f) P, (taps, taps), for every list f of one factor per row."""
+        return [self._unit**2 * gram for gram in self._rows.grams(factors)]
+
+    def forms(self, matrices: Sequence[arb_mat]) -> list[list[arb]]:
+        """P_i A P_i^T for every symmetric A, (taps, taps), and row i."""
+        return self._rows.forms([self._unit**2 * matrix for matrix in matrices])
+
+    def moments(self) -> tuple[arb_mat, arb_mat]:
+        """P^T W P and P^T W y."""
+        gram, moment = self._rows.moments
+        return self._unit**2 * gram, self._unit * moment
+
+    def loss_derivatives(self, residual: arb, slope: bool = True, higher: bool = True) -> Derivatives:
+        """The derivatives of rho on a ball of residuals; NaN those that are not wanted."""
+        return self._loss(self._numbers, residual, slope, higher)
+
+
+class Point:
+    """The risk at balls of filters; whatever is asked for is computed once."""
+
+    def __init__(self, balls: BallRisk, vector: list[arb]) -> None:
+        self._balls, self.vector = balls, vector
+
+    @functools.cached_property
+    def filters(self) -> list[Polynomial]:
+        """The filters by offset."""
+        return self._balls.filters(self.vector)
+
+    @functools.cached_property
+    def jacobian(self) -> arb_mat:
+        """J, (taps, n)."""
+        return self._balls.filter_jacobian(self.filters)
+
+    @functools.cached_property
+    def slope(self) -> arb_mat:
+        """g, (taps, 1)."""
+        if self._balls.is_quadratic:
+            gram, moment = self._balls.moments()
+            return gram * self._balls.end_to_end(self.filters) - moment
+        return self._balls.sum_of_rows([w * pair[0] for w, pair in zip(self._balls.weights, self._bent, strict=True)])
+
+    @functools.cached_property
+    def curvature(self) -> arb_mat:
+        """l''(v), (taps, taps)."""
+        if self._balls.is_quadratic:
+            return self._balls.moments()[0]
+        bends = [w * pair[1] for w, pair in zip(self._balls.weights, self._bent, strict=True)]
+        return self._balls.grams([bends])[0]
+
+    @functools.cached_property
+    def residuals(self) -> list[arb]:
+        """P v - y on the rows that count."""
+        return self._balls.residuals(self.filters)
+
+    @functools.cached_property
+    def _bent(self) -> list[Derivatives]:
+        """rho' and rho'' row by row."""
+        return [self._balls.loss_derivatives(r, higher=False) for r in self.residuals]
 
 
 def product(filters: Iterable[Polynomial]) -> Polynomial:

@@ -53,9 +53,10 @@ class Basin:
         first = self._turn.transpose() * derivative * self._turn
         self._signs = [1 if row[i] > 0 else -1 for i, row in enumerate(first.tolist())]
         self._terms = FilterTerms(self._balls, box, lengths)
-        _, slope, self._jacobian, curvature = self._balls.first_order(box, second=True)
-        self._slope, self._curvature = system.scale * slope, system.scale * curvature
-        self._rows = None if self._balls.is_quadratic else Rows(self._balls, self._terms.filters, system.scale)
+        point = self._balls.at(box)
+        self._jacobian = point.jacobian
+        self._slope, self._curvature = system.scale * point.slope, system.scale * point.curvature
+        self._rows = None if self._balls.is_quadratic else Rows(self._balls, point, system.scale)
         grams = [self._terms.gram(order, self._turn * self._turn.transpose()) for order in self._terms.orders]
         second = arb(row_sum_norm(first - diagonal([arb(sign) for sign in self._signs])))
         self._deficits = [second, self._third_order(), *self._higher_orders(grams)]
@@ -96,11 +97,12 @@ class Basin:
         mixed = [self._balls.filter_hessian(self._terms.filters, arb_mat([[x] for x in row])) for row in image]
         tables = [matrix.tolist() for matrix in mixed]
         pulls = self._system.pulls(self._box)
+        bent = None if self._rows is None else self._rows.third_derivatives(self._jacobian)
         for i, matrix in enumerate(self._terms.slices(self._slope)):
             turned = arb_mat([table[i] for table in tables])
             matrix += mixed[i] + turned + turned.transpose()
-            if self._rows is not None:
-                matrix += self._rows.third_derivative(self._jacobian, i)
+            if bent is not None:
+                matrix += bent[i]
             for pull, signs in pulls:
                 matrix += arb_mat([[x] for x in signs.tolist()[i]]) * pull.transpose()
             yield matrix / 2
@@ -122,8 +124,7 @@ class Basin:
     def _curved_loss(self, rows: Rows, grams: list[arb_mat]) -> CurvedLoss:
         metric = diagonal([t**2 for t in self._lengths])
         reaches = [self._terms.gram(order, metric) for order in self._terms.orders]
-        turned = rows.patches * self._jacobian * self._turn
-        return CurvedLoss(self._balls, rows, turned, rows.sizes(grams), rows.sizes(reaches))
+        return CurvedLoss(self._balls, rows, self._jacobian * self._turn, rows.squares(grams), rows.squares(reaches))
 
 
 def _euclidean_axes(matrix: np.ndarray, lengths: np.ndarray, axes: np.ndarray) -> np.ndarray:

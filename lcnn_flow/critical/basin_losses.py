@@ -20,7 +20,7 @@ from collections.abc import Sequence
 
 from flint import arb, arb_mat
 
-from lcnn_flow.critical.ball_risk import BallRisk, Polynomial
+from lcnn_flow.critical.ball_risk import BallRisk, Point
 from lcnn_flow.critical.balls import spectral_norm
 
 __all__ = ["CurvedLoss", "Rows"]
@@ -31,14 +31,15 @@ class Rows:
 
     Args:
         balls: the risk.
-        filters: the point.
+        point: the point.
         scale: the unit of the weights.
     """
 
-    def __init__(self, balls: BallRisk, filters: Sequence[Polynomial], scale: arb) -> None:
-        self.patches, self.residuals, weights = balls.rows(filters)
-        self.weights = [scale * w for w in weights]
-        derivatives = [balls.loss_derivatives(r) for r in self.residuals]
+    def __init__(self, balls: BallRisk, point: Point, scale: arb) -> None:
+        self._balls = balls
+        self.residuals = point.residuals
+        self.weights = [scale * w for w in balls.weights]
+        derivatives = [balls.loss_derivatives(r, slope=False) for r in self.residuals]
         self.bends = [second for _, second, _, _ in derivatives]
         self.thirds = [third if third.is_finite() else arb(0) for _, _, third, _ in derivatives]
         """rho''', or 0 where that does not exist, which costs a larger eta."""
@@ -46,23 +47,18 @@ class Rows:
 
     def largest_curvature(self) -> arb_mat:
         """P^T diag(w |rho''|) P."""
-        sizes = [w * k.abs_upper() for w, k in zip(self.weights, self.bends, strict=True)]
-        return self.patches.transpose() * _scaled_rows(self.patches, sizes)
+        return self._balls.grams([[w * k.abs_upper() for w, k in zip(self.weights, self.bends, strict=True)]])[0]
 
-    def third_derivative(self, jacobian: arb_mat, entry: int) -> arb_mat:
-        """J^T P^T diag(w rho''' P J_entry) P J, J_entry one column: part of the derivative of Hess L in that entry."""
-        image = self.patches * jacobian
-        along = [w * t * row[entry] for w, t, row in zip(self.weights, self.thirds, image.tolist(), strict=True)]
-        return image.transpose() * _scaled_rows(image, along)
+    def third_derivatives(self, jacobian: arb_mat) -> list[arb_mat]:
+        """J^T P^T diag(w rho''' P J_i) P J for every column J_i: part of the derivative of Hess L in entry i."""
+        bent = [w * t for w, t in zip(self.weights, self.thirds, strict=True)]
+        images = self._balls.images(jacobian).transpose().tolist()
+        grams = self._balls.grams([[b * x for b, x in zip(bent, column, strict=True)] for column in images])
+        return [jacobian.transpose() * (gram * jacobian) for gram in grams]
 
-    def sizes(self, grams: list[arb_mat]) -> list[list[arb]]:
-        """sqrt(P_i A P_i^T) for every matrix A and row i."""
-        rows, result = self.patches.tolist(), []
-        for gram in grams:
-            pairs = zip(rows, (self.patches * gram).tolist(), strict=True)
-            squares = [sum((x * y for x, y in zip(*pair, strict=True)), arb(0)) for pair in pairs]
-            result.append([x.abs_upper().sqrt() for x in squares])
-        return result
+    def squares(self, grams: list[arb_mat]) -> arb_mat:
+        """Upper bounds of P_i A P_i^T, one row for every matrix A, one column for every row i."""
+        return arb_mat([[x.abs_upper() for x in form] for form in self._balls.forms(grams)])
 
 
 class CurvedLoss:
@@ -71,53 +67,69 @@ class CurvedLoss:
     Args:
         balls: the risk.
         rows: its rows.
-        turned: P J T, (rows, n).
-        sizes: y_ij, one list of rows for every j.
-        reaches: z_ij, likewise.
+        turn: J T, (taps, n).
+        squares: y_ij^2, one row for every j, one column for every i.
+        reaches: z_ij^2, likewise.
     """
 
-    def __init__(
-        self, balls: BallRisk, rows: Rows, turned: arb_mat, sizes: list[list[arb]], reaches: list[list[arb]]
-    ) -> None:
-        self._balls, self._rows, self._turned = balls, rows, turned
-        self._sizes, self._reaches = sizes, reaches
+    def __init__(self, balls: BallRisk, rows: Rows, turn: arb_mat, squares: arb_mat, reaches: arb_mat) -> None:
+        self._balls, self._rows, self._turn = balls, rows, turn
+        nothing = [[arb(0)] * len(rows.weights)]  # for a single layer
+        self._later = arb_mat(squares.tolist()[1:] or nothing)
+        first, *later = [[x.sqrt() for x in row] for row in reaches.tolist()]
+        self._first_reach, self._later_reaches = first, arb_mat(later or nothing)
+        self._sizes = [third.abs_upper() for third in rows.thirds]
+        self._suspect = 0
+        """A row whose remainder was not bounded on an earlier ball: it is looked at first."""
 
     def deficit(self, radius: arb) -> arb:
         """The bound on a ball; infinite or not a number where derivatives of rho are not bounded on it."""
-        outer, inner = [], []
-        for row, third in enumerate(self._rows.thirds):
-            t, reaches = third.abs_upper(), [z[row] for z in self._reaches]
-            first, later = radius * reaches[0], radius**2 * _polynomial(radius, reaches[1:])
-            outer.append(t * first / 2)
-            inner.append(t * later / 2 + self._remainder(row, first + later))
-        near, a, b = self._norms(outer, radius)
-        total = a * near + (near + a) * b  # a b - a_1 b_1 = (a - a_1) b_1 + a (b - b_1)
-        near, a, b = self._norms(inner, radius)
-        return total + (near + a) * (near + b)
+        powers = arb_mat([[radius**k for k in range(2, self._later_reaches.nrows() + 2)]])
+        firsts, laters = [radius * z for z in self._first_reach], (powers * self._later_reaches).entries()
+        remainders = self._remainders([first + later for first, later in zip(firsts, laters, strict=True)])
+        if remainders is None:
+            return arb("inf")
+        outer = [t * first / 2 for t, first in zip(self._sizes, firsts, strict=True)]
+        inner = [t * later / 2 + x for t, later, x in zip(self._sizes, laters, remainders, strict=True)]
+        weighted = [[w * f for w, f in zip(self._rows.weights, factors, strict=True)] for factors in (outer, inner)]
+        grams = self._balls.grams(weighted)
+        sums = (self._later * arb_mat(weighted).transpose()).transpose().tolist()
+        (near, a, b), (close, c, d) = (self._norms(*pair, radius) for pair in zip(grams, sums, strict=True))
+        # a b - a_1 b_1 = (a - a_1) b_1 + a (b - b_1)
+        return a * near + (near + a) * b + (close + c) * (close + d)
+
+    def _remainders(self, reaches: list[arb]) -> list[arb] | None:
+        """Bounds of |eta_i| for |a_i| <= reaches_i; None where one is not finite."""
+        if not self._remainder(self._suspect, reaches[self._suspect]).is_finite():
+            return None
+        found = []
+        for row, reach in enumerate(reaches):
+            found.append(self._remainder(row, reach))
+            if not found[-1].is_finite():
+                self._suspect = row
+                return None
+        return found
 
     def _remainder(self, row: int, reach: arb) -> arb:
         """A bound of |eta_i| for |a_i| <= reach."""
         residuals = self._rows.residuals[row] + arb(0, reach.abs_upper())
-        _, second, _, fourth = self._balls.loss_derivatives(residuals)
+        _, second, _, fourth = self._balls.loss_derivatives(residuals, slope=False)
         smooth = fourth.abs_upper() * reach**2 / 6
-        rough = (second - self._rows.bends[row]).abs_upper() + self._rows.thirds[row].abs_upper() * reach / 2
+        rough = (second - self._rows.bends[row]).abs_upper() + self._sizes[row] * reach / 2
         return smooth if smooth < rough else rough
 
-    def _norms(self, factors: list[arb], radius: arb) -> tuple[arb, arb, arb]:
-        """Bounds, over |e|, of the roots of sum_i w_i f_i x_i^2 for x = a_1 (or b_1), a - a_1 and b - b_1."""
-        weights = [w * f for w, f in zip(self._rows.weights, factors, strict=True)]
-        near = self._turned.transpose() * _scaled_rows(self._turned, weights)
-        sums = [
-            sum((w * y**2 for w, y in zip(weights, column, strict=True)), arb(0)).sqrt() for column in self._sizes[1:]
-        ]
-        a = radius * _polynomial(radius, sums)
-        b = radius * _polynomial(radius, [j * x for j, x in enumerate(sums, start=2)])
-        return spectral_norm(near).sqrt(), a, b
+    def _norms(self, gram: arb_mat, sums: Sequence[arb], radius: arb) -> tuple[arb, arb, arb]:
+        """Bounds, over |e|, of the roots of sum_i w_i f_i x_i^2 for x = a_1 (or b_1), a - a_1 and b - b_1.
 
-
-def _scaled_rows(matrix: arb_mat, factors: Sequence[arb]) -> arb_mat:
-    """diag(factors) A."""
-    return arb_mat([[f * x for x in row] for f, row in zip(factors, matrix.tolist(), strict=True)])
+        Args:
+            gram: P^T diag(w f) P.
+            sums: sum_i w_i f_i y_ij^2 for every j > 1.
+            radius: that of the ball.
+        """
+        roots = [x.sqrt() for x in sums]
+        a = radius * _polynomial(radius, roots)
+        b = radius * _polynomial(radius, [j * x for j, x in enumerate(roots, start=2)])
+        return spectral_norm(self._turn.transpose() * gram * self._turn).sqrt(), a, b
 
 
 def _polynomial(x: arb, coefficients: Sequence[arb]) -> arb:

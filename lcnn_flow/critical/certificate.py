@@ -19,10 +19,10 @@ import numpy as np
 from flint import arb, arb_mat, ctx
 
 from lcnn_flow.critical.ball_losses import BALL_LOSSES
-from lcnn_flow.critical.ball_risk import PlainRisk, plain_risk
 from lcnn_flow.critical.balls import above, below, exact_matrix, middle, row_sum_norm, signature
 from lcnn_flow.critical.basin import Basin
 from lcnn_flow.critical.leaf_system import LeafSystem
+from lcnn_flow.critical.plain_numbers import PlainRisk, plain_risk
 from lcnn_flow.errors import ArchitectureError
 from lcnn_flow.losses.registry import ALL_LOSSES
 from lcnn_flow.risk.empirical import EmpiricalRisk

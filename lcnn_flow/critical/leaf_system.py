@@ -18,8 +18,9 @@ import jax
 import numpy as np
 from flint import arb, arb_mat
 
-from lcnn_flow.critical.ball_risk import BallRisk, PlainRisk
+from lcnn_flow.critical.ball_risk import BallRisk
 from lcnn_flow.critical.balls import diagonal, largest, magnitude, row_sum_norm, square
+from lcnn_flow.critical.plain_numbers import PlainRisk
 
 __all__ = ["LeafSystem"]
 

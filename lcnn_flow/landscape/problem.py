@@ -15,7 +15,7 @@ import numpy as np
 from flint import arb, arb_mat, ctx
 
 from lcnn_flow.arguments import check_kind
-from lcnn_flow.critical.ball_risk import PlainRisk, plain_risk
+from lcnn_flow.critical.plain_numbers import PlainRisk, plain_risk
 from lcnn_flow.errors import ArchitectureError, RiskError
 from lcnn_flow.landscape.counts import filter_sizes, generic_count, singular_tuples
 from lcnn_flow.landscape.system import TapSums

@@ -16,9 +16,10 @@ from scipy import optimize
 
 import lcnn_flow as lf
 from lcnn_flow.critical.ball_losses import BALL_LOSSES, loss_derivatives, slope_and_bend
-from lcnn_flow.critical.ball_risk import BallRisk, plain_risk
+from lcnn_flow.critical.ball_risk import BallRisk
 from lcnn_flow.critical.balls import above, below, exact_matrix, product_norm, signature, spectral_norm
 from lcnn_flow.critical.cubic_form import cubic_norm
+from lcnn_flow.critical.plain_numbers import plain_risk
 from lcnn_flow.network.parameters import ravel, unravel
 
 CASES = [case for case in truth("critical_points") if case["critical_points"]]

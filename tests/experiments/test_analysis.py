@@ -31,6 +31,9 @@ def test_limits_are_classified_certified_and_told_apart():
     assert (stored["certificate"] == -1).all()
     with Certifier(3, processes=True) as certifier:
         stored = analyse(risk, start, Ended(), certifier, heard.append)
+        assert (stored["certificate"] == -1).all()  # what it takes has not been waited for
+        (wait,) = certifier.take()
+        wait()
     words = {"min": 0, "saddle": 1}
     assert list(stored["kind"]) == [*(words[p["kind"]] for p in POINTS), -1]
     np.testing.assert_allclose(stored["limit_risk"][:4], [p["risk"] for p in POINTS], rtol=1e-12)
@@ -47,9 +50,14 @@ def test_limits_are_classified_certified_and_told_apart():
 def test_certificates_are_the_same_in_workers_and_here():
     risk = truth_problem(CASE["name"])
     batch = tuple(np.asarray(w)[:4] for w in Ended.limit)
-    here = Certifier(0)(risk, batch)
+    here, there = [], []
+    Certifier(0).prove(risk, batch, here.extend)
     with Certifier(1, processes=True) as certifier:
-        there = certifier(risk, batch)
+        certifier.prove(risk, batch, there.extend)
+        assert there == []
+        for wait in certifier.take():
+            wait()
+    assert certifier.take() == []
     assert [c.status for c in there] == [c.status for c in here] == ["certified"] * 4
     assert [c.existence_radius for c in there] == [c.existence_radius for c in here]
 
@@ -58,7 +66,8 @@ def test_channels_are_not_put_to_the_proof():
     arch = lf.Architecture(6, (2, 2), channels=(1, 2, 1))
     data = lf.Dataset(np.ones((2, 1, 6)), np.ones((2, 1, 4)))
     risk = lf.EmpiricalRisk(arch, lf.losses.Square(), data)
-    (found,) = Certifier(0)(risk, as_params([np.ones((1, 2, 1, 2)), np.ones((1, 1, 2, 2))]))
-    assert found.status == "inconclusive"
+    found = []
+    Certifier(0).prove(risk, as_params([np.ones((1, 2, 1, 2)), np.ones((1, 1, 2, 2))]), found.extend)
+    assert [certificate.status for certificate in found] == ["inconclusive"]
     with pytest.raises(lf.RiskError, match="channels"):
         lf.critical.plain_risk(risk)

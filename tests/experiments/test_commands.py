@@ -1,5 +1,6 @@
 """Commands end with the right exit code and one message, never a traceback, and keep what was computed."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -9,8 +10,12 @@ import numpy as np
 import pytest
 
 from experiments.cli import main
+from experiments.planning.batches import batches
 from experiments.planning.loading import load
 from experiments.results import files
+from experiments.running.begun import begun_batches, load_run
+from experiments.running.execute import begin
+from experiments.running.store import RunDirectory
 
 ROOT = Path(__file__).parents[2]
 CONFIGURATIONS = sorted((ROOT / "configs").glob("*.toml"))
@@ -152,26 +157,49 @@ def test_data_of_ones_own_are_read_from_beside_the_configuration(configuration, 
     assert all(line.startswith("error: ") and "mine.npz" in line for line in messages)
 
 
-@pytest.mark.parametrize("arguments", [["list"], ["--help"]])
-def test_what_needs_no_run_imports_nothing_heavy(arguments):
+HEAVY = "{'jax', 'lcnn_flow', 'xarray', 'matplotlib', 'zarr'} & set(sys.modules)"
+
+
+def heavy_imports_of(*arguments):
+    """Which of the packages that take long to import a command has imported when it ends, and its exit code."""
     code = (
         "import sys\n"
         "from experiments.cli import main\n"
-        "main(sys.argv[1:])\n"
-        "heavy = {'jax', 'lcnn_flow', 'xarray', 'matplotlib', 'zarr', 'numpy'} & set(sys.modules)\n"
-        "print(sorted(heavy), file=sys.stderr)\n"
+        "code = main(sys.argv[1:])\n"
+        f"print(sorted({HEAVY}), file=sys.stderr)\n"
+        "sys.exit(code)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "[]\n")
+    done = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True)
+    return done.stderr, done.returncode
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["--help"]])
+def test_what_needs_no_run_imports_nothing_heavy(arguments):
+    assert heavy_imports_of(*arguments) == ("[]\n", 0)
+
+
+def test_status_imports_nothing_heavy_as_long_as_the_configuration_is_as_the_run_wrote_it(configuration, tmp_path):
+    sweep, directory = load(configuration), RunDirectory.create(tmp_path / "run", "any")
+    begin(sweep, directory)
+    assert heavy_imports_of("status", directory.path) == ("[]\n", 0)
+    file = directory.path / "config.toml"
+    file.write_text(f"# a comment changes nothing that counts\n{file.read_text()}")
+    assert begun_batches(load_run(directory), directory.read_manifest()) == batches(sweep)
+    file.write_text(file.read_text().replace("seeds = ", "seeds = 1"))
+    assert heavy_imports_of("status", directory.path)[1] == 2
+
+
+def test_status_cuts_a_run_anew_where_its_manifest_does_not_say_how_it_was_cut(configuration, tmp_path):
+    sweep = load(configuration)
+    for lines in ([], ["cells 0"], ["cells 99 seeds 0-1"], ["cells 0 seeds 0-100000"], [3]):
+        assert begun_batches(sweep, {"batches": lines}) == batches(sweep)
 
 
 def test_every_command_is_listed_with_the_first_line_of_its_help():
-    from experiments import cli, commands
+    from experiments import cli
     from experiments.modules import MODULES
 
     assert set(MODULES) == set(cli.QUESTIONS)
-    assert [function for function, _ in cli._COMMANDS.values()] == sorted(
-        commands.__all__, key=[function for function, _ in cli._COMMANDS.values()].index
-    )
-    for function, words in cli._COMMANDS.values():
-        assert getattr(commands, function).__doc__.splitlines()[0] == words
+    for place, words in cli._COMMANDS.values():
+        module, function = place.split(":")
+        assert getattr(importlib.import_module(f"experiments.{module}"), function).__doc__.splitlines()[0] == words

@@ -4,18 +4,21 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import experiments.running.engines.local
 from experiments.cli import main
 from experiments.planning.batches import batches
 from experiments.planning.loading import load
 from experiments.results.opening import open_results
-from experiments.running.engines.base import Task
+from experiments.running.engines.base import Outcome, Task
 from experiments.running.engines.dask import DaskEngine
+from experiments.running.engines.local import LocalEngine
 from experiments.running.engines.processes import ProcessEngine
 from experiments.running.execute import begin
 from experiments.running.schedule import Schedule
@@ -292,3 +295,19 @@ def test_a_task_that_dask_gives_up_ends_with_an_error():
         del blocker
     finally:
         engine.close(now=True)
+
+
+def test_certificates_of_a_batch_are_waited_for_while_the_next_one_is_computed(configuration, monkeypatch):
+    sweep, next_one = load(configuration), threading.Event()
+
+    def begin(sweep, batch, tell, certifier):
+        if batch.number == 1:
+            next_one.set()
+        return lambda: Outcome(b"", f"{batch.number}, {next_one.wait(20)}")
+
+    monkeypatch.setattr(experiments.running.engines.local, "begin", begin)
+    engine = LocalEngine(sweep, lambda batch, done, note: None)
+    toml = sweep.toml()
+    futures = [engine.submit(Task(toml, batch.number, batch.key)) for batch in batches(sweep)[:2]]
+    engine.close(now=False)
+    assert [future.result(30).device for future in futures] == ["0, True", "1, True"]

@@ -76,7 +76,7 @@ def test_every_batch_is_computed_once_and_stored(tmp_path):
     batches = some_batches(20)
     engine = FakeEngine(batches)
     finished = schedule(tmp_path, batches).run(engine)
-    assert finished == (20, {}, ("fake",), False)
+    assert finished == (20, {}, ("fake",), False, 0.0)
     assert set(engine.computed.values()) == {1}
     assert sorted(stored(tmp_path).values()) == sorted(map(content, batches))
 

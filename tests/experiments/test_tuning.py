@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import experiments.running.progress
 import lcnn_flow as lf
 from experiments.cli import main
 from experiments.computing.build import build_problem, initial_filters
@@ -20,6 +19,7 @@ from experiments.planning.batches import batches, label_of
 from experiments.planning.loading import load
 from experiments.reporting.report import write_report
 from experiments.results.opening import open_results
+from experiments.running.course import Course
 from experiments.running.progress import Lines
 
 
@@ -187,17 +187,16 @@ def test_a_report_shows_what_was_tuned_and_leaves_out_what_was_not(tmp_path):
         open_results(damaged)
 
 
-def test_progress_says_how_far_the_tuning_is_and_guesses_no_end(tmp_path, monkeypatch, capsys):
-    clock = iter([0.0, 11.0, 12.0, 22.0])
-    monkeypatch.setattr(experiments.running.progress.time, "monotonic", lambda: next(clock))
+def test_progress_says_how_far_the_tuning_is_and_guesses_no_end(tmp_path, capsys):
+    now = 0.0
     sweep = fakes.sweep_of(tmp_path, CONFIGURATION)
     (batch,) = batches(sweep)
-    lines = Lines(3, lambda batch: label_of(sweep, batch))
-    for done, note in ((0, "tuning 1/3"), (0, "tuning 2/3"), (3, "")):
+    lines = Lines(Course([batch], {0: 0}, lambda: now), lambda batch: label_of(sweep, batch))
+    for now, done, note in ((11.0, 0, "tuning 1/3"), (12.0, 0, "tuning 2/3"), (22.0, 3, "")):  # noqa: B007
         lines(batch, done, note)
     assert capsys.readouterr().err.splitlines() == [
         "0/3 flows  single cell: tuning 1/3  11 s",
-        "3/3 flows  single cell  22 s, about 0 s left",
+        "3/3 flows  single cell  22 s",
     ]
 
 

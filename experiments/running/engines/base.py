@@ -31,6 +31,8 @@ class Outcome:
     """Bytes of the batch file; None after an error, or if the worker has stored the file."""
     device: str = ""
     seconds: float = 0.0
+    compiling: float = 0.0
+    """Seconds of these in which something was being compiled."""
     error: str | None = None
     """One line; None if there was no error."""
     trace: str = ""

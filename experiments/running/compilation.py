@@ -1,0 +1,58 @@
+"""Seconds that this process spends on compilation, as JAX reports them: tracing, lowering, and XLA."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax.monitoring
+
+__all__ = ["Compilation"]
+
+_PREFIX = "/jax/core/compile/"
+_LARGE = 1.0
+"""Seconds of XLA that tell the program of the flows from those of a few operations."""
+_listening: "list[Compilation]" = []
+
+
+class Compilation:
+    """A context manager that listens, on all threads.
+
+    Args:
+        compiled: hears the seconds so far whenever a large program is ready.
+    """
+
+    def __init__(self, compiled: Callable[[float], None]) -> None:
+        self._compiled = compiled
+        self._spans: list[tuple[float, float]] = []
+
+    def __enter__(self) -> "Compilation":
+        _listening.append(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _listening.remove(self)
+
+    @property
+    def seconds(self) -> float:
+        """Time so far in which something was being compiled; what happens at the same time counts once."""
+        total, last = 0.0, float("-inf")
+        for start, end in sorted(self._spans):
+            total += max(0.0, end - max(start, last))
+            last = max(last, end)
+        return total
+
+    def hear(self, event: str, seconds: float) -> None:
+        """Something took so long, and ends now."""
+        now = time.monotonic()
+        self._spans.append((now - seconds, now))
+        if event.endswith("backend_compile_duration") and seconds >= _LARGE:
+            self._compiled(self.seconds)
+
+
+def _hear(event: str, duration_secs: float, **_: Any) -> None:
+    if event.startswith(_PREFIX):
+        for listener in list(_listening):
+            listener.hear(event, duration_secs)
+
+
+jax.monitoring.register_event_duration_secs_listener(_hear)

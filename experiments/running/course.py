@@ -1,0 +1,122 @@
+"""What is known of a run while it runs: which program is being compiled, and how long the rest will take.
+
+Nothing is known of a program before it has run once. From then on a flow of it takes the median of what it took in the
+batches that have ended, compilation apart:
+
+    time left = sum over batches (flows left * seconds a flow) / (seconds worked / seconds passed).
+
+The batch with the first seeds of its cells also proves what it can about them, so it stands for its kind alone.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from experiments.planning.batches import Batch
+from experiments.running.engines.base import Outcome
+
+__all__ = ["Course", "Left"]
+
+
+class Left(NamedTuple):
+    """How long a run will take from now."""
+
+    seconds: float
+    """Of the programs that have run once."""
+    unknown: int
+    """Programs that have not, and have flows left."""
+
+    def __str__(self) -> str:
+        if self.unknown:
+            return f"at least {self.seconds:.0f} s left" if self.seconds > 0 else ""
+        return f"about {self.seconds:.0f} s left"
+
+
+class Course:
+    """What a run was heard to do.
+
+    Args:
+        batches: all of them.
+        programs: the number of the compiled program of every batch, by the number of the batch.
+        clock: seconds.
+    """
+
+    def __init__(
+        self, batches: Sequence[Batch], programs: Mapping[int, int], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._batches = {batch.number: batch for batch in batches}
+        self._programs, self._clock = programs, clock
+        self._done = dict.fromkeys(self._batches, 0)
+        self._over: set[int] = set()
+        self._begun: dict[int, float] = {}
+        self._order: dict[int, int] = {}
+        self._compiled: set[int] = set()
+        self._rates: dict[tuple[int, bool], list[float]] = {}
+        self._started = self._last = clock()
+        self._worked = 0.0
+
+    @property
+    def flows(self) -> tuple[int, int]:
+        """Flows that are finished, and all."""
+        return sum(self._done.values()), sum(batch.flows for batch in self._batches.values())
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the run was begun, or resumed."""
+        return self._clock() - self._started
+
+    def found(self, batch: Batch) -> None:
+        """`batch` was finished before."""
+        self._done[batch.number] = batch.flows
+        self._over.add(batch.number)
+
+    def hear(self, batch: Batch, done: int, note: str) -> None:
+        """`done` flows of `batch` are finished; a note, or a flow, shows that its program is compiled."""
+        program = self._programs[batch.number]
+        self._done[batch.number] = done
+        self._begun.setdefault(batch.number, self._clock())
+        self._order.setdefault(program, len(self._order) + 1)
+        if done > 0 or note:
+            self._compiled.add(program)
+
+    def ended(self, batch: Batch, outcome: Outcome) -> None:
+        """`batch` was computed, or has failed for good."""
+        self._over.add(batch.number)
+        self._last = self._clock()
+        self._worked += outcome.seconds
+        if outcome.error is None:
+            rate = max(0.0, outcome.seconds - outcome.compiling) / batch.flows
+            self._rates.setdefault(self._kind(batch), []).append(rate)
+
+    def compiling(self, batch: Batch) -> str:
+        """ "compiling 1 of 3 (12 s)" while the program of `batch` has not run yet; else nothing."""
+        program, begun = self._programs[batch.number], self._begun.get(batch.number)
+        if program in self._compiled or begun is None:
+            return ""
+        missing = {self._programs[number] for number in self._batches if number not in self._over}
+        total = len(missing | set(self._order))
+        return f"compiling {self._order[program]} of {total} ({self._clock() - begun:.0f} s)"
+
+    def left(self) -> Left:
+        """How long the rest will take, from what has been measured."""
+        seconds, unknown = 0.0, set()
+        for number, batch in self._batches.items():
+            rate = self._rate(batch)
+            if number in self._over:
+                continue
+            if rate is None:
+                unknown.add(self._programs[number])
+            else:
+                seconds += rate * (batch.flows - self._done[number])
+        side_by_side = max(1.0, self._worked / max(self._last - self._started, 1e-9))
+        return Left(seconds / side_by_side, len(unknown))
+
+    def _kind(self, batch: Batch) -> tuple[int, bool]:
+        return self._programs[batch.number], batch.start == 0
+
+    def _rate(self, batch: Batch) -> float | None:
+        """Seconds a flow; None where the program has not run yet."""
+        program, first = self._kind(batch)
+        known = self._rates.get((program, first)) or self._rates.get((program, not first))
+        return statistics.median(known) if known else None
