@@ -9,12 +9,13 @@ VENV := .venv-$(notdir $(PYTHON))
 endif
 BIN := $(VENV)/bin
 
-.PHONY: help demo quickstart test test-oldest test-gpu bench lint docs dist clean
+.PHONY: help demo quickstart gallery test test-oldest test-gpu bench lint docs dist clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo        install, identify an unknown blur of an ECG under several losses, write the report (minutes)"
 	@echo "make quickstart  install, run a small synthetic experiment (less than a minute)"
+	@echo "make gallery     install, run every experiment of the catalogue at a small scale, one page over all of them (half an hour)"
 	@echo "make test        install, then lint, types and tests"
 	@echo "make bench       install, then measure against other codes; writes benchmarks/RESULTS.md and figures (half an hour)"
 	@echo "make test-oldest install the lowest versions that are allowed, in an environment of their own, then the tests"
@@ -29,6 +30,18 @@ demo: $(VENV)/.installed
 
 quickstart: $(VENV)/.installed
 	$(BIN)/python -m experiments run configs/quickstart.toml
+
+CATALOGUE := spurious_minima strides rates repeated_filters imbalance saddle_to_saddle bounds convergence data_conditions \
+    flow_vs_descent edge_of_stability dense_vs_convolution activations losses_on_ecg robustness imaging tuned_loss
+
+# What is there is not computed again: remove runs/gallery to start anew.
+gallery: $(VENV)/.installed
+	for name in $(CATALOGUE); do \
+	    if test -e runs/gallery/$$name/report.html; then continue; fi; \
+	    if test -e runs/gallery/$$name; then $(BIN)/python -m experiments resume runs/gallery/$$name || exit 1; \
+	    else $(BIN)/python -m experiments run $$name --scale small --out runs/gallery/$$name || exit 1; fi; \
+	done
+	$(BIN)/python -m experiments gallery runs/gallery
 
 test: $(VENV)/.installed-test lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"

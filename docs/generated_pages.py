@@ -6,7 +6,7 @@ from pathlib import Path
 
 import lcnn_flow as lf
 
-PACKAGES = ("losses", "data", "initializers", "activations", "theory", "observables", "symmetry", "solvers")
+PACKAGES = ("losses", "data", "initializers", "activations", "theory", "observables", "symmetry", "solvers", "plot")
 
 
 def escape_docstring(app, what, name, obj, options, lines):
