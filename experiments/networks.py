@@ -2,18 +2,21 @@
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
 
-import lcnn_flow as lf
 from experiments.schema import Configuration
 from experiments.schema.network import Dense, Network
 
 __all__ = ["architecture", "layer_names", "layers_of", "may_conserve", "params_of"]
 
-AnyNetwork = lf.Architecture | lf.Dense
+if TYPE_CHECKING:
+    import lcnn_flow as lf
+
+    AnyNetwork = lf.Architecture | lf.Dense
+else:
+    AnyNetwork = Any  # names and keys of cells are wanted before JAX is there
 
 
 def architecture(configuration: Configuration) -> Any:
@@ -24,6 +27,8 @@ def architecture(configuration: Configuration) -> Any:
 
 @functools.lru_cache(maxsize=1024)
 def _architecture(network: Network) -> AnyNetwork:
+    import lcnn_flow as lf
+
     activation = _activation(network.activation)
     if isinstance(network, Dense):
         return lf.Dense(network.widths, activation, network.bias)
@@ -41,6 +46,8 @@ def _activation(chosen: Any) -> Any:
     """An activation of the library; None for a linear network."""
     if chosen is None or chosen.kind == "none":
         return None
+    import lcnn_flow as lf
+
     known: Any = lf.activations.ACTIVATIONS[chosen.kind]
     numbers = chosen.model_dump(exclude={"kind"}).values()
     return known(*numbers) if numbers else known
@@ -59,9 +66,13 @@ def layer_names(arch: AnyNetwork) -> tuple[str, ...]:
 
 def layers_of(params: Any) -> tuple[np.ndarray, ...]:
     """The arrays of parameters, in the order of `layer_names`."""
+    import jax
+
     return tuple(np.asarray(w) for w in jax.tree.leaves(params))
 
 
 def params_of(arch: AnyNetwork, arrays: Sequence[Any]) -> Any:
     """Parameters in the structure that the network needs, from arrays in the order of `layer_names`."""
+    import lcnn_flow as lf
+
     return arch.assemble(arrays[0::2], arrays[1::2]) if isinstance(arch, lf.Dense) and arch.bias else tuple(arrays)

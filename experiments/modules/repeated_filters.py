@@ -6,7 +6,7 @@ import xarray as xr
 from experiments.claims import Claim, cell_by_cell, certificates_agree, flow_converges, gradient_vanishes
 from experiments.figures import filters
 from experiments.figures.common_roots import common_roots
-from experiments.figures.roots import real_roots, root_patterns
+from experiments.figures.root_patterns import real_roots, root_patterns
 from experiments.modules.base import Module, convolution_of
 from experiments.modules.cells import configured_cells
 from experiments.modules.strides import inner_strides

@@ -188,7 +188,8 @@ def _names_of_variables(dataset: xr.Dataset) -> set[str]:
     if not isinstance(stored, list) or not all(isinstance(name, str) for name in stored):
         return set()
     if "time" not in dataset.dims:  # somebody has left the trajectories out
-        stored = [name for name in stored if "time" not in describe(name)[0]]
+        along = ("lojasiewicz_exponent", "lojasiewicz_residual")  # they come from trajectories
+        stored = [name for name in stored if "time" not in describe(name)[0] and name not in along]
     times = {"time"} if "time" in dataset.dims else set()
     return {"verdict", "kind", "seed", "final_risk", "limit_risk", "sample_count", "wall_time", *times, *stored}
 

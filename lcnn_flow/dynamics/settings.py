@@ -33,7 +33,7 @@ _ORDINARY_RTOL = 1e-6
 class FlowOptions:
     """Options of `gradient_flow` and `gradient_flow_ensemble`, which accept them as keywords."""
 
-    times: Array | np.ndarray | Sequence[float] | None = None
+    times: Array | np.ndarray | Sequence[Any] | None = None
     """Increasing times, for example `log_times(1e-3, 1e6, 200)`, at which the trajectory is recorded. Integration
     always reaches the last of them before it continues to the limit. None: only the limit is computed."""
     rtol: Number | None = None

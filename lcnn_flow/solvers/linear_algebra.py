@@ -21,7 +21,9 @@ StageSolver = Callable[..., tuple[Callable[[Array], Array], Array]]
 """
 
 
-def dense_stage_solver(terms: diffrax.AbstractTerm, t: Array, y: PyTree, args: PyTree, control: PyTree, gamma: float):
+def dense_stage_solver(
+    terms: diffrax.AbstractTerm, t: Array | float, y: PyTree, args: PyTree, control: PyTree, gamma: float
+):
     """Stage solver for any vector field: dense Jacobian by forward-mode differentiation, and LU factors."""
     flat, unravel = ravel_pytree(y)
 

@@ -17,6 +17,7 @@ class Ended:
     """The fields of a flow that the analysis reads: the reference points as limits, and one flow without."""
 
     trajectory = None
+    path_length = np.zeros(5)
     verdict = np.array([*(lf.Verdict.CONVERGED if p["kind"] == "min" else lf.Verdict.AT_SADDLE for p in POINTS), 5])
     limit = tuple(
         jnp.asarray(np.stack([*(np.asarray(p["filters"][layer]) for p in POINTS), np.full(2, np.nan)]))

@@ -12,7 +12,7 @@ from experiments.computing.deblurring import blurred_photograph, deblurring_data
 from experiments.errors import UserError
 from experiments.figures import house_style, relative_error
 from experiments.figures.pictures import filtered
-from experiments.figures.roots import projective_roots, real_roots
+from experiments.figures.root_patterns import projective_roots, real_roots
 from experiments.modules import (
     bounds,
     imaging,
