@@ -88,7 +88,8 @@ def _with_networks(dataset: xr.Dataset) -> list[tuple[Series, lf.Architecture]]:
     numbers = xr.Variable(axes, np.arange(int(np.prod(sizes))).reshape(sizes))
     found = sweep_of_toml(dataset.attrs["configuration"]).cells
     shown = cells(dataset.assign_coords(number_of_cell=numbers), _MOST_CELLS)
-    return [(one, architecture(found[int(one.data["number_of_cell"])].configuration)) for one in shown]
+    networks = [(one, architecture(found[int(one.data["number_of_cell"])].configuration)) for one in shown]
+    return [(one, arch) for one, arch in networks if isinstance(arch, lf.Architecture) and arch.is_linear]
 
 
 def _layers(one: Series, arch: lf.Architecture, seed: int) -> list[np.ndarray]:
