@@ -54,6 +54,8 @@ def roots(dataset: xr.Dataset) -> Drawing | None:
 
 def spectrum(dataset: xr.Dataset) -> Drawing | None:
     """Hessian eigenvalues of the distinct limits of every cell."""
+    if "orbit" not in dataset:  # which limits are one is known of linear networks alone
+        return None
     shown = [(one, _distinct(one.data)) for one in cells(dataset, _MOST_CELLS)]
     shown = [(one, limits) for one, limits in shown if limits]
     if not shown:
