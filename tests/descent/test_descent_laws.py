@@ -36,6 +36,7 @@ def test_a_step_changes_balancedness_by_the_difference_of_the_squared_gradients(
     np.testing.assert_allclose(run.trajectory.time, eta * np.arange(steps + 1), rtol=1e-15)
 
 
+@pytest.mark.slow
 def test_weight_decay_makes_balancedness_decay_at_twice_its_rate():
     decay, times = 0.3, np.linspace(0.0, 2.0, 5)
 

@@ -69,6 +69,7 @@ def test_lanes_and_lockstep_report_the_same_lengths_to_the_tolerance(with_times)
     assert np.all(np.abs(lanes.energy_defect) <= 1e-2 * lanes.energy)
 
 
+@pytest.mark.slow
 def test_foreign_solvers_are_recorded_too(with_times):
     one = tuple(w[1] for w in starts())
     flow = lf.gradient_flow(RISK, one, times=TIMES, solver=diffrax.Kvaerno5())

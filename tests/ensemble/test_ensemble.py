@@ -74,6 +74,7 @@ def test_a_flow_to_its_limit_calls_nothing_on_the_host():
     assert "callback" not in text
 
 
+@pytest.mark.slow
 def test_every_field_is_that_of_a_hand_written_vmap_up_to_rounding():
     risk = problem(1)
     starts = tuple(w[:4] for w in STARTS)

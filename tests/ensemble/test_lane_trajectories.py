@@ -55,6 +55,7 @@ def test_trajectories_of_lanes_are_those_of_lockstep_with_the_same_steps_and_ver
     assert not any(np.isnan(x).any() for x in jax.tree.leaves(ours))
 
 
+@pytest.mark.slow
 def test_trajectories_of_lanes_are_those_of_lockstep_with_channels():
     arch, loss = lf.Architecture(3, (2, 2), channels=(1, 2, 2)), lf.losses.Square()
     risk = random_problem(arch, loss, samples=9)
@@ -94,6 +95,7 @@ def test_the_bits_of_a_trajectory_depend_neither_on_its_lane_nor_on_its_neighbou
         np.testing.assert_array_equal(other, one[order])
 
 
+@pytest.mark.slow
 def test_trajectories_that_break_off_are_valid_up_to_there_as_in_lockstep():
     fewer = int(np.sort(flows().steps)[-3])  # not enough for some of the flows on their way to the last time
     lanes, lockstep = flows(max_steps=fewer), flows(lanes=False, max_steps=fewer)

@@ -293,6 +293,7 @@ print(seen)
 """
 
 
+@pytest.mark.slow
 def test_two_devices_share_blocks_and_conditions_and_give_the_bits_of_one():
     cpu = os.environ | {"JAX_PLATFORMS": "cpu"}
     done = subprocess.run([sys.executable, "-c", TWO_DEVICES], capture_output=True, text=True, timeout=300, env=cpu)

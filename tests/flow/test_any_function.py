@@ -67,6 +67,7 @@ def test_a_model_of_equinox_goes_in_and_comes_out_as_it_is():
     np.testing.assert_allclose(jax.vmap(flow.limit)(x), y, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_derivative_of_a_limit_through_a_closure_is_that_through_data():
     start, weights = jnp.zeros(2), jnp.array([1.0, 2.0])
 

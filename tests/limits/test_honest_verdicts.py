@@ -167,6 +167,7 @@ def test_a_plateau_of_l_6_is_no_saddle():
     assert flow.verdict in WITHHELD
 
 
+@pytest.mark.slow
 def test_a_loss_with_a_narrow_well_is_followed_into_the_right_basin():
     rng = np.random.default_rng(2)
     inputs = 1e5 * rng.normal(size=(6, 5))

@@ -64,6 +64,7 @@ def samples_seen(risk, params):
     return jnp.sum(risk.data.inputs[:, 0]) + 0 * params[0][0]
 
 
+@pytest.mark.slow
 def test_flows_in_lanes_record_what_a_single_flow_records():
     risk = network_risk(2, (1, 1))
     record = {

@@ -73,6 +73,7 @@ def nearest_kkt_point(margins, direction):
     return found.x
 
 
+@pytest.mark.slow
 def test_data_that_a_convolution_separates_let_filters_diverge_or_catch_them_in_a_spurious_minimum():
     data, batch = separable(PAIR, 5), starts(PAIR)
     risk = lf.EmpiricalRisk(PAIR, LOGISTIC, data)
