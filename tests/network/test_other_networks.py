@@ -179,7 +179,7 @@ def test_misuse_says_what_to_write(unchecked):
         (lambda: lf.EmpiricalRisk(tanh, lf.losses.Square(), data, form="patches"), "for linear networks"),
         (lambda: lf.EmpiricalRisk(tanh, lf.losses.Square(), data, weight_decay=-1.0), "at least 0"),
         (lambda: risk_of(lf.Architecture(8, (3, 2)), form="reduced", weight_decay=0.1), "needs the square loss"),
-        (lambda: lf.theory.hypotheses(risk), "that of linear networks"),
+        (lambda: lf.theory.hypotheses(risk), "holds for linear networks"),
         (lambda: lf.end_to_end_filter(tanh, point_of(tanh)), "not linear"),
         (lambda: risk((jnp.ones(3), jnp.ones(2))), "params have shapes"),
     ]
