@@ -146,11 +146,10 @@ def _words(entry: dict) -> str:
 
 
 def _commands() -> str:
-    from experiments import commands
     from experiments.cli import _COMMANDS
 
     text = "# Commands\n\n`python -m experiments COMMAND`, or `lcnn-flow COMMAND` once installed; add `--help`.\n"
     for name, (function, _) in _COMMANDS.items():
-        directive = f".. autofunction:: {commands.__name__}.{function}\n   :no-index:"
+        directive = f".. autofunction:: experiments.{function.replace(':', '.')}\n   :no-index:"
         text += f"\n## {name}\n\n```{{eval-rst}}\n{directive}\n```\n"
     return text

@@ -6,12 +6,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import lcnn_flow as lf
+from experiments.figures.root_patterns import projective_roots
 from experiments.figures.series import Series, cells, left_out
 from experiments.figures.style import Drawing, canvas, columns_for
+from experiments.results.balance import networks_of
 from experiments.results.layout import sweep_axes
 from experiments.results.limits import lowest_flow
 from experiments.results.variables import NOT_COMPUTED
-from experiments.sweeps.sweep import architecture, sweep_of_toml
 
 __all__ = ["roots", "spectrum"]
 
@@ -84,14 +85,14 @@ def spectrum(dataset: xr.Dataset) -> Drawing | None:
 
 
 def _with_networks(dataset: xr.Dataset) -> list[tuple[Series, lf.Architecture]]:
-    """The cells that are shown, with their networks."""
+    """The cells that are shown, with their networks, where these are linear convolutions."""
     axes = sweep_axes(dataset)
     sizes = [dataset.sizes[axis] for axis in axes]
     numbers = xr.Variable(axes, np.arange(int(np.prod(sizes))).reshape(sizes))
-    found = sweep_of_toml(dataset.attrs["configuration"]).cells
+    networks = networks_of(dataset)
     shown = cells(dataset.assign_coords(number_of_cell=numbers), _MOST_CELLS)
-    networks = [(one, architecture(found[int(one.data["number_of_cell"])].configuration)) for one in shown]
-    return [(one, arch) for one, arch in networks if isinstance(arch, lf.Architecture) and arch.is_linear]
+    found = [(one, networks[int(one.data["number_of_cell"])]) for one in shown]
+    return [(one, arch) for one, arch in found if isinstance(arch, lf.Architecture) and arch.is_linear]
 
 
 def _layers(one: Series, arch: lf.Architecture, seed: int) -> list[np.ndarray]:
@@ -104,8 +105,7 @@ def _layers(one: Series, arch: lf.Architecture, seed: int) -> list[np.ndarray]:
 
 def _true_roots(panel: Axes, true_filter: np.ndarray) -> None:
     """Crosses at the roots of the true filter within the frame."""
-    taps = true_filter[np.isfinite(true_filter)]
-    found = np.roots(np.trim_zeros(taps, "b")[::-1])
+    found, _ = projective_roots(true_filter)
     found = found[np.abs(found) <= panel.get_xlim()[1]]
     panel.plot(np.real(found), np.imag(found), linestyle="", marker="x", color="#777777", label="true filter")
 

@@ -10,7 +10,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from experiments.figures.series import facets
 from experiments.figures.style import Drawing, grid, pretty
 from experiments.results.layout import sweep_axes
-from experiments.results.shares import wilson_interval
+from lcnn_flow.landscape import wilson_interval
 
 __all__ = ["heat_map"]
 

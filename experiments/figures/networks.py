@@ -10,7 +10,7 @@ from experiments.figures.conditions import verdict_shares
 from experiments.figures.series import cells, left_out
 from experiments.figures.style import Drawing, canvas
 from experiments.results.balance import layer_drift
-from experiments.results.shares import wilson_interval
+from lcnn_flow.landscape import wilson_interval
 
 __all__ = ["drift_of_balance", "spurious_shares", "verdicts"]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import xarray as xr
 
 from experiments.results.layout import named_cells
@@ -9,7 +10,12 @@ from experiments.results.variables import NOT_COMPUTED
 from experiments.schema import Configuration
 from experiments.sweeps.sweep import sweep_of_toml
 
-__all__ = ["configured_cells"]
+__all__ = ["COMMON_ROOT_GAP", "configured_cells", "is_optimal"]
+
+COMMON_ROOT_GAP = 1e-6
+"""Gap up to which two filters share a root."""
+_OPTIMAL = 1e-9
+"""Gap to the least risk over all filters, relative to the initial risk, up to which a limit is optimal."""
 
 
 def configured_cells(dataset: xr.Dataset) -> Iterator[tuple[str, xr.Dataset, Configuration]]:
@@ -19,3 +25,9 @@ def configured_cells(dataset: xr.Dataset) -> Iterator[tuple[str, xr.Dataset, Con
         results = dataset.isel(index)
         if bool((results["verdict"] != NOT_COMPUTED).any()):
             yield cell.name, results, cell.configuration
+
+
+def is_optimal(cell: xr.Dataset) -> np.ndarray:
+    """Which flows of a cell have a limit of the least risk over all filters; (seeds,)."""
+    start = cell["final_risk"].values + cell["final_energy"].values
+    return np.nan_to_num(cell["optimality_gap"].values, nan=np.inf) <= _OPTIMAL * np.nan_to_num(start)

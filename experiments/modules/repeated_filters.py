@@ -8,7 +8,7 @@ from experiments.figures import filters
 from experiments.figures.common_roots import common_roots
 from experiments.figures.root_patterns import real_roots, root_patterns
 from experiments.modules.base import Module, convolution_of
-from experiments.modules.cells import configured_cells
+from experiments.modules.cells import COMMON_ROOT_GAP, configured_cells, is_optimal
 from experiments.modules.strides import inner_strides
 from experiments.questions import QUESTIONS
 from experiments.schema import Configuration, SyntheticData
@@ -21,11 +21,6 @@ __all__ = [
     "targets_out_of_reach_give_repeated_roots",
 ]
 
-_COMMON = 1e-6
-"""Common-root gap up to which two filters share a root."""
-_OPTIMAL = 1e-9
-"""Gap to the least risk over all filters, relative to the initial risk, up to which a limit is optimal."""
-
 
 def _even(configuration: Configuration) -> int:
     """Number of filters of even size, each of which has a real root."""
@@ -34,11 +29,6 @@ def _even(configuration: Configuration) -> int:
 
 def _minima(cell: xr.Dataset) -> np.ndarray:
     return cell["kind"].values == Kind.MINIMUM
-
-
-def _optimal(cell: xr.Dataset) -> np.ndarray:
-    start = cell["final_risk"].values + cell["final_energy"].values
-    return np.nan_to_num(cell["optimality_gap"].values, nan=np.inf) <= _OPTIMAL * np.nan_to_num(start)
 
 
 def even_filters_have_real_roots(dataset: xr.Dataset) -> Claim | None:
@@ -63,12 +53,12 @@ def targets_out_of_reach_give_repeated_roots(dataset: xr.Dataset) -> Claim | Non
         here = _minima(cell)
         if not here.any() or real_roots(cell["true_filter"].values) >= _even(configuration):
             continue
-        common, optimal = cell["common_root_gap"].values[here] <= _COMMON, _optimal(cell)[here]
+        common, optimal = cell["common_root_gap"].values[here] <= COMMON_ROOT_GAP, is_optimal(cell)[here]
         text = f"{int(common.sum())} of {common.size} minima share a root, {int(optimal.sum())} reach the target"
         rows.append((name, text, "agrees" if common.all() and not optimal.any() else "disagrees"))
     return cell_by_cell(
         "Targets with too few real roots are not reached, and the limits have a root that two layers share",
-        f"common-root gap at most {_COMMON:g} and a gap to the optimum, at every minimum",
+        f"common-root gap at most {COMMON_ROOT_GAP:g} and a gap to the optimum, at every minimum",
         rows,
     )
 
@@ -80,14 +70,14 @@ def targets_in_reach_are_found_or_a_root_is_shared(dataset: xr.Dataset) -> Claim
         here = _minima(cell)
         if not here.any() or real_roots(cell["true_filter"].values) < _even(configuration):
             continue
-        common, optimal = cell["common_root_gap"].values[here] <= _COMMON, _optimal(cell)[here]
+        common, optimal = cell["common_root_gap"].values[here] <= COMMON_ROOT_GAP, is_optimal(cell)[here]
         text = (
             f"{int(optimal.sum())} of {optimal.size} minima are the target, {int((common & ~optimal).sum())} spurious"
         )
         rows.append((name, text, "agrees" if (common | optimal).all() else "disagrees"))
     return cell_by_cell(
         "Targets with enough real roots are attainable: a minimum is the target, or two layers share a root",
-        f"gap to the optimum 0, or common-root gap at most {_COMMON:g}",
+        f"gap to the optimum 0, or common-root gap at most {COMMON_ROOT_GAP:g}",
         rows,
     )
 
@@ -99,7 +89,7 @@ def repeated_answer(dataset: xr.Dataset) -> str:
         here = _minima(cell)
         reach = real_roots(cell["true_filter"].values) >= _even(configuration)
         group = counts["within reach" if reach else "out of reach"]
-        group[0] += int((cell["common_root_gap"].values[here] <= _COMMON).sum())
+        group[0] += int((cell["common_root_gap"].values[here] <= COMMON_ROOT_GAP).sum())
         group[1] += int(here.sum())
     parts = [f"{found} of {total} where the target is {words}" for words, (found, total) in counts.items() if total]
     return f"Minima at which two layers share a root: {', '.join(parts)}." if parts else "No minimum was found."

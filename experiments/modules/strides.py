@@ -16,7 +16,7 @@ from experiments.claims import (
 from experiments.figures import filters
 from experiments.figures.common_roots import common_roots
 from experiments.modules.base import Module, convolution_of
-from experiments.modules.cells import configured_cells
+from experiments.modules.cells import COMMON_ROOT_GAP, configured_cells, is_optimal
 from experiments.questions import QUESTIONS
 from experiments.results.shares import share
 from experiments.results.variables import WITH_LIMIT
@@ -29,10 +29,9 @@ __all__ = [
     "rank_tells_common_roots",
 ]
 
-_COMMON = 1e-6
-"""Common-root gap up to which two filters share a root."""
-_OPTIMAL = 1e-9
-"""Gap to the least risk over all filters, relative to the initial risk, up to which a limit is optimal."""
+
+_ZERO = 1e-6
+"""Size of a limit, relative to the largest of its cell, up to which it is the filter 0."""
 
 
 def inner_strides(configuration: Configuration) -> tuple[int, ...]:
@@ -46,7 +45,7 @@ def inner_strides(configuration: Configuration) -> tuple[int, ...]:
 def _limits(cell: xr.Dataset) -> np.ndarray:
     """Flows of a cell with a limit that is not the filter 0."""
     size = np.nan_to_num(np.abs(cell["limit_filter"].values)).max(axis=1)
-    return np.isin(cell["verdict"].values, WITH_LIMIT) & (size > _COMMON * size.max(initial=0.0))
+    return np.isin(cell["verdict"].values, WITH_LIMIT) & (size > _ZERO * size.max(initial=0.0))
 
 
 def rank_is_maximal_beyond_stride_one(dataset: xr.Dataset) -> Claim | None:
@@ -74,19 +73,14 @@ def limits_at_stride_one_are_optimal_or_share_a_root(dataset: xr.Dataset) -> Cla
         here, strides = _limits(cell), inner_strides(configuration)
         if not strides or max(strides) > 1 or not here.any():
             continue
-        optimal, common = _optimal(cell)[here], cell["common_root_gap"].values[here] <= _COMMON
+        optimal, common = is_optimal(cell)[here], cell["common_root_gap"].values[here] <= COMMON_ROOT_GAP
         text = f"{int(optimal.sum())} optimal, {int((common & ~optimal).sum())} with a common root, of {here.sum()}"
         rows.append((name, text, "agrees" if (optimal | common).all() else "disagrees"))
     return cell_by_cell(
         "At stride 1 a limit is optimal over all filters, or two layers share a root",
-        f"gap to the optimum 0, or common-root gap at most {_COMMON:g}",
+        f"gap to the optimum 0, or common-root gap at most {COMMON_ROOT_GAP:g}",
         rows,
     )
-
-
-def _optimal(cell: xr.Dataset) -> np.ndarray:
-    start = cell["final_risk"].values + cell["final_energy"].values
-    return np.nan_to_num(cell["optimality_gap"].values, nan=np.inf) <= _OPTIMAL * np.nan_to_num(start)
 
 
 def rank_tells_common_roots(dataset: xr.Dataset) -> Claim | None:
@@ -98,7 +92,7 @@ def rank_tells_common_roots(dataset: xr.Dataset) -> Claim | None:
             continue
         taps = 1 + sum(k - 1 for k in convolution_of(configuration).kernel_sizes)
         onto = cell["jacobian_rank"].values[here] == taps
-        common = cell["common_root_gap"].values[here] <= _COMMON
+        common = cell["common_root_gap"].values[here] <= COMMON_ROOT_GAP
         text = f"onto at {int(onto.sum())} of {here.sum()} limits, of which {int((onto & common).sum())} share a root"
         rows.append((name, text, "agrees" if (onto != common).all() else "disagrees"))
     return cell_by_cell(
@@ -114,7 +108,7 @@ def shares_with_a_common_root(dataset: xr.Dataset) -> Claim:
     for name, cell, _ in configured_cells(dataset):
         here = _limits(cell)
         if here.any():
-            common = int((cell["common_root_gap"].values[here] <= _COMMON).sum())
+            common = int((cell["common_root_gap"].values[here] <= COMMON_ROOT_GAP).sum())
             rows.append((name, share(common, int(here.sum()))))
     words = "; ".join(f"{name}: {text}" for name, text in rows[:3]) + ("; …" if len(rows) > 3 else "")
     return open_question("How many limits have a root common to two layers", words or "no limits", rows)
@@ -128,7 +122,7 @@ def strides_answer(dataset: xr.Dataset) -> str:
         ones = sum(s == 1 for s in strides)
         kind = "all inner strides 1" if ones == len(strides) else "no inner stride 1" if ones == 0 else "mixed strides"
         counts = groups.setdefault(kind, [0, 0])
-        counts[0] += int((cell["common_root_gap"].values[here] <= _COMMON).sum())
+        counts[0] += int((cell["common_root_gap"].values[here] <= COMMON_ROOT_GAP).sum())
         counts[1] += int(here.sum())
     parts = [f"{kind}: {share(*counts)}" for kind, counts in groups.items() if counts[1]]
     return f"Limits with a root common to two layers: {'; '.join(parts)}." if parts else "No flow has a limit."

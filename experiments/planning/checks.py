@@ -7,10 +7,11 @@ from typing import Any
 
 from experiments.faults import ConfigurationError, Fault
 from experiments.machine import physical_memory
+from experiments.networks import architecture
 from experiments.schema import Configuration, SyntheticData
 from experiments.schema.configuration import Flow
 from experiments.sweeps.axes import Axis
-from experiments.sweeps.sweep import Cell, Sweep, architecture, stored_bytes
+from experiments.sweeps.sweep import Cell, Sweep, stored_bytes
 from lcnn_flow import ArchitectureError, Dense
 
 __all__ = ["MOST_CELLS", "check_plan", "faults_of_names", "gibibytes", "working_bytes"]

@@ -15,9 +15,9 @@ from experiments.answers import above_lowest
 from experiments.figures import error_text
 from experiments.reporting.summary import cell_rows
 from experiments.results.layout import computed_cells, sweep_axes
-from experiments.results.shares import wilson_interval
 from experiments.results.variables import KINDS, NOT_COMPUTED, VERDICTS
 from lcnn_flow.critical import Kind
+from lcnn_flow.landscape import wilson_interval
 
 __all__ = ["Table", "hypotheses_table", "limit_table", "orbit_table", "rate_table", "verdict_table"]
 

@@ -17,12 +17,13 @@ import zarr
 
 import lcnn_flow as lf
 from experiments.errors import UserError
+from experiments.networks import architecture
 from experiments.planning.batches import Batch
 from experiments.results.files import atomic_replace
 from experiments.results.layout import not_computed, per_seed, shape_in_cell, skeleton
 from experiments.results.opening import lost_chunks
 from experiments.running.store import RunDirectory
-from experiments.sweeps.sweep import Sweep, architecture
+from experiments.sweeps.sweep import Sweep
 
 __all__ = ["collect"]
 

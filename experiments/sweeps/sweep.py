@@ -23,7 +23,7 @@ from experiments.schema import Configuration, FileData, SyntheticData
 from experiments.schema.dynamics import Descent
 from experiments.sweeps.axes import Axis, axes_toml, named_axes
 
-__all__ = ["SHOWN_DATA", "Cell", "Sweep", "architecture", "put", "stored_bytes", "sweep_of_toml"]
+__all__ = ["SHOWN_DATA", "Cell", "Sweep", "put", "stored_bytes", "sweep_of_toml"]
 
 _FLOAT = 8  # bytes
 SHOWN_DATA = 24_000

@@ -7,7 +7,7 @@ from lcnn_flow.landscape.morse import MorseGraph, morse_graph
 from lcnn_flow.landscape.orbit import Orbit
 from lcnn_flow.landscape.result import Census
 from lcnn_flow.landscape.searching import FoundPoints, search_critical_points
-from lcnn_flow.landscape.shares import Basins, Share, basins
+from lcnn_flow.landscape.shares import Basins, Share, basins, wilson_interval
 
 __all__ = [
     "Basins",
@@ -24,4 +24,5 @@ __all__ = [
     "critical_count",
     "morse_graph",
     "search_critical_points",
+    "wilson_interval",
 ]

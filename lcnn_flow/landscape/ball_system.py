@@ -8,20 +8,17 @@ offsets that add up, so everything is a product of short polynomials.
 """
 
 import itertools
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from flint import acb, acb_mat, arb, arb_mat
 
+from lcnn_flow.critical.ball_risk import Polynomial, product
 from lcnn_flow.critical.balls import exact_matrix
 from lcnn_flow.landscape.chart import Chart
 from lcnn_flow.landscape.problem import SquareProblem
 
 __all__ = ["BallSystem", "as_floats"]
-
-Polynomial = dict[int, Any]
-"""Coefficients, real or complex balls, by offset."""
 
 
 class BallSystem:
@@ -114,17 +111,6 @@ class BallSystem:
         column = matrix(self._gram) * matrix([[x] for x in entries])
         loads = self._moment.entries()
         return entries, [x - mu * c for x, c in zip(column.entries(), loads, strict=True)]
-
-
-def product(factors: Iterable[Polynomial]) -> Polynomial:
-    """Product of the polynomials; 1 for none."""
-    result: Polynomial = {0: arb(1)}
-    for factor in factors:
-        terms: Polynomial = {}
-        for (s, x), (t, y) in itertools.product(result.items(), factor.items()):
-            terms[s + t] = terms[s + t] + x * y if s + t in terms else x * y
-        result = terms
-    return result
 
 
 def _matrices(z: list[Any]) -> type:

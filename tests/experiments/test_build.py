@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from experiments.computing.build import build_problem, initial_filters
+from experiments.networks import architecture
 from experiments.planning.loading import load
-from experiments.sweeps.sweep import architecture
 
 
 def start(sweep, number=0):

@@ -13,11 +13,11 @@ from experiments.computing.build import build_data
 from experiments.errors import UserError
 from experiments.figures import house_style
 from experiments.figures.conditions import filter_growth, verdict_shares
+from experiments.networks import architecture
 from experiments.planning.loading import load
 from experiments.reporting.report import write_report
 from experiments.reporting.summary import cell_rows
 from experiments.results.variables import NOT_COMPUTED
-from experiments.sweeps.sweep import architecture
 from lcnn_flow import Verdict
 
 ROOT = Path(__file__).parents[2]

@@ -11,9 +11,9 @@ import xarray as xr
 from experiments.cli import main
 from experiments.computing.build import build_data
 from experiments.figures import filters, house_style
+from experiments.networks import architecture
 from experiments.planning.loading import load
 from experiments.reporting.report import write_report
-from experiments.sweeps.sweep import architecture
 
 FOLDER = Path(__file__).parents[2] / "configs"
 (RECIPE,) = re.findall(r"```python\n(.*?)```", (FOLDER / "data" / "README.md").read_text(), flags=re.DOTALL)

@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 
 from experiments.claims import bound_holds, certificates_agree
 from experiments.reporting.tables import hypotheses_table, limit_table, orbit_table, rate_table, verdict_table
-from experiments.results.shares import wilson_interval
+from lcnn_flow.landscape import wilson_interval
 
 
 @given(st.integers(1, 500).flatmap(lambda total: st.tuples(st.integers(0, total), st.just(total))))
