@@ -10,6 +10,7 @@ any strides, so v[t] is the sum of prod_l w_l[a_l] over all taps with offsets su
 import functools
 import itertools
 from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
 from flint import arb, arb_mat
 
@@ -174,11 +175,11 @@ class Point:
         return [self._balls.loss_derivatives(r, higher=False) for r in self.residuals]
 
 
-def product(filters: Iterable[Polynomial]) -> Polynomial:
-    """Product of the polynomials; 1 for none."""
-    result: Polynomial = {0: arb(1)}
+def product(filters: Iterable[dict[int, Any]]) -> dict[int, Any]:
+    """Product of polynomials with real or complex balls as coefficients; 1 for none."""
+    result: dict[int, Any] = {0: arb(1)}
     for factor in filters:
-        terms: Polynomial = {}
+        terms: dict[int, Any] = {}
         for (s, x), (t, y) in itertools.product(result.items(), factor.items()):
             terms[s + t] = terms[s + t] + x * y if s + t in terms else x * y
         result = terms

@@ -13,12 +13,15 @@ from typing import Any
 import numpy as np
 from flint import acb, acb_mat, arb, arb_mat
 
-from lcnn_flow.critical.ball_risk import Polynomial, product
+from lcnn_flow.critical.ball_risk import product
 from lcnn_flow.critical.balls import exact_matrix
 from lcnn_flow.landscape.chart import Chart
 from lcnn_flow.landscape.problem import SquareProblem
 
 __all__ = ["BallSystem", "as_floats"]
+
+Polynomial = dict[int, Any]
+"""Coefficients, real or complex balls, by offset."""
 
 
 class BallSystem:
