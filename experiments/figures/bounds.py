@@ -4,7 +4,7 @@ import numpy as np
 import xarray as xr
 
 from experiments.figures.series import left_out, panels
-from experiments.figures.style import Drawing, grid
+from experiments.figures.style import Drawing, grid, plain_ticks
 
 __all__ = ["bound_figure", "tightness"]
 
@@ -37,6 +37,7 @@ def bound_figure(dataset: xr.Dataset) -> Drawing | None:
     high = max(panel.get_xlim()[1] for panel in axes)
     for panel in axes:
         panel.plot([low, high], [low, high], color="#333333", linewidth=0.9, zorder=1)
+    plain_ticks(axes[0].xaxis)  # shared by all panels
     figure.legend(handles=list(handles.values()), loc="outside upper right", ncols=4)
     return Drawing(
         "bounds",

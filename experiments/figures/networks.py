@@ -21,7 +21,9 @@ def verdicts(dataset: xr.Dataset) -> Drawing | None:
     """Shares of the verdicts as stacked bars, a row per value of the first axis."""
     drawing = verdict_shares(dataset.drop_vars("full_rank_inputs", errors="ignore"))  # no marks of conditions
     words = "What the flows ended as, with their number, row by row. CONVERGED, AT_SADDLE and DEGENERATE have a limit."
-    return drawing and replace(drawing, name="verdicts", title="Verdicts", caption=words + left_out(dataset))
+    return drawing and replace(
+        drawing, name="verdicts", title="Shares of the verdicts", caption=words + left_out(dataset)
+    )
 
 
 def spurious_shares(dataset: xr.Dataset) -> Drawing | None:

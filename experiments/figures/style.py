@@ -70,6 +70,13 @@ _SETTINGS: dict[Any, Any] = {
 }
 
 
+_INCHES_PER_CHARACTER = 0.085
+"""Of the type of titles, on average."""
+_MARGIN = 0.25
+"""Inches beside a panel, for the tick labels."""
+_LEAST_FITTED = 0.6
+
+
 @dataclass(frozen=True)
 class Drawing:
     """A finished figure: its file name, the figure, and a caption that says what the theory expects."""
@@ -136,6 +143,7 @@ def plain_ticks(axis: Axis) -> None:
 def render(drawing: Drawing) -> dict[str, bytes]:
     """The figure as files: name.svg and name.png; equal data give equal bytes."""
     files = {}
+    _fit_titles(drawing.figure)
     with house_style():
         for suffix, options in {"svg": {"metadata": {"Date": None}, "dpi": 200}, "png": {"dpi": 160}}.items():
             buffer = io.BytesIO()
@@ -145,6 +153,41 @@ def render(drawing: Drawing) -> dict[str, bytes]:
     svg = f"{drawing.name}.svg"
     files[svg] = _described(files[svg].decode(), drawing).encode()
     return files
+
+
+def _fit_titles(figure: Figure) -> None:
+    """Breaks the titles of panels after commas, and makes all smaller, where one would run into that beside it."""
+    titles, fitted = {}, 1.0
+    for panel in figure.axes:
+        place, title = panel.get_subplotspec(), panel.get_title(loc="left")
+        if place is None or not title:
+            continue
+        width = figure.get_figwidth() / place.get_gridspec().ncols * len(place.colspan) - _MARGIN
+        most = width / _INCHES_PER_CHARACTER
+        lines = [line for part in title.split("\n") for line in _broken(part, most)]
+        fitted = min(fitted, most / max(map(_length, lines)))
+        if len(figure.axes) > 1:
+            titles[panel] = "\n".join(lines)
+    for panel, title in titles.items():
+        if fitted < 1 or title != panel.get_title(loc="left"):
+            panel.set_title(title, loc="left", fontsize=panel.title.get_fontsize() * max(fitted, _LEAST_FITTED))
+
+
+def _broken(text: str, most: float) -> Iterator[str]:
+    """Lines of at most so many characters where commas outside brackets allow it."""
+    line = ""
+    for piece in re.split(r", (?![^(\[]*[)\]])", text):
+        longer = f"{line}, {piece}" if line else piece
+        if line and _length(longer) > most:
+            yield line + ","
+            longer = piece
+        line = longer
+    yield line
+
+
+def _length(text: str) -> int:
+    """Characters that are seen: an index in mathematical type is one."""
+    return len(re.sub(r"\$\\?(\w+)_\{(\w+)\}\$", r"l\2", text))
 
 
 def _described(svg: str, drawing: Drawing) -> str:

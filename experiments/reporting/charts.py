@@ -11,18 +11,17 @@ import altair as alt
 __all__ = ["charts"]
 
 _HEIGHT = 300
-_TIME = "flow time t (learning rate × steps)"
 _CURVES = {"risk": "risk L(t) / L(0)", "gradient": "gradient norm, relative to its start"}
 
 
-def charts(axes: list[dict[str, Any]], curves: bool) -> dict[str, dict[str, Any]]:
-    """Specifications by name: `risk` and `gradient` against time where there are `curves`, and the `limits`.
+def charts(axes: list[dict[str, Any]], time: str | None) -> dict[str, dict[str, Any]]:
+    """Specifications by name: `risk` and `gradient` against time where there are trajectories, and the `limits`.
 
     Args:
         axes: name, labels and colours of the axes of the sweep; the first makes the series.
-        curves: whether there are trajectories.
+        time: what the time of trajectories is called; None where there are none.
     """
-    found = {name: _course(name, label, axes) for name, label in _CURVES.items()} if curves else {}
+    found = {name: _course(name, label, time, axes) for name, label in _CURVES.items()} if time else {}
     found["limits"] = _limits(axes)
     return {name: chart.to_dict(validate=True) for name, chart in found.items()}
 
@@ -62,14 +61,14 @@ def _layers(drawn: Any, focus: Any, description: str) -> Any:
     return layers.properties(width="container", height=_HEIGHT, description=description)
 
 
-def _course(field: str, label: str, axes: list[dict[str, Any]]) -> Any:
+def _course(field: str, label: str, time: str, axes: list[dict[str, Any]]) -> Any:
     """One line per flow against time."""
-    x = alt.X("time:Q", title=_TIME, scale=alt.Scale(type="log"), axis=_axis())
+    x = alt.X("time:Q", title=time, scale=alt.Scale(type="log"), axis=_axis())
     y = alt.Y(f"{field}:Q", title=label, scale=alt.Scale(type="log"), axis=_axis())
     base = alt.Chart(alt.NamedData("points")).encode(x=x, y=y, detail="flow:N", **_series(axes))
     focus = base.transform_filter("datum.flow == focus").mark_line(strokeWidth=3.5, clip=True)
     lines = base.mark_line(strokeWidth=1, opacity=0.4, clip=True)
-    return _layers(lines, focus, f"{label} of every flow against {_TIME}, both axes logarithmic")
+    return _layers(lines, focus, f"{label} of every run against {time}, both axes logarithmic")
 
 
 def _limits(axes: list[dict[str, Any]]) -> Any:

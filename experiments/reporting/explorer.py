@@ -19,7 +19,7 @@ from markupsafe import Markup
 import lcnn_flow as lf
 from experiments.figures import relative_error
 from experiments.figures.series import evenly_spaced
-from experiments.figures.style import pretty
+from experiments.figures.style import pretty, time_label
 from experiments.reporting.charts import charts
 from experiments.reporting.thinning import kept
 from experiments.results.layout import sweep_axes
@@ -72,7 +72,7 @@ def explorer(dataset: xr.Dataset) -> Explorer | None:
     data = page_data(dataset)
     if data is None:
         return None
-    specs = charts(data["axes"], "points" in data)
+    specs = charts(data["axes"], time_label(dataset).replace("$", "") if "points" in data else None)
     text = json.dumps(data | {"charts": specs}, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     script = (importlib.resources.files("experiments.reporting") / "templates" / "explore.js").read_text()
     shown, total = len(data["flows"]["seed"]), int((dataset["verdict"] != NOT_COMPUTED).sum())

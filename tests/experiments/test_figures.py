@@ -1,5 +1,7 @@
 """Figures show every cell of a sweep, say what they leave out, and keep their words as text."""
 
+import itertools
+
 import fakes
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from experiments.figures import (
     spectrum,
 )
 from experiments.figures.series import cells, panels
+from experiments.figures.style import Drawing, grid
 from experiments.sweeps.sweep import SHOWN_DATA
 
 FOUR_AXES = (
@@ -103,6 +106,18 @@ def test_vector_graphics_hold_text_a_title_and_a_description(tmp_path):
     assert '<title id="filter_error-title">Error of the filter</title>' in svg
     assert '<desc id="filter_error-desc">Relative error ‖v − v*‖ / ‖v*‖' in svg
     assert "relative error of the end-to-end filter</text>" in svg
+
+
+def test_long_titles_of_panels_do_not_run_into_those_beside_them():
+    long = "pseudo-Huber(0.5)\ninitializer = imbalanced(0.5, 10), kernel sizes = [2, 2], inputs = autoregressive(0.9)"
+    with house_style():
+        figure, axes = grid(4, 2.0, "x", "y", columns=4)
+        for panel in axes:
+            panel.set_title(long)
+    render(Drawing("titles", "Titles", figure, "Nothing."))
+    frames = [panel._left_title.get_window_extent(dpi=160) for panel in axes]  # as the picture was drawn
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(frames))
+    assert {panel.get_title(loc="left").replace(",\n", ", ") for panel in axes} == {long}
 
 
 @pytest.mark.parametrize(
