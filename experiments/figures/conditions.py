@@ -45,7 +45,7 @@ def verdict_shares(dataset: xr.Dataset) -> Drawing | None:
         panel.grid(axis="y", visible=False)
         panel.tick_params(axis="y", length=0)
     marks = [_marks([one for _, series in facets for one in series if one.label == name]) for name in names]
-    labels = [f"{name}\n{mark}" if name else mark for name, mark in zip(names, marks, strict=True)]
+    labels = ["\n".join(filter(None, pair)) for pair in zip(names, marks, strict=True)]
     axes[0].set_yticks(range(len(names)), labels)
     fills = [
         Patch(facecolor=colour, hatch=hatch, edgecolor="#333333", linewidth=0.6, label=verdict.name)

@@ -2,6 +2,7 @@
 
 import base64
 import re
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
@@ -59,7 +60,7 @@ def write_gallery(directory: Path) -> tuple[Path, int, list[str]]:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
     )
-    html = environment.get_template("gallery.html.j2").render(cards=shown, left_out=left_out)
+    html = environment.get_template("gallery.html.j2").render(cards=shown, left_out=left_out, tally=_tally)
     try:
         write_atomically(directory / "index.html", html)
     except OSError as error:
@@ -87,6 +88,13 @@ def _card(run: Path) -> _Card:
         picture=_picture(run),
         link=f"{quote(run.name)}/report.html",
     )
+
+
+def _tally(claims: list[Claim]) -> str:
+    """How many claims agree with the data, of those about which the theory is not silent."""
+    count = Counter(claim.conclusion for claim in claims)
+    silent = f"; {count['open']} where the theory is silent" if count["open"] else ""
+    return f"{count['agrees']} of {len(claims) - count['open']} claims agree with the data{silent}"
 
 
 def _picture(run: Path) -> str:

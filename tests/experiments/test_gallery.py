@@ -45,6 +45,10 @@ def test_a_gallery_has_a_card_a_run_with_picture_answer_and_claims_and_links_to_
     agree, disagree = html.split("<article>")[1:]
     assert disagree.count('<b class="disagrees">') == agree.count('<b class="disagrees">') + 1
     assert "<details open>" in disagree
+    counts = [re.search(r"<summary>(\d+) of (\d+) claims agree with the data", card) for card in (agree, disagree)]
+    (good, total), (fewer, same) = [map(int, found.groups()) for found in counts if found]
+    assert (fewer, same) == (good - 1, total)
+    assert f"2 runs: {good + fewer} of {2 * total} claims agree with the data" in html
     assert re.search(r"Left out: .*third.*damaged", html)
     assert not re.search(r'(src|href)="https?:', html)
 
