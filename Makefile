@@ -9,7 +9,7 @@ VENV := .venv-$(notdir $(PYTHON))
 endif
 BIN := $(VENV)/bin
 
-.PHONY: help demo quickstart gallery test test-oldest test-gpu bench lint docs dist clean
+.PHONY: help demo quickstart gallery test test-oldest test-gpu bench study lint docs dist clean
 .DEFAULT_GOAL := help
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo "make bench       install, then measure against other codes; writes benchmarks/RESULTS.md and figures (half an hour)"
 	@echo "make test-oldest install the lowest versions that are allowed, in an environment of their own, then the tests"
 	@echo "make test-gpu    install with CUDA 13 (CUDA=cuda12 for 12), then the tests of the engine on the GPU"
+	@echo "make study       install, compute again how often flows end in spurious minima, into docs/study (ten minutes)"
 	@echo "make docs        install Sphinx, run the tutorials, build the documentation into docs/_build/html (minutes)"
 	@echo "make dist        build wheel and sdist, and try both in clean environments"
 	@echo "make clean       remove environments, caches and runs/"
@@ -77,6 +78,10 @@ dist: | $(VENV)/bin/python
 bench: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks
 
+# Flows, censuses and figures anew, into docs/study: about ten minutes on two cores.
+study: $(VENV)/.installed-bench
+	PYTHONPATH=docs $(BIN)/python -m study
+
 docs: | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet -e ".[docs]"
 	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build/html
@@ -85,6 +90,7 @@ docs: | $(VENV)/bin/python
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 # Stamps: installation runs again only when pyproject.toml has changed.
@@ -110,5 +116,5 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 clean:
-	rm -rf .venv .venv-* runs build dist docs/_build docs/reference .pytest_cache .ruff_cache .hypothesis .jax_cache *.egg-info
+	rm -rf .venv .venv-* runs build dist docs/_build docs/_extra docs/reference .pytest_cache .ruff_cache .hypothesis .jax_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -6,6 +6,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
 
+import example_reports
 import generated_pages as pages
 
 import lcnn_flow
@@ -15,10 +16,11 @@ author = "The lcnn_flow developers"
 version = release = lcnn_flow.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx-mathjax-offline"]
-exclude_patterns = ["_build", "jupyter_execute"]
+exclude_patterns = ["_build", "_extra", "jupyter_execute"]
 html_theme = "sphinx_book_theme"
 html_title = "lcnn_flow"
 html_static_path = ["_static"]
+html_extra_path = ["_extra"]
 html_css_files = ["wide.css"]
 toc_object_entries = False
 html_theme_options = {"show_navbar_depth": 1, "show_toc_level": 2}
@@ -40,8 +42,9 @@ suppress_warnings = ["config.cache", "mystnb.unknown_mime_type"]
 
 
 def setup(app):
-    """Pages that are written from the code at every build."""
+    """Pages that are written from the code at every build, and reports that are computed at the first one."""
     pages.write_pages(HERE / "reference")
+    example_reports.write_reports(HERE / "_build" / "runs", HERE / "_extra" / "reports")
     app.connect("autodoc-process-docstring", pages.escape_docstring, priority=100)
     app.connect("autodoc-process-docstring", pages.docstring_of_attribute_aside, priority=200)  # napoleon comes at 500
     app.connect("autodoc-process-docstring", pages.docstring_of_attribute_back, priority=900)

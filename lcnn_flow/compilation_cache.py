@@ -32,6 +32,9 @@ def enable_compilation_cache(path: str | os.PathLike | None = None) -> Path:
         path: folder that holds one folder per version of jaxlib and kind of processor; by default `lcnn_flow/programs`
             in the user's cache folder, $XDG_CACHE_HOME or ~/.cache.
 
+    Returns:
+        The folder of this version of jaxlib and kind of processor.
+
     Raises:
         LcnnFlowError: the folder cannot be made or written to.
     """

@@ -125,6 +125,9 @@ def classify(risk: RiskLike | Callable[..., Any], params: PyTree) -> CriticalPoi
         risk: an `EmpiricalRisk`, a `Risk`, or a function of params; with a function, a single point is classified.
         params: parameters, with or without common leading axes.
 
+    Returns:
+        `CriticalPoint`, whose fields have the leading axes of params.
+
     Raises:
         ArchitectureError: shapes of params do not fit.
         RiskError: risk is a batch of risks.

@@ -74,6 +74,9 @@ def summary(flow: Any, risk: Any = None) -> Summary:
             increasing risk. They are distinguished by end-to-end filter, or by risk if it is not that of a linear
             network. A minimum above the lowest limit is called spurious.
 
+    Returns:
+        `Summary`, a text that prints as a table, in a notebook too.
+
     Raises:
         FlowError: `flow` is not the result of a flow.
         RiskError: risk is a batch of risks.

@@ -43,6 +43,9 @@ def load(
         targets: name of the array of targets, .npz only; "targets" by default.
         split: number of input columns, .npy and .csv only.
 
+    Returns:
+        A `Dataset` in the shapes of the file.
+
     Raises:
         DataError: the file is missing, of another kind, too large, truncated or empty; it holds Python objects, text,
             gaps, NaN or infinities; or ranks or numbers of samples do not fit.

@@ -19,6 +19,9 @@ def ecg() -> Float[Array, "1024"]:
     """Electrocardiogram of 1024 samples, normalised to mean 0 and standard deviation 1.
 
     `pywt.data.ecg`, "1024 points of an ECG timeseries"; PyWavelets names no source.
+
+    Returns:
+        (1024,) samples.
     """
     import pywt.data
 
@@ -31,6 +34,9 @@ def climate() -> Float[Array, "264"]:
     `pywt.data.nino`: averaged sea surface temperature in degrees Celsius of the Pacific Ocean, between 0-10 degrees
     South and 90-80 degrees West, from 1950 to 2016. Public domain, obtained from NOAA (National Weather Service,
     ERSSTv4, nino 3, http://www.cpc.ncep.noaa.gov/data/indices/), as PyWavelets states.
+
+    Returns:
+        (264,) samples.
     """
     import pywt.data
 
@@ -45,6 +51,9 @@ def photograph(name: str = "camera") -> Float[Array, "512 512"]:
             "ascent" (`pywt.data.ascent`: derived from accent-to-the-top.jpg at
             http://www.public-domain-image.com/people-public-domain-images-pictures/), or
             "aero" (`pywt.data.aero`: PyWavelets names no source).
+
+    Returns:
+        (512, 512) grey values.
 
     Raises:
         DataError: another name.

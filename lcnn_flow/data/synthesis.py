@@ -56,6 +56,10 @@ def synthesize(
         noise: standard deviation of white noise relative to the root mean square of the clean targets.
         outliers: `Outliers(fraction, scale)`, or `None`.
 
+    Returns:
+        `Dataset` with inputs (m, *arch.sample_shape), targets (m, *arch.output_shape) and the true filter where there
+        is one.
+
     Raises:
         DataError: a choice is out of range or does not fit the architecture.
     """

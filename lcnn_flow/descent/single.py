@@ -66,6 +66,9 @@ def gradient_descent(
             start); the number of required arguments selects the call, see `lf.observables`.
         gradient_rtol, gradient_atol, norm_bound: as in `FlowOptions`.
 
+    Returns:
+        `Descent`: verdict, end, limit, and the records in `trajectory`, with a leading axis of recorded steps.
+
     Raises:
         DescentError: it is not an optimiser, it does not accept the numbers, or options do not fit together.
         RiskError: it is not a risk, or a risk without samples is given with minibatches.

@@ -95,6 +95,14 @@ class FlowSettings(eqx.Module):
 def log_times(start: float, stop: float, count: int) -> Float[np.ndarray, " count"]:
     """`count` times spaced evenly on a logarithmic scale, from `start` > 0 to `stop`, both included.
 
+    Args:
+        start: the first time, above 0.
+        stop: the last time, above `start`.
+        count: number of times, at least 2.
+
+    Returns:
+        (count,) times, increasing.
+
     Raises:
         FlowError: not 0 < start < stop, or fewer than 2 times.
     """

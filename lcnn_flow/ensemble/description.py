@@ -56,6 +56,13 @@ def describe(risk: EmpiricalRisk, devices: Any = None) -> Description:
     """Form, cost and memory of the flows of a risk, or of a batch of risks, on these devices (by default all local
     ones).
 
+    Args:
+        risk: an `EmpiricalRisk`, or C of them with a leading axis on some leaves.
+        devices: the devices that flows would run on; None means all local ones.
+
+    Returns:
+        `Description`, which prints as a few lines; memory is in bytes.
+
     Raises:
         FlowError: fewer than eight flows fit into the memory of a device.
     """

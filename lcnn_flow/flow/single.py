@@ -66,6 +66,10 @@ def gradient_flow(risk: RiskLike | Callable[..., Any], params: PyTree, **options
             function takes. Results have the same tree.
         **options: fields of `FlowOptions`.
 
+    Returns:
+        `Flow`: the verdict, the last integrated state, the limit and what was measured there, scalars of one flow; its
+        `trajectory` is None without `times`.
+
     Raises:
         ArchitectureError: shapes of params do not fit.
         RiskError: the function does not return one real number.

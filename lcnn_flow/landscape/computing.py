@@ -42,6 +42,9 @@ def census(risk: Any, max_paths: int = MAX_PATHS, seed: int = 0) -> Census:
         seed: of the choice of charts, and of paths; the result does not depend on it but for accidents, which show as
             "incomplete".
 
+    Returns:
+        `Census`: the orbits by increasing risk, the status of the proof and its reason.
+
     Raises:
         RiskError: another loss, channels, an activation, a batch of risks, P without full rank, or P^T y = 0.
         ArchitectureError: N(k) above `max_paths`.

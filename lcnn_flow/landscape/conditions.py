@@ -81,6 +81,9 @@ def census_ensemble(
         seed: as of `census`.
         progress: called as progress(done, total) between blocks of data sets.
 
+    Returns:
+        `CensusEnsemble`: a sequence of C censuses, with counts per data set.
+
     Raises:
         RiskError: as `census`, for any of them; or a single risk.
         ArchitectureError: N(k) above `max_paths`.

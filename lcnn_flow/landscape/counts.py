@@ -54,6 +54,9 @@ def critical_count(arch: Architecture) -> CriticalCount:
     Args:
         arch: a single-channel linear convolutional network.
 
+    Returns:
+        `CriticalCount`: the number of complex solutions, an integer, and how it is made up.
+
     Raises:
         ArchitectureError: not an `Architecture`, channels, or an activation.
     """

@@ -119,6 +119,9 @@ def morse_graph(risk: Any, census: Census, balancedness: Any = None) -> MorseGra
         census: of this risk; edges of an incomplete one are edges of it nevertheless.
         balancedness: (N - 1,) leaf on which it flows; 0 by default. Which minima are joined may depend on it.
 
+    Returns:
+        `MorseGraph`: which minima each saddle joins, and the heights of the barriers in units of the risk.
+
     Raises:
         RiskError: a census of another risk, or one without real orbits.
         ArchitectureError: a wrong number of values.

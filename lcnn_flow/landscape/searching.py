@@ -81,6 +81,9 @@ def search_critical_points(risk: Any, starts: Any) -> FoundPoints:
         risk: the risk of a single-channel linear network, any loss, any data.
         starts: filters with a leading axis S: flows and Newton's method begin there.
 
+    Returns:
+        `FoundPoints`: the orbits that were found, by increasing risk; that there are no others is not claimed.
+
     Raises:
         RiskError: another network, channels, or a batch of risks.
         FlowError: as `gradient_flow_ensemble`.

@@ -95,6 +95,9 @@ def basins(risk: Any, census: Census, params: Any, **options: Any) -> Basins:
         params: initial filters with a leading axis S.
         **options: as of `gradient_flow_ensemble`.
 
+    Returns:
+        `Basins`: the orbit and the verdict of every flow, and the share of each orbit with its 95% interval.
+
     Raises:
         RiskError: a census of another risk.
         FlowError: as `gradient_flow_ensemble`.

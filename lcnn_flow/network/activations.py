@@ -62,6 +62,12 @@ class Activation:
 def leaky_relu(a: float) -> Activation:
     """x for x >= 0 and a x for x < 0, with 0 <= a < 1: homogeneous of degree 1, with a kink at 0.
 
+    Args:
+        a: slope for x < 0.
+
+    Returns:
+        An `Activation`, which acts on each number by itself.
+
     Raises:
         ArchitectureError: a is outside [0, 1).
     """
@@ -75,6 +81,12 @@ def Power(p: float) -> Activation:
 
     Integer powers are analytic. For other p the derivative of order ceil(p) does not exist at 0; `has_kink` is true for
     p < 2.
+
+    Args:
+        p: the exponent, from 1 to below 100, known outside jit.
+
+    Returns:
+        An `Activation`, which acts on each number by itself.
 
     Raises:
         ArchitectureError: p is not a number with 1 <= p < 100.
@@ -96,6 +108,9 @@ def Custom(fn: Callable[[Array], Array], degree: float | None = None, analytic: 
         fn: x -> sigma(x).
         degree: degree of positive homogeneity, or None; checked at a few points.
         analytic: whether fn is analytic on the whole line.
+
+    Returns:
+        An `Activation`, which acts on each number by itself.
 
     Raises:
         ArchitectureError: fn is not callable, changes the shape, or is not homogeneous of that degree.
@@ -148,6 +163,12 @@ ACTIVATIONS: dict[str, Activation | Callable[..., Activation]] = {
 
 def check_activation(activation: Any) -> Activation | None:
     """Returns the activation, or None for a linear network.
+
+    Args:
+        activation: what a user gave.
+
+    Returns:
+        The activation itself.
 
     Raises:
         ArchitectureError: it is something else, such as a bare function or a name.

@@ -30,6 +30,13 @@ def end_to_end_filter(arch: Network, params: PyTree) -> Float[Array, "..."]:
     For `Dense` it is the product of the matrices. It is multilinear in the filters, and `apply(arch, params, x)` is one
     cross-correlation of x with v at stride `arch.end_to_end_stride`.
 
+    Args:
+        arch: a linear `Architecture` or `Dense`.
+        params: its filters, one array per layer.
+
+    Returns:
+        (*k_v,), with channels (c_N, c_0, *k_v); of `Dense` the matrix (d_N, d_0).
+
     Raises:
         ArchitectureError: shapes of params do not fit `arch`, or the network is not linear.
     """

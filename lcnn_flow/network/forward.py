@@ -34,6 +34,9 @@ def apply(arch: Network, params: PyTree, inputs: Real[ArrayLike, "..."]) -> Floa
         params: its parameters, in the form that the class describes.
         inputs: may have any leading axes.
 
+    Returns:
+        (..., *arch.output_shape), with the leading axes of the inputs.
+
     Raises:
         ArchitectureError: shapes of params or inputs do not fit `arch`.
     """

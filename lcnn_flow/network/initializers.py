@@ -33,6 +33,12 @@ Initializer = Callable[[Any, Network], Any]
 def gaussian(std: float | Float[Array, ""] = 0.5) -> Initializer:
     """Independent N(0, std^2) entries.
 
+    Args:
+        std: standard deviation of an entry; a traced number is allowed.
+
+    Returns:
+        A function of a key and an `Architecture` or `Dense`, which returns parameters of that network.
+
     Raises:
         ArchitectureError: std is negative or not finite.
     """
@@ -45,6 +51,12 @@ def fan_in(gain: float | Float[Array, ""] = 1.0) -> Initializer:
 
     gain = 1 preserves the variance of signals in a linear network (LeCun et al. 1998), gain = sqrt(2) in a relu network
     (He et al. 2015).
+
+    Args:
+        gain: factor of the standard deviation 1 / sqrt(fan-in).
+
+    Returns:
+        A function of a key and an `Architecture` or `Dense`, which returns parameters of that network.
 
     Raises:
         ArchitectureError: gain is negative or not finite.
@@ -60,6 +72,12 @@ def balanced(std: float | Float[Array, ""] = 0.5) -> Initializer:
     under `gaussian(std)`. For a single channel every h_l = (|w_l|^2 - |w_{l+1}|^2)/2 is zero up to rounding. With
     channels only the traces of the conserved matrices Q_l are zero, not the matrices themselves.
 
+    Args:
+        std: root mean square of all entries together.
+
+    Returns:
+        A function of a key and an `Architecture` or `Dense`, which returns parameters of that network.
+
     Raises:
         ArchitectureError: std is negative or not finite.
     """
@@ -72,6 +90,13 @@ def imbalanced(std: float | Float[Array, ""] = 0.5, ratio: float | Float[Array, 
 
     The geometric mean of the norms is the common norm of `balanced(std)`, so that the scale of the end-to-end filter
     does not depend on `ratio`. ratio = 1 is `balanced(std)`; below 1 the norms rise.
+
+    Args:
+        std: as of `balanced`, with the same geometric mean of the norms.
+        ratio: norm of the first layer divided by that of the last one.
+
+    Returns:
+        A function of a key and an `Architecture` or `Dense`, which returns parameters of that network.
 
     Raises:
         ArchitectureError: std is negative or not finite; or ratio is not positive and finite.
@@ -89,6 +114,12 @@ def orthogonal(gain: float | Float[Array, ""] = 1.0) -> Initializer:
     more rows than columns, and is uniformly distributed. A single channel is the case of one row: a filter of norm
     `gain` in a uniformly random direction.
 
+    Args:
+        gain: factor of the semi-orthogonal matrices.
+
+    Returns:
+        A function of a key and an `Architecture` or `Dense`, which returns parameters of that network.
+
     Raises:
         ArchitectureError: gain is negative or not finite.
     """
@@ -102,6 +133,13 @@ def scaled(
     """The directions of `base` (default `gaussian()`) with a given Euclidean (Frobenius) norm per layer.
 
     A filter that `base` sets to zero has no direction and stays zero.
+
+    Args:
+        norms: one Euclidean norm per layer.
+        base: the initializer that gives the directions.
+
+    Returns:
+        A function of a key and an `Architecture` or `Dense`, which returns parameters of that network.
 
     Raises:
         ArchitectureError: a norm is negative or not finite; or, when called, the number of norms is not the number of
@@ -128,6 +166,12 @@ def scaled(
 
 def constant(params: Sequence[Any]) -> Initializer:
     """The given parameters, for every key.
+
+    Args:
+        params: one array per layer, or the tree of parameters of a `Dense`.
+
+    Returns:
+        A function of a key and an `Architecture` or `Dense`, which returns parameters of that network.
 
     Raises:
         ArchitectureError: an entry is not finite; or, when called, the shapes do not fit the architecture.

@@ -25,6 +25,13 @@ def sharpness(risk: RiskLike, params: PyTree) -> Float[Array, ""]:
     """Largest eigenvalue of Hess L over all directions, in units of risk/parameter^2; negative if all eigenvalues are.
 
     Gradient descent with learning rate eta is stable at a minimum if it is below 2/eta.
+
+    Args:
+        risk: any risk.
+        params: where the Hessian is taken.
+
+    Returns:
+        () in units of risk/parameter^2.
     """
     return eigvalsh(risk.hessian(ravel(risk.layers(params))))[-1]
 
@@ -34,6 +41,13 @@ def effective_rank(risk: RiskLike, params: PyTree) -> Float[Array, ""]:
 
     sigma are the singular values of the end-to-end map from inputs to outputs, and H is the Shannon entropy in nats.
     Source: Roy and Vetterli, The effective rank: a measure of effective dimensionality, EUSIPCO 2007.
+
+    Args:
+        risk: the risk of a linear network.
+        params: its filters.
+
+    Returns:
+        () between 1 and the rank, or 0.
 
     Raises:
         RiskError: the risk is not that of a linear network.
@@ -57,6 +71,14 @@ def kernel_drift(risk: RiskLike, params: PyTree, start: PyTree) -> Float[Array, 
 
     The image is the argument of l in L = l o image. For networks it is the end-to-end filter, and K is its neural
     tangent kernel. A value near 0 means lazy training: the image changes as in a linear model. Not finite if K(0) = 0.
+
+    Args:
+        risk: a risk with an image, such as an `EmpiricalRisk`.
+        params: parameters at time t.
+        start: parameters at time 0.
+
+    Returns:
+        () without a unit, at least 0.
 
     Raises:
         RiskError: the risk has no image.
@@ -89,6 +111,12 @@ def held_out_risk(other: Any) -> HeldOutRisk:
     """The risk `other` at the parameters, for example on test data.
 
     Other data of the same shapes need no new compilation.
+
+    Args:
+        other: a risk of the same network.
+
+    Returns:
+        An observable for `record`: a callable of params that returns ().
 
     Raises:
         RiskError: `other` is not a single risk.

@@ -34,6 +34,9 @@ def roots(network: Any, params: Any, ax: Axes | None = None, coalesced: float = 
         coalesced: two roots of the product nearer than this in the chordal metric, |a - b| / sqrt((1 + |a|^2)(1 +
             |b|^2)), are marked as one.
 
+    Returns:
+        The axes.
+
     Raises:
         PlotError: filters that are no polynomials of one variable, or do not fit the network.
     """

@@ -39,6 +39,9 @@ def trajectories(flow: Any, quantity: str = "risk", ax: Axes | None = None) -> A
         quantity: a field of its trajectory, or the name of an observable in `record`.
         ax: where to draw; a new figure if None.
 
+    Returns:
+        The axes.
+
     Raises:
         PlotError: no trajectory, or no such quantity in it.
     """

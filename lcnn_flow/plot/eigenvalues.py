@@ -26,6 +26,9 @@ def spectrum(risk: Any, params: Any, ax: Axes | None = None) -> Axes:
         params: points with or without leading axes, such as `flows.limit`; those that are not finite are left out.
         ax: where to draw; a new figure if None.
 
+    Returns:
+        The axes.
+
     Raises:
         LcnnFlowError: what `classify` refuses.
     """

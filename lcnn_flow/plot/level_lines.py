@@ -72,6 +72,9 @@ def landscape(
         size: risks are computed on a grid of size x size.
         ax: where to draw; a new figure if None.
 
+    Returns:
+        The axes.
+
     Raises:
         PlotError: points or directions that span no plane, or flows without trajectories.
         LcnnFlowError: what `classify` refuses.

@@ -35,7 +35,14 @@ class Look:
 
 
 def look(number: int) -> Look:
-    """Look of series `number`; after seven the line styles shift, so that no two of 49 are alike."""
+    """Look of series `number`; after seven the line styles shift, so that no two of 49 are alike.
+
+    Args:
+        number: of the series, counted from 0.
+
+    Returns:
+        `Look`: colour, line style and marker.
+    """
     i, shift = number % len(_COLOURS), number // len(_COLOURS)
     return Look(_COLOURS[i], _LINES[(i + shift) % len(_LINES)], _MARKERS[(i + shift) % len(_MARKERS)])
 

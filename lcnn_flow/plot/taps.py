@@ -26,6 +26,9 @@ def filters(network: Any, params: Any, truth: Any = None, ax: Axes | None = None
         truth: the filter that made the targets, drawn as grey bars, such as `data.true_filter`.
         ax: where to draw; a new figure if None.
 
+    Returns:
+        The axes.
+
     Raises:
         PlotError: no linear network, or filters that do not fit it.
     """

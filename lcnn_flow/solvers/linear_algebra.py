@@ -24,7 +24,19 @@ StageSolver = Callable[..., tuple[Callable[[Array], Array], Array]]
 def dense_stage_solver(
     terms: diffrax.AbstractTerm, t: Array | float, y: PyTree, args: PyTree, control: PyTree, gamma: float
 ):
-    """Stage solver for any vector field: dense Jacobian by forward-mode differentiation, and LU factors."""
+    """Stage solver for any vector field: dense Jacobian by forward-mode differentiation, and LU factors.
+
+    Args:
+        terms: the vector field f, as a term of diffrax.
+        t: time.
+        y: state at which J = df/dy is taken.
+        args: further arguments of f.
+        control: length of the step, as `terms.contr` gives it.
+        gamma: coefficient of the Rosenbrock method.
+
+    Returns:
+        A function that solves (I / gamma - control J) x = b for raveled x and b, and whether its factors are finite.
+    """
     flat, unravel = ravel_pytree(y)
 
     def increment(x: Array) -> Array:

@@ -34,6 +34,13 @@ def balancedness(
     activation's degree of homogeneity. An activation that is not homogeneous, such as tanh, conserves nothing, and the
     same expression with p = 1 is returned.
 
+    Args:
+        arch: an `Architecture` or `Dense`.
+        params: its filters, one array per layer.
+
+    Returns:
+        (N-1,), or N-1 matrices (c_l, c_l), or one number per hidden channel, (channels,).
+
     Raises:
         ArchitectureError: shapes of params do not fit `arch`.
     """
@@ -54,6 +61,13 @@ def symmetry_directions(arch: Architecture, vector: Float[Array, " n"]) -> Float
     """Directions at the raveled filters along which the end-to-end filter is constant, one per column.
 
     Single channel: xi_1, ..., xi_{N-1}. With channels: d = sum_l c_l^2 generators, which may be linearly dependent.
+
+    Args:
+        arch: a linear network.
+        vector: (n,) its filters, raveled.
+
+    Returns:
+        (n, d), one direction per column; d = N - 1 for single channels.
     """
     return symmetry_of(arch).directions(vector)
 

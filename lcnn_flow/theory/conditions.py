@@ -123,6 +123,12 @@ def hypotheses(risk: EmpiricalRisk) -> Hypotheses:
     neither succeeds, (C) is not decided: a search that found nothing is no proof. With channels only (B) decides
     (C).
 
+    Args:
+        risk: a single risk of a linear network, with concrete data.
+
+    Returns:
+        `Hypotheses`: each one proved, refuted or not decided, with the numbers that decide.
+
     Raises:
         RiskError: a batch of risks, or a network that is not linear.
     """

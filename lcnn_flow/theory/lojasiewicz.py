@@ -67,6 +67,9 @@ def lojasiewicz_exponent(trajectory: Trajectory | None) -> LojasiewiczFit:
     Args:
         trajectory: `flow.trajectory` of `gradient_flow`, or of an ensemble, with its leading axes.
 
+    Returns:
+        `LojasiewiczFit`: exponent, residual and verdict, with the leading axes of the trajectory.
+
     Raises:
         FlowError: the flow was computed without `times`.
     """

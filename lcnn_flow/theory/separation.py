@@ -57,6 +57,13 @@ def margin(risk: EmpiricalRisk, params: Any) -> Margin:
     Of a trajectory: jax.vmap(lambda w: margin(risk, w))(flow.trajectory.params). A flow stops at its verdict, which
     is long before its direction settles; `times` take it as far as wanted, such as lf.log_times(1e-2, 1e60, 40).
 
+    Args:
+        risk: a risk with a margin loss, of a homogeneous network.
+        params: its filters; their scale has no influence on direction and margin.
+
+    Returns:
+        `Margin`: direction, normalised margin and growth.
+
     Raises:
         RiskError: a batch of risks, a risk without a margin loss or with weight decay, or of a network that is not
             homogeneous.

@@ -22,6 +22,9 @@ def max_stable_step(risk: Any, params: Any) -> Float[Array, ""]:
         risk: an `EmpiricalRisk`, a `Risk`, or a function of params.
         params: where the Hessian is taken, at a minimum for instance.
 
+    Returns:
+        () in units of (squared parameter)/risk.
+
     Raises:
         RiskError: a function that does not return one real number, or a batch of risks.
         ArchitectureError, FlowError: `params` do not fit.
