@@ -40,6 +40,7 @@ __all__ = [
     "SPURIOUS_MINIMA",
     "isotropic_data_have_none",
     "minima_are_those_of_the_closed_form",
+    "minima_in_closed_form",
     "small_starts_end_together",
     "spurious_count",
 ]
@@ -64,7 +65,7 @@ def _is_spurious(cell: xr.Dataset) -> np.ndarray:
     return (cell["kind"].values == Kind.MINIMUM) & (np.nan_to_num(cell["optimality_gap"].values) > rounding)
 
 
-def _closed_form(cell: xr.Dataset) -> np.ndarray | None:
+def minima_in_closed_form(cell: xr.Dataset) -> np.ndarray | None:
     """Filters of all minima of a cell, (minima, 3), where they are known: two filters of two taps that make three."""
     layers = [str(name) for name in cell.data_vars if re.fullmatch(r"final_w\d+", str(name))]
     sizes = [int(np.isfinite(cell[name].values).any(axis=0).sum()) for name in layers]
@@ -81,7 +82,7 @@ def minima_are_those_of_the_closed_form(dataset: xr.Dataset) -> Claim | None:
     distance = xr.full_like(dataset["limit_risk"], np.nan, dtype=float)
     axes, known = sweep_axes(dataset), False
     for _, index, cell in computed_cells(dataset):
-        minima = _closed_form(cell)
+        minima = minima_in_closed_form(cell)
         if minima is None or not len(minima):
             continue
         known = True
@@ -107,7 +108,7 @@ def isotropic_data_have_none(dataset: xr.Dataset) -> Claim | None:
     """Cells of the closed form with a single minimum: none of their starts may end in a spurious one."""
     rows = []
     for name, cell, _ in configured_cells(dataset):
-        minima = _closed_form(cell)
+        minima = minima_in_closed_form(cell)
         if minima is not None and len(minima) == 1:
             count, total = spurious_count(cell)
             rows.append((name, f"{count} of {total} starts", "agrees" if count == 0 else "disagrees"))
@@ -190,7 +191,7 @@ def spurious_share(dataset: xr.Dataset) -> Drawing | None:
         "expected, as for isotropic data (condition 1). Elsewhere the theory gives the minima; the shares are open, "
         "but for the smallest starts, all of which are expected to end in the same filter.",
         spurious_count,
-        lambda cell: (minima := _closed_form(cell)) is not None and len(minima) == 1,
+        lambda cell: (minima := minima_in_closed_form(cell)) is not None and len(minima) == 1,
     )
 
 
