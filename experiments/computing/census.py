@@ -52,7 +52,7 @@ def points_of_cell(risk: lf.EmpiricalRisk) -> dict[str, np.ndarray]:
     """What is stored of the census of a cell, as `meanings.CENSUS` describes it."""
     census = census_of(risk)
     if census is None:
-        count = float(lf.critical_count(risk.network).number)
+        count = float(lf.critical_count(risk.arch).number)
         return {"census_status": np.asarray(_CODES["refused"], np.int32), "census_expected_count": np.asarray(count)}
     spurious = census.spurious_minima
     numbers = {

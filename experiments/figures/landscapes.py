@@ -66,9 +66,10 @@ def points_by_index(dataset: xr.Dataset) -> Drawing | None:
                 panel.plot(
                     _places(groups), values, color=style.colour, linestyle=style.line, marker=style.marker, label=words
                 )
-        panel.set(title=label, ylim=(0, None))
+        panel.set_title(label)
         _across(panel, dataset)
         panel.set_xlabel("")
+    panels[0].set_ylim(bottom=0)  # which all panels share
     handles = dict(zip(*reversed(_legend_entries(panels)), strict=True))
     figure.legend(handles.values(), handles, loc="outside upper right", ncols=4)
     return Drawing(

@@ -3,6 +3,8 @@
 Every cell has the census of all its critical points; flows only show which of them starts find.
 """
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 
@@ -190,14 +192,13 @@ def _example(rows: list[tuple[str, str]]) -> str:
 
 
 def _spurious_words(group: DataGroup) -> str:
-    complete = [cell for cell in group.cells if is_complete(cell)]
-    shares = [found for cell in complete if (found := certified_share(cell)) is not None]
-    if not complete:
+    shares = [found for cell in group.cells if (found := certified_share(cell)) is not None]
+    if not shares:
         return ""
-    count = sum(len(certified_spurious(cell)) > 0 for cell in complete)
-    low, high = wilson_interval(count, len(complete))
+    count, total = _with_spurious(group)
+    low, high = wilson_interval(count, total)
     mean, least, most = share_over_data(shares)
-    data = f"{count} of {len(complete)} data sets ({low:.0%} to {high:.0%})"
+    data = f"{count} of {total} data sets ({low:.0%} to {high:.0%})"
     return f"{data}, {mean:.1%} of the starts ({least:.1%} to {most:.1%})"
 
 
@@ -212,10 +213,20 @@ def _point_words(group: DataGroup) -> str:
 
 
 def landscape_answer(dataset: xr.Dataset) -> str:
-    """What the censuses say of all cells, then the shares of data sets with spurious minima by group."""
-    groups = [(group.name, text) for group in data_groups(dataset) if (text := _spurious_words(group))]
-    told = f"Data with spurious minima, and starts in them: {'; '.join(f'{n}: {t}' for n, t in groups)}."
-    return " ".join(part for part in (census_answer(dataset), told if len(groups) > 1 else "") if part)
+    """What the censuses say of all cells, then the groups with fewest and with most data sets with spurious minima."""
+    groups = [(group.name, *_with_spurious(group)) for group in data_groups(dataset)]
+    known = sorted((group for group in groups if group[2]), key=lambda group: group[1] / group[2])
+    told = ""
+    if len(known) > 1:
+        ends = [f"{count} of {total} data sets of {name}" for name, count, total in (known[0], known[-1])]
+        told = f"Spurious minima have between {ends[0]} and {ends[1]}."
+    return " ".join(part for part in (census_answer(dataset), told) if part)
+
+
+def _with_spurious(group: DataGroup) -> tuple[int, int]:
+    """Data sets of a group with a spurious minimum, and those with a complete census."""
+    complete = [cell for cell in group.cells if is_complete(cell)]
+    return sum(len(certified_spurious(cell)) > 0 for cell in complete), len(complete)
 
 
 def _faults(configuration: Configuration) -> list[tuple[str, str]]:
@@ -224,7 +235,7 @@ def _faults(configuration: Configuration) -> list[tuple[str, str]]:
     return [("analysis.census", 'found false; the module "landscape" counts critical points: write census = true')]
 
 
-def _measure(configuration: Configuration, risk: object) -> dict[str, np.ndarray]:
+def _measure(configuration: Configuration, risk: Any) -> dict[str, np.ndarray]:
     return outer_risk(configuration, risk) | morse_ends(configuration, risk)
 
 

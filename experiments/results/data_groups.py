@@ -61,8 +61,9 @@ def share_over_data(shares: Sequence[Share]) -> tuple[float, float, float]:
     mean, starts = float(values.mean()), sum(one.total for one in shares)
     effective = float(starts)
     if len(values) > 1:
-        between = float(values.var(ddof=1)) / len(values)
-        effective = min(max(mean * (1 - mean) / between if between > 0 else 0.0, float(len(values))), float(starts))
+        between, within = float(values.var(ddof=1)) / len(values), mean * (1 - mean)
+        told = within / between if between > 0 else (starts if within > 0 else 0)  # all or none: one per data set
+        effective = min(max(float(told), float(len(values))), float(starts))
     return (mean, *wilson_interval(mean * effective, effective))
 
 

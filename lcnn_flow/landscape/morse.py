@@ -134,7 +134,8 @@ def morse_graph(risk: Any, census: Census, balancedness: Any = None) -> MorseGra
     if saddles:
         points = [census.orbits[i].on_leaf(leaf) for i in saddles]
         layers = [np.stack(parts) for parts in zip(*points, strict=True)]
-        starts = _beside(risk, tuple(np.resize(w, (_room(len(saddles)), *w.shape[1:])) for w in layers))
+        room = _room(len(saddles))
+        starts = _beside(risk, tuple(jnp.asarray(np.resize(w, (room, *w.shape[1:]))) for w in layers))
         ends = basins(risk, census, starts).labels.reshape(2, -1)[:, : len(saddles)].tolist()
         for saddle, one, other in zip(saddles, *ends, strict=True):
             edges.append(Edge(saddle, (_known(one), _known(other))))
@@ -151,7 +152,7 @@ def _known(label: int) -> int | None:
 
 
 @quick_to_compile
-def _beside(risk: LinearRisk, layers: tuple[np.ndarray, ...]) -> tuple[jax.Array, ...]:
+def _beside(risk: LinearRisk, layers: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
     """Starts on both sides of saddles along their unstable direction: first all of one side, then of the other."""
 
     def one(filters: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:

@@ -6,10 +6,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from lcnn_flow.arguments import check_kind
+from lcnn_flow.arguments import described
 from lcnn_flow.errors import PlotError
-from lcnn_flow.landscape.morse import MorseGraph
-from lcnn_flow.landscape.result import COMPLETE
 from lcnn_flow.plot.looks import INK, axes_for, look, put_legend
 
 __all__ = ["morse", "morse_marks"]
@@ -31,7 +29,8 @@ def morse(graph: Any, ax: Axes | None = None) -> Axes:
     Raises:
         PlotError: something else than a graph.
     """
-    check_kind("lf.plot.morse", "graph", graph, MorseGraph, "write lf.morse_graph(risk, census)", PlotError)
+    if not (hasattr(graph, "census") and hasattr(graph, "edges")):
+        raise PlotError(f"lf.plot.morse: graph is {described(graph)}: write lf.morse_graph(risk, census)")
     orbits, ends = graph.census.orbits, np.full((len(graph.census.orbits), 2), np.nan)
     for edge in graph.edges:
         ends[edge.saddle] = [np.nan if end is None else end for end in edge.ends]
@@ -41,7 +40,7 @@ def morse(graph: Any, ax: Axes | None = None) -> Axes:
         np.asarray([orbit.risk for orbit in orbits]),
         np.asarray([orbit.hessian_index for orbit in orbits]),
         ends,
-        np.asarray(graph.census.lowest, int) if graph.census.status == COMPLETE else None,
+        None if graph.census.global_minima is None else np.asarray(graph.census.global_minima, int),
     )
     ax.set_ylabel("risk (units of the loss)")
     put_legend(ax)
