@@ -10,6 +10,7 @@ import xarray as xr
 
 import lcnn_flow as lf
 from experiments.figures import EXACT, error_text, fit_of, relative_error
+from experiments.results.census import is_complete
 from experiments.results.layout import computed_cells, noun_of, sweep_axes
 from experiments.results.limits import lowest_flow
 from experiments.results.shares import share
@@ -112,8 +113,12 @@ def _said(name: str) -> str:
 
 
 def _spurious_minima(dataset: xr.Dataset) -> str:
-    """Shares of the starts in spurious minima: the cells with most of them, or that there are none."""
-    found = [(name, s) for name, _, cell in computed_cells(dataset) if (s := spurious(cell)) is not None]
+    """Shares of the starts in spurious minima: the cells with most of them, or that there are none.
+
+    Of cells with a complete census, whose spurious minima are certified, `census_answer` tells.
+    """
+    open_ = [(name, cell) for name, _, cell in computed_cells(dataset) if not is_complete(cell)]
+    found = [(name, s) for name, cell in open_ if (s := spurious(cell)) is not None]
     worst = sorted((item for item in found if item[1].count), key=lambda item: -item[1].count / item[1].total)
     if not found:
         return ""

@@ -8,6 +8,7 @@ QUESTIONS = {
     "identification": "Which loss finds an unknown filter best from noisy targets, and does every flow converge?",
     "tuning": "Which loss parameter and which sample weights bring the limit of the flow nearest to the true filter?",
     "spurious_minima": "How often does gradient flow end in a spurious minimum of an attainable target?",
+    "landscape": "How many minima, spurious ones and saddles are there, and how often do flows end in spurious ones?",
     "strides": "Do larger strides keep the limits of gradient flow away from common roots of the filters?",
     "rates": "How fast does gradient flow converge, and is it as fast as the Lojasiewicz exponent of the theory says?",
     "repeated_filters": "Which roots do the limits have, and when do filters of even size end with a root in common?",

@@ -11,6 +11,7 @@ from experiments.modules.flow_vs_descent import FLOW_VS_DESCENT
 from experiments.modules.identification import IDENTIFICATION
 from experiments.modules.imaging import IMAGING
 from experiments.modules.imbalance import IMBALANCE
+from experiments.modules.landscape import LANDSCAPE
 from experiments.modules.rates import RATES
 from experiments.modules.repeated_filters import REPEATED_FILTERS
 from experiments.modules.robustness import ROBUSTNESS
@@ -23,8 +24,8 @@ __all__ = ["MODULES", "Module", "unchanged"]
 
 _ALL = (
     *(CONVERGENCE, CONDITIONS, IDENTIFICATION, TUNING),
-    *(SPURIOUS_MINIMA, STRIDES, RATES, REPEATED_FILTERS, IMBALANCE, BOUNDS, SADDLE_TO_SADDLE, ROBUSTNESS, IMAGING),
-    *(FLOW_VS_DESCENT, EDGE_OF_STABILITY, ACTIVATIONS, DENSE_VS_CONVOLUTION),
+    *(SPURIOUS_MINIMA, LANDSCAPE, STRIDES, RATES, REPEATED_FILTERS, IMBALANCE, BOUNDS, SADDLE_TO_SADDLE),
+    *(ROBUSTNESS, IMAGING, FLOW_VS_DESCENT, EDGE_OF_STABILITY, ACTIVATIONS, DENSE_VS_CONVOLUTION),
 )
 
 MODULES: dict[str, Module] = {module.name: module for module in _ALL}

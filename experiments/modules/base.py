@@ -75,6 +75,7 @@ class Module:
         sections: optional sections of the configuration that this module needs; others are refused.
         dynamics: "flow" or "descent" where it can work with one of them alone.
         observables: names in `computing.observables` of what is recorded along the trajectories.
+        tells_census: whether its answer says what the censuses of the cells found; else the report says it first.
         beside: what is computed of a cell beside its flows, as arrays that `results/variables.py` describes.
         linear: whether it needs the end-to-end filter that linear networks alone have.
         convolution: whether it asks about kernels or strides, which dense networks do not have.
@@ -96,6 +97,7 @@ class Module:
     dynamics: str | None = None
     observables: tuple[str, ...] = ()
     beside: Beside = nothing
+    tells_census: bool = False
 
     def all_faults(self, configuration: Configuration) -> list[tuple[str, str]]:
         """Sections that are missing or of no use; where there are none, what `faults` finds."""

@@ -30,6 +30,7 @@ from experiments.figures.style import Drawing
 from experiments.modules.base import Module, convolution_of
 from experiments.modules.cells import configured_cells
 from experiments.questions import QUESTIONS
+from experiments.results.census import certified_spurious, is_complete, of_census
 from experiments.results.layout import computed_cells, sweep_axes
 from experiments.results.shares import share
 from experiments.results.variables import NOT_COMPUTED
@@ -38,8 +39,10 @@ from lcnn_flow.critical import Kind
 
 __all__ = [
     "SPURIOUS_MINIMA",
+    "ends_above_the_least_risk_are_certified",
     "isotropic_data_have_none",
     "minima_are_those_of_the_closed_form",
+    "minima_in_closed_form",
     "small_starts_end_together",
     "spurious_count",
 ]
@@ -58,13 +61,20 @@ def spurious_count(cell: xr.Dataset) -> tuple[int, int]:
 
 
 def _is_spurious(cell: xr.Dataset) -> np.ndarray:
+    """Starts that ended in a minimum certified to be spurious, or above the least risk without a census; (seeds,)."""
+    if is_complete(cell):
+        return np.isin(cell["census_point"].values, certified_spurious(cell))
+    return _is_above(cell)
+
+
+def _is_above(cell: xr.Dataset) -> np.ndarray:
     """Targets are attainable, so that minima with a gap to the optimum over all filters are spurious; (seeds,)."""
     start = cell["final_risk"].values + cell["final_energy"].values
     rounding = 1e-10 * np.nan_to_num(start)
     return (cell["kind"].values == Kind.MINIMUM) & (np.nan_to_num(cell["optimality_gap"].values) > rounding)
 
 
-def _closed_form(cell: xr.Dataset) -> np.ndarray | None:
+def minima_in_closed_form(cell: xr.Dataset) -> np.ndarray | None:
     """Filters of all minima of a cell, (minima, 3), where they are known: two filters of two taps that make three."""
     layers = [str(name) for name in cell.data_vars if re.fullmatch(r"final_w\d+", str(name))]
     sizes = [int(np.isfinite(cell[name].values).any(axis=0).sum()) for name in layers]
@@ -81,7 +91,7 @@ def minima_are_those_of_the_closed_form(dataset: xr.Dataset) -> Claim | None:
     distance = xr.full_like(dataset["limit_risk"], np.nan, dtype=float)
     axes, known = sweep_axes(dataset), False
     for _, index, cell in computed_cells(dataset):
-        minima = _closed_form(cell)
+        minima = minima_in_closed_form(cell)
         if minima is None or not len(minima):
             continue
         known = True
@@ -103,11 +113,23 @@ def minima_are_those_of_the_closed_form(dataset: xr.Dataset) -> Claim | None:
     )
 
 
+def ends_above_the_least_risk_are_certified(dataset: xr.Dataset) -> Claim | None:
+    """Cells with a complete census: the starts above the least risk are those in certified spurious minima."""
+    rows = []
+    for name, _, cell in computed_cells(dataset):
+        if is_complete(cell):
+            above, proved = _is_above(cell), _is_spurious(cell)
+            text = f"{above.sum()} starts above the least risk, {proved.sum()} in certified spurious minima"
+            rows.append((name, text, "agrees" if np.array_equal(above, proved) else "disagrees"))
+    statement = "The minima above the least risk are certified to be spurious by the census of all critical points"
+    return cell_by_cell(statement, "the same starts", rows)
+
+
 def isotropic_data_have_none(dataset: xr.Dataset) -> Claim | None:
     """Cells of the closed form with a single minimum: none of their starts may end in a spurious one."""
     rows = []
     for name, cell, _ in configured_cells(dataset):
-        minima = _closed_form(cell)
+        minima = minima_in_closed_form(cell)
         if minima is not None and len(minima) == 1:
             count, total = spurious_count(cell)
             rows.append((name, f"{count} of {total} starts", "agrees" if count == 0 else "disagrees"))
@@ -162,9 +184,18 @@ def spurious_answer(dataset: xr.Dataset) -> str:
     if not counts:
         return "No flow was computed."
     seen, total = sum(c for c, _ in counts), sum(t for _, t in counts)
-    text = f"Spurious minima catch {share(seen, total)} of the whole sweep"
+    text = f"Spurious minima catch {share(seen, total)} of the whole sweep{_certified(dataset)}"
     several = [axis for axis in sweep_axes(dataset) if dataset.sizes[axis] > 1]
     return text + "".join(f"; by {axis} {', '.join(_by_value(dataset, axis))}" for axis in several) + "."
+
+
+def _certified(dataset: xr.Dataset) -> str:
+    """In how many cells what is spurious is certified."""
+    cells = [is_complete(cell) for _, _, cell in computed_cells(of_census(dataset))]
+    if not any(cells):
+        return ""
+    where = f"in all {len(cells)} cells" if all(cells) else f"in {sum(cells)} of {len(cells)} cells"
+    return f", certified by a census of all critical points {where}"
 
 
 def _by_value(dataset: xr.Dataset, axis: str) -> list[str]:
@@ -186,11 +217,12 @@ def spurious_share(dataset: xr.Dataset) -> Drawing | None:
         "spurious_share",
         "Starts that end in spurious minima",
         "Share of the starts that end in a minimum above the global one (risk 0, as the target is attainable), with "
-        "its 95% interval of Wilson. Dotted frames: by the closed form the cell has no spurious minimum, and 0 is "
-        "expected, as for isotropic data (condition 1). Elsewhere the theory gives the minima; the shares are open, "
-        "but for the smallest starts, all of which are expected to end in the same filter.",
+        "its 95% interval of Wilson; where the census of a cell is complete these minima are certified. Dotted frames: "
+        "by the closed form the cell has no spurious minimum, and 0 is expected, as for isotropic data (condition 1). "
+        "Elsewhere the theory gives the minima; the shares are open, but for the smallest starts, all of which are "
+        "expected to end in the same filter.",
         spurious_count,
-        lambda cell: (minima := _closed_form(cell)) is not None and len(minima) == 1,
+        lambda cell: (minima := minima_in_closed_form(cell)) is not None and len(minima) == 1,
     )
 
 
@@ -230,6 +262,7 @@ SPURIOUS_MINIMA = Module(
         isotropic_data_have_none,
         small_starts_end_together,
         shares_are_open,
+        ends_above_the_least_risk_are_certified,
         flow_converges,
         gradient_vanishes,
         balancedness_conserved,
@@ -240,4 +273,5 @@ SPURIOUS_MINIMA = Module(
     linear=True,
     convolution=True,
     dynamics="flow",
+    tells_census=True,
 )

@@ -8,6 +8,7 @@ from typing import Any
 from experiments.faults import ConfigurationError, Fault
 from experiments.machine import physical_memory
 from experiments.networks import architecture
+from experiments.planning.census_checks import census_faults
 from experiments.schema import Configuration, SyntheticData
 from experiments.schema.configuration import Flow
 from experiments.sweeps.axes import Axis
@@ -35,7 +36,7 @@ def check_plan(sweep: Sweep) -> list[Fault]:
             found.setdefault(Fault("network", str(error)), cell)
             continue
         every = (_filter_faults(cell.configuration, arch), _tolerance_faults(cell.configuration))
-        for fault in (*every[0], *every[1], *_dynamics_faults(cell.configuration)):
+        for fault in (*every[0], *every[1], *_dynamics_faults(cell.configuration), *census_faults(cell.configuration)):
             found.setdefault(fault, cell)
         total += stored_bytes(cell.configuration)
         largest = max(largest, working_bytes(cell.configuration))

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import jinja2
 
+from experiments.census_answer import answer_with_census
 from experiments.claims import Claim
 from experiments.errors import UserError
 from experiments.modules.finding import find_module
@@ -83,7 +84,7 @@ def _card(run: Path) -> _Card:
         name=run.name,
         title=dataset.attrs["title"],
         question=dataset.attrs["question"] or module.question,
-        answer=module.answer(dataset),
+        answer=answer_with_census(module, dataset),
         claims=claims,
         picture=_picture(run),
         link=f"{quote(run.name)}/report.html",

@@ -8,14 +8,17 @@ import jinja2
 import xarray as xr
 from markupsafe import Markup
 
+from experiments.census_answer import answer_with_census
 from experiments.claims import Claim, risk_decreases, unchecked
 from experiments.errors import UserError
 from experiments.figures import house_style, render
 from experiments.modules import Module
 from experiments.modules.finding import find_module
+from experiments.reporting.census_table import census_table
 from experiments.reporting.explorer import explorer
 from experiments.reporting.summary import summary_csv
 from experiments.reporting.tables import Table, hypotheses_table, limit_table, orbit_table, rate_table, verdict_table
+from experiments.results.census import is_complete, with_census
 from experiments.results.manifest import manifest_of
 from experiments.results.opening import open_results
 from experiments.results.slabs import read, slabs
@@ -99,7 +102,7 @@ def _write(directory: RunDirectory, dataset: xr.Dataset, module: Module) -> Repo
         svg = _inline(files[f"{drawing.name}.svg"].decode(), drawing.name)
         figures.append({"name": drawing.name, "title": drawing.title, "caption": drawing.caption, "svg": svg})
     claims = claims_of(dataset)
-    answer, (tone, tally) = module.answer(dataset), _tally(dataset, module, claims)
+    answer, (tone, tally) = answer_with_census(module, dataset), _tally(dataset, module, claims)
     tables = _tables(dataset)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("experiments.reporting"),
@@ -131,8 +134,11 @@ def _write(directory: RunDirectory, dataset: xr.Dataset, module: Module) -> Repo
 
 def _tables(dataset: xr.Dataset) -> list[tuple[str, str, Table]]:
     """Headings, anchors and tables of the report, in their order."""
+    counted = with_census(dataset)
+    all_known = bool(counted) and all(is_complete(cell) for _, cell in counted)
     tables = {
-        "Distinct limits": orbit_table(dataset),
+        "Critical points": census_table(dataset),
+        "Distinct limits": None if all_known else orbit_table(dataset),
         "Verdicts": verdict_table(dataset),
         "Hypotheses": hypotheses_table(dataset),
         "Limits": limit_table(dataset),

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from experiments.figures import relative_error
+from experiments.results.census import certified_share, real_points, status_of_census
 from experiments.results.layout import named_cells
 from experiments.results.variables import CERTIFICATES, KINDS, NOT_COMPUTED, VERDICTS
 
@@ -30,6 +31,7 @@ def cell_rows(dataset: xr.Dataset) -> list[dict[str, Any]]:
         certificate = cell["certificate"].values if "certificate" in cell else np.zeros(0)
         row["certificates_tried"] = int((certificate != NOT_COMPUTED).sum())
         row.update({f"certificates_{name}": int((certificate == code).sum()) for code, name in CERTIFICATES.items()})
+        row.update(_census(cell))
         quantities = {
             name: cell[name]
             for name in (
@@ -50,6 +52,23 @@ def cell_rows(dataset: xr.Dataset) -> list[dict[str, Any]]:
         row["wall_time_s"] = float(cell["wall_time"])
         rows.append(row)
     return rows
+
+
+def _census(cell: xr.Dataset) -> dict[str, Any]:
+    """Status and numbers of the census of a cell, with the share of the starts in certified spurious minima."""
+    if "census_status" not in cell:
+        return {}
+    names = ("census_expected_count", "census_found", "census_minima", "census_spurious_minima")
+    numbers = {name: cell[name].values.item() for name in names if name in cell}
+    found = certified_share(cell)
+    low, high = (np.nan, np.nan) if found is None else found.interval
+    shares = {
+        "starts_in_spurious_minima": np.nan if found is None else found.count,
+        "share_in_spurious_minima": np.nan if found is None else found.value,
+        "share_in_spurious_minima_low": low,
+        "share_in_spurious_minima_high": high,
+    }
+    return {"census_status": status_of_census(cell), "census_points": real_points(cell), **numbers, **shares}
 
 
 def _statistics(name: str, values: np.ndarray) -> dict[str, float]:

@@ -19,7 +19,7 @@ from experiments.results.variables import KINDS, NOT_COMPUTED, VERDICTS
 from lcnn_flow.critical import Kind
 from lcnn_flow.landscape import wilson_interval
 
-__all__ = ["Table", "hypotheses_table", "limit_table", "orbit_table", "rate_table", "verdict_table"]
+__all__ = ["Table", "hypotheses_table", "limit_table", "orbit_table", "rate_table", "table_by_cell", "verdict_table"]
 
 _MOST_ORBITS = 6  # of a cell
 _MOST_ROWS = 60
@@ -113,7 +113,7 @@ def hypotheses_table(dataset: xr.Dataset) -> Table | None:
         "(A) implies (B), (B) implies (C). “Yes” and “no” are sure to rounding; “not decided” at (C) means that no "
         "attainable filter was found in the kernel of P and that none was proved to be absent."
     )
-    return _by_cell(dataset, header, cells, note, collapse=True)
+    return table_by_cell(dataset, header, cells, note, collapse=True)
 
 
 def limit_table(dataset: xr.Dataset) -> Table:
@@ -140,7 +140,7 @@ def limit_table(dataset: xr.Dataset) -> Table:
         "for as many limits as analysis.certify asks for. Trapped: the computed flow came so near that it is "
         "proved to converge to that very limit, up to its integration error."
     )
-    return _by_cell(dataset, header, cells, note)
+    return table_by_cell(dataset, header, cells, note)
 
 
 def rate_table(dataset: xr.Dataset) -> Table | None:
@@ -165,7 +165,7 @@ def rate_table(dataset: xr.Dataset) -> Table | None:
         "only if one power law describes that part to 1% in |∇L| (largest residual in the last column); 400 "
         "times and rtol = 1e-10 let most flows show it."
     )
-    return _by_cell(dataset, header, cells, note)
+    return table_by_cell(dataset, header, cells, note)
 
 
 def _spread(values: np.ndarray, text: Callable[[float], str]) -> str:
@@ -217,7 +217,7 @@ def orbit_table(dataset: xr.Dataset) -> Table | None:
             )
         return rows
 
-    table = _by_cell(dataset, header, cells, "")
+    table = table_by_cell(dataset, header, cells, "")
     rows = table.rows[:_MOST_ROWS]
     left = sum(hidden) + len(table.rows) - len(rows)
     note = (
@@ -240,7 +240,7 @@ def _filters(cell: xr.Dataset) -> list[np.ndarray]:
     return sorted(joined, key=lambda here: float(cell["limit_risk"].values[here[0]]))
 
 
-def _by_cell(
+def table_by_cell(
     dataset: xr.Dataset,
     header: Sequence[str],
     cells: Callable[[xr.Dataset], list[tuple[str, ...]]],

@@ -1,8 +1,8 @@
 """Flows as a table, one row per flow (or per flow and time), in groups of rows: results may be larger than memory.
 
 A row holds the coordinates of its cell, its seed, and every variable of the flow and of its cell. Entries of vectors
-are columns of their own, counted from 0 (limit_w1_0, limit_w1_1, ...); codes are words. Curves of a whole cell (over
-iterations, samples or points of data) have no place in a row and are left to netCDF.
+are columns of their own, counted from 0 (limit_w1_0, limit_w1_1, ...); codes are words. What a whole cell has
+many of (iterations, samples, points of data, critical points) has no place in a row and is left to netCDF.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ __all__ = ["column_sources", "flow_tables"]
 
 _GROUP_BYTES = 32 * 2**20
 _ITEM = 8  # bytes of a number
-_NOT_IN_ROWS = {"iteration", "sample", "point"}
+_NOT_IN_ROWS = {"iteration", "sample", "point", "critical_point"}
 
 
 def column_sources(dataset: xr.Dataset, along: Sequence[str] = ()) -> dict[str, tuple[str, dict[str, int]]]:

@@ -3,7 +3,7 @@
 Dimensions are those after the axes of the sweep. This module is light: whoever names axes needs it before JAX is there.
 """
 
-__all__ = ["CELL", "FLOW", "LIMIT", "OF_MODULES", "OUTER", "PICTURES", "TRAJECTORY", "TUNING"]
+__all__ = ["CELL", "CENSUS", "FLOW", "LIMIT", "OF_MODULES", "OUTER", "PICTURES", "TRAJECTORY", "TUNING"]
 
 _Described = dict[str, tuple[tuple[str, ...], str, str]]
 
@@ -105,6 +105,32 @@ CELL: _Described = {
     "wall_time": ((), "wall time of the cell, with compilation", "s"),
 }
 """One value a cell."""
+
+CENSUS: _Described = {
+    "census_expected_count": ((), "number N(k) of complex critical points with v != 0 that there should be", "1"),
+    "census_found": ((), "those that are certified to exist and to differ", "1"),
+    "census_index_sum": ((), "sum of (-1)^index over the real critical points", "1"),
+    "census_expected_index_sum": ((), "what that sum must be for data in general position (NaN: not known)", "1"),
+    "census_minima": ((), "number of local minima found", "1"),
+    "census_spurious_minima": (
+        (),
+        "number of minima certified to lie above the global one (NaN unless certified complete)",
+        "1",
+    ),
+    "census_risk_at_zero": ((), "risk of the filter 0", "risk"),
+    "point_risk": (("critical_point",), "risk of every real critical point, the lowest first", "risk"),
+    "point_index": (("critical_point",), "certified number of its negative Hessian eigenvalues", "1"),
+    "point_is_lowest": (("critical_point",), "whether it is a minimum that no other is shown to lie below", "1"),
+    "point_jacobian_rank": (("critical_point",), "rank of dv/dw there", "1"),
+    "point_filter": (("critical_point", "tap"), "its end-to-end filter", "filter"),
+    "point_flows_to": (
+        ("critical_point", "side"),
+        "critical points at which the two flows down from a saddle of index 1 end",
+        "1",
+    ),
+    "census_point": (("seed",), "number of the critical point at which the flow ends (NaN: at none of them)", "1"),
+}
+"""All critical points of a cell up to rescaling, where `analysis.census` is true."""
 
 TUNING: _Described = {
     "objective": (("iteration",), "mean squared relative error of the limits that have a derivative", "1"),

@@ -12,11 +12,16 @@ import numpy as np
 import xarray as xr
 
 from experiments.errors import UserError
-from experiments.results.meanings import FLOW, LIMIT, TRAJECTORY
+from experiments.results.meanings import CENSUS, FLOW, LIMIT, TRAJECTORY
 
 __all__ = ["in_order", "read", "slabs"]
 
-_FIRST = {name: place for place, name in enumerate(("verdict", "kind", "certificate", *FLOW, *LIMIT, *TRAJECTORY))}
+_FIRST = {
+    name: place
+    for place, name in enumerate(
+        ("verdict", "kind", "certificate", *FLOW, *LIMIT, *TRAJECTORY, "census_point", "census_status", *CENSUS)
+    )
+}
 
 
 def slabs(shape: Sequence[int], most: int) -> Iterator[tuple[slice, ...]]:

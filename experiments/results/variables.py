@@ -6,9 +6,10 @@ Codes are integers with the meanings of their flags; -1 always stands for "not c
 from typing import Any
 
 import lcnn_flow as lf
-from experiments.results.meanings import CELL, FLOW, LIMIT, OUTER, PICTURES, TRAJECTORY, TUNING
+from experiments.results.meanings import CELL, CENSUS, FLOW, LIMIT, OUTER, PICTURES, TRAJECTORY, TUNING
 
 __all__ = [
+    "CENSUSES",
     "CERTIFICATES",
     "KINDS",
     "NOT_COMPUTED",
@@ -22,35 +23,39 @@ NOT_COMPUTED = -1
 VERDICTS = {int(verdict): verdict.name for verdict in lf.Verdict}
 KINDS = {int(kind): kind.word for kind in lf.critical.Kind}
 CERTIFICATES = {0: "certified", 1: "degenerate", 2: "inconclusive"}
+CENSUSES = {0: "certified_complete", 1: "numerically_complete", 2: "incomplete", 3: "refused"}
+"""Statuses of `lcnn_flow.Census`; "refused" are data without one, P without full rank or P^T y = 0."""
 
 WITH_LIMIT = lf.verdict.WITH_LIMIT
 """Verdicts of flows that have a limit."""
 
-_CODES = {
-    "verdict": ("verdict", VERDICTS),
-    "kind": ("kind of the limit", KINDS),
-    "certificate": ("outcome of the certificate of the limit", CERTIFICATES),
+_CODES: dict[str, tuple[tuple[str, ...], str, dict[int, str]]] = {
+    "verdict": (("seed",), "verdict", VERDICTS),
+    "kind": (("seed",), "kind of the limit", KINDS),
+    "certificate": (("seed",), "outcome of the certificate of the limit", CERTIFICATES),
+    "census_status": ((), "what the census of all critical points proves", CENSUSES),
 }
 
 
 def codes(name: str) -> dict[int, str] | None:
     """Meanings of the codes of a variable; None for numbers."""
-    return _CODES[name][1] if name in _CODES else None
+    return _CODES[name][2] if name in _CODES else None
 
 
 def describe(name: str) -> tuple[tuple[str, ...], dict[str, Any]]:
     """Dimensions after the axes of the sweep, and attributes, of a stored variable."""
     if name in _CODES:
-        long_name, meanings = _CODES[name]
+        dims, long_name, meanings = _CODES[name]
         flags = [NOT_COMPUTED, *meanings]
         words = " ".join(["NOT_COMPUTED", *meanings.values()])
-        return ("seed",), {"long_name": long_name, "flag_values": flags, "flag_meanings": words}
+        return dims, {"long_name": long_name, "flag_values": flags, "flag_meanings": words}
     if name in FLOW:
         return ("seed",), {"long_name": FLOW[name][1], "units": FLOW[name][2]}
     if name == "valid_until":
         return ("seed",), {"long_name": "time until which the trajectory is valid", "units": "flow time"}
     for table, before in (
         (CELL, ()),
+        (CENSUS, ()),
         (TUNING, ()),
         (OUTER, ()),
         (PICTURES, ()),

@@ -16,6 +16,7 @@ import numpy as np
 import lcnn_flow as lf
 from experiments.computing.analysis import analyse
 from experiments.computing.build import build_problem, flow_options, initial_filters
+from experiments.computing.census import ends_of_flows, points_of_cell
 from experiments.computing.certification import Certifier
 from experiments.computing.descents import descents
 from experiments.computing.observables import observables_of
@@ -124,6 +125,10 @@ def compute_batch(sweep: Sweep, batch: Batch, tell: Tell, certifier: Certifier) 
         found |= analyse(
             problem.risk, problem.start, flow, prover, lambda word, note=note: tell(batch.flows - 1, f"{note}{word}")
         )
+        if problem.cell.configuration.analysis.census:
+            tell(batch.flows - 1, f"{note}census")
+            found |= ends_of_flows(problem.risk, flow)
+            found |= points_of_cell(problem.risk) if batch.start == 0 else {}
         stored |= {f"{problem.cell.number}/{name}": array for name, array in found.items()}
     if not still_defined(sweep, batch):
         raise UserError("a data file has changed during the run: undo that, then resume")

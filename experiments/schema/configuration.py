@@ -124,10 +124,12 @@ class Flow(Model):
 class Analysis(Model):
     """What is found out about the limits; `certify` is the number of limits a cell that are put to the proof.
 
-    None: 8, of networks whose limits can be proved anything of (`certificates`).
+    None: 8, of networks whose limits can be proved anything of (`certificates`). With `census` all critical points of
+    every cell are found (`lcnn_flow.census`), and every flow is told to end at one of them.
     """
 
     certify: Natural | None = None
+    census: Annotated[bool, Strict()] = False
 
     @property
     def certificates(self) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 import tomli_w
 from pydantic import ValidationError
 
+import lcnn_flow as lf
 from experiments.faults import ConfigurationError, Fault, faults_of
 from experiments.networks import architecture
 from experiments.planning.written_axes import written_axes
@@ -156,7 +157,17 @@ def _program(configuration: Configuration) -> _Key:
 def stored_bytes(configuration: Configuration) -> int:
     """Size of the results of one cell, uncompressed."""
     own = SHOWN_DATA * _FLOAT if isinstance(configuration.data, FileData) else 0
+    if configuration.analysis.census:
+        own += _census_bytes(architecture(configuration))
     return configuration.seeds * _stored_bytes(architecture(configuration), configuration.records) + own
+
+
+@functools.lru_cache(maxsize=1024)
+def _census_bytes(arch: Any) -> int:
+    """Size of as many critical points as there may be; 0 for networks that have no census, which is a fault."""
+    if not isinstance(arch, lf.Architecture) or arch.channels is not None or not arch.is_linear:
+        return 0
+    return lf.critical_count(arch).number * (6 + math.prod(arch.end_to_end_filter_shape)) * _FLOAT
 
 
 @functools.lru_cache(maxsize=1024)

@@ -1,6 +1,6 @@
 """The landscape of a small square-loss problem: all of its critical points, proved to be all, and what joins them."""
 
-from lcnn_flow.landscape.computing import census
+from lcnn_flow.landscape.computing import MAX_PATHS, census
 from lcnn_flow.landscape.conditions import CensusEnsemble, census_ensemble
 from lcnn_flow.landscape.counts import CriticalCount, critical_count
 from lcnn_flow.landscape.morse import MorseGraph, morse_graph
@@ -10,6 +10,7 @@ from lcnn_flow.landscape.searching import FoundPoints, search_critical_points
 from lcnn_flow.landscape.shares import Basins, Share, basins, wilson_interval
 
 __all__ = [
+    "MAX_PATHS",
     "Basins",
     "Census",
     "CensusEnsemble",

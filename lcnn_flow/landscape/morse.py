@@ -22,6 +22,7 @@ from lcnn_flow.risk.linear import LinearRisk
 
 __all__ = ["Edge", "MorseGraph", "morse_graph"]
 
+_FEWEST = 8
 _AWAY = 1e-3
 """First step from a saddle, relative to the norm of its filters."""
 
@@ -135,11 +136,18 @@ def morse_graph(risk: Any, census: Census, balancedness: Any = None) -> MorseGra
     edges: list[Edge] = []
     if saddles:
         points = [census.orbits[i].on_leaf(leaf) for i in saddles]
-        layers = tuple(jnp.asarray(np.stack(parts)) for parts in zip(*points, strict=True))
-        ends = basins(risk, census, _beside(risk, layers)).labels.reshape(2, -1).tolist()
+        layers = [np.stack(parts) for parts in zip(*points, strict=True)]
+        room = _room(len(saddles))
+        starts = _beside(risk, tuple(jnp.asarray(np.resize(w, (room, *w.shape[1:]))) for w in layers))
+        ends = basins(risk, census, starts).labels.reshape(2, -1)[:, : len(saddles)].tolist()
         for saddle, one, other in zip(saddles, *ends, strict=True):
             edges.append(Edge(saddle, (_known(one), _known(other))))
     return MorseGraph(census, tuple(map(float, leaf)), tuple(edges))
+
+
+def _room(count: int) -> int:
+    """Saddles that flow together, some of them twice: a power of 2, so that few programs are compiled."""
+    return max(_FEWEST, 1 << (count - 1).bit_length())
 
 
 def _known(label: int) -> int | None:

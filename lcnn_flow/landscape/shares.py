@@ -122,8 +122,8 @@ def check_belongs(function: str, risk: Any, census: Any) -> LinearRisk:
     return risk
 
 
-def wilson_interval(count: int, total: int) -> tuple[float, float]:
-    """95% interval of a share of `count` in `total`."""
+def wilson_interval(count: int | float, total: int | float) -> tuple[float, float]:
+    """95% interval of a share of `count` in `total`; an effective number of starts need not be whole."""
     p, n = count / total, total
     middle, half = p + _Z**2 / (2 * n), _Z * math.sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2))
     low, high = ((middle + sign * half) / (1 + _Z**2 / n) for sign in (-1, 1))

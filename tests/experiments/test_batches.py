@@ -64,6 +64,7 @@ def test_many_seeds_are_cut_into_equal_batches_where_that_is_possible(tmp_path):
         ("initializer.std=0.6", True),
         ("flow.rtol=1e-8", True),
         ("analysis.certify=3", True),
+        ("analysis.census=false", False),
         ("compute.block_size=8", True),
         ("compute.precision=float32", True),
         ("root_seed=1", True),
@@ -78,6 +79,13 @@ def test_the_key_changes_with_what_the_results_depend_on_and_with_nothing_else(t
     first, second = (batches(sweep_of(tmp_path, options)) for options in (overrides, [*overrides, override]))
     assert len(first) == len(second) == 1
     assert (first[0].key != second[0].key) == changes
+
+
+def test_the_key_changes_with_a_census(tmp_path):
+    overrides = ["seeds=2", "loss={kind='square'}", "network={input_shape=6, kernel_sizes=[2, 2]}"]
+    more = [*overrides, "analysis.census=true"]
+    (first,), (second,) = (batches(sweep_of(tmp_path, options)) for options in (overrides, more))
+    assert first.key != second.key
 
 
 def test_the_key_changes_with_the_bytes_of_a_data_file(tmp_path):

@@ -159,9 +159,30 @@ def test_level_lines_are_ellipses_around_the_minimum_and_what_lies_off_the_plane
     np.testing.assert_allclose(path[-1], [-np.exp(-10), 0], atol=1e-6)
 
 
+def test_graphs_have_a_line_from_a_saddle_to_each_of_its_ends_at_their_risk(ax):
+    risk, ends = np.array([0.0, 0.5, 1.0, 2.0]), np.full((4, 2), np.nan)
+    ends[2] = [0, 1]
+    lf.plot.morse_marks(ax, risk, np.array([0, 0, 1, 2]), ends, np.array([0]))
+    lines = [line for line in ax.get_lines() if line.get_linestyle() != "None"]
+    assert [list(line.get_ydata()) for line in lines] == [[1.0, 0.0], [1.0, 0.5]]
+    marks = {line.get_label(): list(line.get_ydata()) for line in ax.get_lines() if line not in lines}
+    assert marks == {"global minimum": [0.0], "spurious minimum": [0.5], "index 1": [1.0], "index 2": [2.0]}
+    assert lines[0].get_xdata()[1] != lines[1].get_xdata()[1]
+
+
+def test_saddles_of_one_height_stand_side_by_side_and_without_a_census_no_minimum_is_global(ax):
+    risk, ends = np.array([0.0, 0.0, 1.0, 1.0, 1.0]), np.full((5, 2), np.nan)
+    ends[2:] = [0, 1]
+    lf.plot.morse_marks(ax, risk, np.array([0, 0, 1, 1, 1]), ends, None)
+    marks = {line.get_label(): line.get_xdata() for line in ax.get_lines() if line.get_linestyle() == "None"}
+    assert set(marks) == {"minimum", "index 1"}
+    assert len(set(marks["index 1"])) == 3
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda r, f: lf.plot.morse(r), "write lf.morse_graph"),
         (lambda r, f: lf.plot.trajectories(r), "trajectories needs the result of gradient_flow"),
         (lambda r, f: lf.plot.trajectories(f._replace(trajectory=None)), "times=lf.log_times"),
         (lambda r, f: lf.plot.trajectories(f, "risks"), "choose one of risk, gradient_norm"),
