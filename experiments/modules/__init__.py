@@ -15,6 +15,7 @@ from experiments.modules.rates import RATES
 from experiments.modules.repeated_filters import REPEATED_FILTERS
 from experiments.modules.robustness import ROBUSTNESS
 from experiments.modules.saddle_to_saddle import SADDLE_TO_SADDLE
+from experiments.modules.separable import SEPARABLE
 from experiments.modules.spurious_minima import SPURIOUS_MINIMA
 from experiments.modules.strides import STRIDES
 from experiments.modules.tuning import TUNING
@@ -24,7 +25,7 @@ __all__ = ["MODULES", "Module", "unchanged"]
 _ALL = (
     *(CONVERGENCE, CONDITIONS, IDENTIFICATION, TUNING),
     *(SPURIOUS_MINIMA, STRIDES, RATES, REPEATED_FILTERS, IMBALANCE, BOUNDS, SADDLE_TO_SADDLE, ROBUSTNESS, IMAGING),
-    *(FLOW_VS_DESCENT, EDGE_OF_STABILITY, ACTIVATIONS, DENSE_VS_CONVOLUTION),
+    *(FLOW_VS_DESCENT, EDGE_OF_STABILITY, ACTIVATIONS, DENSE_VS_CONVOLUTION, SEPARABLE),
 )
 
 MODULES: dict[str, Module] = {module.name: module for module in _ALL}

@@ -45,6 +45,11 @@ OF_MODULES = (
     "law_change",
     "learning_time",
     "targets_size",
+    "normalized_margin",
+    "smoothed_margin",
+    "alignment",
+    "linear_margin",
+    "largest_normalized_margin",
 )
 """What single modules or descents store, and what older results lack."""
 
@@ -61,6 +66,9 @@ TRAJECTORY: _Described = {
     "flow_sharpness": ((), "the same along the gradient flow, at the times of the descent", "risk / filter^2"),
     "flow_risk": ((), "risk along the gradient flow, at the times of the descent", "risk"),
     "distance_to_flow": ((), "distance of the descent from the gradient flow at the same time", "filter"),
+    "normalized_margin": ((), "smallest margin over |w|^N, N the number of layers", "1 / filter^N"),
+    "smoothed_margin": ((), "its lower bound from the risk alone; NaN until that is positive", "1 / filter^N"),
+    "alignment": ((), "cosine of the angle between the parameters and minus the gradient", "1"),
 }
 """Along the flow, after the dimensions seed and time; fields of `lcnn_flow.Trajectory`, and of single modules."""
 
@@ -98,6 +106,8 @@ CELL: _Described = {
     "hypotheses_hold": ((), "hypotheses of convergence (1 hold, 0 fail, NaN not decided)", "1"),
     "targets_size": ((), "root mean square of the targets", "target"),
     "sample_count": ((), "number of samples", "1"),
+    "linear_margin": ((), "largest margin of an end-to-end filter of norm 1; 0: none separates the data", "input"),
+    "largest_normalized_margin": ((), "largest min z / |w|^N of a dense network; NaN where not known", "1 / filter^N"),
     "learning_time": (("time",), "sum of the learning rates at the stored steps", "flow time"),
     "shown_patches": (("point", "tap"), "patches of evenly spaced outputs of the data", "input"),
     "shown_target": (("point",), "targets at these outputs", "target"),
