@@ -156,7 +156,7 @@ def resume(
 def _go_on(sweep: Sweep, directory: RunDirectory, choice: Choice, cache: bool) -> None:
     """Computes what is missing, reports, and says what failed."""
     all_batches = batches(sweep)
-    course = Course(all_batches, programs_of(sweep, all_batches))
+    course = Course(all_batches, programs_of(sweep, all_batches), noun=sweep.noun)
     again = command("resume", directory.path)
     try:
         with monitor(course, lambda batch: label_of(sweep, batch)) as progress:

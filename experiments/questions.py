@@ -19,6 +19,9 @@ QUESTIONS = {
     "imaging": "Can a linear convolutional network learn to deblur a photograph?",
     "flow_vs_descent": "How far does gradient descent go from the gradient flow, and does that follow the step size?",
     "edge_of_stability": "How sharp are the minima at which gradient descent comes to rest, beside those of the flow?",
+    "separable": "Where do flows of margin losses go on data that the network can separate, and how fast?",
+    "conservation": "What do gradient descent, momentum and Adam leave of what the gradient flow conserves?",
+    "lazy_and_rich": "When does a linear network learn as its kernel at the start does, and when another filter?",
     "activations": "Do flows of networks with these activations come to a limit, and what do they conserve on the way?",
     "dense_vs_convolution": "Do dense and convolutional networks have spurious minima on the same data?",
 }

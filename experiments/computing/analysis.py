@@ -35,7 +35,8 @@ def analyse(
     stored = _limit_arrays(point, has_limit, risk.network.is_linear)
     if risk.network.is_linear:
         stored |= _orbits_and_certificates(risk, flow, has_limit & (point.nullity == 0), has_limit, certifier, tell)
-    if risk.network.is_linear and risk.arch.channels is None and hasattr(flow, "path_length"):
+    bounded = not isinstance(risk.loss, lf.losses.MarginLoss)  # no margin loss bounds the filters
+    if risk.network.is_linear and risk.arch.channels is None and hasattr(flow, "path_length") and bounded:
         stored["norm_bound"] = np.asarray(_norm_bounds(risk, start))  # it rests on what a flow conserves
     if flow.trajectory is not None and hasattr(flow, "path_length"):
         tell("rates of convergence")

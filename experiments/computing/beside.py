@@ -16,9 +16,9 @@ from experiments.computing.observables import OBSERVABLES
 from experiments.networks import may_conserve
 from experiments.schema import Configuration
 
-__all__ = ["flow_beside", "law_of_balancedness"]
+__all__ = ["BESIDE_RTOL", "conservation_beside", "flow_beside", "law_of_balancedness"]
 
-_RTOL = {"float64": 1e-9, "float32": 1e-5}
+BESIDE_RTOL = {"float64": 1e-9, "float32": 1e-5}
 """Far below the distances that are looked at."""
 _LAW_STEPS = 100
 """Steps at the start that are put to the law, every one of them."""
@@ -27,8 +27,10 @@ _LAW_STEPS = 100
 def flow_beside(configuration: Configuration, risk: Any, start: Any, run: Any) -> dict[str, np.ndarray]:
     """Risk and sharpness of the flow from the same start at the times of the descent, and the distance from it."""
     times = jnp.asarray(np.asarray(run.trajectory.time)[0])
-    rtol = _RTOL[configuration.compute.precision]
-    flow = lf.gradient_flow_ensemble(risk, start, times=times, rtol=rtol, record=dict(OBSERVABLES))
+    rtol = BESIDE_RTOL[configuration.compute.precision]
+    flow = lf.gradient_flow_ensemble(
+        risk, start, times=times, rtol=rtol, record={"sharpness": OBSERVABLES["sharpness"]}
+    )
     assert flow.trajectory is not None
     assert flow.trajectory.record is not None
     return {
@@ -43,26 +45,63 @@ def law_of_balancedness(configuration: Configuration, risk: Any, start: Any, run
 
     Nothing for other optimisers than "sgd", minibatches, biases, or where the flow conserves nothing.
     """
-    descent, network = configuration.descent, risk.network
+    descent = configuration.descent
     assert descent is not None
-    plain = descent.optimizer.kind == "sgd" and descent.batch_size is None
-    if not plain or not may_conserve(network) or network.bias or network.depth < 2:
+    if descent.optimizer.kind != "sgd" or not _has_balance(configuration, risk.network):
         return {}
+    change, law, size = _first_steps(configuration, risk, start)
+    return {
+        "law_defect": np.abs(change - law).max(axis=(1, 2)) / size,
+        "law_change": np.abs(change).max(axis=(1, 2)) / size,
+    }
+
+
+def conservation_beside(configuration: Configuration, risk: Any, start: Any, run: Any) -> dict[str, np.ndarray]:
+    """How far the flow from the same start moves the balance, and by how much the steps of any optimiser miss the law.
+
+    Nothing for minibatches, biases, or where the flow conserves nothing.
+    """
+    network = risk.network
+    if not _has_balance(configuration, network):
+        return {}
+    times, rtol = jnp.asarray(np.asarray(run.trajectory.time)[0]), BESIDE_RTOL[configuration.compute.precision]
+    flow = lf.gradient_flow_ensemble(risk, start, times=times, rtol=rtol)
+    assert flow.trajectory is not None
+    squares = np.asarray(flow.trajectory.squared_norms)
+    balance = _balance(squares, network)
+    drift = np.abs(balance - balance[:, :1]).max(axis=(1, 2)) / squares.max(axis=(1, 2))
+    change, law, _ = _first_steps(configuration, risk, start)
+    miss = np.abs(change - law).max(axis=(1, 2)) / np.abs(change).max(axis=(1, 2))
+    return {"flow_drift": drift, "law_miss": miss} | law_of_balancedness(configuration, risk, start, run)
+
+
+def _has_balance(configuration: Configuration, network: Any) -> bool:
+    """Whether the flow conserves the balance of layers, and the descent takes the gradients of all samples."""
+    descent = configuration.descent
+    full = descent is not None and descent.batch_size is None
+    return full and may_conserve(network) and not network.bias and network.depth > 1
+
+
+def _balance(squares: np.ndarray, network: Any) -> np.ndarray:
+    """|w_l|^2 - p |w_{l+1}|^2, or the same of the gradients, from squared norms whose last axis is that of layers."""
+    degree = 1.0 if network.activation is None else float(network.activation.degree)
+    return squares[..., :-1] - degree * squares[..., 1:]
+
+
+def _first_steps(configuration: Configuration, risk: Any, start: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Change of the balance in each of the first steps, what the law of plain descent says, and the largest |w_l|^2."""
+    descent = configuration.descent
+    assert descent is not None
     steps = min(descent.steps, _LAW_STEPS)
     short = descent.model_copy(update={"steps": steps, "record_every": 1})
     few = configuration.model_copy(update={"dynamics": short})
     (seen,) = descents([few], [risk], [start], 0, {"squares": _squared_gradients}, lambda done, total: None)
     record = seen.trajectory.record
     assert record is not None
-    degree = 1.0 if network.activation is None else float(network.activation.degree)
     squares, slopes = np.asarray(seen.trajectory.squared_norms), np.asarray(record["squares"])
-    change = np.diff(squares[..., :-1] - degree * squares[..., 1:], axis=1)
-    law = descent.optimizer.learning_rate**2 * (slopes[..., :-1] - degree * slopes[..., 1:])[:, :-1]
-    size = squares.max(axis=(1, 2))
-    return {
-        "law_defect": np.abs(change - law).max(axis=(1, 2)) / size,
-        "law_change": np.abs(change).max(axis=(1, 2)) / size,
-    }
+    change = np.diff(_balance(squares, risk.network), axis=1)
+    law = descent.optimizer.learning_rate**2 * _balance(slopes, risk.network)[:, :-1]
+    return change, law, squares.max(axis=(1, 2))
 
 
 def _squared_gradients(risk: Any, params: Any) -> jax.Array:

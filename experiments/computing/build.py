@@ -130,6 +130,8 @@ def _targets(targets: Any, arch: Any) -> Any:
             return lf.data.Planted(targets.std)
         case "cascade":
             return lf.data.Cascade(_filters(targets.filters, arch))
+        case "labels":
+            return lf.data.Labels(_targets(targets.source, arch), targets.flipped)
         case "filter":
             return lf.data.Filter(jnp.asarray(targets.values).reshape(arch.end_to_end_filter_shape))
         case _:

@@ -7,7 +7,10 @@ import lcnn_flow as lf
 
 __all__ = ["OBSERVABLES", "observables_of"]
 
-OBSERVABLES: Mapping[str, Callable[..., Any]] = {"sharpness": lf.observables.sharpness}
+OBSERVABLES: Mapping[str, Callable[..., Any]] = {
+    "sharpness": lf.observables.sharpness,
+    "kernel_drift": lf.observables.kernel_drift,
+}
 
 
 def observables_of(module: Any) -> dict[str, Callable[..., Any]]:

@@ -40,6 +40,7 @@ _NAMES = {
     "cauchy": "Cauchy",
     "welsch": "Welsch",
     "geman_mcclure": "Geman-McClure",
+    "smooth_quantile": "quantile",
 }
 
 _SETTINGS: dict[Any, Any] = {

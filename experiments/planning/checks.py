@@ -1,6 +1,7 @@
 """What only whole cells show: names and sizes that do not fit, and runs that no machine could hold."""
 
 import functools
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -9,8 +10,9 @@ from experiments.faults import ConfigurationError, Fault
 from experiments.machine import physical_memory
 from experiments.networks import architecture
 from experiments.planning.census_checks import census_faults
-from experiments.schema import Configuration, SyntheticData
+from experiments.schema import Configuration, FileData, SyntheticData
 from experiments.schema.configuration import Flow
+from experiments.schema.data import Labels
 from experiments.sweeps.axes import Axis
 from experiments.sweeps.sweep import Cell, Sweep, stored_bytes
 from lcnn_flow import ArchitectureError, Dense
@@ -36,7 +38,12 @@ def check_plan(sweep: Sweep) -> list[Fault]:
             found.setdefault(Fault("network", str(error)), cell)
             continue
         every = (_filter_faults(cell.configuration, arch), _tolerance_faults(cell.configuration))
-        for fault in (*every[0], *every[1], *_dynamics_faults(cell.configuration), *census_faults(cell.configuration)):
+        own = (
+            _loss_faults(cell.configuration),
+            _dynamics_faults(cell.configuration),
+            census_faults(cell.configuration),
+        )
+        for fault in itertools.chain(*every, *own):
             found.setdefault(fault, cell)
         total += stored_bytes(cell.configuration)
         largest = max(largest, working_bytes(cell.configuration))
@@ -96,13 +103,16 @@ def _filter_faults(configuration: Configuration, arch: Any) -> list[Fault]:
     faults, data = [], configuration.data
     filters = {"initializer.filters": getattr(configuration.initializer, "filters", None)}
     if isinstance(data, SyntheticData):
-        filters["data.targets.filters"] = getattr(data.targets, "filters", None)
-        values = getattr(data.targets, "values", None)
+        place, targets = "data.targets", data.targets
+        if isinstance(targets, Labels):
+            place, targets = f"{place}.source", targets.source
+        filters[f"{place}.filters"] = getattr(targets, "filters", None)
+        values = getattr(targets, "values", None)
         if values is not None and not arch.is_linear:
             message = 'found "filter"; a network that is not linear has no end-to-end filter: use planted or unrelated'
-            faults.append(Fault("data.targets.kind", message))
+            faults.append(Fault(f"{place}.kind", message))
         elif values is not None and len(values) != (needed := math.prod(arch.end_to_end_filter_shape)):
-            faults.append(Fault("data.targets.values", f"{len(values)} numbers; the end-to-end filter has {needed}"))
+            faults.append(Fault(f"{place}.values", f"{len(values)} numbers; the end-to-end filter has {needed}"))
     for path, given in filters.items():
         if given is None:
             continue
@@ -113,6 +123,18 @@ def _filter_faults(configuration: Configuration, arch: Any) -> list[Fault]:
     if norms is not None and len(norms) != arch.depth:
         faults.append(Fault("initializer.norms", f"{len(norms)} norms; the network has {arch.depth} layers"))
     return faults
+
+
+def _loss_faults(configuration: Configuration) -> list[Fault]:
+    """Losses of the margin beside targets that are no labels."""
+    data, loss = configuration.data, configuration.loss
+    if loss.kind not in ("logistic", "exponential") or isinstance(data, FileData):
+        return []
+    found = data.targets.kind if isinstance(data, SyntheticData) else data.kind
+    if found == "labels":
+        return []
+    remedy = 'write [data] with targets = { kind = "labels" }, or loss.kind = "square"'
+    return [Fault("loss.kind", f'found "{loss.kind}", whose targets are -1 or 1, beside "{found}": {remedy}')]
 
 
 _OF_DESCENTS = ("gradient_rtol", "gradient_atol", "norm_bound")

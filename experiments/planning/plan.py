@@ -1,4 +1,4 @@
-"""What `validate` prints: numbers of flows, programs and batches of a run, sizes, and what it takes at least."""
+"""What `validate` prints: numbers of flows or descents, programs and batches, sizes, and what a run takes at least."""
 
 import math
 from collections.abc import Sequence
@@ -25,7 +25,8 @@ def plan_text(sweep: Sweep) -> str:
     cells, seeds = len(sweep.cells), sweep.configuration.seeds
     programs = sum(group.programs for group in work)
     counts = [
-        f"{_count(cells, 'cell')} x {seeds} seeds = {cells * seeds} flows in {_count(len(groups), 'compile group')}",
+        f"{_count(cells, 'cell')} x {_count(seeds, 'seed')} = {_count(cells * seeds, sweep.noun)} in "
+        + _count(len(groups), "compile group"),
         f"{_count(programs, 'program')} to compile",
         f"{_count(len(cut), 'batch', 'batches')}",
     ]
@@ -69,17 +70,13 @@ def _size(size: int) -> str:
 
 
 def _time(work: Sequence[Work]) -> str:
-    known = "known once every program has run once; the run says how long is left"
-    if not all(group.on_cpu for group in work):
-        return f"time: {known}"
-    least = least_seconds(work, machine_rate())
-    return f"time: {time_text(least)} for the flows, and more for compilation; the rest is {known}"
+    least = least_seconds(work, machine_rate()) if all(group.on_cpu for group in work) else 0.0
+    known = f"{time_text(least)}, not counting compilation" if least >= 1 else "not known yet"
+    return f"time: {known}; the run says how long is left as soon as each program has run once"
 
 
 def time_text(least: float) -> str:
     """A lower bound in words, in a unit of which it has at least one and a half, rounded down to one digit."""
-    if least < 1:
-        return "seconds"
     unit, length = next((pair for pair in reversed(_UNITS) if least >= 1.5 * pair[1]), _UNITS[0])
     digit = 10 ** int(math.log10(least / length))
     return f"at least {int(least / length / digit) * digit} {unit}"

@@ -19,6 +19,7 @@ from experiments.reporting.explorer import explorer
 from experiments.reporting.summary import summary_csv
 from experiments.reporting.tables import Table, hypotheses_table, limit_table, orbit_table, rate_table, verdict_table
 from experiments.results.census import is_complete, with_census
+from experiments.results.layout import noun_of
 from experiments.results.manifest import manifest_of
 from experiments.results.opening import open_results
 from experiments.results.slabs import read, slabs
@@ -187,7 +188,7 @@ def _tally(dataset: xr.Dataset, module: Module, claims: list[Claim]) -> tuple[st
         text += f"; where the theory is silent, {count['open']} {stand} below as open"
     if risk_decreases in module.claims and (left := unchecked(dataset)):
         text += f". Only trajectories show, and none were stored (set flow.times): {'; '.join(left)}"
-    text += f". {missing} flows were not computed: this run is incomplete." if missing else "."
+    text += f". {missing} {noun_of(dataset)}s were not computed: this run is incomplete." if missing else "."
     return ("bad" if count["disagrees"] else "open" if count["undecided"] or missing else "good"), text
 
 

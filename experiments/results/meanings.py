@@ -43,8 +43,18 @@ OF_MODULES = (
     "distance_to_flow",
     "law_defect",
     "law_change",
+    "law_miss",
+    "flow_drift",
     "learning_time",
     "targets_size",
+    "normalized_margin",
+    "smoothed_margin",
+    "alignment",
+    "linear_margin",
+    "kernel_drift",
+    "lazy_filter",
+    "minimum_norm_filter",
+    "largest_normalized_margin",
 )
 """What single modules or descents store, and what older results lack."""
 
@@ -61,6 +71,10 @@ TRAJECTORY: _Described = {
     "flow_sharpness": ((), "the same along the gradient flow, at the times of the descent", "risk / filter^2"),
     "flow_risk": ((), "risk along the gradient flow, at the times of the descent", "risk"),
     "distance_to_flow": ((), "distance of the descent from the gradient flow at the same time", "filter"),
+    "normalized_margin": ((), "smallest margin over |w|^N, N the number of layers", "1 / filter^N"),
+    "smoothed_margin": ((), "its lower bound from the risk alone; NaN until that is positive", "1 / filter^N"),
+    "kernel_drift": ((), "change of the kernel K = J J^T of the end-to-end filter, relative to its start", "1"),
+    "alignment": ((), "cosine of the angle between the parameters and minus the gradient", "1"),
 }
 """Along the flow, after the dimensions seed and time; fields of `lcnn_flow.Trajectory`, and of single modules."""
 
@@ -80,12 +94,16 @@ LIMIT: _Described = {
     "lojasiewicz_residual": ((), "root mean square residual of its fit, in log gradient", "1"),
     "law_defect": ((), "largest error of the law of balancedness in one step, over the largest |w_l|^2", "1"),
     "law_change": ((), "largest change of the balancedness in one step, over the largest |w_l|^2", "1"),
+    "law_miss": ((), "largest error of that law in one step, over the largest change in one step", "1"),
+    "flow_drift": ((), "largest change of the balancedness along the flow beside, over the largest |w_l|^2", "1"),
+    "lazy_filter": (("tap",), "limit of the flow of the linear model with the kernel of the start", "filter"),
     "norm_bound": (("layer",), "a-priori bound on the norm of each filter", "filter"),
 }
 """What the limits are, after the dimension seed."""
 
 CELL: _Described = {
     "true_filter": (("tap",), "end-to-end filter that made the targets", "filter"),
+    "minimum_norm_filter": (("tap",), "smallest end-to-end filter among those of the least risk", "filter"),
     "inputs_smallest": ((), "smallest singular value of the inputs X (0: X X^T is singular)", "input"),
     "inputs_largest": ((), "largest singular value of the inputs X", "input"),
     "patches_smallest": ((), "smallest singular value of the patch matrix P", "input"),
@@ -98,6 +116,8 @@ CELL: _Described = {
     "hypotheses_hold": ((), "hypotheses of convergence (1 hold, 0 fail, NaN not decided)", "1"),
     "targets_size": ((), "root mean square of the targets", "target"),
     "sample_count": ((), "number of samples", "1"),
+    "linear_margin": ((), "largest margin of an end-to-end filter of norm 1; 0: none separates the data", "input"),
+    "largest_normalized_margin": ((), "largest min z / |w|^N of a dense network; NaN where not known", "1 / filter^N"),
     "learning_time": (("time",), "sum of the learning rates at the stored steps", "flow time"),
     "shown_patches": (("point", "tap"), "patches of evenly spaced outputs of the data", "input"),
     "shown_target": (("point",), "targets at these outputs", "target"),

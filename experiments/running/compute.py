@@ -53,7 +53,7 @@ def begin(sweep: Sweep, batch: Batch, tell: Tell, certifier: Certifier) -> Calla
     That may be done in another thread, while devices compute the next batch. Errors are part of the outcome, and the
     seconds in it are those of the devices.
     """
-    started, told = time.perf_counter(), _Told(tell)
+    started, told = time.perf_counter(), _Told(tell, sweep.noun)
     compilation = Compilation(told.compiled)
     try:
         told(0, "")
@@ -91,13 +91,13 @@ def _failure(error: Exception) -> Outcome:
 class _Told:
     """A `Tell` that says too how long was spent on compilation."""
 
-    def __init__(self, tell: Tell) -> None:
-        self._tell = tell
+    def __init__(self, tell: Tell, noun: str) -> None:
+        self._tell, self._noun = tell, noun
         self._done, self._note, self._compiled = 0, "", ""
 
     def __call__(self, done: int, note: str) -> None:
         self._done, self._note = done, note
-        self._tell(done, f"{note or 'flows'}{self._compiled}" if note or self._compiled else "")
+        self._tell(done, f"{note or f'{self._noun}s'}{self._compiled}" if note or self._compiled else "")
 
     def compiled(self, seconds: float) -> None:
         """A large program is ready."""

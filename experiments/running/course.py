@@ -40,11 +40,17 @@ class Course:
         batches: all of them.
         programs: the number of the compiled program of every batch, by the number of the batch.
         clock: seconds.
+        noun: what is run, "flow" or "descent".
     """
 
     def __init__(
-        self, batches: Sequence[Batch], programs: Mapping[int, int], clock: Callable[[], float] = time.monotonic
+        self,
+        batches: Sequence[Batch],
+        programs: Mapping[int, int],
+        clock: Callable[[], float] = time.monotonic,
+        noun: str = "flow",
     ) -> None:
+        self.noun = noun
         self._batches = {batch.number: batch for batch in batches}
         self._programs, self._clock = programs, clock
         self._done = dict.fromkeys(self._batches, 0)

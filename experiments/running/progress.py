@@ -81,7 +81,7 @@ class Bar:
     def __init__(self, course: Course, label: Callable[[Batch], str]) -> None:
         self._course, self._said = course, _Said(course, label)
         words, left = _Column(lambda: str(self._said)), _Column(lambda: str(course.left()))
-        columns = (words, BarColumn(), MofNCompleteColumn(), TextColumn("flows"), TimeElapsedColumn(), left)
+        columns = (words, BarColumn(), MofNCompleteColumn(), TextColumn(f"{course.noun}s"), TimeElapsedColumn(), left)
         self._progress = Progress(*columns, console=Console(stderr=True))
         self._task = self._progress.add_task("", total=course.flows[1])
 
@@ -163,4 +163,4 @@ class Lines:
         self._last = elapsed
         done, total = self._course.flows
         left = f", {text}" if done < total and (text := str(self._course.left())) else ""
-        print(f"{done}/{total} flows  {self._said}  {elapsed:.0f} s{left}", file=sys.stderr, flush=True)
+        print(f"{done}/{total} {self._course.noun}s  {self._said}  {elapsed:.0f} s{left}", file=sys.stderr, flush=True)

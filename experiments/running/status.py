@@ -51,7 +51,7 @@ def status_text(directory: RunDirectory, verify: bool = False) -> str:
     failed = {batch: error for batch in waiting if (error := directory.failure(batch)) is not None}
     flows = sum(batch.flows for batch in finished)
     lines = [
-        f"{directory.path}: {len(finished)} of {len(all_batches)} batches done ({flows} flows), "
+        f"{directory.path}: {len(finished)} of {len(all_batches)} batches done ({flows} {sweep.noun}s), "
         f"{len(running)} running, {len(failed)} failed, {len(waiting) - len(failed)} missing"
     ]
     if verify:

@@ -90,7 +90,15 @@ class Unrelated(Model):
     std: Positive = 1.0
 
 
-Targets = Annotated[Planted | Cascade | EndToEnd | Unrelated, Field(discriminator="kind")]
+class Labels(Model):
+    """Signs -1 and 1 of the targets `source`, for margin losses; a share `flipped` of them is wrong."""
+
+    kind: Literal["labels"]
+    source: Annotated[Planted | Cascade | EndToEnd, Field(discriminator="kind")] = Planted(kind="planted")
+    flipped: Annotated[float, Strict(), Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
+
+
+Targets = Annotated[Planted | Cascade | EndToEnd | Unrelated | Labels, Field(discriminator="kind")]
 
 
 class Outliers(Model):
@@ -128,6 +136,12 @@ class SyntheticData(Model):
     def _samples_known(self) -> "SyntheticData":
         if self.samples is None and not isinstance(self.inputs, Windows):
             raise ValueError(f'samples is missing; only inputs of kind "windows" do without, not "{self.inputs.kind}"')
+        return self
+
+    @model_validator(mode="after")
+    def _labels_stay(self) -> "SyntheticData":
+        if isinstance(self.targets, Labels) and (self.noise or self.outliers is not None):
+            raise ValueError("labels are -1 or 1: leave noise and outliers out, and write targets.flipped instead")
         return self
 
 

@@ -12,13 +12,16 @@ from experiments.schema.numbers import Model, Positive
 
 __all__ = [
     "Cauchy",
+    "Exponential",
     "GemanMcClure",
     "GeneralizedHuber",
     "Huber",
     "LogCosh",
+    "Logistic",
     "Loss",
     "Lp",
     "PseudoHuber",
+    "SmoothQuantile",
     "Square",
     "Welsch",
 ]
@@ -96,7 +99,41 @@ class GemanMcClure(Model):
     delta: Positive
 
 
+class SmoothQuantile(Model):
+    """Smoothed quantile loss of the level tau, nearly straight beyond |r| = delta; its minimum is 0."""
+
+    changes_program: ClassVar[tuple[str, ...]] = ()
+    kind: Literal["smooth_quantile"]
+    tau: Annotated[float, Strict(), Field(gt=0, lt=1, allow_inf_nan=False)]
+    delta: Positive
+
+
+class Logistic(Model):
+    """log(1 + e^{-z}) of the margin z = target * prediction, for targets -1 and 1."""
+
+    changes_program: ClassVar[tuple[str, ...]] = ()
+    kind: Literal["logistic"]
+
+
+class Exponential(Model):
+    """e^{-z} of the margin z = target * prediction, for targets -1 and 1."""
+
+    changes_program: ClassVar[tuple[str, ...]] = ()
+    kind: Literal["exponential"]
+
+
 Loss = Annotated[
-    Square | Lp | PseudoHuber | GeneralizedHuber | LogCosh | Huber | Cauchy | Welsch | GemanMcClure,
+    Square
+    | Lp
+    | PseudoHuber
+    | GeneralizedHuber
+    | LogCosh
+    | Huber
+    | Cauchy
+    | Welsch
+    | GemanMcClure
+    | SmoothQuantile
+    | Logistic
+    | Exponential,
     Field(discriminator="kind"),
 ]

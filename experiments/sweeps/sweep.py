@@ -59,6 +59,11 @@ class Sweep:
         """The first cell's configuration: seeds, times and module are the same in all cells."""
         return Configuration.model_validate(self.base)
 
+    @property
+    def noun(self) -> str:
+        """ "flow" or "descent": what is run."""
+        return "flow" if self.configuration.descent is None else "descent"
+
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
         """All cells, the last axis varying fastest.

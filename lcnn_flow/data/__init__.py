@@ -1,7 +1,7 @@
 """Data sets and their sources: synthesis from three independent choices, real signals, and files.
 
 INPUTS      White, Autoregressive, Anisotropic, LowRank, MissingPatches, Windows
-TARGETS     Planted, Cascade, Filter, Unrelated
+TARGETS     Planted, Cascade, Filter, Unrelated, Labels
 CORRUPTION  noise, Outliers
 """
 
@@ -11,7 +11,7 @@ from lcnn_flow.data.files import load
 from lcnn_flow.data.inputs import Anisotropic, Autoregressive, InputSource, LowRank, MissingPatches, White, Windows
 from lcnn_flow.data.signals import climate, ecg, photograph
 from lcnn_flow.data.synthesis import synthesize
-from lcnn_flow.data.targets import Cascade, Filter, Planted, TargetSource, Unrelated
+from lcnn_flow.data.targets import Cascade, Filter, Labels, Planted, TargetSource, Unrelated
 
 __all__ = [
     "Anisotropic",
@@ -20,6 +20,7 @@ __all__ = [
     "Dataset",
     "Filter",
     "InputSource",
+    "Labels",
     "LowRank",
     "MissingPatches",
     "Outliers",

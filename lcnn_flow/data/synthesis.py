@@ -13,7 +13,7 @@ from lcnn_flow.data.checks import count, number
 from lcnn_flow.data.corruption import Outliers, add_noise
 from lcnn_flow.data.dataset import Dataset
 from lcnn_flow.data.inputs import Anisotropic, Autoregressive, InputSource, LowRank, MissingPatches, White, Windows
-from lcnn_flow.data.targets import Cascade, Filter, Planted, TargetSource, Unrelated
+from lcnn_flow.data.targets import Cascade, Filter, Labels, Planted, TargetSource, Unrelated
 from lcnn_flow.errors import DataError
 from lcnn_flow.network.architecture import Architecture
 from lcnn_flow.network.dense import Dense, Network
@@ -24,7 +24,7 @@ __all__ = ["synthesize"]
 _DEFAULT_INPUTS, _DEFAULT_TARGETS = White(), Planted()
 _TRACEABLE = (
     *(Anisotropic, Autoregressive, LowRank, MissingPatches, White, Windows),
-    *(Cascade, Filter, Planted, Unrelated, Outliers),
+    *(Cascade, Filter, Labels, Planted, Unrelated, Outliers),
 )
 """Choices that are traced into one program; objects of other types may need concrete values and are called outside jit.
 """
@@ -51,8 +51,8 @@ def synthesize(
         samples: number of samples m; `None` is allowed for `Windows` only and means all windows.
         inputs: `White` (the default), `Autoregressive`, `Anisotropic`, `LowRank`, `MissingPatches`, `Windows`, or any
             callable `(key, arch, samples) -> (m, *arch.sample_shape)`.
-        targets: `Planted` (the default), `Cascade`, `Filter`, `Unrelated`, or any callable `(key, arch, inputs) ->
-            (targets, true_filter or None)`.
+        targets: `Planted` (the default), `Cascade`, `Filter`, `Unrelated`, `Labels`, or any callable `(key, arch,
+            inputs) -> (targets, true_filter or None)`.
         noise: standard deviation of white noise relative to the root mean square of the clean targets.
         outliers: `Outliers(fraction, scale)`, or `None`.
 
@@ -70,7 +70,8 @@ def synthesize(
     noise = number("synthesize", "noise", noise, 0, math.inf)
     noisy = not (isinstance(noise, float) and noise == 0)
     choices = (inputs, targets, noise, outliers)
-    if all(type(choice) in _TRACEABLE for choice in (inputs, targets, outliers) if choice is not None):
+    sources = (inputs, targets, outliers, getattr(targets, "source", None))
+    if all(type(choice) in _TRACEABLE for choice in sources if choice is not None):
         samples = None if samples is None else count(type(inputs).__name__, "samples", samples)
         numbers = jax.tree.map(lambda leaf: np.asarray(leaf) if isinstance(leaf, float) else leaf, choices)
         x, y, true_filter = _drawn(arch, samples, noisy, key, numbers)

@@ -21,7 +21,7 @@ from lcnn_flow.network.initializers import gaussian
 from lcnn_flow.network.parameters import by_layer
 from lcnn_flow.numerics.pytrees import Pytree
 
-__all__ = ["Cascade", "Filter", "Planted", "TargetSource", "Unrelated"]
+__all__ = ["Cascade", "Filter", "Labels", "Planted", "TargetSource", "Unrelated"]
 
 
 @runtime_checkable
@@ -135,3 +135,40 @@ class Unrelated(Pytree):
     ) -> tuple[Float[Array, "m ..."], None]:
         noise = jax.random.normal(key, (inputs.shape[0], *arch.output_shape), inputs.dtype)
         return jnp.asarray(self.std, inputs.dtype) * noise, None
+
+
+_PLANTED = Planted()
+
+
+class Labels(Pytree):
+    """Signs -1 and 1 of other targets, for margin losses; a share of them is flipped; there is no true filter.
+
+    Unflipped labels of `Planted` or `Cascade` targets are separated by the network itself. Sample by sample the outputs
+    may be near 0, so that the margin of these filters is small.
+
+    Args:
+        source: the targets whose signs are taken; 0 counts as 1.
+        flipped: share of all labels that are flipped, rounded to a whole number of them.
+
+    Raises:
+        DataError: flipped is outside [0, 1], or source is no source of targets.
+    """
+
+    source: Any
+    flipped: float | Array
+
+    def __init__(self, source: TargetSource = _PLANTED, flipped: Real[ArrayLike, "..."] = 0.0) -> None:
+        if not callable(source):
+            raise DataError(f"Labels: source is {source!r}: write the targets whose signs are meant, such as Planted()")
+        self.source = source
+        self.flipped = number("Labels", "flipped", flipped, 0, 1)
+
+    def __call__(
+        self, key: PRNGKeyArray, arch: Network, inputs: Float[Array, "m ..."]
+    ) -> tuple[Float[Array, "m ..."], None]:
+        to_source, to_flips = jax.random.split(key)
+        clean, _ = self.source(to_source, arch, inputs)
+        signs = jnp.where(clean >= 0, 1, -1).astype(clean.dtype)
+        places = jax.random.permutation(to_flips, clean.size).reshape(clean.shape)
+        count = jnp.round(jnp.asarray(self.flipped, clean.dtype) * clean.size).astype(places.dtype)
+        return jnp.where(places < count, -signs, signs), None

@@ -275,6 +275,33 @@ def test_unrelated_targets_do_not_depend_on_the_inputs():
 # synthesis
 
 
+SIGNED = data.Filter([1.0, -2.0, 0.5, 0.0, 1.0, 0.0, -1.0])
+
+
+def test_labels_are_the_signs_of_their_source_which_separates_them():
+    made = data.synthesize(KEY, PLAIN, 40, targets=data.Labels(SIGNED))
+    outputs = SIGNED(KEY, PLAIN, made.inputs)[0]
+    assert made.true_filter is None
+    np.testing.assert_array_equal(made.targets, np.where(outputs >= 0, 1.0, -1.0))
+    assert set(np.unique(made.targets)) == {-1.0, 1.0}
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.37, 1.0])
+def test_exactly_the_share_of_labels_is_flipped_and_the_inputs_stay(share):
+    true, wrong = (data.synthesize(KEY, PLAIN, 25, targets=data.Labels(flipped=f)) for f in (0.0, share))
+    np.testing.assert_array_equal(true.inputs, wrong.inputs)
+    assert int((true.targets != wrong.targets).sum()) == round(share * true.targets.size)
+
+
+def test_labels_of_a_source_of_the_user_are_drawn_outside_jit():
+    def alternate(key, arch, inputs):
+        signs = np.resize([-3.0, 3.0], (len(inputs), *arch.output_shape))  # concrete values: no program could be made
+        return jnp.asarray(signs), None
+
+    made = data.synthesize(KEY, PLAIN, 5, targets=data.Labels(alternate))
+    np.testing.assert_array_equal(made.targets, np.resize([-1.0, 1.0], made.targets.shape))
+
+
 def test_each_choice_leaves_what_the_others_draw_unchanged():
     base = data.synthesize(KEY, PLAIN, 8)
     corrupted = data.synthesize(KEY, PLAIN, 8, noise=0.3, outliers=data.Outliers(0.2))
@@ -379,6 +406,8 @@ def test_choices_of_the_user_see_values_and_may_be_anything_that_can_be_called()
         (lambda: data.Cascade([[1.0], [np.nan]]), r"filters\[1\]\[0\] is nan"),
         (lambda: data.Outliers(1.5), r"fraction = 1.5 must be a finite number in \[0, 1\]"),
         (lambda: data.Outliers(0.1, -1), "scale"),
+        (lambda: data.Labels(flipped=1.5), r"flipped = 1.5 must be a finite number in \[0, 1\]"),
+        (lambda: data.Labels(0.1), "source is 0.1: write the targets"),
         (lambda: data.synthesize(KEY, PLAIN, 4, noise=-0.1), "noise = -0.1"),
         (lambda: data.synthesize(KEY, PLAIN, 4.0), "plain integer"),
         (lambda: data.synthesize(KEY, PLAIN, True), "integer"),

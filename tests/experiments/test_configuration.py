@@ -1,6 +1,7 @@
 """Faults of configurations: all at once, each with its path, the value, what is allowed, and a correction."""
 
 import tomllib
+from typing import get_args
 
 import fakes
 import pytest
@@ -9,6 +10,8 @@ from fakes import faults
 import experiments.planning.checks
 from experiments.errors import UserError
 from experiments.planning.loading import load
+from experiments.schema.losses import Loss
+from lcnn_flow.losses import ALL_LOSSES
 
 
 def test_all_faults_are_reported_at_once_with_their_paths(tmp_path):
@@ -45,6 +48,28 @@ def test_an_unknown_kind_names_the_allowed_ones_and_the_likely_one(tmp_path):
     message = faults(tmp_path, axes=['loss=[{kind="psuedo_huber", delta=1.0}]'])["sweep.loss[0]"]
     assert '"square", "lp", "pseudo_huber", "generalized_huber", "log_cosh"' in message
     assert 'did you mean "pseudo_huber"?' in message
+
+
+def test_every_loss_of_the_library_has_its_kind_with_the_same_numbers():
+    kinds = get_args(get_args(Loss)[0])
+    known = {kind.model_fields["kind"].annotation.__args__[0]: kind for kind in kinds}
+    assert set(known) == set(ALL_LOSSES)
+    for name, kind in known.items():
+        numbers = tuple(key for key in kind.model_fields if key != "kind")
+        assert numbers == ALL_LOSSES[name].parameters, name
+
+
+def test_losses_of_the_margin_need_labels_and_labels_no_noise(tmp_path):
+    text = fakes.CONFIGURATION.replace("outliers = { fraction = 0.1, scale = 3.0 }", "").split("[sweep]")[0]
+    text += '[sweep]\nloss = [{ kind = "logistic" }, { kind = "exponential" }]\n'
+    message = faults(tmp_path, text)["loss.kind"]
+    assert 'found "exponential", whose targets are -1 or 1, beside "planted"' in message
+    assert 'write [data] with targets = { kind = "labels" }' in message
+    labels = text.replace('{ kind = "planted", std = 0.6 }', '{ kind = "labels", flipped = 0.2 }')
+    assert faults(tmp_path, labels) == {}
+    assert "leave noise and outliers out" in faults(tmp_path, labels, ["data.noise=0.1"])["data"]
+    source = labels.replace("flipped = 0.2", 'source = { kind = "filter", values = [1.0] }')
+    assert faults(tmp_path, source)["data.targets.source.values"].startswith("1 numbers; the end-to-end filter has 7")
 
 
 def test_keys_left_from_another_kind_are_said_to_be(tmp_path):

@@ -1,5 +1,6 @@
 """The plan of a run against counts by hand, and its least time against runs that were measured."""
 
+import re
 import time
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import jax
 import pytest
 
 import experiments.planning.cost_model
+import experiments.planning.plan
 import lcnn_flow as lf
 from experiments.computing.build import build_problem
 from experiments.errors import UserError
@@ -15,6 +17,8 @@ from experiments.planning.batches import batches
 from experiments.planning.cost_model import least_seconds, machine_rate, work_of
 from experiments.planning.loading import load
 from experiments.planning.plan import plan_text, shortened, time_text
+from experiments.running.course import Course
+from experiments.running.progress import Lines
 from experiments.sweeps.sweep import stored_bytes
 
 CONFIGURATIONS = Path(__file__).parents[2] / "configs"
@@ -46,7 +50,7 @@ def test_batches_of_different_shapes_are_programs_of_their_own(file):
     sweep = load(file, ["loss={kind='square'}"], [f"data.noise={[i / 100 for i in range(13)]}"])
     assert ", 2 programs to compile, 3 batches" in plan_text(sweep)
     one = load(file, ["loss={kind='square'}", "seeds=1"])
-    assert plan_text(one).startswith("1 cell x 1 seeds = 1 flows in 1 compile group, 1 program to compile, 1 batch\n")
+    assert plan_text(one).startswith("1 cell x 1 seed = 1 flow in 1 compile group, 1 program to compile, 1 batch\n")
 
 
 def test_long_axes_are_shortened_and_keys_of_a_zip_are_shown_below_it(file):
@@ -101,7 +105,7 @@ def test_the_plan_promises_no_more_than_measured_runs_took(name, measured):
 
 @pytest.mark.parametrize(
     ("least", "text"),
-    [(0.2, "seconds"), (2.9, "at least 2 s"), (38, "at least 30 s"), (89, "at least 80 s"), (204, "at least 3 min"),
+    [(2.9, "at least 2 s"), (38, "at least 30 s"), (89, "at least 80 s"), (204, "at least 3 min"),
      (4000, "at least 60 min"), (40000, "at least 10 h"), (864000, "at least 10 days")],
 )  # fmt: skip
 def test_least_times_are_rounded_down_to_one_digit(least, text):
@@ -116,9 +120,21 @@ def test_no_time_is_claimed_for_devices_whose_rate_is_not_known(file, monkeypatc
         object.__setattr__(found, "device", "gpu (some)")
         return found
 
-    assert "for the flows" in plan_text(load(file))
+    monkeypatch.setattr(experiments.planning.plan, "least_seconds", lambda work, rate: 38.0)
+    assert "time: at least 30 s, not counting compilation; the run says" in plan_text(load(file))
     monkeypatch.setattr(lf, "describe", on_gpu)
-    assert plan_text(load(file)).splitlines()[-1].startswith("  time: known once")
+    assert plan_text(load(file)).splitlines()[-1].startswith("  time: not known yet; the run says")
+
+
+def test_runs_of_descents_are_called_descents(file, capsys):
+    descent = ['dynamics={kind = "descent", optimizer = {kind = "sgd", learning_rate = 0.01}, steps = 10}']
+    file.write_text(re.sub(r"\[flow\]\ntimes.*", "", file.read_text()))
+    sweep = load(file, descent)
+    assert " = 36 descents in 3 compile groups" in (plan := plan_text(sweep))
+    assert "flow" not in plan
+    (batch, *_) = cut = batches(sweep)
+    Lines(Course(cut, dict.fromkeys(range(len(cut)), 0), noun=sweep.noun), lambda batch: "cell")(batch, 0, "failed")
+    assert capsys.readouterr().err.startswith("0/36 descents  cell")
 
 
 def test_flows_that_do_not_fit_into_memory_are_a_mistake_of_the_user(file, monkeypatch):
