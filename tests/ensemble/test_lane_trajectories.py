@@ -83,11 +83,13 @@ def test_a_step_that_passes_many_times_writes_them_all():
     np.testing.assert_array_equal(path.path_length[:, 0], 0)
 
 
+@pytest.mark.optimised
 def test_equal_filters_stay_equal_along_a_trajectory_bit_for_bit():
-    path = flows().trajectory
+    path = flows(block_size=12).trajectory
     np.testing.assert_array_equal(path.params[0][SYMMETRIC], path.params[1][SYMMETRIC])
 
 
+@pytest.mark.optimised
 def test_the_bits_of_a_trajectory_depend_neither_on_its_lane_nor_on_its_neighbours():
     order = np.random.default_rng(1).permutation(12)
     shuffled = lf.gradient_flow_ensemble(RISK, tuple(w[order] for w in starts()), times=TIMES, block_size=12)
