@@ -2,21 +2,15 @@
 
 import ctypes
 import os
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-
-_LAST_WITH_TWO_EMITTERS = 10
-"""Minor version of the last jaxlib that is known to know the flags below; it refuses to start with unknown ones."""
+from quick_compilation import OPTIMISED, optimise, quick_flags
 
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # several workers may share one GPU
 
-os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"  # most programs run once: see pytest_runtest_setup
-if version("jaxlib") < "1" and int(version("jaxlib").split(".")[1]) <= _LAST_WITH_TWO_EMITTERS:
-    _flags = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_flags}"
-
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"
+os.environ["XLA_FLAGS"] = quick_flags()
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "1")  # of the processes that tests start too: they share its programs
 os.environ["XDG_CACHE_HOME"] = str(Path(__file__).parent.parent / ".jax_cache")  # of the processes that tests start too
 
@@ -38,16 +32,8 @@ lf.enable_compilation_cache()
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Switches XLA's optimisations on for tests marked `optimised` or `slow`, and off for all others.
-
-    A test compiles its programs and runs them once: without optimisations that takes about half the time. Claims about
-    what the compiler makes of a program (bits, fusion) are tested on optimised programs, as users run them.
-    """
-    off = not any(item.get_closest_marker(name) for name in ("optimised", "slow"))
-    if off != jax.config.read("jax_disable_most_optimizations"):
-        jax.clear_caches()  # a program in memory is used whatever its optimisations; those on disk are kept apart
-        jax.config.update("jax_disable_most_optimizations", off)
-        os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(off).lower()
+    """Before fixtures, which compile too."""
+    optimise(any(item.get_closest_marker(name) for name in OPTIMISED))
 
 
 @pytest.fixture(autouse=True, scope="module")
