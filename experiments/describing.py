@@ -1,12 +1,22 @@
-"""What `python -m experiments describe NAME` says of a module; apart from other commands, which need more."""
+"""What `python -m experiments describe NAME` says of a module; apart from other commands, which need more.
 
+Modules import JAX, xarray and matplotlib, which takes longer than everything else here. So what is said of the modules
+of the catalogue is stored in descriptions.json, which `python -m experiments.describing` writes from the modules and
+the tests compare with them.
+"""
+
+import json
 from pathlib import Path
+from typing import Any
 
 from experiments.errors import UserError
 from experiments.faults import did_you_mean
 from experiments.questions import QUESTIONS
 
-__all__ = ["describe"]
+__all__ = ["STORED", "describe", "descriptions"]
+
+STORED = Path(__file__).with_name("descriptions.json")
+"""By the name of the module: its theory, its axes with what they mean, its checks with what they check."""
 
 
 def describe(name: str) -> None:
@@ -15,14 +25,34 @@ def describe(name: str) -> None:
     Args:
         name: a module, as `list` shows it, or path/to/my_module.py:MODULE.
     """
-    if name not in QUESTIONS and ":" not in name:
-        raise UserError(f'no module "{name}"; known: {", ".join(QUESTIONS)}{did_you_mean(name, QUESTIONS)}')
-    from experiments.modules.finding import absolute_name, find_module  # here: a mistaken name is answered at once
+    if name in QUESTIONS:
+        title, said = f"{name}: {QUESTIONS[name]}", json.loads(STORED.read_text(encoding="utf-8"))[name]
+    elif ":" in name:
+        from experiments.modules.finding import absolute_name, find_module  # here: it imports what takes long
 
-    module = find_module(absolute_name(name, Path()))
-    print(f"{module.name}: {module.question}\n\n{module.theory}\n\naxes that make sense:")
-    for axis, meaning in module.axes.items():
+        module = find_module(absolute_name(name, Path()))
+        title, said = f"{module.name}: {module.question}", _description(module)
+    else:
+        raise UserError(f'no module "{name}"; known: {", ".join(QUESTIONS)}{did_you_mean(name, QUESTIONS)}')
+    print(f"{title}\n\n{said['theory']}\n\naxes that make sense:")
+    for axis, meaning in said["axes"].items():
         print(f"  {axis:24} {meaning}")
     print("\nchecked on the results:")
-    for check in module.claims:
-        print(f"  {check.__name__:24} {(check.__doc__ or '').splitlines()[0]}")
+    for check, meaning in said["checks"].items():
+        print(f"  {check:24} {meaning}")
+
+
+def descriptions() -> dict[str, dict[str, Any]]:
+    """What there is to say of every module of the catalogue, from the modules themselves."""
+    from experiments.modules import MODULES
+
+    return {name: _description(module) for name, module in MODULES.items()}
+
+
+def _description(module: Any) -> dict[str, Any]:
+    checks = {check.__name__: (check.__doc__ or "").split("\n", 1)[0] for check in module.claims}
+    return {"theory": module.theory, "axes": module.axes, "checks": checks}
+
+
+if __name__ == "__main__":
+    STORED.write_text(json.dumps(descriptions(), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

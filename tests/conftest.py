@@ -5,9 +5,12 @@ import os
 from pathlib import Path
 
 import pytest
+from quick_compilation import OPTIMISED, optimise, quick_flags
 
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # several workers may share one GPU
 
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"
+os.environ["XLA_FLAGS"] = quick_flags()
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "1")  # of the processes that tests start too: they share its programs
 os.environ["XDG_CACHE_HOME"] = str(Path(__file__).parent.parent / ".jax_cache")  # of the processes that tests start too
 
@@ -25,6 +28,12 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 lf.enable_compilation_cache()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Before fixtures, which compile too."""
+    optimise(any(item.get_closest_marker(name) for name in OPTIMISED))
 
 
 @pytest.fixture(autouse=True, scope="module")

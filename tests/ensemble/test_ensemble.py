@@ -34,6 +34,7 @@ def test_an_ensemble_is_its_single_flows_whatever_the_block():
         np.testing.assert_allclose(many[7], one, rtol=1e-12)
 
 
+@pytest.mark.optimised
 def test_the_same_block_gives_the_same_bits():
     risk = problem(1)
     first = lf.gradient_flow_ensemble(risk, STARTS, block_size=4)

@@ -31,8 +31,14 @@ def starts() -> tuple[jax.Array, ...]:
 @cache
 def flows(lanes: bool = True, stop: float = 1e3, **options) -> lf.Flow:
     times = jnp.where(TIMES[-1] == TIMES, stop, TIMES)  # the same program
-    adjoint = None if lanes else diffrax.ForwardMode()
-    return lf.gradient_flow_ensemble(RISK, starts(), times=times, adjoint=adjoint, **options)
+    options |= {"block_size": 12} if lanes else {"adjoint": diffrax.ForwardMode()}
+    return lf.gradient_flow_ensemble(RISK, starts(), times=times, **options)
+
+
+@pytest.fixture(params=["quick", pytest.param("optimised", marks=pytest.mark.slow)])
+def compiled() -> None:
+    """For claims about bits: by programs without optimisations and, with the slow tests, by those of users."""
+    flows.cache_clear()
 
 
 def assert_same(found: lf.Flow, expected: lf.Flow) -> None:
@@ -83,15 +89,17 @@ def test_a_step_that_passes_many_times_writes_them_all():
     np.testing.assert_array_equal(path.path_length[:, 0], 0)
 
 
+@pytest.mark.usefixtures("compiled")
 def test_equal_filters_stay_equal_along_a_trajectory_bit_for_bit():
     path = flows().trajectory
     np.testing.assert_array_equal(path.params[0][SYMMETRIC], path.params[1][SYMMETRIC])
 
 
+@pytest.mark.usefixtures("compiled")
 def test_the_bits_of_a_trajectory_depend_neither_on_its_lane_nor_on_its_neighbours():
     order = np.random.default_rng(1).permutation(12)
     shuffled = lf.gradient_flow_ensemble(RISK, tuple(w[order] for w in starts()), times=TIMES, block_size=12)
-    for one, other in zip(jax.tree.leaves(flows(block_size=12)), jax.tree.leaves(shuffled), strict=True):
+    for one, other in zip(jax.tree.leaves(flows()), jax.tree.leaves(shuffled), strict=True):
         np.testing.assert_array_equal(other, one[order])
 
 

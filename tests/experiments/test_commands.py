@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments import describing
 from experiments.cli import main
 from experiments.planning.batches import batches
 from experiments.planning.loading import load
@@ -173,7 +174,7 @@ def heavy_imports_of(*arguments):
     return done.stderr, done.returncode
 
 
-@pytest.mark.parametrize("arguments", [["list"], ["--help"]])
+@pytest.mark.parametrize("arguments", [["list"], ["--help"], ["describe", "rates"]])
 def test_what_needs_no_run_imports_nothing_heavy(arguments):
     assert heavy_imports_of(*arguments) == ("[]\n", 0)
 
@@ -193,6 +194,11 @@ def test_status_cuts_a_run_anew_where_its_manifest_does_not_say_how_it_was_cut(c
     sweep = load(configuration)
     for lines in ([], ["cells 0"], ["cells 99 seeds 0-1"], ["cells 0 seeds 0-100000"], [3]):
         assert begun_batches(sweep, {"batches": lines}) == batches(sweep)
+
+
+def test_what_is_stored_of_the_modules_is_what_they_say():
+    stored = json.loads(describing.STORED.read_text(encoding="utf-8"))
+    assert stored == describing.descriptions(), "write it again with: python -m experiments.describing"
 
 
 def test_every_command_is_listed_with_the_first_line_of_its_help():

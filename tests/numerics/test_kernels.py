@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from lcnn_flow.numerics.kernels import as_kernel, matrix_vector, slice_of, unrolled_sum
 
 FLOWS = 3
+pytestmark = pytest.mark.optimised
 
 
 @given(st.integers(1, 40), st.integers(1, 5), st.integers(0, 2**32 - 1))

@@ -18,6 +18,7 @@ from lcnn_flow.numerics.lapack import eigh, eigvalsh, singular_values, thin_svd
 from lcnn_flow.solvers import inverse_positive_definite
 from tests.problems import random_problem
 
+pytestmark = pytest.mark.optimised
 ROOTS = np.random.default_rng(0).normal(size=(5, 4, 4))
 MATRICES = jnp.asarray(ROOTS @ ROOTS.transpose(0, 2, 1) + np.eye(4))
 TURNS = MATRICES[::-1] - 2 * MATRICES  # symmetric too: the functions of symmetric matrices may read one triangle only

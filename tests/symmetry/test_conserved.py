@@ -85,6 +85,7 @@ def test_channel_matrices_are_sums_over_taps():
     np.testing.assert_allclose(matrix, expected, rtol=1e-13)
 
 
+@pytest.mark.optimised
 def test_filters_that_enter_alike_and_start_equal_are_kept_equal_bit_for_bit():
     arch = lf.Architecture(12, (3, 3, 2, 3))
     w = jnp.array([0.3, -0.7, 0.2])
@@ -97,6 +98,7 @@ def test_filters_that_enter_alike_and_start_equal_are_kept_equal_bit_for_bit():
     np.testing.assert_allclose(kept[0], w, atol=1e-13)
 
 
+@pytest.mark.optimised
 def test_keeping_equal_changes_no_bit_of_other_filters():
     arch = lf.Architecture(12, (3, 3, 2, 3))
     vector = ravel(random_params(0, arch))
