@@ -228,8 +228,8 @@ CONSERVATION = Module(
         "each other. A step of plain descent changes it by exactly η²/2 (‖g_l‖² − ‖g_(l+1)‖²), g the gradient: up to a "
         "fixed time, a sum of learning rates, that adds up to a drift of the order η. A step of momentum is a sum of "
         "past gradients, taken at other points: it obeys no such law, but as η tends to 0 it follows the flow, "
-        "1/(1 − m) times as fast, so that its drift is of the order η too. Adam and its like divide every entry of the gradient "
-        "by its size; what they follow as η tends to 0 is no gradient flow and conserves no balancedness."
+        "1/(1 − m) times as fast, so that its drift is of the order η too. Adam and its like divide every entry of the "
+        "gradient by its size; what they follow as η tends to 0 is no gradient flow and conserves no balancedness."
     ),
     axes={
         "dynamics.optimizer": "optimisers and their learning rates (one compiled program per kind)",

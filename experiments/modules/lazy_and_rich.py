@@ -157,8 +157,8 @@ def _answer(dataset: xr.Dataset) -> str:
         parts.append(
             f"{f'{name}: ' if name else ''}from layers of norm {low.scale:g} the kernel changes by {low.drift:.2g} "
             f"times its size, and the filter learned is {low.to_least:.2g} from the smallest that fits and "
-            f"{low.to_lazy:.2g} from that of the kernel; from norm {high.scale:g} it changes by {high.drift:.2g}, and the filter is "
-            f"{high.to_least:.2g} and {high.to_lazy:.2g} from them"
+            f"{low.to_lazy:.2g} from that of the kernel; from norm {high.scale:g} it changes by {high.drift:.2g}, "
+            f"and the filter is {high.to_least:.2g} and {high.to_lazy:.2g} from them"
         )
     text = "; ".join(parts)
     return f"{text[:1].upper()}{text[1:]}." if text else "No flow was computed."
