@@ -26,6 +26,9 @@ def morse(graph: Any, ax: Axes | None = None) -> Axes:
         graph: of `lcnn_flow.morse_graph`.
         ax: where to draw; a new figure if None.
 
+    Returns:
+        The axes.
+
     Raises:
         PlotError: something else than a graph.
     """
