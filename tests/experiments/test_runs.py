@@ -1,4 +1,4 @@
-"""Real runs, small: from a file to results and report, reproducibly; and the code that the README shows."""
+"""Real runs, small: from a file to results and report, reproducibly; and the code that README and guides show."""
 
 import re
 import shlex
@@ -13,6 +13,8 @@ from experiments.planning.loading import load
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+TOUR = (ROOT / "docs" / "tour.md").read_text()
+EXPERIMENTS = (ROOT / "docs" / "experiments.md").read_text()
 NETWORK = ["--set", "network={input_shape=8, kernel_sizes=[2, 2]}"]
 TIMES = ["--set", "flow.times={start=1e-3, stop=1e3, count=30}"]
 OVERRIDES = ["--seeds", "4", *NETWORK, *TIMES, "--no-cache"]
@@ -51,27 +53,32 @@ def test_a_small_run_obeys_the_theory_finds_the_filter_and_runs_again_to_the_sam
 
 
 def test_the_code_of_the_readme_runs_as_printed(capsys):
-    code, about_limits, any_function, networks, descent = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     assert len([line for line in code.splitlines() if line and not line.startswith("import")]) <= 10
     exec(compile(code, "README.md", "exec"), {})
     printed = capsys.readouterr().out
     assert "CONVERGED" in printed
     assert "100 flows" in printed
-    exec(compile(about_limits, "README.md", "exec"), {})
+
+
+def test_the_code_of_the_tour_runs_as_printed(capsys):
+    about_limits, any_function, networks, descent = re.findall(r"```python\n(.*?)```", TOUR, flags=re.DOTALL)
+    exec(compile(about_limits, "tour.md", "exec"), {})
     printed = capsys.readouterr().out
     assert "the hypotheses of convergence to a critical point hold" in printed
     assert "CriticalPoint(minimum: risk 2.60006, index 0" in printed
     assert "certified: a critical point of index 0 within" in printed
+    assert "certified_complete" in printed
     shown = {}
     with jax.numpy_rank_promotion("allow"):  # users broadcast
-        exec(compile(any_function, "README.md", "exec"), shown)
+        exec(compile(any_function, "tour.md", "exec"), shown)
         check_derivative(shown["learned"], np.sin(3 * np.asarray(shown["x"])))
     printed = capsys.readouterr().out
     assert printed.count("CONVERGED") == 2
     assert printed.count("(not isolated)") == 1
-    exec(compile(networks, "README.md", "exec"), shown)
+    exec(compile(networks, "tour.md", "exec"), shown)
     assert "CONVERGED" in capsys.readouterr().out
-    exec(compile(descent, "README.md", "exec"), shown)
+    exec(compile(descent, "tour.md", "exec"), shown)
     coarse, fine = shown["runs"].distance_to_flow().max(axis=-1)[:, 0]
     assert 1.9 <= coarse / fine <= 2.1
     assert "Descent(CONVERGED" in capsys.readouterr().out
@@ -84,13 +91,13 @@ def check_derivative(function, point):
     np.testing.assert_allclose(jax.grad(function)(point) @ direction, difference, rtol=1e-6)
 
 
-def test_the_configuration_of_the_readme_is_valid(tmp_path):
-    text, zipped = re.findall(r"```toml\n(.*?)```", README, flags=re.DOTALL)
+def test_the_configuration_of_the_guide_is_valid(tmp_path):
+    text, zipped = re.findall(r"```toml\n(.*?)```", EXPERIMENTS, flags=re.DOTALL)
     (tmp_path / "mine.toml").write_text(text)
     sweep = load(tmp_path / "mine.toml")
     assert sweep.shape == (2, 3)
     assert len(sweep.groups()) == 2
-    (printed,) = re.findall(r"python -m experiments run mine.toml --out runs/mine (.*)", README)
+    (printed,) = re.findall(r"python -m experiments run mine.toml --out runs/mine (.*)", EXPERIMENTS)
     _, override, _, axis = shlex.split(printed)
     assert load(tmp_path / "mine.toml", [override], [axis]).shape == (2, 3, 2)
     (tmp_path / "mine.toml").write_text(f"{text}\n{zipped}")
