@@ -1,18 +1,26 @@
-"""The table of all critical points of every cell, with the share of the starts that ended at each."""
+"""Tables of censuses: all critical points of every cell, and their mean numbers over data of one kind."""
 
 import numpy as np
 import xarray as xr
 
-from experiments.reporting.tables import Table, table_by_cell
-from experiments.results.census import certified_spurious, is_complete, real_points, status_of_census
+from experiments.reporting.tables import Table, table_by_cell, value_label
+from experiments.results.census import (
+    certified_share,
+    certified_spurious,
+    is_complete,
+    real_points,
+    status_of_census,
+)
+from experiments.results.data_groups import axes_of_groups, data_groups, share_over_data
 from experiments.results.variables import NOT_COMPUTED
 from lcnn_flow.landscape import wilson_interval
 
-__all__ = ["census_table"]
+__all__ = ["census_table", "landscape_table"]
 
 _MOST_POINTS = 12
 """Of a cell: the lowest ones, and those at which flows ended."""
 _MOST_ROWS = 80
+_MOST_INDEX = 3
 _HEADER = ("point", "kind", "index", "risk", "above the lowest", "rank dv/dw", "starts", "share (95%)")
 
 
@@ -77,3 +85,41 @@ def _kind(cell: xr.Dataset, number: int, index: float) -> str:
     if not is_complete(cell):
         return "minimum"
     return "spurious minimum" if number in certified_spurious(cell) else "global minimum"
+
+
+def landscape_table(dataset: xr.Dataset) -> Table | None:
+    """Spurious minima and mean numbers of critical points by kind of data; None without several data sets of a kind."""
+    groups = data_groups(dataset) if "census_status" in dataset else []
+    complete = [(group, [cell for cell in group.cells if is_complete(cell)]) for group in groups]
+    known = [(group, cells) for group, cells in complete if cells]
+    if not any(len(cells) > 1 for _, cells in known):
+        return None
+    axes = axes_of_groups(dataset)
+    header = (*axes, "data sets", "with spurious minima (95%)", "starts in them (95%)", "minima", "spurious minima")
+    header += tuple(f"index {index}" for index in range(1, _MOST_INDEX + 1))
+    rows = []
+    for group, cells in known:
+        labels = [value_label(dataset[axis].values[i]) for axis, i in zip(axes, group.index, strict=True)]
+        rows.append((*labels, *_over_data(cells)))
+    note = (
+        "Over data sets that differ in their seed alone, those with a complete census. Last columns: mean numbers of "
+        "minima, of certified spurious ones, and of saddles by index; exchanged filters make different ones. The "
+        "interval of the share of the starts takes into account that starts on the same data have the same landscape."
+    )
+    return Table(header, tuple(rows), len(axes), note)
+
+
+def _over_data(cells: list[xr.Dataset]) -> list[str]:
+    """Numbers of one kind of data."""
+    having = sum(len(certified_spurious(cell)) > 0 for cell in cells)
+    low, high = wilson_interval(having, len(cells))
+    mean, least, most = share_over_data([found for cell in cells if (found := certified_share(cell)) is not None])
+    indices = [cell["point_index"].values for cell in cells]
+    counts = [np.mean([(one == index).sum() for one in indices]) for index in range(_MOST_INDEX + 1)]
+    spurious = np.mean([len(certified_spurious(cell)) for cell in cells])
+    return [
+        str(len(cells)),
+        f"{having / len(cells):.0%} ({low:.0%}–{high:.0%})",
+        f"{mean:.1%} ({least:.1%}–{most:.1%})",
+        *(f"{number:.2f}" for number in (counts[0], spurious, *counts[1:])),
+    ]

@@ -14,7 +14,7 @@ from experiments.errors import UserError
 from experiments.figures import house_style, render
 from experiments.modules import Module
 from experiments.modules.finding import find_module
-from experiments.reporting.census_table import census_table
+from experiments.reporting.census_table import census_table, landscape_table
 from experiments.reporting.explorer import explorer
 from experiments.reporting.summary import summary_csv
 from experiments.reporting.tables import Table, hypotheses_table, limit_table, orbit_table, rate_table, verdict_table
@@ -138,6 +138,7 @@ def _tables(dataset: xr.Dataset) -> list[tuple[str, str, Table]]:
     counted = with_census(dataset)
     all_known = bool(counted) and all(is_complete(cell) for _, cell in counted)
     tables = {
+        "Critical points over data": landscape_table(dataset),
         "Critical points": census_table(dataset),
         "Distinct limits": None if all_known else orbit_table(dataset),
         "Verdicts": verdict_table(dataset),

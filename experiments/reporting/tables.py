@@ -19,7 +19,16 @@ from experiments.results.variables import KINDS, NOT_COMPUTED, VERDICTS
 from lcnn_flow.critical import Kind
 from lcnn_flow.landscape import wilson_interval
 
-__all__ = ["Table", "hypotheses_table", "limit_table", "orbit_table", "rate_table", "table_by_cell", "verdict_table"]
+__all__ = [
+    "Table",
+    "hypotheses_table",
+    "limit_table",
+    "orbit_table",
+    "rate_table",
+    "table_by_cell",
+    "value_label",
+    "verdict_table",
+]
 
 _MOST_ORBITS = 6  # of a cell
 _MOST_ROWS = 60
@@ -67,7 +76,7 @@ def verdict_table(dataset: xr.Dataset) -> Table:
     header += ["filter error: median (10%–90%)"] if with_error else []
     table = []
     for row in rows:
-        line = [_label(row[a]) for a in axes]
+        line = [value_label(row[a]) for a in axes]
         line += [str(row["seeds"]), *(str(row[name]) for name in occurring)]
         line += [f"{row['steps_median']:.0f}"]
         line += [f"{row['final_risk_median']:.4g}"] if comparable else []
@@ -259,12 +268,12 @@ def table_by_cell(
             kept.remove(i)
     table: dict[tuple[str, ...], None] = {}
     for index, lines in found.items():
-        name = tuple(_label(dataset[axes[k]].values[index[k]]) for k in kept)
+        name = tuple(value_label(dataset[axes[k]].values[index[k]]) for k in kept)
         table |= dict.fromkeys((*name, *line) for line in lines)
     return Table((*(axes[k] for k in kept), *header), tuple(table), len(kept), note)
 
 
-def _label(value: Any) -> str:
+def value_label(value: Any) -> str:
     value = value.item() if isinstance(value, np.generic) else value
     return f"{value:g}" if isinstance(value, float) else str(value)
 

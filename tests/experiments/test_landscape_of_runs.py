@@ -16,7 +16,7 @@ from experiments.closed_forms import minima_of_two_pairs
 from experiments.computing.census import ends_of_flows, points_of_cell
 from experiments.figures import house_style
 from experiments.modules import MODULES, landscape, spurious_minima
-from experiments.reporting.census_table import census_table
+from experiments.reporting.census_table import census_table, landscape_table
 from experiments.reporting.summary import cell_rows
 from experiments.results.data_groups import data_groups, share_over_data
 from experiments.results.variables import NOT_COMPUTED
@@ -233,6 +233,17 @@ def test_tables_list_the_points_with_the_starts_that_end_there(counted):
     summary = cell_rows(counted)[-1]
     assert summary["census_status"] == "certified_complete"
     assert (summary["starts_in_spurious_minima"], summary["share_in_spurious_minima"]) == (1, 0.25)
+
+
+def test_kinds_of_data_have_their_shares_and_mean_numbers(counted):
+    counted["point_index"][1, 0, 5] = 2
+    first, second = landscape_table(counted).rows
+    low, high = wilson_interval(2, 2)
+    assert first[:3] == ("1", "2", f"100% ({low:.0%}–{high:.0%})")
+    assert first[3].startswith("12.5% (")
+    assert first[4:] == ("3.00", "1.00", "3.00", "0.00", "0.00")
+    assert second[4:] == ("3.00", "1.00", "2.50", "0.50", "0.00")
+    assert landscape_table(counted.isel(data_seed=[0])) is None
 
 
 def test_figures_show_shares_points_and_graphs(counted):
