@@ -67,7 +67,8 @@ def test_balanced_two_layer_weights_follow_the_logistic_curve(q, y, u0):
 
 
 def test_balanced_weights_of_the_wrong_sign_flow_to_the_saddle_at_zero():
-    flow = lf.gradient_flow(one_weight_a_layer(2, 0.9, 1.3), as_params([[0.5], [-0.5]]))
+    start, times = as_params([[0.5], [-0.5]]), [1.0, 10.0, 100.0]  # as many as above: the same program
+    flow = lf.gradient_flow(one_weight_a_layer(2, 0.9, 1.3), start, times=times, rtol=1e-12)
     assert flow.verdict == lf.Verdict.AT_SADDLE
     assert flow.hessian_index == 1
     np.testing.assert_allclose(ravel(flow.limit), 0, atol=1e-10)
