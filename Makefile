@@ -33,7 +33,7 @@ quickstart: $(VENV)/.installed
 	$(BIN)/python -m experiments run configs/quickstart.toml
 
 CATALOGUE := spurious_minima landscape strides rates repeated_filters imbalance saddle_to_saddle bounds convergence data_conditions \
-    flow_vs_descent edge_of_stability dense_vs_convolution activations losses_on_ecg robustness imaging tuned_loss
+    flow_vs_descent edge_of_stability conservation lazy_and_rich separable dense_vs_convolution activations losses_on_ecg robustness imaging tuned_loss
 
 # What is there is not computed again: remove runs/gallery to start anew.
 gallery: $(VENV)/.installed
