@@ -25,8 +25,9 @@ __all__ = [
     "small_starts_find_the_least_filter",
 ]
 
-_CLEAR = 10.0
-"""Drift above which a network is clearly rich; below its inverse it is clearly lazy."""
+_RICH, _LAZY = 10.0, 1e-2
+"""Drift above which a network is clearly rich, and below which it is clearly lazy: the next terms of the powers are
+smaller by the square root of the drift."""
 _POWER_TOLERANCE = 0.05
 _SAME = 0.05
 """Relative distance of two filters up to which they count as the same at the ends."""
@@ -54,13 +55,12 @@ def _points(dataset: xr.Dataset) -> dict[str, list[_Point]]:
         assert isinstance(norms, Scaled)
         limit, least = cell["limit_filter"].values, cell["minimum_norm_filter"].values
         lazy = cell["lazy_filter"].values
-        distances = [np.linalg.norm(limit - other, axis=-1) / np.linalg.norm(other, axis=-1) for other in (lazy, least)]
         rest = configuration.model_copy(update={"initializer": None})
         point = _Point(
             norms.norms[0],
             float(np.median(cell["kernel_drift"].isel(time=-1).values)),
-            distances[0],
-            distances[1],
+            _distance(limit, lazy),
+            _distance(limit, least),
             configuration.network.depth,
             isinstance(configuration.network, Dense),
         )
@@ -86,7 +86,7 @@ def _power(points: list[_Point]) -> float:
 def _law(dataset: xr.Dataset, lazy: bool) -> Claim | None:
     rows = []
     for name, points in _points(dataset).items():
-        end = [p for p in points if (p.drift < 1 / _CLEAR if lazy else p.drift > _CLEAR)]
+        end = [p for p in points if (p.drift < _LAZY if lazy else p.drift > _RICH)]
         if len(end) < 2:
             continue
         depth = end[0].depth
@@ -95,7 +95,7 @@ def _law(dataset: xr.Dataset, lazy: bool) -> Claim | None:
         text = f"power {power:.3f} of {len(end)} scales, expected {wanted}"
         rows.append((name or "all scales", text, "agrees" if near else "disagrees"))
     side, power = ("large", "−2N") if lazy else ("small", "−2(N − 1)")
-    where = f"below {1 / _CLEAR:g}" if lazy else f"above {_CLEAR:g}"
+    where = f"below {_LAZY:g}" if lazy else f"above {_RICH:g}"
     return cell_by_cell(
         f"From {side} starts the kernel drifts like the power {power} of their scale",
         f"power within {_POWER_TOLERANCE:.0%}, where the drift is {where}",
@@ -119,7 +119,7 @@ def large_starts_find_the_filter_of_the_kernel(dataset: xr.Dataset) -> Claim | N
     rows = []
     for name, points in _points(dataset).items():
         last = points[-1]
-        if last.drift < 1 / _CLEAR:
+        if last.drift < _LAZY:
             text = (
                 f"distance {last.to_lazy:.2g} at scale {last.scale:g}; {points[0].to_lazy:.2g} at {points[0].scale:g}"
             )
@@ -137,7 +137,7 @@ def small_starts_find_the_least_filter(dataset: xr.Dataset) -> Claim | None:
     rows = []
     for name, points in _points(dataset).items():
         first = points[0]
-        if first.dense and first.drift > _CLEAR:
+        if first.dense and first.drift > _RICH:
             text = f"distance {first.to_least:.2g} at scale {first.scale:g}"
             text += f"; {points[-1].to_least:.2g} at {points[-1].scale:g}"
             rows.append((name or "all scales", text, "agrees" if first.to_least <= _SAME else "disagrees"))

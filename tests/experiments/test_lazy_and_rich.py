@@ -78,7 +78,7 @@ def flows(tmp_path, lazy=-4.0, rich=-2.0, large=0.0, small=0.0):
 
 CLAIMS = (
     (lazy_drift_follows_its_law, {"lazy": -3.0}),
-    (rich_drift_follows_its_law, {"rich": -1.0}),
+    (rich_drift_follows_its_law, {"rich": -3.0}),
     (large_starts_find_the_filter_of_the_kernel, {"large": 0.1}),
     (small_starts_find_the_least_filter, {"small": 0.1}),
 )

@@ -3,7 +3,6 @@
 import fakes
 import numpy as np
 import pytest
-from lcnn_flow.verdict import Reason
 
 from experiments.computing.margins import largest_margin_of_rows
 from experiments.modules.separable import (
@@ -16,8 +15,9 @@ from experiments.modules.separable import (
     risk_follows_its_law,
     separated_flows_diverge,
 )
-from lcnn_flow import Verdict
+from lcnn_flow import Verdict, verdict
 
+Reason = verdict.Reason
 SEEDS = 3
 TIMES = np.concatenate([[0.0], np.geomspace(1e-2, 1e12, 80)])
 LOG = np.log(np.maximum(TIMES, np.e))
