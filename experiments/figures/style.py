@@ -177,9 +177,10 @@ def _fit_titles(figure: Figure) -> None:
 def _broken(text: str, most: float) -> Iterator[str]:
     """Lines of at most so many characters where commas outside brackets allow it."""
     line = ""
-    for piece in re.split(r", (?![^(\[]*[)\]])", text):
+    for piece in text.split(", "):
+        inside = sum(map(line.count, "([")) > sum(map(line.count, ")]"))
         longer = f"{line}, {piece}" if line else piece
-        if line and _length(longer) > most:
+        if line and not inside and _length(longer) > most:
             yield line + ","
             longer = piece
         line = longer

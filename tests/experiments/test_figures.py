@@ -109,7 +109,7 @@ def test_vector_graphics_hold_text_a_title_and_a_description(tmp_path):
 
 
 def test_long_titles_of_panels_do_not_run_into_those_beside_them():
-    long = "pseudo-Huber(0.5)\ninitializer = imbalanced(0.5, 10), kernel sizes = [2, 2], inputs = autoregressive(0.9)"
+    long = "pseudo-Huber(0.5)\ninitializer = imbalanced(0.5, 10), network = (5, [2, 2]), inputs = autoregressive(0.9)"
     with house_style():
         figure, axes = grid(4, 2.0, "x", "y", columns=4)
         for panel in axes:
