@@ -65,7 +65,9 @@ def _elsewhere(complete: _Shares) -> str:
     missing = sum(s.total - int(np.isfinite(cell["census_point"].values).sum()) for _, cell, s in complete)
     if not missing:
         return ""
-    return f"{missing} starts ended at none of its critical points: they have no isolated limit, or v = 0 there."
+    return (
+        f"{missing} starts ended at none of these points: they have no limit, or one that is not isolated or has v = 0."
+    )
 
 
 def _not_complete(counted: list[tuple[str, xr.Dataset]]) -> str:
