@@ -117,7 +117,7 @@ def test_a_divergence_is_recorded_up_to_where_it_left_the_bound():
 
 
 def test_descents_on_separable_data_diverge_and_on_contradictory_ones_converge():
-    arch, start = lf.Architecture(2, (2, 1)), (jnp.array([1.0, 0.2]), jnp.array([1.0]))
+    arch, start = lf.Architecture(2, (2, 1)), (jnp.array([0.2, 0.2]), jnp.array([1.5]))
     found = []
     for inputs, labels in ([[1.0, 0.0], [0.0, 1.0]], [1.0, 1.0]), ([[1.0, 0.0], [1.0, 0.0]], [1.0, -1.0]):
         data = lf.Dataset(jnp.asarray(inputs), jnp.asarray(labels)[:, None])
