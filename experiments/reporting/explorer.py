@@ -79,7 +79,7 @@ def explorer(dataset: xr.Dataset) -> Explorer | None:
     note = (
         ""
         if shown == total
-        else f"{shown} of {total} {noun_of(dataset)}s are drawn, evenly spaced; all are in the tables."
+        else f"{shown} of {total} {noun_of(dataset)}s are drawn, evenly spaced ones; all are in the tables."
     )
     quantities = data["quantities"]
     return Explorer(
