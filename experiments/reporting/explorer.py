@@ -22,7 +22,7 @@ from experiments.figures.series import evenly_spaced
 from experiments.figures.style import pretty, time_label
 from experiments.reporting.charts import charts
 from experiments.reporting.thinning import kept
-from experiments.results.layout import sweep_axes
+from experiments.results.layout import noun_of, sweep_axes
 from experiments.results.variables import KINDS, NOT_COMPUTED, VERDICTS
 
 __all__ = ["Explorer", "explorer", "page_data"]
@@ -76,7 +76,11 @@ def explorer(dataset: xr.Dataset) -> Explorer | None:
     text = json.dumps(data | {"charts": specs}, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     script = (importlib.resources.files("experiments.reporting") / "templates" / "explore.js").read_text()
     shown, total = len(data["flows"]["seed"]), int((dataset["verdict"] != NOT_COMPUTED).sum())
-    note = "" if shown == total else f"{shown} of {total} flows are drawn, evenly spaced ones; all are in the tables."
+    note = (
+        ""
+        if shown == total
+        else f"{shown} of {total} {noun_of(dataset)}s are drawn, evenly spaced ones; all are in the tables."
+    )
     quantities = data["quantities"]
     return Explorer(
         data=Markup(text.replace("<", "\\u003c")),

@@ -16,7 +16,6 @@ from typing import Any
 import tomli_w
 from pydantic import ValidationError
 
-import lcnn_flow as lf
 from experiments.faults import ConfigurationError, Fault, faults_of
 from experiments.networks import architecture
 from experiments.planning.written_axes import written_axes
@@ -170,6 +169,8 @@ def stored_bytes(configuration: Configuration) -> int:
 @functools.lru_cache(maxsize=1024)
 def _census_bytes(arch: Any) -> int:
     """Size of as many critical points as there may be; 0 for networks that have no census, which is a fault."""
+    import lcnn_flow as lf  # here: the status of a run is told without JAX
+
     if not isinstance(arch, lf.Architecture) or arch.channels is not None or not arch.is_linear:
         return 0
     return lf.critical_count(arch).number * (6 + math.prod(arch.end_to_end_filter_shape)) * _FLOAT

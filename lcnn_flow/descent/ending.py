@@ -2,7 +2,8 @@
 
 Newton's method searches for the critical point on the leaf of the last iterate, because a descent, unlike a flow,
 leaves the leaf on which it starts. The verdict describes the point and not the further behaviour of the optimiser.
-However, the last update must be small, which excludes an optimiser that only passes the point.
+However, the last update must be small, which excludes an optimiser that only passes the point. A point from which the
+flow separates the data for ever has the verdict DIVERGED, as for a flow: no point of smaller risk is critical.
 """
 
 from typing import Any, NamedTuple
@@ -74,11 +75,12 @@ def first_look(
         (~sane, Verdict.NOT_FINITE, Reason.START_NOT_FINITE),
         (~course.alive & course.escaped, Verdict.DIVERGED, Reason.BEYOND_NORM_BOUND),
         (~course.alive | ~finite, Verdict.NOT_FINITE, Reason.UPDATE_NOT_FINITE),
+        (risk.is_separated(vector), Verdict.DIVERGED, Reason.SEPARATES),
         (~(norm <= tolerance), Verdict.STEP_LIMIT, Reason.STEPS_USED_UP),
         (~still, Verdict.UNDECIDED, Reason.STILL_MOVING),
     ]
     if settings.batch_size is not None:
-        cases.insert(3, (jnp.asarray(True), Verdict.UNDECIDED, Reason.MINIBATCHES))
+        cases.insert(4, (jnp.asarray(True), Verdict.UNDECIDED, Reason.MINIBATCHES))
     verdict, reason = first_case(cases)
     none, nothing = jnp.asarray(-1, jnp.int32), jnp.full_like(norm, jnp.nan)
     return Ending(

@@ -116,6 +116,17 @@ def test_a_divergence_is_recorded_up_to_where_it_left_the_bound():
     np.testing.assert_allclose(run.final[1], -2 + 2.0 * 2.0 ** int(run.steps))
 
 
+def test_descents_on_separable_data_diverge_and_on_contradictory_ones_converge():
+    arch, start = lf.Architecture(2, (2, 1)), (jnp.array([0.2, 0.2]), jnp.array([1.5]))
+    found = []
+    for inputs, labels in ([[1.0, 0.0], [0.0, 1.0]], [1.0, 1.0]), ([[1.0, 0.0], [1.0, 0.0]], [1.0, -1.0]):
+        data = lf.Dataset(jnp.asarray(inputs), jnp.asarray(labels)[:, None])
+        risk = lf.EmpiricalRisk(arch, lf.losses.Logistic(), data)
+        run = lf.gradient_descent(risk, start, optax.sgd, {"learning_rate": 0.5}, steps=300)
+        found.append((name(run), Reason(int(run.reason)).name, bool(np.isfinite(run.limit[0]).all())))
+    assert found == [("DIVERGED", "SEPARATES", False), ("CONVERGED", "NONE", True)]
+
+
 def test_what_is_not_finite_is_no_divergence():
     run = lf.gradient_descent(
         lambda x: jnp.sum(x + jnp.sqrt(x)), jnp.ones(2), optax.sgd, {"learning_rate": 0.3}, steps=9
