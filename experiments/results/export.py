@@ -102,7 +102,8 @@ def _write_netcdf(dataset: xr.Dataset, path: Path, _: Sequence[str]) -> None:
     loaded = dataset[names].drop_encoding().assign({n: dataset[n].copy(data=read(dataset[n], {})) for n in names})
     packed = {name: _PACKED for name in names if loaded[name].size and loaded[name].dims}
     # HDF5 ends the whole process when a disk is full: it writes to memory
-    path.write_bytes(loaded.to_netcdf(engine="h5netcdf", encoding=packed))
+    with memoryview(loaded.to_netcdf(engine="h5netcdf", encoding=packed)) as content:  # released if writing fails, too
+        path.write_bytes(content)
 
 
 def _package(name: str) -> Any:
