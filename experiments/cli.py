@@ -7,9 +7,11 @@ light: a command is imported when it is called, so that `list` and `--help` answ
 import contextlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from cyclopts import App, CycloptsError
 
+from experiments.columns import in_columns
 from experiments.errors import Interrupted, RunError, UserError
 from experiments.questions import QUESTIONS
 from experiments.shipped import configurations
@@ -49,18 +51,18 @@ _COMMANDS = {
 }
 """Module below `experiments` and function by the name of the command, and what they do."""
 
-app = App(name="experiments", help="From a TOML file to converged gradient flows and a report.", version_flags=[])
+_CALLED = "lcnn-flow" if Path(sys.argv[0]).stem == "lcnn-flow" else "python -m experiments"
+
+app = App(name=_CALLED, help="From a TOML file to converged gradient flows and a report.", version_flags=[])
 
 
 @app.command(name="list")
 def list_() -> None:
     """List the experiment modules and the configurations in configs/."""
     print("modules (python -m experiments describe NAME):")
-    for name, question in QUESTIONS.items():
-        print(f"  {name:16} {question}")
+    print(in_columns(QUESTIONS))
     print("configurations (python -m experiments run NAME, or run FILE for one of your own):")
-    for file in configurations():
-        print(f"  {file.stem:16} {file}")
+    print(in_columns({file.stem: str(file) for file in configurations()}))
 
 
 for _name, (_function, _help) in _COMMANDS.items():

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from experiments.columns import in_columns, in_lines
 from experiments.errors import UserError
 from experiments.faults import did_you_mean
 from experiments.questions import QUESTIONS
@@ -34,12 +35,9 @@ def describe(name: str) -> None:
         title, said = f"{module.name}: {module.question}", _description(module)
     else:
         raise UserError(f'no module "{name}"; known: {", ".join(QUESTIONS)}{did_you_mean(name, QUESTIONS)}')
-    print(f"{title}\n\n{said['theory']}\n\naxes that make sense:")
-    for axis, meaning in said["axes"].items():
-        print(f"  {axis:24} {meaning}")
-    print("\nchecked on the results:")
-    for check, meaning in said["checks"].items():
-        print(f"  {check:24} {meaning}")
+    print(f"{title}\n\n{in_lines(said['theory'])}\n\naxes that make sense:")
+    print(in_columns(said["axes"]))
+    print(f"\nchecked on the results:\n{in_columns(said['checks'])}")
 
 
 def descriptions() -> dict[str, dict[str, Any]]:
