@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from experiments.figures.series import Series, left_out, panels, quantiles
-from experiments.figures.style import TIME, Drawing, grid
+from experiments.figures.style import TIME, Drawing, grid, plain_ticks
 
 __all__ = ["margin_growth", "norm_law", "risk_law"]
 
@@ -105,6 +105,8 @@ def _drawn(
             if line is not None:
                 handles.setdefault(one.label, line)
         panel.set(xscale="log", yscale="log" if decades else "linear", title=heading)
+        if name == "norm":  # of one decade or two
+            plain_ticks(panel.xaxis)
     marks = [handle for label, handle in handles.items() if label]
     marks.append(Line2D([], [], color="#777777", linestyle="--", label="theory"))
     figure.legend(handles=marks, loc="outside upper right", ncols=4)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 import numpy as np
 import xarray as xr
 
-from experiments.answers import few
 from experiments.claims import Claim, balancedness_conserved, cell_by_cell, judge, restricted, risk_decreases, status_of
 from experiments.computing.margins import largest_margin, margins_along
 from experiments.figures.margins import margin_growth, norm_law, risk_law
@@ -231,7 +230,7 @@ def _answer(dataset: xr.Dataset) -> str:
             powers.setdefault(configuration.network.depth, []).extend(_powers_of_norm(cell))
         known = [(depth, found) for depth, found in powers.items() if found]
         laws = [f"{np.median(found):.2f} with {depth} layers (1/N = {1 / depth:.2f})" for depth, found in known]
-        parts.append(f"{text}, their norms growing like log t to the power {few(laws)}" if laws else text)
+        parts.append(f"{text}, their norms growing like log t to the power {' and '.join(laws)}" if laws else text)
     if (here := _flows_where(dataset, separable=False)) is not None:
         converged = here["verdict"] == int(Verdict.CONVERGED)
         parts.append(f"{_share(here, converged)} on data that no filter separates converge")
