@@ -19,6 +19,7 @@ from problems import truth
 
 import lcnn_flow as lf
 
+pytestmark = pytest.mark.optimised  # these flows take longer to run than to compile
 SLOW_CONDITIONS = 35
 """Data sets per family: 36 families of 35 data sets with 8 starts each are 10,080 flows."""
 WITHHELD = 0.2
