@@ -41,8 +41,9 @@ def lane_trajectories(
     def measured(part: Float[Array, "width k"]) -> tuple[Array, ...]:
         vector = part[:, :-2].T
         norm = safe_norm(gradient(arch, outer, vector))
-        v, conserved = (jax.vmap(x, in_axes=1)(vector) for x in (risk.end_to_end_filter, risk.symmetry.conserved))
-        return outer.value(risk.image(vector)), norm, v, risk.space.squared_norms(vector).T, conserved
+        of_each = (risk.end_to_end_filter, risk.space.squared_norms, risk.symmetry.conserved)
+        v, squares, conserved = (jax.vmap(x, in_axes=1)(vector) for x in of_each)
+        return outer.value(risk.image(vector)), norm, v, squares, conserved
 
     value, norm, v, squares, conserved = jax.tree.map(
         lambda x: x.reshape(seeds, times.size, *x.shape[2:]), lax.map(measured, rows)
