@@ -7,24 +7,22 @@ from collections.abc import Mapping
 __all__ = ["in_columns", "in_lines"]
 
 _WIDEST = 120
-_WHOLE_WORDS = {"break_long_words": False, "break_on_hyphens": False}
 
 
 def in_columns(said: Mapping[str, str]) -> str:
     """A line per name, or several where the text is longer than the line; texts stand below one another."""
     first = max(map(len, said), default=0)
-    indent = " " * (first + 4)
-    return "\n".join(
-        textwrap.fill(text, _width(), initial_indent=f"  {name:{first}}  ", subsequent_indent=indent, **_WHOLE_WORDS)
-        for name, text in said.items()
-    )
+    return "\n".join(_filled(text, f"  {name:{first}}  ", " " * (first + 4)) for name, text in said.items())
 
 
 def in_lines(text: str) -> str:
     """A paragraph in lines of the width of the terminal."""
-    return textwrap.fill(text, _width(), **_WHOLE_WORDS)
+    return _filled(text, "", "")
 
 
-def _width() -> int:
-    """Of the terminal, or of a page where there is none."""
-    return min(_WIDEST, shutil.get_terminal_size((_WIDEST, 24)).columns)
+def _filled(text: str, before: str, indent: str) -> str:
+    """Lines of whole words, the first with something before it."""
+    width = min(_WIDEST, shutil.get_terminal_size((_WIDEST, 24)).columns)
+    return textwrap.fill(
+        text, width, initial_indent=before, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
