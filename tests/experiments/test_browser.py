@@ -104,6 +104,21 @@ def test_axes_may_be_linear_and_those_of_the_limits_chosen(visit):
     playwright.expect(ticks.filter(has_text="0.5")).to_have_count(1)
 
 
+def test_a_table_is_sorted_by_the_heading_that_is_pressed_and_then_the_other_way(visit):
+    page = visit()
+    table = page.locator("#verdicts ~ .scroll table, #verdicts ~ details table").first
+    heading = table.locator("thead th").nth(1)
+    rows = table.locator("tbody tr td:nth-child(2)")
+    before = rows.all_inner_texts()
+    assert len(set(before)) == 2, "the noise of the cells"
+    heading.get_by_role("button").press("Enter")
+    assert rows.all_inner_texts() == sorted(before, key=float) != before
+    playwright.expect(heading).to_have_attribute("aria-sort", "ascending")
+    heading.get_by_role("button").click()
+    assert rows.all_inner_texts() == sorted(before, key=float, reverse=True)
+    playwright.expect(heading).to_have_attribute("aria-sort", "descending")
+
+
 def test_a_chart_is_saved_as_vector_graphics_with_text(visit):
     page = visit()
     page.locator("#explore-risk summary").click()
