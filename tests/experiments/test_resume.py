@@ -157,7 +157,8 @@ def test_data_that_change_during_a_run_or_after_it_are_refused(configuration, tm
     def nothing(*_):
         return {}
 
-    cell, risk = SimpleNamespace(number=0, configuration=None), SimpleNamespace(network=None)
+    configured = SimpleNamespace(analysis=SimpleNamespace(census=False))
+    cell, risk = SimpleNamespace(number=0, configuration=configured), SimpleNamespace(network=None)
     problem = SimpleNamespace(cell=cell, risk=risk, start=(), stored={})
     write(1.0)
     good = file.read_bytes()
