@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pytest
 import xarray as xr
 
 from experiments.cli import main
@@ -61,6 +62,7 @@ def test_the_code_of_the_readme_runs_as_printed(capsys):
     assert "100 flows" in printed
 
 
+@pytest.mark.slow
 def test_the_code_of_the_tour_runs_as_printed(capsys):
     about_limits, any_function, networks, descent = re.findall(r"```python\n(.*?)```", TOUR, flags=re.DOTALL)
     exec(compile(about_limits, "tour.md", "exec"), {})

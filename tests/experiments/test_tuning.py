@@ -211,6 +211,7 @@ def mean_squared_error(configuration, delta):
     return np.mean(np.sum((limits - truth) ** 2, axis=1)) / np.sum(truth**2)
 
 
+@pytest.mark.slow
 def test_a_small_run_lowers_the_error_by_the_true_derivative_and_runs_again_to_the_same_bits(tmp_path, request):
     file = tmp_path / "tiny.toml"
     file.write_text(CONFIGURATION)
