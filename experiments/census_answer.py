@@ -79,9 +79,9 @@ def _not_complete(counted: list[tuple[str, xr.Dataset]]) -> str:
     statuses = ", ".join(f"{count} {word}" for word, count in words.items())
     name, cell = others[0]
     found = float(cell["census_found"]) if "census_found" in cell else np.nan
-    why = "P without full rank, or P^T y = 0" if np.isnan(found) else f"{found:.0f} solutions are certified"
-    expected = f"of {int(cell['census_expected_count'])}"
-    where = f" ({'' if len(counted) == 1 else f'{name}: '}{why}{'' if np.isnan(found) else f' {expected}'})"
+    certified = f"{found:.0f} solutions are certified of {int(cell['census_expected_count'])}"
+    why = "P without full rank, or P^T y = 0" if np.isnan(found) else certified
+    where = f" ({'' if len(counted) == 1 else f'{name}: '}{why})"
     return (
         f"The census is not complete in {len(others)} of {len(counted)} cells, {statuses}{where}: "
         "no minimum there is called spurious by it."

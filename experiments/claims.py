@@ -24,6 +24,7 @@ __all__ = [
     "PAPER_CLAIMS",
     "Claim",
     "Judge",
+    "agreement",
     "cell_by_cell",
     "judge",
     "open_question",
@@ -101,6 +102,12 @@ def open_question(statement: str, observed: str, rows: Sequence[tuple[str, str]]
     """What was observed where the theory says nothing: there is nothing to agree with."""
     details = tuple((name, text, "open") for name, text in rows)
     return Claim(statement, "the theory is silent", observed, "open", details)
+
+
+def agreement(claims: Sequence[Claim]) -> str:
+    """ "7 of 7 claims agree with the data", of those about which the theory is not silent."""
+    said = [claim.conclusion for claim in claims if claim.conclusion != "open"]
+    return f"{said.count('agrees')} of {len(said)} claims agree with the data"
 
 
 def _sum_up(status: xr.DataArray, number: xr.DataArray, words: str, noun: str) -> tuple[str, str]:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from lcnn_flow.landscape import wilson_interval
+
 __all__ = ["Cells", "Estimate", "clustered", "paired_difference", "read", "wilson"]
 
 _Z = 1.959963984540054
@@ -86,10 +88,7 @@ def read(path: Path, starts: int) -> Cells:
 
 def wilson(share: float, size: int) -> Estimate:
     """Wilson's interval for `size` independent observations."""
-    middle = share + _Z**2 / (2 * size)
-    half = _Z * math.sqrt(share * (1 - share) / size + _Z**2 / (4 * size**2))
-    low, high = (middle - half) / (1 + _Z**2 / size), (middle + half) / (1 + _Z**2 / size)
-    return Estimate(share, 0.0 if share == 0 else low, 1.0 if share == 1 else high)
+    return Estimate(share, *wilson_interval(share * size, size))
 
 
 def clustered(shares: np.ndarray) -> Estimate:

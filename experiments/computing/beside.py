@@ -26,12 +26,7 @@ _LAW_STEPS = 100
 
 def flow_beside(configuration: Configuration, risk: Any, start: Any, run: Any) -> dict[str, np.ndarray]:
     """Risk and sharpness of the flow from the same start at the times of the descent, and the distance from it."""
-    times = jnp.asarray(np.asarray(run.trajectory.time)[0])
-    rtol = BESIDE_RTOL[configuration.compute.precision]
-    flow = lf.gradient_flow_ensemble(
-        risk, start, times=times, rtol=rtol, record={"sharpness": OBSERVABLES["sharpness"]}
-    )
-    assert flow.trajectory is not None
+    flow = _flow(configuration, risk, start, run, record={"sharpness": OBSERVABLES["sharpness"]})
     assert flow.trajectory.record is not None
     return {
         "flow_risk": np.asarray(flow.trajectory.risk),
@@ -49,11 +44,7 @@ def law_of_balancedness(configuration: Configuration, risk: Any, start: Any, run
     assert descent is not None
     if descent.optimizer.kind != "sgd" or not _has_balance(configuration, risk.network):
         return {}
-    change, law, size = _first_steps(configuration, risk, start)
-    return {
-        "law_defect": np.abs(change - law).max(axis=(1, 2)) / size,
-        "law_change": np.abs(change).max(axis=(1, 2)) / size,
-    }
+    return _errors_of_law(*_first_steps(configuration, risk, start))
 
 
 def conservation_beside(configuration: Configuration, risk: Any, start: Any, run: Any) -> dict[str, np.ndarray]:
@@ -64,15 +55,28 @@ def conservation_beside(configuration: Configuration, risk: Any, start: Any, run
     network = risk.network
     if not _has_balance(configuration, network):
         return {}
-    times, rtol = jnp.asarray(np.asarray(run.trajectory.time)[0]), BESIDE_RTOL[configuration.compute.precision]
-    flow = lf.gradient_flow_ensemble(risk, start, times=times, rtol=rtol)
-    assert flow.trajectory is not None
-    squares = np.asarray(flow.trajectory.squared_norms)
+    squares = np.asarray(_flow(configuration, risk, start, run).trajectory.squared_norms)
     balance = _balance(squares, network)
     drift = np.abs(balance - balance[:, :1]).max(axis=(1, 2)) / squares.max(axis=(1, 2))
-    change, law, _ = _first_steps(configuration, risk, start)
+    change, law, size = _first_steps(configuration, risk, start)
     miss = np.abs(change - law).max(axis=(1, 2)) / np.abs(change).max(axis=(1, 2))
-    return {"flow_drift": drift, "law_miss": miss} | law_of_balancedness(configuration, risk, start, run)
+    assert configuration.descent is not None
+    exact = configuration.descent.optimizer.kind == "sgd"
+    return {"flow_drift": drift, "law_miss": miss} | (_errors_of_law(change, law, size) if exact else {})
+
+
+def _flow(configuration: Configuration, risk: Any, start: Any, run: Any, **options: Any) -> Any:
+    """The flows from the same starts at the times of the descents."""
+    times, rtol = jnp.asarray(np.asarray(run.trajectory.time)[0]), BESIDE_RTOL[configuration.compute.precision]
+    return lf.gradient_flow_ensemble(risk, start, times=times, rtol=rtol, **options)
+
+
+def _errors_of_law(change: np.ndarray, law: np.ndarray, size: np.ndarray) -> dict[str, np.ndarray]:
+    """What is stored of steps of plain descent, as `_first_steps` gives them."""
+    return {
+        "law_defect": np.abs(change - law).max(axis=(1, 2)) / size,
+        "law_change": np.abs(change).max(axis=(1, 2)) / size,
+    }
 
 
 def _has_balance(configuration: Configuration, network: Any) -> bool:

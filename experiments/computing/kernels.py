@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import lcnn_flow as lf
+from experiments.computing.outer import windows
 from experiments.schema import Configuration
 
 __all__ = ["lazy_filters", "minimum_norm_filter"]
@@ -42,9 +43,8 @@ def minimum_norm_filter(configuration: Configuration, risk: Any) -> dict[str, np
 
 def _rows(risk: Any) -> tuple[np.ndarray, np.ndarray]:
     """Patches of all outputs, (outputs, taps), and targets, (outputs,)."""
-    data, network = risk.data, risk.network.convolution()
-    windows = np.asarray(lf.patches(network, data.inputs.reshape(data.num_samples, *network.sample_shape)))
-    return windows.reshape(-1, windows.shape[-1]), np.asarray(data.targets).reshape(-1)
+    patches = windows(risk)
+    return patches.reshape(-1, patches.shape[-1]), np.asarray(risk.data.targets).reshape(-1)
 
 
 def _linearised(network: Any, start: Any) -> tuple[jax.Array, jax.Array]:

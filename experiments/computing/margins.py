@@ -12,6 +12,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 import lcnn_flow as lf
+from experiments.computing.outer import windows
 from experiments.schema import Configuration
 
 __all__ = ["largest_margin", "largest_margin_of_rows", "margins_along"]
@@ -41,13 +42,11 @@ def largest_margin(configuration: Configuration, risk: Any) -> dict[str, np.ndar
     The least |w|^2 of N dense layers with one output v is N |v|^(2/N), where they are balanced and of rank one.
     """
     del configuration
-    data, network = risk.data, risk.network.convolution()
-    inputs = data.inputs.reshape(data.num_samples, *network.sample_shape)
-    windows = np.asarray(lf.patches(network, inputs))  # (samples, outputs, taps)
-    signed = np.asarray(data.targets).reshape(*windows.shape[:2], 1) * windows
+    data, patches = risk.data, windows(risk)
+    signed = np.asarray(data.targets).reshape(*patches.shape[:2], 1) * patches
     if data.weights is not None:
         signed = signed[np.asarray(data.weights) > 0]
-    margin, depth = largest_margin_of_rows(signed.reshape(-1, windows.shape[-1])), risk.network.depth
+    margin, depth = largest_margin_of_rows(signed.reshape(-1, patches.shape[-1])), risk.network.depth
     normalized = margin / depth ** (depth / 2) if isinstance(risk.network, lf.Dense) else np.nan
     return {"linear_margin": np.asarray(margin), "largest_normalized_margin": np.asarray(normalized)}
 

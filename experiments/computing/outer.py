@@ -6,9 +6,16 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+import lcnn_flow as lf
 from experiments.schema import Configuration
 
-__all__ = ["outer_risk"]
+__all__ = ["outer_risk", "windows"]
+
+
+def windows(risk: Any) -> np.ndarray:
+    """The patches of the data, (samples, outputs, taps), of a network with a single output channel."""
+    data, network = risk.data, risk.network.convolution()
+    return np.asarray(lf.patches(network, data.inputs.reshape(data.num_samples, *network.sample_shape)))
 
 
 def outer_risk(configuration: Configuration, risk: Any) -> dict[str, np.ndarray]:

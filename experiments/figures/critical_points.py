@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 import lcnn_flow as lf
 from experiments.figures.root_patterns import projective_roots
 from experiments.figures.series import Series, cells, left_out
-from experiments.figures.style import Drawing, canvas, columns_for
+from experiments.figures.style import Drawing, canvas, columns_for, put_legend
 from experiments.results.balance import networks_of
 from experiments.results.layout import sweep_axes
 from experiments.results.limits import lowest_flow
@@ -32,16 +32,14 @@ def roots(dataset: xr.Dataset) -> Drawing | None:
     if not shown:
         return None
     figure, axes = _squares(len(shown), 2.9)
-    handles = {}
     for panel, (one, arch, seed) in zip(axes, shown, strict=True):
         lf.plot.root_marks(panel, _layers(one, arch, seed), [stride[0] for stride in arch.cumulative_strides])
         if "true_filter" in one.data:
             _true_roots(panel, one.data["true_filter"].values)
         panel.set_title(one.label)
-        handles |= dict(zip(*reversed(panel.get_legend_handles_labels()), strict=True))
     figure.supxlabel("real part of the root $z$", fontsize=9.5)
     figure.supylabel("imaginary part of the root $z$", fontsize=9.5)
-    figure.legend(handles.values(), handles, loc="outside upper right", ncols=4)
+    put_legend(figure, axes, 4)
     return Drawing(
         "roots",
         "Roots of the filters",
@@ -62,17 +60,15 @@ def spectrum(dataset: xr.Dataset) -> Drawing | None:
     if not shown:
         return None
     figure, axes = _squares(len(shown), 2.5)
-    handles = {}
     for panel, (one, limits) in zip(axes, shown, strict=True):
         seeds = [seed for seed, _ in limits]
         values, kinds = one.data["hessian_eigenvalues"].values[seeds], one.data["kind"].values[seeds]
         lf.plot.spectrum_marks(panel, values, kinds, [f"{share:.0%}" for _, share in limits])
         panel.tick_params(axis="x", labelsize=7.5, rotation=60 if len(limits) > 6 else 0)
         panel.set_title(one.label)
-        handles |= dict(zip(*reversed(panel.get_legend_handles_labels()), strict=True))
     figure.supxlabel("distinct limits, the lowest risk first, with their share of the flows", fontsize=9.5)
     figure.supylabel("eigenvalues of the Hessian (risk / filter²)", fontsize=9.5)
-    figure.legend(handles.values(), handles, loc="outside upper right", ncols=4)
+    put_legend(figure, axes, 4)
     return Drawing(
         "spectrum",
         "Curvature at the limits",

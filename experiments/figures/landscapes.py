@@ -1,16 +1,20 @@
 """Figures of censuses over data: shares in spurious minima, critical points by index, and Morse graphs."""
 
-import itertools
-from collections.abc import Sequence
-
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
 import lcnn_flow as lf
-from experiments.figures.style import Drawing, canvas, grid, look, pretty
-from experiments.results.census import certified_share, certified_spurious, is_complete, real_points, with_census
-from experiments.results.data_groups import DataGroup, axes_of_groups, data_groups, share_over_data
+from experiments.figures.style import Drawing, canvas, grid, look, pretty, put_legend
+from experiments.results.census import certified_spurious, is_complete, real_points, with_census
+from experiments.results.data_groups import (
+    DataGroup,
+    axes_of_groups,
+    data_groups,
+    mean_points,
+    starts_in_spurious,
+    with_spurious,
+)
 from lcnn_flow.landscape import wilson_interval
 
 __all__ = ["morse_graphs", "points_by_index", "spurious_over_data"]
@@ -29,7 +33,7 @@ def spurious_over_data(dataset: xr.Dataset) -> Drawing | None:
     for number, (label, groups) in enumerate(list(_series(dataset).items())[:_MOST_SERIES]):
         shift = 0.07 * (number - 1)
         _line(left, groups, [_data_with_spurious(group) for group in groups], number, shift, label)
-        _line(right, groups, [_starts_in_spurious(group) for group in groups], number, shift, label)
+        _line(right, groups, [starts_in_spurious(group) for group in groups], number, shift, label)
     left.set_title("data sets with a spurious minimum")
     right.set_title("starts that end in one")
     for panel in (left, right):
@@ -57,9 +61,8 @@ def points_by_index(dataset: xr.Dataset) -> Drawing | None:
         return None
     figure, panels = grid(len(series), 2.7, pretty(_axis_across(dataset) or ""), "critical points, mean over data sets")
     for panel, (label, groups) in zip(panels, series, strict=True):
-        means = [_mean_points(group) for group in groups]
         for index in range(_MOST_INDEX):
-            values = [mean[index] for mean in means]
+            values = [_mean_of_index(group, index) for group in groups]
             style = look(index)
             if np.nansum(values) > 0:
                 words = "minima" if index == 0 else f"saddles of index {index}"
@@ -70,8 +73,7 @@ def points_by_index(dataset: xr.Dataset) -> Drawing | None:
         _across(panel, dataset)
         panel.set_xlabel("")
     panels[0].set_ylim(bottom=0)  # which all panels share
-    handles = dict(zip(*reversed(_legend_entries(panels)), strict=True))
-    figure.legend(handles.values(), handles, loc="outside upper right", ncols=4)
+    put_legend(figure, panels, 4)
     return Drawing(
         "points_by_index",
         "Critical points by index",
@@ -101,8 +103,7 @@ def morse_graphs(dataset: xr.Dataset) -> Drawing | None:
         panel.set_title(label)
         panel.grid(axis="x", visible=False)
     figure.supylabel("risk at the critical point", fontsize=9.5)
-    handles = dict(zip(*reversed(_legend_entries(panels[: len(chosen)])), strict=True))
-    figure.legend(handles.values(), handles, loc="outside upper right", ncols=5)
+    put_legend(figure, panels[: len(chosen)], 5)
     return Drawing(
         "morse_graphs",
         "Morse graphs",
@@ -113,11 +114,6 @@ def morse_graphs(dataset: xr.Dataset) -> Drawing | None:
         "saddle are those of filters that stay parallel. Saddles of higher index stand at the right; the dotted line "
         "is the risk of the filter 0.",
     )
-
-
-def _legend_entries(panels: Sequence[Axes]) -> tuple[list, list]:
-    found = [panel.get_legend_handles_labels() for panel in panels]
-    return list(itertools.chain(*(h for h, _ in found))), list(itertools.chain(*(words for _, words in found)))
 
 
 def _axis_across(dataset: xr.Dataset) -> str | None:
@@ -180,23 +176,16 @@ def _line(
 
 
 def _data_with_spurious(group: DataGroup) -> _Interval | None:
-    complete = [cell for cell in group.cells if is_complete(cell)]
-    if not complete:
-        return None
-    count = sum(len(certified_spurious(cell)) > 0 for cell in complete)
-    return (count / len(complete), *wilson_interval(count, len(complete)))
+    count, total = with_spurious(group)
+    return (count / total, *wilson_interval(count, total)) if total else None
 
 
-def _starts_in_spurious(group: DataGroup) -> _Interval | None:
-    shares = [found for cell in group.cells if (found := certified_share(cell)) is not None]
-    return share_over_data(shares) if shares else None
-
-
-def _mean_points(group: DataGroup) -> np.ndarray:
-    """Mean numbers of the points of index 0, 1, ... over complete cells; NaN without any."""
-    complete = [cell["point_index"].values for cell in group.cells if is_complete(cell)]
-    counts = [[(indices == index).sum() for index in range(_MOST_INDEX)] for indices in complete]
-    return np.mean(counts, axis=0) if counts else np.full(_MOST_INDEX, np.nan)
+def _mean_of_index(group: DataGroup, index: int) -> float:
+    """Mean number of the points of an index; NaN without a complete census."""
+    means = mean_points(group)
+    if not means.size:
+        return np.nan
+    return float(means[index]) if index < means.size else 0.0
 
 
 def _chosen_cells(dataset: xr.Dataset) -> list[tuple[str, xr.Dataset]]:

@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 
 from experiments.figures.series import Series, left_out, panels, quantiles
 from experiments.figures.style import TIME, Drawing, grid, plain_ticks
+from lcnn_flow import Verdict
 
 __all__ = ["margin_growth", "norm_law", "risk_law"]
 
@@ -78,8 +79,6 @@ def risk_law(dataset: xr.Dataset) -> Drawing | None:
 
 def _diverged(one: Series) -> bool:
     """Whether most flows of a cell are DIVERGED: they separate the data."""
-    from lcnn_flow import Verdict
-
     return bool((one.data["verdict"] == int(Verdict.DIVERGED)).mean() > 0.5)
 
 

@@ -4,7 +4,7 @@ import contextlib
 import html
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,7 @@ __all__ = [
     "look",
     "plain_ticks",
     "pretty",
+    "put_legend",
     "render",
     "time_label",
 ]
@@ -127,6 +128,14 @@ def columns_for(count: int) -> int:
     return 2 if count == 4 else min(3, count)
 
 
+def put_legend(figure: Figure, panels: Iterable[Axes], ncols: int) -> None:
+    """One legend for all panels above them, with every label once."""
+    handles: dict[str, Any] = {}
+    for panel in panels:
+        handles |= dict(zip(*reversed(panel.get_legend_handles_labels()), strict=True))
+    figure.legend(handles.values(), handles, loc="outside upper right", ncols=ncols)
+
+
 def time_label(dataset: xr.Dataset) -> str:
     """Label of the axis along which trajectories are stored: time of flows, steps of descents."""
     return "step $k$" if dataset["time"].attrs.get("long_name") == "step" else TIME
@@ -158,6 +167,8 @@ def render(drawing: Drawing) -> dict[str, bytes]:
 
 def _fit_titles(figure: Figure) -> None:
     """Breaks the titles of panels after commas, and makes all smaller, where one would run into that beside it."""
+    if len(figure.axes) < 2:
+        return
     titles, fitted = {}, 1.0
     for panel in figure.axes:
         place, title = panel.get_subplotspec(), panel.get_title(loc="left")
@@ -167,8 +178,7 @@ def _fit_titles(figure: Figure) -> None:
         most = width / _INCHES_PER_CHARACTER
         lines = [line for part in title.split("\n") for line in _broken(part, most)]
         fitted = min(fitted, most / max(map(_length, lines)))
-        if len(figure.axes) > 1:
-            titles[panel] = "\n".join(lines)
+        titles[panel] = "\n".join(lines)
     for panel, title in titles.items():
         if fitted < 1 or title != panel.get_title(loc="left"):
             panel.set_title(title, loc="left", fontsize=panel.title.get_fontsize() * max(fitted, _LEAST_FITTED))

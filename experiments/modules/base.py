@@ -13,7 +13,7 @@ from experiments.figures import Drawing
 from experiments.schema import Configuration
 from experiments.schema.network import Convolution, Network
 
-__all__ = ["Module", "convolution_of", "no_faults", "nothing", "nothing_more", "unchanged"]
+__all__ = ["Module", "convolution_of", "no_faults", "nothing", "nothing_more", "output_channels", "unchanged"]
 
 Draw = Callable[[xr.Dataset], Drawing | None]
 
@@ -37,6 +37,12 @@ def convolution_of(configuration: Configuration) -> Convolution:
     """The network of a module with `convolution=True`."""
     assert isinstance(configuration.network, Convolution)
     return configuration.network
+
+
+def output_channels(configuration: Configuration) -> int:
+    """Channels of the last layer, or the last width of a dense network."""
+    network = configuration.network
+    return (network.channels or (1,))[-1] if isinstance(network, Convolution) else network.widths[-1]
 
 
 def unchanged(configuration: Configuration, risk: Any, start: tuple[Any, ...], tell: Callable[[str], None]) -> Any:

@@ -11,7 +11,6 @@ import xarray as xr
 from experiments.census_answer import census_answer
 from experiments.claims import (
     SATISFIED,
-    UNDECIDED,
     VIOLATED,
     Claim,
     cell_by_cell,
@@ -26,8 +25,8 @@ from experiments.figures.landscapes import morse_graphs, points_by_index, spurio
 from experiments.modules.base import Module
 from experiments.modules.spurious_minima import minima_in_closed_form
 from experiments.questions import QUESTIONS
-from experiments.results.census import certified_share, certified_spurious, is_complete, status_of_census, with_census
-from experiments.results.data_groups import DataGroup, data_groups, share_over_data
+from experiments.results.census import is_complete, status_of_census, with_census
+from experiments.results.data_groups import DataGroup, data_groups, mean_points, starts_in_spurious, with_spurious
 from experiments.results.variables import NOT_COMPUTED
 from experiments.schema import Configuration
 from lcnn_flow import Verdict
@@ -82,17 +81,14 @@ def flows_end_at_minima_of_the_census(dataset: xr.Dataset) -> Claim | None:
     """Every CONVERGED flow of a complete cell ends at a certified point of index 0."""
     if "census_point" not in dataset:
         return None
-    known = xr.full_like(dataset["limit_risk"], UNDECIDED, dtype=int)
-    gap = xr.full_like(dataset["limit_risk"], np.nan, dtype=float)
-    complete = dataset["census_status"] == 0
-    flows = (dataset["verdict"] == Verdict.CONVERGED) & complete
+    flows = (dataset["verdict"] == Verdict.CONVERGED) & (dataset["census_status"] == 0)
     if not bool(flows.any()):
         return None
     number = dataset["census_point"].fillna(-1).astype(int)
     reached = number >= 0
     index = dataset["point_index"].isel(critical_point=number.clip(min=0))
     risk = dataset["point_risk"].isel(critical_point=number.clip(min=0))
-    gap = xr.where(reached, abs(dataset["limit_risk"] - risk) / dataset["census_risk_at_zero"], gap)
+    gap = (abs(dataset["limit_risk"] - risk) / dataset["census_risk_at_zero"]).where(reached)
     known = xr.where(reached & (index == 0), SATISFIED, VIOLATED).transpose(*dataset["verdict"].dims)
     dataset = dataset.assign(verdict=xr.where(flows, dataset["verdict"], NOT_COMPUTED))
     return judge(
@@ -192,41 +188,32 @@ def _example(rows: list[tuple[str, str]]) -> str:
 
 
 def _spurious_words(group: DataGroup) -> str:
-    shares = [found for cell in group.cells if (found := certified_share(cell)) is not None]
-    if not shares:
+    if (found := starts_in_spurious(group)) is None:
         return ""
-    count, total = _with_spurious(group)
+    count, total = with_spurious(group)
     low, high = wilson_interval(count, total)
-    mean, least, most = share_over_data(shares)
+    mean, least, most = found
     data = f"{count} of {total} data sets ({low:.0%} to {high:.0%})"
     return f"{data}, {mean:.1%} of the starts ({least:.1%} to {most:.1%})"
 
 
 def _point_words(group: DataGroup) -> str:
-    indices = [cell["point_index"].values for cell in group.cells if is_complete(cell)]
-    if not indices:
+    means = mean_points(group)
+    if not means.size:
         return ""
-    most = int(max(np.nanmax(one, initial=0) for one in indices))
-    means = [np.mean([(one == index).sum() for one in indices]) for index in range(most + 1)]
     words = [f"{means[0]:.2f} minima", *(f"{mean:.2f} of index {i}" for i, mean in enumerate(means[1:], start=1))]
     return f"on average {', '.join(words)}"
 
 
 def landscape_answer(dataset: xr.Dataset) -> str:
     """What the censuses say of all cells, then the groups with fewest and with most data sets with spurious minima."""
-    groups = [(group.name, *_with_spurious(group)) for group in data_groups(dataset)]
+    groups = [(group.name, *with_spurious(group)) for group in data_groups(dataset)]
     known = sorted((group for group in groups if group[2]), key=lambda group: group[1] / group[2])
     told = ""
     if len(known) > 1:
         ends = [f"{count} of {total} data sets of {name}" for name, count, total in (known[0], known[-1])]
         told = f"Spurious minima have between {ends[0]} and {ends[1]}."
     return " ".join(part for part in (census_answer(dataset), told) if part)
-
-
-def _with_spurious(group: DataGroup) -> tuple[int, int]:
-    """Data sets of a group with a spurious minimum, and those with a complete census."""
-    complete = [cell for cell in group.cells if is_complete(cell)]
-    return sum(len(certified_spurious(cell)) > 0 for cell in complete), len(complete)
 
 
 def _faults(configuration: Configuration) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ from experiments.computing.kernels import lazy_filters, minimum_norm_filter
 from experiments.figures import excess_risk
 from experiments.figures.scaling import Line, scaling
 from experiments.figures.style import Drawing
-from experiments.modules.base import Module
+from experiments.modules.base import Module, output_channels
 from experiments.modules.cells import configured_cells
 from experiments.questions import QUESTIONS
 from experiments.schema import Configuration
@@ -213,7 +213,7 @@ def filters_figure(dataset: xr.Dataset) -> Drawing | None:
 
 
 def _faults(configuration: Configuration) -> list[tuple[str, str]]:
-    found, start, network = [], configuration.initializer, configuration.network
+    found, start = [], configuration.initializer
     if not isinstance(start, Scaled) or len(start.norms) < 2 or start.norms[-1] != 0 or not _equal(start.norms[:-1]):
         message = (
             'write kind = "scaled" with equal norms above 0 and a last one of 0, such as norms = [1.0, 0.0]: the '
@@ -225,8 +225,7 @@ def _faults(configuration: Configuration) -> list[tuple[str, str]]:
     if configuration.flow.times is None:
         message = "missing; the drift is seen along trajectories alone: write times = { start, stop, count }"
         found.append(("flow.times", message))
-    last = network.widths[-1] if isinstance(network, Dense) else (network.channels or (1,))[-1]
-    if last > 1:
+    if output_channels(configuration) > 1:
         found.append(("network", "write one output channel, or widths that end in 1: the kernel is that of one filter"))
     return found
 

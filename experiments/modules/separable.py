@@ -1,6 +1,5 @@
 """Where do flows of margin losses go on data that the network can separate, and how fast?"""
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -10,9 +9,8 @@ from experiments.claims import Claim, balancedness_conserved, cell_by_cell, judg
 from experiments.computing.margins import largest_margin, margins_along
 from experiments.figures.margins import margin_growth, norm_law, risk_law
 from experiments.figures.networks import verdicts
-from experiments.modules.base import Module
+from experiments.modules.base import Module, output_channels
 from experiments.modules.cells import configured_cells
-from experiments.networks import architecture
 from experiments.questions import QUESTIONS
 from experiments.results.layout import named_cells
 from experiments.results.variables import NOT_COMPUTED, WITH_LIMIT
@@ -20,7 +18,7 @@ from experiments.schema import Configuration, SyntheticData
 from experiments.schema.data import Labels
 from experiments.schema.network import Dense
 from experiments.sweeps.sweep import sweep_of_toml
-from lcnn_flow import ArchitectureError, Verdict, verdict
+from lcnn_flow import Verdict, verdict
 
 Reason = verdict.Reason
 
@@ -254,12 +252,7 @@ def _faults(configuration: Configuration) -> list[tuple[str, str]]:
     if times is None or times.stop < _LEAST_STOP:
         message = f"the norm grows with log t: write times that reach at least stop = {_LEAST_STOP:g}"
         found.append(("flow.times", message))
-    try:
-        shape = architecture(configuration).output_shape
-    except ArchitectureError:
-        return found  # a fault of its own
-    several_channels = configuration.network.kind == "convolution" and (configuration.network.channels or (1,))[-1] > 1
-    if several_channels or (configuration.network.kind == "dense" and math.prod(shape) > 1):
+    if output_channels(configuration) > 1:
         found.append(("network", "write one output channel, or widths that end in 1: a margin belongs to one filter"))
     return found
 

@@ -37,13 +37,9 @@ def check_plan(sweep: Sweep) -> list[Fault]:
         except ArchitectureError as error:
             found.setdefault(Fault("network", str(error)), cell)
             continue
-        every = (_filter_faults(cell.configuration, arch), _tolerance_faults(cell.configuration))
-        own = (
-            _loss_faults(cell.configuration),
-            _dynamics_faults(cell.configuration),
-            census_faults(cell.configuration),
-        )
-        for fault in itertools.chain(*every, *own):
+        one = cell.configuration
+        found_in = (_tolerance_faults, _loss_faults, _dynamics_faults, census_faults)
+        for fault in itertools.chain(_filter_faults(one, arch), *(faults(one) for faults in found_in)):
             found.setdefault(fault, cell)
         total += stored_bytes(cell.configuration)
         largest = max(largest, working_bytes(cell.configuration))

@@ -3,17 +3,17 @@
 import numpy as np
 import xarray as xr
 
-from experiments.reporting.tables import Table, table_by_cell, value_label
-from experiments.results.census import (
-    certified_share,
-    certified_spurious,
-    is_complete,
-    real_points,
-    status_of_census,
+from experiments.reporting.tables import Table, share_label, shortened, table_by_cell, value_label
+from experiments.results.census import certified_spurious, is_complete, real_points, status_of_census
+from experiments.results.data_groups import (
+    DataGroup,
+    axes_of_groups,
+    data_groups,
+    mean_points,
+    starts_in_spurious,
+    with_spurious,
 )
-from experiments.results.data_groups import axes_of_groups, data_groups, share_over_data
 from experiments.results.variables import NOT_COMPUTED
-from lcnn_flow.landscape import wilson_interval
 
 __all__ = ["census_table", "landscape_table"]
 
@@ -38,17 +38,14 @@ def census_table(dataset: xr.Dataset) -> Table | None:
         hidden.append(left)
         return rows
 
-    table = table_by_cell(dataset, _HEADER, cells, "")
-    rows = table.rows[:_MOST_ROWS]
-    left = sum(hidden) + len(table.rows) - len(rows)
     note = (
         "All critical points with v ≠ 0 up to rescaling of the layers, the lowest risk first; exchanged filters make "
         "different ones. The index is the certified number of negative curvatures. “Global” and “spurious” are said "
         "where it is certified that there are no other critical points; elsewhere the census may lack some. The share "
         "of the starts estimates the measure of the basin."
     )
-    note += f" {left} more points are in results.zarr." if left else ""
-    return Table(table.header, rows, table.labels, note, grouped=True)
+    table = table_by_cell(dataset, _HEADER, cells, note)
+    return shortened(table, _MOST_ROWS, hidden, "points")
 
 
 def _rows(cell: xr.Dataset) -> tuple[list[tuple[str, ...]], int]:
@@ -60,7 +57,6 @@ def _rows(cell: xr.Dataset) -> tuple[list[tuple[str, ...]], int]:
     order = sorted(range(count), key=lambda number: (starts[number] == 0, index[number] != 0, number))
     shown, rows = sorted(order[:_MOST_POINTS]), []
     for number in shown:
-        low, high = wilson_interval(int(starts[number]), seeds)
         known = np.isfinite(index[number])
         rows.append(
             (
@@ -71,7 +67,7 @@ def _rows(cell: xr.Dataset) -> tuple[list[tuple[str, ...]], int]:
                 "0" if number == 0 else f"{risk[number] - risk[0]:.3g}",
                 f"{cell['point_jacobian_rank'].values[number]:.0f}",
                 str(starts[number]),
-                f"{starts[number] / seeds:.0%} ({low:.0%}–{high:.0%})",
+                share_label(int(starts[number]), seeds),
             )
         )
     return rows, count - len(shown)
@@ -90,17 +86,16 @@ def _kind(cell: xr.Dataset, number: int, index: float) -> str:
 def landscape_table(dataset: xr.Dataset) -> Table | None:
     """Spurious minima and mean numbers of critical points by kind of data; None without several data sets of a kind."""
     groups = data_groups(dataset) if "census_status" in dataset else []
-    complete = [(group, [cell for cell in group.cells if is_complete(cell)]) for group in groups]
-    known = [(group, cells) for group, cells in complete if cells]
-    if not any(len(cells) > 1 for _, cells in known):
+    known = [(group, count) for group in groups if (count := with_spurious(group)[1])]
+    if not any(count > 1 for _, count in known):
         return None
     axes = axes_of_groups(dataset)
     header = (*axes, "data sets", "with spurious minima (95%)", "starts in them (95%)", "minima", "spurious minima")
     header += tuple(f"index {index}" for index in range(1, _MOST_INDEX + 1))
     rows = []
-    for group, cells in known:
+    for group, _ in known:
         labels = [value_label(dataset[axis].values[i]) for axis, i in zip(axes, group.index, strict=True)]
-        rows.append((*labels, *_over_data(cells)))
+        rows.append((*labels, *_over_data(group)))
     note = (
         "Over data sets that differ in their seed alone, those with a complete census. Last columns: mean numbers of "
         "minima, of certified spurious ones, and of saddles by index; exchanged filters make different ones. The "
@@ -109,17 +104,19 @@ def landscape_table(dataset: xr.Dataset) -> Table | None:
     return Table(header, tuple(rows), len(axes), note)
 
 
-def _over_data(cells: list[xr.Dataset]) -> list[str]:
-    """Numbers of one kind of data."""
-    having = sum(len(certified_spurious(cell)) > 0 for cell in cells)
-    low, high = wilson_interval(having, len(cells))
-    mean, least, most = share_over_data([found for cell in cells if (found := certified_share(cell)) is not None])
-    indices = [cell["point_index"].values for cell in cells]
-    counts = [np.mean([(one == index).sum() for one in indices]) for index in range(_MOST_INDEX + 1)]
-    spurious = np.mean([len(certified_spurious(cell)) for cell in cells])
+def _over_data(group: DataGroup) -> list[str]:
+    """Numbers of one kind of data, of which some has a complete census."""
+    having, total = with_spurious(group)
+    found = starts_in_spurious(group)
+    assert found is not None
+    mean, least, most = found
+    counts = np.zeros(_MOST_INDEX + 1)
+    means = mean_points(group)[: counts.size]
+    counts[: means.size] = means
+    spurious = np.mean([len(certified_spurious(cell)) for cell in group.cells if is_complete(cell)])
     return [
-        str(len(cells)),
-        f"{having / len(cells):.0%} ({low:.0%}–{high:.0%})",
+        str(total),
+        share_label(having, total),
         f"{mean:.1%} ({least:.1%}–{most:.1%})",
         *(f"{number:.2f}" for number in (counts[0], spurious, *counts[1:])),
     ]

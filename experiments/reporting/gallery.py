@@ -2,7 +2,6 @@
 
 import base64
 import re
-from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
@@ -10,7 +9,7 @@ from urllib.parse import quote
 import jinja2
 
 from experiments.census_answer import answer_with_census
-from experiments.claims import Claim
+from experiments.claims import Claim, agreement
 from experiments.errors import UserError
 from experiments.modules.finding import find_module
 from experiments.reporting.report import claims_of, write_report
@@ -93,9 +92,8 @@ def _card(run: Path) -> _Card:
 
 def _tally(claims: list[Claim]) -> str:
     """How many claims agree with the data, of those about which the theory is not silent."""
-    count = Counter(claim.conclusion for claim in claims)
-    silent = f"; {count['open']} where the theory is silent" if count["open"] else ""
-    return f"{count['agrees']} of {len(claims) - count['open']} claims agree with the data{silent}"
+    silent = sum(claim.conclusion == "open" for claim in claims)
+    return agreement(claims) + (f"; {silent} where the theory is silent" if silent else "")
 
 
 def _picture(run: Path) -> str:

@@ -9,7 +9,7 @@ import xarray as xr
 from markupsafe import Markup
 
 from experiments.census_answer import answer_with_census
-from experiments.claims import Claim, risk_decreases, unchecked
+from experiments.claims import Claim, agreement, risk_decreases, unchecked
 from experiments.errors import UserError
 from experiments.figures import house_style, render
 from experiments.modules import Module
@@ -179,7 +179,7 @@ def _tally(dataset: xr.Dataset, module: Module, claims: list[Claim]) -> tuple[st
     """The colour of the answer, and what is to be said of the claims and of what is missing."""
     count = {word: sum(claim.conclusion == word for claim in claims) for word in _MARKS}
     missing = int((dataset["verdict"] == NOT_COMPUTED).sum())
-    text = f"{count['agrees']} of {len(claims) - count['open']} claims agree with the data"
+    text = agreement(claims)
     for word, one, many in (("disagrees", "disagrees", "disagree"), ("undecided", "is undecided", "are undecided")):
         if count[word]:
             names = "; ".join(claim.statement for claim in claims if claim.conclusion == word)

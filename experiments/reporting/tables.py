@@ -25,6 +25,8 @@ __all__ = [
     "limit_table",
     "orbit_table",
     "rate_table",
+    "share_label",
+    "shortened",
     "table_by_cell",
     "value_label",
     "verdict_table",
@@ -206,7 +208,6 @@ def orbit_table(dataset: xr.Dataset) -> Table | None:
         rows = []
         for number, here in enumerate(groups[:_MOST_ORBITS], start=1):
             one, count = cell.isel(seed=here[0]), len(here)
-            low, high = wilson_interval(count, seeds)
             certificate = cell["certificate"].values[here]
             certificate = certificate[certificate != NOT_COMPUTED]
             risk, index = float(one["limit_risk"]), int(one["hessian_index"])
@@ -220,15 +221,12 @@ def orbit_table(dataset: xr.Dataset) -> Table | None:
                     _root_gap(float(one["common_root_gap"])),
                     str(len(np.unique(cell["orbit"].values[here]))),
                     str(count),
-                    f"{count / seeds:.0%} ({low:.0%}–{high:.0%})",
+                    share_label(count, seeds),
                     f"{int((certificate == 0).sum())} of {len(certificate)}" if len(certificate) else "–",
                 )
             )
         return rows
 
-    table = table_by_cell(dataset, header, cells, "")
-    rows = table.rows[:_MOST_ROWS]
-    left = sum(hidden) + len(table.rows) - len(rows)
     note = (
         "One row per end-to-end filter, the lowest risk first; its factorisations are critical points that no "
         "rescaling of the layers maps to one another, such as exchanged filters. The share of the starts estimates "
@@ -236,8 +234,22 @@ def orbit_table(dataset: xr.Dataset) -> Table | None:
         "over all end-to-end filters makes a limit a global minimum. A common-root gap of 0: two layers share a root, "
         "and the filter lies on the boundary of what the network can express. Limits that are not isolated have no row."
     )
-    note += f" {left} more limits are in results.zarr." if left else ""
+    table = table_by_cell(dataset, header, cells, note)
+    return shortened(table, _MOST_ROWS, hidden, "limits")
+
+
+def shortened(table: Table, most: int, hidden: Sequence[int], noun: str) -> Table:
+    """The first rows of a table, grouped by cell; the note says how many it lacks, with those hidden before."""
+    rows = table.rows[:most]
+    left = sum(hidden) + len(table.rows) - len(rows)
+    note = table.note + (f" {left} more {noun} are in results.zarr." if left else "")
     return Table(table.header, rows, table.labels, note, grouped=True)
+
+
+def share_label(count: int, total: int) -> str:
+    """ "44% (28%–61%)": a share with its 95% interval."""
+    low, high = wilson_interval(count, total)
+    return f"{count / total:.0%} ({low:.0%}–{high:.0%})"
 
 
 def _filters(cell: xr.Dataset) -> list[np.ndarray]:

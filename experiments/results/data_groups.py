@@ -12,11 +12,19 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from experiments.results.census import of_census
+from experiments.results.census import certified_share, certified_spurious, is_complete, of_census
 from experiments.results.layout import computed_cells, sweep_axes
 from lcnn_flow.landscape import Share, wilson_interval
 
-__all__ = ["DataGroup", "axes_of_groups", "data_groups", "share_over_data"]
+__all__ = [
+    "DataGroup",
+    "axes_of_groups",
+    "data_groups",
+    "mean_points",
+    "share_over_data",
+    "starts_in_spurious",
+    "with_spurious",
+]
 
 _SEED = "data.seed"
 
@@ -49,6 +57,25 @@ def data_groups(dataset: xr.Dataset) -> list[DataGroup]:
         )
         for index, cells in sorted(found.items())
     ]
+
+
+def with_spurious(group: DataGroup) -> tuple[int, int]:
+    """Data sets of a group with a certified spurious minimum, and those with a complete census."""
+    complete = [cell for cell in group.cells if is_complete(cell)]
+    return sum(len(certified_spurious(cell)) > 0 for cell in complete), len(complete)
+
+
+def starts_in_spurious(group: DataGroup) -> tuple[float, float, float] | None:
+    """`share_over_data` of the starts in certified spurious minima; None without a complete census."""
+    shares = [found for cell in group.cells if (found := certified_share(cell)) is not None]
+    return share_over_data(shares) if shares else None
+
+
+def mean_points(group: DataGroup) -> np.ndarray:
+    """Mean numbers of the points of index 0, 1, ... over the complete cells; empty without any."""
+    found = [cell["point_index"].values for cell in group.cells if is_complete(cell)]
+    most = int(max((np.nanmax(index, initial=0) for index in found), default=-1))
+    return np.asarray([np.mean([(index == wanted).sum() for index in found]) for wanted in range(most + 1)])
 
 
 def share_over_data(shares: Sequence[Share]) -> tuple[float, float, float]:
