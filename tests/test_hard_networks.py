@@ -94,7 +94,9 @@ def test_risks_are_those_of_the_library_and_their_derivatives_those_of_differenc
     risk = library_risk(family, data).condition(0)
     value, gradient, hessian = (x[0] for x in objective.derivatives(w[None], data))
     np.testing.assert_allclose(value, risk.value(jnp.asarray(w)), rtol=1e-13)
-    np.testing.assert_allclose(gradient, risk.gradient(jnp.asarray(w)), rtol=1e-10, atol=1e-12 * np.max(np.abs(gradient)))
+    np.testing.assert_allclose(
+        gradient, risk.gradient(jnp.asarray(w)), rtol=1e-10, atol=1e-12 * np.max(np.abs(gradient))
+    )
     alone = objective.value_and_gradient(w[None], data)
     np.testing.assert_allclose(alone[0][0], value, rtol=1e-14)
     np.testing.assert_allclose(alone[1][0], gradient, rtol=1e-11, atol=1e-13)

@@ -11,7 +11,7 @@ from .families import Family, net_of, objective_of, structure_of
 
 __all__ = ["DATA_KINDS", "LABEL_KINDS", "START_KINDS", "Condition", "draw_conditions"]
 
-_GRID, _ROUNDS, _STEPS = 6, 4, 250
+_GRID, _ROUNDS, _STEPS = 6, 3, 200
 """Of the search for the border of two basins: points per round, rounds, steps of a flow."""
 
 Data = dict[str, np.ndarray]

@@ -19,7 +19,7 @@ from .library import Outcome, outcomes
 
 __all__ = ["Finding", "Table", "run_family"]
 
-_RTOL, _STEPS = 1e-9, 1200
+_RTOL, _STEPS = 1e-9, 800
 _SHOWN = ("CONVERGED", "AT_SADDLE", "DEGENERATE", "DIVERGED", "STEP_LIMIT", "UNDECIDED")
 
 
