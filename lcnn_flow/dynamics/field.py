@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float
 
 from lcnn_flow.dynamics.recording import Record, Recorded
 from lcnn_flow.dynamics.settings import FlowSettings
+from lcnn_flow.dynamics.sliding import slides
 from lcnn_flow.numerics.arrays import DType
 from lcnn_flow.numerics.norms import safe_norm
 from lcnn_flow.risk.base import RiskLike
@@ -173,13 +174,14 @@ def stops(t: Any, y: Recorded, args: FieldArguments, **kwargs: Any) -> Bool[Arra
 
 
 def at_rest(vector: Float[Array, " n"], record: Record, args: FieldArguments) -> Bool[Array, ""]:
-    """Whether the gradient is small, or the filters are outside the norm bound, not finite or separate the data.
+    """Whether the gradient is small, or the filters are outside the norm bound, not finite or separate the data, or the
+    flow slides along a kink.
 
-    Small means below tolerance. With a `gradient_atol` below 0 the integration continues for any margins.
+    Small means below tolerance. With a `gradient_atol` below 0 the integration continues for any margins and kinks.
     """
     tolerance = gradient_tolerance(args.risk, vector, args.least_scale, args, record)
     small = safe_norm(args.risk.gradient(vector)) <= tolerance
-    small |= args.risk.is_separated(vector) & (args.gradient_atol >= 0)
+    small |= (args.risk.is_separated(vector) | slides(record.switches)) & (args.gradient_atol >= 0)
     return small | ~(safe_norm(vector) <= args.norm_bound)
 
 

@@ -1,4 +1,4 @@
-"""A diffrax solver that records states at given times, path length, dissipation, and close passages of saddles.
+"""A diffrax solver that records states at given times, path length, dissipation, passages of saddles, and kinks.
 
 diffrax can save at given times too, but checks them by a host callback, and JAX does not store programs with host
 callbacks in its persistent cache. Here the times are checked in advance, and every accepted step evaluates its dense
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from lcnn_flow.dynamics.sliding import Switches, count_switches
 from lcnn_flow.numerics.norms import safe_norm
 from lcnn_flow.numerics.quadrature import NODES, WEIGHTS, partial_weights
 from lcnn_flow.numerics.stored_programs import storable
@@ -53,6 +54,8 @@ class Record(NamedTuple):
     passage: Passage
     saved: Saved | None
     """None where no times were requested."""
+    switches: Switches | None = None
+    """None for risks without kinks."""
 
 
 class Recorded(NamedTuple):
@@ -144,6 +147,8 @@ class RecordingSolver(diffrax.AbstractWrappedSolver[Any]):
         vector, error, dense, solver_state, result = cast(Any, inner)
         curve = self.interpolation_cls(t0=t0, t1=t1, **dense)
         record = self._extended(y0.record, curve, t0, t1)
+        if record.switches is not None:
+            record = record._replace(switches=count_switches(record.switches, args.risk.activation_signs(vector)))
         nothing = jax.tree.map(jnp.zeros_like, record)
         return Recorded(vector, record), Recorded(error, nothing), dense, solver_state, result
 
@@ -156,10 +161,10 @@ class RecordingSolver(diffrax.AbstractWrappedSolver[Any]):
         so_far = jnp.stack([record.path_length, record.dissipation])
         path_length, dissipation = so_far + h * (weights @ both)
         if (saved := record.saved) is None:
-            return Record(path_length, dissipation, passage, None)
+            return Record(path_length, dissipation, passage, None, record.switches)
         inside = ((saved.times > t0) & (saved.times <= t1))[:, None]
         clipped = jnp.clip(saved.times, t0, t1)
         states = jnp.where(inside, jax.vmap(curve.evaluate)(clipped), saved.states)
         partial = partial_weights((clipped - t0) / jnp.where(h > 0, h, 1))
         lengths = jnp.where(inside, so_far[None] + h * (partial @ both), saved.lengths)
-        return Record(path_length, dissipation, passage, Saved(saved.times, states, lengths))
+        return Record(path_length, dissipation, passage, Saved(saved.times, states, lengths), record.switches)

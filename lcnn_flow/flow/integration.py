@@ -103,7 +103,9 @@ def integrate(
     moves = stop > 0
     stop = jnp.where(moves, stop, first)  # this step is discarded
     controller = _Controller(rtol=rtol, atol=atol, norm=root_mean_square, dtmin=1e-12 * first, first=first, stop=stop)
-    record = begin.record if times is None else blank_record(begin.vector, begin.time, times)
+    record = begin.record
+    if times is not None:
+        record = blank_record(begin.vector, begin.time, times)._replace(switches=record.switches)
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(recorded_field),
         RecordingSolver(solver, diffrax.ODETerm(vector_field)),
