@@ -1,4 +1,4 @@
-"""Observables that a module records along its flows or descents, by name; the library has them."""
+"""Observables of the library that a module can record along its flows or descents, by name."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,5 +14,5 @@ OBSERVABLES: Mapping[str, Callable[..., Any]] = {
 
 
 def observables_of(module: Any) -> dict[str, Callable[..., Any]]:
-    """Those that `module.observables` names."""
+    """The observables that `module.observables` names."""
     return {name: OBSERVABLES[name] for name in module.observables}

@@ -198,7 +198,7 @@ SADDLE_TO_SADDLE = Module(
         energy_identity,
     ),
     faults=_faults,
-    measure=outer_risk,
+    per_cell=outer_risk,
     linear=True,
     convolution=True,
     dynamics="flow",

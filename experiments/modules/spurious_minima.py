@@ -35,6 +35,7 @@ from experiments.results.layout import computed_cells, sweep_axes
 from experiments.results.shares import share
 from experiments.results.variables import NOT_COMPUTED
 from experiments.schema import Configuration, SyntheticData
+from experiments.sweeps.labels import value_text
 from lcnn_flow.critical import Kind
 
 __all__ = [
@@ -204,9 +205,7 @@ def _by_value(dataset: xr.Dataset, axis: str) -> list[str]:
     for i in sorted({0, last // 2, last}):
         counts = [spurious_count(cell) for _, _, cell in computed_cells(dataset.isel({axis: [i]}))]
         seen, total = sum(c for c, _ in counts), sum(t for _, t in counts)
-        value = dataset[axis].values[i]
-        named = f"{value:g}" if isinstance(value, float) else value
-        parts.append(f"{seen / max(total, 1):.0%} at {named}")
+        parts.append(f"{seen / max(total, 1):.0%} at {value_text(dataset[axis].values[i])}")
     return parts
 
 
@@ -269,7 +268,7 @@ SPURIOUS_MINIMA = Module(
         certificates_agree,
     ),
     faults=_faults,
-    measure=outer_risk,
+    per_cell=outer_risk,
     linear=True,
     convolution=True,
     dynamics="flow",

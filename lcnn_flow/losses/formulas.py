@@ -90,15 +90,15 @@ def lp_formulas(p: float) -> tuple[Callable[..., Array], ...]:
 
 
 _NEWTON = {32: (jnp.int32, 0x5F3759DF, 3), 64: (jnp.int64, 0x5FE6EB50C7B537A9, 4)}
-"""Integers of as many bits, the magic number of the first guess, and the steps from there to full precision."""
+"""By number of bits: integer type, magic number of the first approximation, and Newton steps to full precision."""
 
 
 @jax.custom_jvp
 def _inverse_root(x: Array) -> Array:
-    """1/sqrt(x) of normal numbers x > 0, to an ulp: Newton's method from the guess that halves the exponent.
+    """1/sqrt(x) of normal numbers x > 0 to one ulp, by Newton's method from an approximation that halves the exponent.
 
-    XLA turns every division by a root into a root of its own kind, which on CPUs without AVX-512 it takes one number at
-    a time; this is made of products and sums, which all CPUs do side by side.
+    XLA replaces divisions by square roots with its own reciprocal square root, which is not vectorised on CPUs without
+    AVX-512. This function consists of products and sums, which are vectorised on all CPUs.
     """
     bits = jnp.finfo(x.dtype).bits
     if bits not in _NEWTON:

@@ -24,7 +24,7 @@ from experiments.figures import (
 )
 from experiments.figures.series import cells, panels
 from experiments.figures.style import Drawing, grid
-from experiments.sweeps.sweep import SHOWN_DATA
+from experiments.sweeps.sizes import SHOWN_DATA
 
 FOUR_AXES = (
     fakes.CONFIGURATION
