@@ -13,7 +13,18 @@ from experiments.figures import Drawing
 from experiments.schema import Configuration
 from experiments.schema.network import Convolution, Network
 
-__all__ = ["Module", "convolution_of", "no_faults", "nothing", "nothing_more", "output_channels", "unchanged"]
+__all__ = [
+    "Module",
+    "convolution_of",
+    "everywhere",
+    "no_faults",
+    "nothing",
+    "nothing_more",
+    "nowhere",
+    "output_channels",
+    "two_pairs",
+    "unchanged",
+]
 
 Draw = Callable[[xr.Dataset], Drawing | None]
 
@@ -31,6 +42,24 @@ _OPTIONAL_SECTIONS = ("tune",)
 def no_faults(_: Configuration) -> list[tuple[str, str]]:
     """For modules that accept every configuration."""
     return []
+
+
+def nowhere(configuration: Configuration) -> bool:
+    """For modules that need no filters along the way beyond those of trajectories."""
+    del configuration
+    return False
+
+
+def everywhere(configuration: Configuration) -> bool:
+    """For modules that show filters along the way of all their cells."""
+    del configuration
+    return True
+
+
+def two_pairs(configuration: Configuration) -> bool:
+    """Whether a network is that of two filters of two taps, whose landscape is one of two angles."""
+    network = configuration.network
+    return isinstance(network, Convolution) and tuple(network.kernel_sizes) == (2, 2)
 
 
 def convolution_of(configuration: Configuration) -> Convolution:
@@ -82,6 +111,7 @@ class Module:
         dynamics: "flow" or "descent" where it can work with one of them alone.
         observables: names in `computing.observables` of what is recorded along the trajectories.
         tells_census: whether its answer says what the censuses of the cells found; else the report says it first.
+        shows_flows: where the filters of a few flows are stored along the way even if trajectories are not.
         beside: what is computed of a cell beside its flows, as arrays that `results/variables.py` describes.
         linear: whether it needs the end-to-end filter that linear networks alone have.
         convolution: whether it asks about kernels or strides, which dense networks do not have.
@@ -102,6 +132,7 @@ class Module:
     convolution: bool = False
     dynamics: str | None = None
     observables: tuple[str, ...] = ()
+    shows_flows: Callable[[Configuration], bool] = nowhere
     beside: Beside = nothing
     tells_census: bool = False
 

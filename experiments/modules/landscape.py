@@ -21,8 +21,9 @@ from experiments.claims import (
 )
 from experiments.computing.census import morse_ends
 from experiments.computing.outer import outer_risk
+from experiments.figures import phase_plane
 from experiments.figures.landscapes import morse_graphs, points_by_index, spurious_over_data
-from experiments.modules.base import Module
+from experiments.modules.base import Module, two_pairs
 from experiments.modules.spurious_minima import minima_in_closed_form
 from experiments.questions import QUESTIONS
 from experiments.results.census import is_complete, status_of_census, with_census
@@ -242,7 +243,7 @@ LANDSCAPE = Module(
         "data.inputs.condition": "anisotropy of the data; data.noise and data.inputs.rho are others",
         "data.seed": "other data of the same kind: figures and shares take these together",
     },
-    figures=(spurious_over_data, points_by_index, morse_graphs),
+    figures=(spurious_over_data, points_by_index, morse_graphs, phase_plane),
     answer=landscape_answer,
     claims=(
         all_points_are_found,
@@ -260,5 +261,6 @@ LANDSCAPE = Module(
     measure=_measure,
     linear=True,
     convolution=True,
+    shows_flows=two_pairs,
     tells_census=True,
 )

@@ -24,10 +24,10 @@ from experiments.claims import (
 )
 from experiments.closed_forms import minima_of_two_pairs
 from experiments.computing.outer import outer_risk
-from experiments.figures import filters
+from experiments.figures import filters, phase_plane, spectrum
 from experiments.figures.heat_map import heat_map
 from experiments.figures.style import Drawing
-from experiments.modules.base import Module, convolution_of
+from experiments.modules.base import Module, convolution_of, two_pairs
 from experiments.modules.cells import configured_cells
 from experiments.questions import QUESTIONS
 from experiments.results.census import certified_spurious, is_complete, of_census
@@ -255,7 +255,7 @@ SPURIOUS_MINIMA = Module(
         "initializer.ratio": "imbalance |w_1| / |w_N| of the start",
         "data.seed": "other targets and directions of anisotropy",
     },
-    figures=(spurious_share, filters),
+    figures=(spurious_share, phase_plane, filters, spectrum),
     answer=spurious_answer,
     claims=(
         minima_are_those_of_the_closed_form,
@@ -273,5 +273,6 @@ SPURIOUS_MINIMA = Module(
     linear=True,
     convolution=True,
     dynamics="flow",
+    shows_flows=two_pairs,
     tells_census=True,
 )

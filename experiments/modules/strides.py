@@ -13,9 +13,9 @@ from experiments.claims import (
     gradient_vanishes,
     open_question,
 )
-from experiments.figures import filters
+from experiments.figures import filters, root_paths
 from experiments.figures.common_roots import common_roots
-from experiments.modules.base import Module, convolution_of
+from experiments.modules.base import Module, convolution_of, everywhere
 from experiments.modules.cells import COMMON_ROOT_GAP, configured_cells, is_optimal
 from experiments.questions import QUESTIONS
 from experiments.results.shares import share
@@ -151,7 +151,7 @@ STRIDES = Module(
         "network.strides": "strides, zipped with network.input_shape (each compiles anew)",
         "data.seed": "other data",
     },
-    figures=(common_roots, filters),
+    figures=(common_roots, root_paths, filters),
     answer=strides_answer,
     claims=(
         rank_is_maximal_beyond_stride_one,
@@ -166,4 +166,5 @@ STRIDES = Module(
     linear=True,
     convolution=True,
     dynamics="flow",
+    shows_flows=everywhere,
 )

@@ -21,6 +21,7 @@ from experiments.computing.certification import Certifier
 from experiments.computing.descents import descents
 from experiments.computing.observables import observables_of
 from experiments.computing.shown_data import shown_data
+from experiments.computing.shown_flows import shown_flows
 from experiments.errors import UserError
 from experiments.modules.finding import find_module
 from experiments.planning.batches import Batch, still_defined
@@ -116,12 +117,15 @@ def compute_batch(sweep: Sweep, batch: Batch, tell: Tell, certifier: Certifier) 
     problems = [_Problem(cell, batch, tell, few) for cell in cells]
     flows = _flows(problems, batch, tell)
     stored: dict[str, np.ndarray] = {}
-    beside = find_module(sweep.configuration.experiment.module).beside
+    module = find_module(sweep.configuration.experiment.module)
     for problem, flow in zip(problems, flows, strict=True):
         note = f"{problem.cell.name}: " if len(cells) > 1 else ""
         found = flow_arrays(problem.risk.network, flow) | problem.stored
         prover = certifier if batch.start == 0 else Certifier(0)
-        found |= beside(problem.cell.configuration, problem.risk, problem.start, flow)
+        if batch.start == 0:
+            wanted = module.shows_flows(problem.cell.configuration)
+            found |= shown_flows(problem.risk, problem.start, flow, wanted)
+        found |= module.beside(problem.cell.configuration, problem.risk, problem.start, flow)
         found |= analyse(
             problem.risk, problem.start, flow, prover, lambda word, note=note: tell(batch.flows - 1, f"{note}{word}")
         )
@@ -156,7 +160,7 @@ class _Problem:
 def _flows(problems: Sequence[_Problem], batch: Batch, tell: Tell) -> list[Any]:
     """Flows or descents of every problem."""
     first = problems[0].cell.configuration
-    record = observables_of(find_module(first.experiment.module))
+    record = observables_of(find_module(first.experiment.module), first)
     options = flow_options(first) | ({"record": record} if record and first.flow.times is not None else {})
     flows = len(problems) * _seeds(problems[0])
     if first.descent is not None:

@@ -125,11 +125,13 @@ class Analysis(Model):
     """What is found out about the limits; `certify` is the number of limits a cell that are put to the proof.
 
     None: 8, of networks whose limits can be proved anything of (`certificates`). With `census` all critical points of
-    every cell are found (`lcnn_flow.census`), and every flow is told to end at one of them.
+    every cell are found (`lcnn_flow.census`), and every flow is told to end at one of them. With `sharpness` the
+    largest eigenvalue of the Hessian is stored along the trajectories.
     """
 
     certify: Natural | None = None
     census: Annotated[bool, Strict()] = False
+    sharpness: Annotated[bool, Strict()] = False
 
     @property
     def certificates(self) -> int:

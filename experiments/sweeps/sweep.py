@@ -155,7 +155,7 @@ def _program(configuration: Configuration) -> _Key:
     if isinstance(dynamics, Descent):  # numbers of an optimiser are arguments of its program
         dynamics = dynamics.model_copy(update={"optimizer": dynamics.optimizer.kind, "seed": 0})
     shared = (configuration.network, dynamics, configuration.flow, configuration.compute, configuration.seeds)
-    return *shared, fixed, samples
+    return *shared, configuration.analysis.sharpness, fixed, samples
 
 
 def stored_bytes(configuration: Configuration) -> int:
