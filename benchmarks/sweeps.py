@@ -11,11 +11,13 @@ import tempfile
 import time
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 from benchmarks import text
 from benchmarks.timing import Candidate, Say, in_turns, median, ratio
 from experiments.computing.certification import Certifier
-from experiments.planning.batches import Batch, batches
+from experiments.planning.batches import Batch
+from experiments.planning.plan import plan_of
 from experiments.running.batch_files import encode
 from experiments.running.collect import collect
 from experiments.running.compute import compute_batch
@@ -74,15 +76,21 @@ class _Prepared:
         del now
 
 
-def measure(quick: bool, say: Say) -> dict:
+def measure(quick: bool, say: Say) -> dict[str, Any]:
     """Seconds of real batches, alone, in a run and collected; seconds and memory of many that cost nothing."""
     count = 2 if quick else 40
     sweep = sweep_of_toml(_CONFIGURATION.format(seeds=count * _FLOWS, size=_FLOWS))
-    known = batches(sweep)
+    plan = plan_of(sweep)
+    known = plan.batches
     arrays = compute_batch(sweep, known[0], _silent, Certifier(0))  # compiles
     packing = [Candidate("pack", lambda: encode(known[0], arrays))]
     content = encode(known[0], arrays)
-    found: dict = {"flows": _FLOWS, "real": count, "bytes": len(content), "pack": in_turns(packing, 10)["pack"]}
+    found: dict[str, Any] = {
+        "flows": _FLOWS,
+        "real": count,
+        "bytes": len(content),
+        "pack": in_turns(packing, 10)["pack"],
+    }
     with tempfile.TemporaryDirectory() as folder:
         directories: list[RunDirectory] = []
 
@@ -95,14 +103,14 @@ def measure(quick: bool, say: Say) -> dict:
         alone = Candidate("batch", lambda: [compute_batch(sweep, b, _silent, Certifier(0)) for b in known], count)
         found |= in_turns([alone, Candidate("in_a_run", run, count)], 1 if quick else 3, 60.0)
         began = time.perf_counter()
-        collect(sweep, directories[-1], known)
+        collect(plan, directories[-1])
         found["collect"] = (time.perf_counter() - began) / count
     say(f"  a batch of {_FLOWS} flows: {median(found['batch']):.3f} s, {len(content) / 1e6:.1f} MB")
     found["runs"] = [_tiny(many, content, say) for many in ((100, 1000) if quick else (1_000, 10_000))]
     return found
 
 
-def _tiny(count: int, content: bytes, say: Say) -> dict:
+def _tiny(count: int, content: bytes, say: Say) -> dict[str, Any]:
     """Seconds a batch of a run of batches that are there, and of bare system calls; what it adds to the memory."""
     many = [Batch(number, (number,), 0, _FLOWS, f"{number + 1:064x}") for number in range(count)]
     with tempfile.TemporaryDirectory() as folder:
@@ -129,7 +137,7 @@ def _write(path: str, content: bytes) -> None:
 
 
 def _task(batch: Batch) -> Task:
-    return Task("", batch.number, batch.key)
+    return Task("", batch)
 
 
 def _directory(folder: str) -> RunDirectory:
@@ -149,7 +157,7 @@ def _silent(*_: object) -> None:
     """Nobody is told."""
 
 
-def section(data: dict) -> str:
+def section(data: dict[str, Any]) -> str:
     """This part of RESULTS.md."""
     batch, slower = median(data["batch"]), ratio(data["in_a_run"], data["batch"]) - 1
     rows = [
@@ -179,7 +187,7 @@ def section(data: dict) -> str:
     )
 
 
-def drawings(data: dict) -> list:
+def drawings(data: dict[str, Any]) -> list[Any]:
     """None: the table says it all."""
     del data
     return []

@@ -1,4 +1,4 @@
-"""Observables that a module records along its flows or descents, by name; the library has them."""
+"""Observables of the library that a module can record along its flows or descents, by name."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,6 +15,6 @@ OBSERVABLES: Mapping[str, Callable[..., Any]] = {
 
 
 def observables_of(module: Any, configuration: Configuration) -> dict[str, Callable[..., Any]]:
-    """Those that `module.observables` names, and those that `[analysis]` asks for."""
+    """The observables that `module.observables` names, and those for which `[analysis]` asks."""
     asked = ("sharpness",) if configuration.analysis.sharpness else ()
     return {name: OBSERVABLES[name] for name in dict.fromkeys((*module.observables, *asked))}

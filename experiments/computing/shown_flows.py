@@ -6,8 +6,9 @@ import numpy as np
 
 import lcnn_flow as lf
 from experiments.computing.rough_paths import rough_paths
+from experiments.computing.solved_cell import SolvedCell
 
-__all__ = ["MOST_FLOWS", "has_roots", "shown_flows"]
+__all__ = ["MOST_FLOWS", "flows_of_two_pairs", "followed_flows", "has_roots", "shown_flows"]
 
 MOST_FLOWS = 8
 """Flows of a cell whose filters are stored along the way: those of the first seeds."""
@@ -21,28 +22,38 @@ def has_roots(network: Any) -> bool:
     return known and network.dimension == 1 and network.num_parameters <= _MOST_PARAMETERS
 
 
-def shown_flows(risk: Any, start: Any, flow: Any, wanted: bool) -> dict[str, np.ndarray]:
-    """Filters of the first flows of a cell, at 80 places along each, between which the directions turn equally.
-
-    Args:
-        risk: what was minimised.
-        start: initial filters, with a leading axis of seeds.
-        flow: the flows or descents from there.
-        wanted: whether flows without trajectories are followed once more for this.
+def shown_flows(cell: SolvedCell) -> dict[str, np.ndarray]:
+    """Filters along the first flows or descents of a cell with trajectories.
 
     Returns:
-        `shown_w1`, `shown_w2`, ... (flows, places, taps); nothing where there are no trajectories or filters have no
-        roots.
+        `shown_w1`, `shown_w2`, ... (flows, places, taps), at 80 places along each flow between which the directions of
+        the filters turn equally; nothing without trajectories, or where filters have no roots.
     """
-    if not has_roots(risk.network):
+    trajectory = cell.flows.trajectory
+    if trajectory is None or not has_roots(cell.risk.network):
         return {}
-    if flow.trajectory is not None:
-        layers = [np.asarray(w)[:MOST_FLOWS] for w in flow.trajectory.params]
-    elif wanted:
-        first = [[np.asarray(w)[:MOST_FLOWS] for w in params] for params in (start, flow.final)]
-        layers = rough_paths(risk, first[0], first[1], np.asarray(flow.time)[:MOST_FLOWS])
-    else:
+    return _stored([np.asarray(w)[:MOST_FLOWS] for w in trajectory.params])
+
+
+def followed_flows(cell: SolvedCell) -> dict[str, np.ndarray]:
+    """The same of a cell without trajectories, whose first flows are followed once more to the accuracy of a picture.
+
+    Nothing where there are trajectories, so that `shown_flows` has them.
+    """
+    if cell.flows.trajectory is not None or not has_roots(cell.risk.network):
         return {}
+    start, final = ([np.asarray(w)[:MOST_FLOWS] for w in params] for params in (cell.start, cell.flows.final))
+    return _stored(rough_paths(cell.risk, start, final, np.asarray(cell.flows.time)[:MOST_FLOWS]))
+
+
+def flows_of_two_pairs(cell: SolvedCell) -> dict[str, np.ndarray]:
+    """`followed_flows` of two filters of two taps, whose landscape is one of two angles; nothing of other networks."""
+    sizes = getattr(cell.risk.network, "kernel_sizes", ())
+    return followed_flows(cell) if sizes == ((2,), (2,)) else {}
+
+
+def _stored(layers: list[np.ndarray]) -> dict[str, np.ndarray]:
+    """Filters (flows, steps, taps) at few places along the way, by the names of the variables."""
     places = _evenly_turned(layers)
     kept = [np.take_along_axis(w, places[:, :, None], axis=1) for w in layers]
     return {f"shown_w{layer}": w for layer, w in enumerate(kept, start=1)}

@@ -159,7 +159,7 @@ def _over_time(
     log: bool = True,
     floor: Callable[[xr.Dataset], xr.DataArray] | None = None,
 ) -> Figure | None:
-    """One panel a facet, one line a series, grey below the `floor` of all; None without trajectories."""
+    """One panel per facet, one line per series, grey below the `floor` of all; None without trajectories."""
     if needed not in dataset:
         return None
     facets = list(_known(panels(dataset), quantity))

@@ -130,7 +130,7 @@ ACTIVATIONS = Module(
         "which uses the steps up. Of linear networks, and of activations with "
         "σ(tx) = t^p σ(x) for t > 0 (relu, leaky relu, powers), the flow conserves ‖w_l‖² − p ‖w_(l+1)‖²; tanh, "
         "softplus and gelu conserve nothing of the kind. The risk of a relu network has kinks: flows are drawn onto "
-        "them and slide along, and most end with their steps used up, so that nothing is expected of their verdicts."
+        "them and slide along, and most are undecided for that, so that nothing is expected of their verdicts."
     ),
     axes={
         "network.activation": "which activations are compared (each compiles anew)",

@@ -7,7 +7,7 @@ import xarray as xr
 
 from experiments.answers import few
 from experiments.claims import Claim, cell_by_cell, judge, restricted, status_of
-from experiments.computing.beside import BESIDE_RTOL, conservation_beside
+from experiments.computing.flow_comparison import COMPARISON_RTOL, compare_conservation
 from experiments.figures import gradient_norm, risk
 from experiments.figures.scaling import Line, scaling
 from experiments.figures.style import Drawing
@@ -90,7 +90,7 @@ def the_flow_conserves(dataset: xr.Dataset) -> Claim | None:
     if here is None:
         return None
     precision = "float32" if '"x64": false' in dataset.attrs["manifest"] else "float64"
-    tolerance = _FLOW_DRIFT * BESIDE_RTOL[precision]
+    tolerance = _FLOW_DRIFT * COMPARISON_RTOL[precision]
     drift = here["flow_drift"]
     return judge(
         here,
@@ -247,5 +247,5 @@ CONSERVATION = Module(
     ),
     faults=_faults,
     dynamics="descent",
-    beside=conservation_beside,
+    per_flow=compare_conservation,
 )

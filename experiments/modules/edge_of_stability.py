@@ -5,7 +5,7 @@ import xarray as xr
 
 from experiments.answers import few
 from experiments.claims import Claim, judge, restricted, status_of
-from experiments.computing.beside import flow_beside
+from experiments.computing.flow_comparison import compare_with_flow
 from experiments.figures import distance, gradient_norm, risk, sharpness
 from experiments.modules.base import Module
 from experiments.questions import QUESTIONS
@@ -129,5 +129,5 @@ EDGE_OF_STABILITY = Module(
     faults=_faults,
     dynamics="descent",
     observables=("sharpness",),
-    beside=flow_beside,
+    per_flow=compare_with_flow,
 )

@@ -1,13 +1,12 @@
 """How far does gradient descent go from the gradient flow of the same start, at the same time?"""
 
-from typing import Any
-
 import numpy as np
 import xarray as xr
 
 from experiments.answers import few
 from experiments.claims import Claim, flow_converges, gradient_vanishes, judge, restricted, status_of
-from experiments.computing.beside import flow_beside, law_of_balancedness
+from experiments.computing.flow_comparison import compare_with_flow, law_of_balancedness
+from experiments.computing.solved_cell import SolvedCell
 from experiments.figures import distance, gradient_norm, risk, sharpness
 from experiments.modules.base import Module
 from experiments.questions import QUESTIONS
@@ -103,9 +102,8 @@ def _answer(dataset: xr.Dataset) -> str:
     return f"Median over the starts of the largest distance from the flow, at common times: {shown}." if shown else ""
 
 
-def _beside(configuration: Configuration, problem: Any, start: Any, run: Any) -> dict[str, np.ndarray]:
-    law = law_of_balancedness(configuration, problem, start, run)
-    return flow_beside(configuration, problem, start, run) | law
+def _per_flow(cell: SolvedCell) -> dict[str, np.ndarray]:
+    return compare_with_flow(cell) | law_of_balancedness(cell)
 
 
 def _faults(configuration: Configuration) -> list[tuple[str, str]]:
@@ -139,5 +137,5 @@ FLOW_VS_DESCENT = Module(
     faults=_faults,
     dynamics="descent",
     observables=("sharpness",),
-    beside=_beside,
+    per_flow=_per_flow,
 )

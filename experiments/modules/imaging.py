@@ -1,7 +1,5 @@
 """Can a linear convolutional network learn to deblur a photograph? Pictures, and the filter beside least squares."""
 
-from typing import Any
-
 import numpy as np
 import xarray as xr
 
@@ -16,6 +14,7 @@ from experiments.claims import (
 )
 from experiments.computing.deblurring import shown_part
 from experiments.computing.outer import outer_risk
+from experiments.computing.solved_cell import SolvedCell
 from experiments.figures.pictures import error_of, filters_in_two_dimensions, photographs, pictures_of
 from experiments.modules.base import Module
 from experiments.modules.cells import configured_cells
@@ -75,13 +74,13 @@ def imaging_answer(dataset: xr.Dataset) -> str:
     return f"Error of the picture that was not learned from: {'; '.join(parts)}." if parts else "No flow was computed."
 
 
-def _measure(configuration: Configuration, risk: Any) -> dict[str, np.ndarray]:
-    """The pictures, and the least-squares filter: of least norm where the patches have not full rank."""
-    data = configuration.data
+def _per_cell(cell: SolvedCell) -> dict[str, np.ndarray]:
+    """The pictures, and the least-squares filter: the one of least norm if the patches do not have full rank."""
+    data = cell.configuration.data
     assert isinstance(data, DeblurringData)
-    outer = outer_risk(configuration, risk)
+    outer = outer_risk(cell)
     best = np.linalg.lstsq(outer["curvature"], outer["pull"])[0]
-    return {"least_squares": best} | shown_part(data, risk.arch)
+    return {"least_squares": best} | shown_part(data, cell.risk.arch)
 
 
 def _faults(configuration: Configuration) -> list[tuple[str, str]]:
@@ -119,7 +118,7 @@ IMAGING = Module(
         bound_holds,
     ),
     faults=_faults,
-    measure=_measure,
+    per_cell=_per_cell,
     linear=True,
     dynamics="flow",
 )

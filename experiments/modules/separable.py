@@ -291,8 +291,8 @@ SEPARABLE = Module(
         balancedness_conserved,
     ),
     faults=_faults,
-    measure=largest_margin,
-    beside=margins_along,
+    per_cell=largest_margin,
+    per_flow=margins_along,
     linear=True,
     dynamics="flow",
 )

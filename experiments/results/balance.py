@@ -1,8 +1,10 @@
-"""How far the balance of neighbouring layers moves along stored trajectories, cell by cell.
+"""Change of the balance of neighbouring layers along stored trajectories, cell by cell.
 
 |w_l|^2 - p |w_{l+1}|^2 is conserved by flows of networks without biases whose activation is positively homogeneous of
-degree p (p = 1: linear, relu); of other activations it is measured with p = 1.
+degree p (p = 1: linear, relu). For other activations p = 1 is used.
 """
+
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -14,7 +16,7 @@ from experiments.sweeps.sweep import sweep_of_toml
 __all__ = ["layer_drift", "networks_of"]
 
 
-def networks_of(dataset: xr.Dataset) -> list:
+def networks_of(dataset: xr.Dataset) -> list[Any]:
     """The network of every cell, in the order of `named_cells`."""
     return [architecture(cell.configuration) for cell in sweep_of_toml(dataset.attrs["configuration"]).cells]
 
@@ -22,7 +24,7 @@ def networks_of(dataset: xr.Dataset) -> list:
 def layer_drift(dataset: xr.Dataset) -> xr.DataArray:
     """Largest change of the balance over times and layers, relative to the largest squared norm; axes, then seed.
 
-    Of a trajectory that breaks off it is that of the part before.
+    For trajectories that end early, the maximum is over the part that exists.
     """
     drift = xr.full_like(dataset["verdict"], np.nan, dtype=float)
     for (_, index), network in zip(named_cells(dataset), networks_of(dataset), strict=True):

@@ -1,11 +1,12 @@
-"""What is known of a run while it runs: which program is being compiled, and how long the rest will take.
+"""The progress of a run: which program is being compiled, and an estimate of the remaining time.
 
-Nothing is known of a program before it has run once. From then on a flow of it takes the median of what it took in the
-batches that have ended, compilation apart:
+The time per flow of a program is the median over its batches that have ended, without compilation; it is unknown until
+the first of them has ended. The estimate is
 
-    time left = sum over batches (flows left * seconds a flow) / (seconds worked / seconds passed).
+    time left = sum over batches (flows left * seconds per flow) / (seconds worked / seconds passed),
 
-The batch with the first seeds of its cells also proves what it can about them, so it stands for its kind alone.
+where the last quotient is the number of batches that are computed in parallel. Batches with the first seeds of their
+cells also compute certificates; their times are kept apart from those of other batches.
 """
 
 import statistics
@@ -20,12 +21,12 @@ __all__ = ["Course", "Left"]
 
 
 class Left(NamedTuple):
-    """How long a run will take from now."""
+    """The estimated remaining time of a run."""
 
     seconds: float
-    """Of the programs that have run once."""
+    """For the flows of programs whose time per flow is known."""
     unknown: int
-    """Programs that have not, and have flows left."""
+    """Number of programs that have flows left and whose time per flow is unknown."""
 
     def __str__(self) -> str:
         if self.unknown:
@@ -34,13 +35,13 @@ class Left(NamedTuple):
 
 
 class Course:
-    """What a run was heard to do.
+    """Collects the progress reports of a run.
 
     Args:
-        batches: all of them.
+        batches: all batches of the run.
         programs: the number of the compiled program of every batch, by the number of the batch.
-        clock: seconds.
-        noun: what is run, "flow" or "descent".
+        clock: returns the current time in seconds.
+        noun: what is computed, "flow" or "descent".
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Course:
 
     @property
     def flows(self) -> tuple[int, int]:
-        """Flows that are finished, and all."""
+        """Numbers of finished flows and of all flows."""
         return sum(self._done.values()), sum(batch.flows for batch in self._batches.values())
 
     @property
@@ -78,7 +79,7 @@ class Course:
         self._over.add(batch.number)
 
     def hear(self, batch: Batch, done: int, note: str) -> None:
-        """`done` flows of `batch` are finished; a note, or a flow, shows that its program is compiled."""
+        """`done` flows of `batch` are finished; a note or a finished flow means that its program has been compiled."""
         program = self._programs[batch.number]
         self._done[batch.number] = done
         self._begun.setdefault(batch.number, self._clock())
@@ -96,7 +97,7 @@ class Course:
             self._rates.setdefault(self._kind(batch), []).append(rate)
 
     def compiling(self, batch: Batch) -> str:
-        """ "compiling 1 of 3 (12 s)" while the program of `batch` has not run yet; else nothing."""
+        """ "compiling 1 of 3 (12 s)" until the program of `batch` has been compiled; then an empty text."""
         program, begun = self._programs[batch.number], self._begun.get(batch.number)
         if program in self._compiled or begun is None:
             return ""
@@ -105,7 +106,7 @@ class Course:
         return f"compiling {self._order[program]} of {total} ({self._clock() - begun:.0f} s)"
 
     def left(self) -> Left:
-        """How long the rest will take, from what has been measured."""
+        """The estimated remaining time."""
         seconds, unknown = 0.0, set()
         for number, batch in self._batches.items():
             rate = self._rate(batch)
@@ -122,7 +123,7 @@ class Course:
         return self._programs[batch.number], batch.start == 0
 
     def _rate(self, batch: Batch) -> float | None:
-        """Seconds a flow; None where the program has not run yet."""
+        """Seconds per flow; None if no batch with the program of this one has ended."""
         program, first = self._kind(batch)
         known = self._rates.get((program, first)) or self._rates.get((program, not first))
         return statistics.median(known) if known else None

@@ -5,16 +5,18 @@ The functions are defined at module level and receive the risk in `args`, so tha
 not compiled again.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import diffrax
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from lcnn_flow.dynamics.recording import Record, Recorded
 from lcnn_flow.dynamics.settings import FlowSettings
+from lcnn_flow.dynamics.sliding import slides
+from lcnn_flow.numerics.arrays import DType
 from lcnn_flow.numerics.norms import safe_norm
 from lcnn_flow.risk.base import RiskLike
 from lcnn_flow.solvers import inverse_positive_definite
@@ -123,7 +125,7 @@ def start_scales(risk: RiskLike, vector: Float[Array, "n ..."], settings: FlowSe
     )
 
 
-def default_function_rtol(dtype: np.dtype | type) -> float:
+def default_function_rtol(dtype: DType) -> float:
     """Default rtol for functions known only through their values, whose length scales are found by integration only."""
     return max(_FUNCTION_RTOL, 100 * float(jnp.finfo(dtype).eps))
 
@@ -172,22 +174,30 @@ def stops(t: Any, y: Recorded, args: FieldArguments, **kwargs: Any) -> Bool[Arra
 
 
 def at_rest(vector: Float[Array, " n"], record: Record, args: FieldArguments) -> Bool[Array, ""]:
-    """Whether the gradient is small, or the filters are outside the norm bound, not finite or separate the data.
+    """Whether the gradient is small, or the filters are outside the norm bound, not finite or separate the data, or the
+    flow slides along a kink.
 
-    Small means below tolerance. With a `gradient_atol` below 0 the integration continues for any margins.
+    Small means below tolerance. With a `gradient_atol` below 0 the integration continues for any margins and kinks.
     """
     tolerance = gradient_tolerance(args.risk, vector, args.least_scale, args, record)
     small = safe_norm(args.risk.gradient(vector)) <= tolerance
-    small |= args.risk.is_separated(vector) & (args.gradient_atol >= 0)
+    small |= (args.risk.is_separated(vector) | slides(record.switches)) & (args.gradient_atol >= 0)
     return small | ~(safe_norm(vector) <= args.norm_bound)
 
 
 def symmetric_stage_solver(
-    terms: diffrax.AbstractTerm, t: Any, y: Float[Array, " n"], args: FieldArguments, control: Array, gamma: float
-):
-    """Stage solver for `vector_field`: the inverse of the symmetric matrix I/gamma + h Hess L.
+    terms: diffrax.AbstractTerm[Any, Any],
+    t: Any,
+    y: Float[Array, " n"],
+    args: FieldArguments,
+    control: Array,
+    gamma: float,
+) -> tuple[Callable[[Array], Array], Array]:
+    """Solves the linear systems of the stages of a Rosenbrock method, with the symmetric matrix I/gamma + h Hess L.
 
-    The matrix does not allow a step if it is not positive definite.
+    Returns:
+        A function that multiplies a right-hand side by the inverse of the matrix, and whether the matrix is positive
+        definite; if not, the step must be rejected.
     """
     del terms, t
     matrix = jnp.eye(y.size, dtype=y.dtype) / gamma + control * args.risk.hessian(y)

@@ -1,4 +1,4 @@
-"""A diffrax solver that records states at given times, path length, dissipation, and close passages of saddles.
+"""A diffrax solver that records states at given times, path length, dissipation, passages of saddles, and kinks.
 
 diffrax can save at given times too, but checks them by a host callback, and JAX does not store programs with host
 callbacks in its persistent cache. Here the times are checked in advance, and every accepted step evaluates its dense
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from lcnn_flow.dynamics.sliding import Switches, count_switches
 from lcnn_flow.numerics.norms import safe_norm
 from lcnn_flow.numerics.quadrature import NODES, WEIGHTS, partial_weights
 from lcnn_flow.numerics.stored_programs import storable
@@ -53,6 +54,8 @@ class Record(NamedTuple):
     passage: Passage
     saved: Saved | None
     """None where no times were requested."""
+    switches: Switches | None = None
+    """None for risks without kinks."""
 
 
 class Recorded(NamedTuple):
@@ -91,7 +94,7 @@ def follow_passage(passage: Passage, norm: Float[Array, "..."]) -> Passage:
     return Passage(largest, smallest, jnp.maximum(passage.rebound, norm / positive))
 
 
-class RecordingSolver(diffrax.AbstractWrappedSolver):
+class RecordingSolver(diffrax.AbstractWrappedSolver[Any]):
     """Integrates the filters of a `Recorded` with another solver and updates the record.
 
     Attributes:
@@ -99,49 +102,53 @@ class RecordingSolver(diffrax.AbstractWrappedSolver):
         terms: the vector field of the filters alone.
     """
 
-    solver: diffrax.AbstractSolver
-    terms: diffrax.AbstractTerm
+    solver: diffrax.AbstractSolver[Any]
+    terms: diffrax.AbstractTerm[Any, Any]
 
     @property
-    def root_finder(self):
+    def root_finder(self) -> Any:
         """The root finder of an implicit solver, in which diffrax sets tolerances."""
         return self.solver.root_finder  # pyright: ignore[reportAttributeAccessIssue]
 
     @property
-    def scan_kind(self):
+    def scan_kind(self) -> Any:
         """The scan kind of a Runge-Kutta method, which diffrax selects for the adjoint."""
         return self.solver.scan_kind  # pyright: ignore[reportAttributeAccessIssue]
 
     @property
-    def term_structure(self):
+    def term_structure(self) -> Any:
         return self.solver.term_structure
 
     @property
-    def interpolation_cls(self):  # pyright: ignore[reportIncompatibleVariableOverride]
+    def interpolation_cls(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.solver.interpolation_cls
 
-    def order(self, terms):
+    def order(self, terms: Any) -> Any:
         """Order of the wrapped solver."""
         return self.solver.order(self.terms)
 
-    def error_order(self, terms):
+    def error_order(self, terms: Any) -> Any:
         """Order of the error estimate of the wrapped solver."""
         return self.solver.error_order(self.terms)
 
-    def init(self, terms, t0, t1, y0, args):
+    def init(self, terms: Any, t0: Any, t1: Any, y0: Recorded, args: Any) -> Any:
         """Initial state of the wrapped solver."""
         return self.solver.init(self.terms, t0, t1, y0.vector, args)
 
-    def func(self, terms, t0, y0, args):
+    def func(self, terms: Any, t0: Any, y0: Recorded, args: Any) -> Any:
         """Vector field of the wrapped solver."""
         return self.solver.func(self.terms, t0, y0.vector, args)
 
-    def step(self, terms, t0, t1, y0, args, solver_state, made_jump):
+    def step(
+        self, terms: Any, t0: Any, t1: Any, y0: Recorded, args: Any, solver_state: Any, made_jump: Any
+    ) -> tuple[Recorded, Recorded, Any, Any, diffrax.RESULTS]:
         """One step; the record of a rejected step is discarded together with the step."""
         inner = self.solver.step(self.terms, t0, t1, y0.vector, args, solver_state, made_jump)
         vector, error, dense, solver_state, result = cast(Any, inner)
         curve = self.interpolation_cls(t0=t0, t1=t1, **dense)
         record = self._extended(y0.record, curve, t0, t1)
+        if record.switches is not None:
+            record = record._replace(switches=count_switches(record.switches, args.risk.activation_signs(vector)))
         nothing = jax.tree.map(jnp.zeros_like, record)
         return Recorded(vector, record), Recorded(error, nothing), dense, solver_state, result
 
@@ -154,10 +161,10 @@ class RecordingSolver(diffrax.AbstractWrappedSolver):
         so_far = jnp.stack([record.path_length, record.dissipation])
         path_length, dissipation = so_far + h * (weights @ both)
         if (saved := record.saved) is None:
-            return Record(path_length, dissipation, passage, None)
+            return Record(path_length, dissipation, passage, None, record.switches)
         inside = ((saved.times > t0) & (saved.times <= t1))[:, None]
         clipped = jnp.clip(saved.times, t0, t1)
         states = jnp.where(inside, jax.vmap(curve.evaluate)(clipped), saved.states)
         partial = partial_weights((clipped - t0) / jnp.where(h > 0, h, 1))
         lengths = jnp.where(inside, so_far[None] + h * (partial @ both), saved.lengths)
-        return Record(path_length, dissipation, passage, Saved(saved.times, states, lengths))
+        return Record(path_length, dissipation, passage, Saved(saved.times, states, lengths), record.switches)

@@ -201,9 +201,10 @@ def check_axes(name: str, risk: Any, layers: tuple[Any, ...]) -> tuple[int | Non
 
 
 def _lane_sizes(risk: LinearRisk, seeds: int, block_size: int | None, device: Any, times: int) -> tuple[int, int]:
-    """The number of lanes, and of seeds per block, which is a multiple of it.
+    """The number of lanes, and the number of seeds per block, which is a multiple of the number of lanes.
 
-    Both depend on the amount of work and the kind of device, not on the number of devices.
+    Both depend on the amount of work and on the kind of device, but not on the number of devices, so that the results
+    are the same on any number of devices.
     """
     width = min(lanes_that_fit(risk, device, times), -(-(block_size or seeds) // 8) * 8)
     if block_size is None:
@@ -274,7 +275,7 @@ def _search(work: _Work, blocks: list[_Block], laned: LaneResults | None, flows:
     calls = _calls(work, blocks)
     left = (None, None) if laned is None else (laned.on_grid, laned.reached)
 
-    def arrays(rows: np.ndarray) -> tuple:
+    def arrays(rows: np.ndarray) -> tuple[Any, ...]:
         return tuple(w[rows] for w in work.params), *jax.tree.map(lambda x: x[rows], left)
 
     given = ((call.conditions, arrays(call.rows)) for call in calls)

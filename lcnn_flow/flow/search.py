@@ -11,7 +11,7 @@ critical point diverges, and stops there.
 """
 
 import dataclasses
-from typing import NamedTuple, TypeVar, cast
+from typing import NamedTuple, TypeVar
 
 import diffrax
 import jax
@@ -22,6 +22,7 @@ from jaxtyping import Array, Bool, Float, Int
 from lcnn_flow.dynamics.field import FINEST_RTOL, FieldArguments, at_rest, gradient_tolerance
 from lcnn_flow.dynamics.recording import Record
 from lcnn_flow.dynamics.settings import FlowSettings
+from lcnn_flow.dynamics.sliding import slides
 from lcnn_flow.flow.integration import Span, integrate
 from lcnn_flow.limits.cases import first_case
 from lcnn_flow.limits.curvature import Curvature
@@ -30,7 +31,7 @@ from lcnn_flow.limits.judgement import Judgement, judge
 from lcnn_flow.limits.verdict import Reason, Verdict
 from lcnn_flow.losses.classification import MarginLoss
 from lcnn_flow.numerics.norms import safe_norm
-from lcnn_flow.risk.base import CompositeRisk, is_composite
+from lcnn_flow.risk.base import is_composite
 
 __all__ = ["CLEAR_OF_SADDLES", "End", "find_limit", "withhold_unless"]
 
@@ -231,6 +232,8 @@ class _Signs(NamedTuple):
     """The filters exceed the norm bound."""
     separated: Array
     """The risk is below that of every critical point."""
+    slides: Array
+    """The flow slides along a kink."""
     loose: Array
     """This is round 0, whose failures are not those of the flow."""
     clear: Array
@@ -292,6 +295,7 @@ def _signs(
         below=below,
         escaped=here.finite & ~(safe_norm(span.vector) <= args.norm_bound),
         separated=separated & ~again,
+        slides=slides(span.record.switches),
         loose=loose,
         clear=clear,
         finer=finer,
@@ -321,6 +325,7 @@ def _verdict(
             Verdict.NOT_FINITE,
             Reason.NO_STEP,
         ),
+        (signs.slides, undecided, Reason.SLIDES_ALONG_A_KINK),
         (signs.escaped & ~args.bounded, Verdict.DIVERGED, Reason.BEYOND_NORM_BOUND),
         (signs.escaped & ~loose, undecided, Reason.BEYOND_A_PRIORI_BOUND),
         (growth.steady, Verdict.DIVERGED, Reason.GROWS_LIKE_A_POWER),
@@ -334,7 +339,7 @@ def _verdict(
         (last & here.exact, undecided, Reason.MAY_LEAVE_THE_SADDLE),
         (last, undecided, Reason.LIMIT_NOT_RESOLVED),
         (spent & (here.norm <= here.tolerance), undecided, Reason.OUT_OF_STEPS_BELOW_TOLERANCE),
-        (spent, Verdict.STEP_LIMIT, Reason.NONE),
+        (spent, Verdict.STEP_LIMIT, jnp.where(growth.grows & ~args.bounded, int(Reason.STILL_GROWS), int(Reason.NONE))),
         (signs.ended & ~below & ~loose, Verdict.TIME_LIMIT, Reason.NONE),
         (signs.exhausted, undecided, Reason.LIMIT_NOT_RESOLVED),
     )
@@ -345,7 +350,7 @@ def _only_gauge(args: FieldArguments) -> Array:
     """Whether limits are not isolated only because channels can be mixed, while the end-to-end filter is isolated."""
     if args.risk.symmetry.isolates or not is_composite(args.risk):
         return jnp.asarray(False)
-    return cast(CompositeRisk, args.risk).outer.smallest_singular_value > 0
+    return args.risk.outer.smallest_singular_value > 0
 
 
 def _growth(span: Span, here: Judgement, search: _Search, watching: Array) -> _Growth:

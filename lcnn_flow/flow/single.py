@@ -18,6 +18,7 @@ from lcnn_flow.dynamics.field import FieldArguments, StartScales, start_scales
 from lcnn_flow.dynamics.observing import measure
 from lcnn_flow.dynamics.recording import Saved, blank_record
 from lcnn_flow.dynamics.settings import FlowSettings, flow_settings, takes_options
+from lcnn_flow.dynamics.sliding import no_switches
 from lcnn_flow.errors import FlowError
 from lcnn_flow.flow.integration import Span, integrate
 from lcnn_flow.flow.result import Flow, Trajectory
@@ -123,7 +124,10 @@ def run_flow(
     args = flow_arguments(risk, held, initial, scales, settings)
     atol = risk.space.per_entry(scales.atol)
     zero, no = jnp.zeros((), start.dtype), jnp.asarray(False)
-    span = Span(start, blank_record(start, zero, None), zero, jnp.asarray(0, jnp.int32), no, no)
+    record = blank_record(start, zero, None)
+    if risk.has_kinks:
+        record = record._replace(switches=no_switches(held.activation_signs(initial)))
+    span = Span(start, record, zero, jnp.asarray(0, jnp.int32), no, no)
     intact, trajectory = ~no, None
     if on_grid is not None:
         span = on_grid

@@ -1,4 +1,4 @@
-"""Complex linear systems, one a lane in the trailing axis, by elimination with partial pivoting.
+"""Complex linear systems, one per lane in the trailing axis, by elimination with partial pivoting.
 
 Every pivot is a unit of a few kernels over all lanes; the pivot of a column is the entry with the largest |re| + |im|.
 """

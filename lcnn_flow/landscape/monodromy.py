@@ -8,7 +8,7 @@ import itertools
 import math
 from collections.abc import Callable
 from functools import reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,7 +26,13 @@ _MOST_LOOPS = 200
 
 
 class StartSet(NamedTuple):
-    """All solutions for d, u: unit filters one after the other and mu, (sum k_l + 1, N); d and u, (prod k_l,)."""
+    """All N solutions of the critical point equations for one pair of parameters d, u.
+
+    Attributes:
+        points: one solution per column: the entries of all unit filters, then mu; (sum k_l + 1, N).
+        diagonal: d, (prod k_l,).
+        load: u, (prod k_l,).
+    """
 
     points: np.ndarray
     diagonal: np.ndarray
@@ -34,7 +40,7 @@ class StartSet(NamedTuple):
 
 
 def family_sums(sizes: tuple[int, ...]) -> TapSums:
-    """A member of the family: the architecture of stride 1. With G = c = 0 it plays no part which."""
+    """The tap sums of the architecture with stride 1; for G = c = 0 every architecture of the family would do."""
     taps = tuple(sum(index) for index in itertools.product(*map(range, sizes)))
     return TapSums(sizes, taps, taps[-1] + 1)
 
@@ -46,7 +52,7 @@ def find_start_set(
 
     Args:
         sizes: filter sizes, every one at least 2.
-        seed: of the parameters and the loops; another one makes another start set.
+        seed: seed of the random parameters and loops; other seeds give other start sets.
         progress: called as progress(found, N) after every loop.
 
     Raises:
@@ -89,7 +95,7 @@ def _first_solution(sums: TapSums, rng: np.random.Generator) -> tuple[tuple[np.n
     return (d, u), np.concatenate([*filters, [1.0]])[:, None]
 
 
-def _carried(sums: TapSums, points: np.ndarray, start: tuple, end: tuple) -> np.ndarray:
+def _carried(sums: TapSums, points: np.ndarray, start: tuple[Any, ...], end: tuple[Any, ...]) -> np.ndarray:
     nothing = np.zeros((1, sums.width, sums.width))
     line = Parameters(start[0], start[1], end[0], end[1], nothing, nothing[0])
     ends = track(sums, points, line, np.zeros(points.shape[1], int), _LANES)

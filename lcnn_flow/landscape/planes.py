@@ -65,17 +65,17 @@ class Planes:
 
     @property
     def inverse(self) -> "Planes":
-        """1 / (re + i im), for numbers of ordinary size."""
+        """1 / (re + i im), for numbers whose squares neither overflow nor underflow."""
         return self.conj.scaled(1 / self.square)
 
 
 def stack(parts: Sequence[Planes], axis: int = 0) -> Planes:
-    """The parts along a new axis."""
+    """Stacks the parts along a new axis."""
     return Planes(jnp.stack([p.re for p in parts], axis), jnp.stack([p.im for p in parts], axis))
 
 
 def concatenate(parts: Sequence[Planes], axis: int = 0) -> Planes:
-    """The parts one after the other along an axis."""
+    """Concatenates the parts along an axis."""
     return Planes(jnp.concatenate([p.re for p in parts], axis), jnp.concatenate([p.im for p in parts], axis))
 
 

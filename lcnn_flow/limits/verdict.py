@@ -37,7 +37,7 @@ EXPLANATIONS = {
     Verdict.TIME_LIMIT: "max_time reached before the tests of the end could be made: raise max_time",
     Verdict.STEP_LIMIT: "max_steps reached with the gradient above tolerance: raise max_steps or loosen rtol",
     Verdict.NOT_FINITE: "risk or gradient not finite, or no step of any size possible",
-    Verdict.UNDECIDED: "gradient below tolerance, but a test could not decide what the end is",
+    Verdict.UNDECIDED: "gradient below tolerance, but a test could not decide what the end is, or a kink in the way",
 }
 
 
@@ -62,6 +62,8 @@ class Reason(IntEnum):
     NEAR_A_KINK = 15
     SEPARATES = 16
     GROWS_SLOWLY = 17
+    SLIDES_ALONG_A_KINK = 18
+    STILL_GROWS = 19
 
 
 REASONS = {
@@ -86,6 +88,10 @@ REASONS = {
     "grow without bound, slower than any power of time: see lf.theory.margin, or add weight_decay",
     Reason.GROWS_SLOWLY: "gradient below tolerance, but the parameters still grow, slower than any power of time: part "
     "of the data can be separated, and weight_decay would give the risk a minimum",
+    Reason.SLIDES_ALONG_A_KINK: "the flow slides along a kink, where a hidden neuron switches and the gradient jumps: "
+    "methods for smooth equations do not advance there; a smooth activation does, such as softplus(b x)/b",
+    Reason.STILL_GROWS: "max_steps reached while the parameters still grow: if outputs cancel better and better, there "
+    "is no minimum, which weight_decay would give; otherwise raise max_steps",
     Reason.MINIBATCHES: "the gradients were those of minibatches, whose noise allows no limit: continue from .final "
     "with batch_size=None",
     Reason.STEPS_USED_UP: "all steps were taken, with the gradient above tolerance: raise steps, or "

@@ -99,7 +99,7 @@ for _name, _value, _first, _second in (
 
 
 class _Robust(Loss):
-    """A loss with one number, delta > 0, and |rho''| at most rho''(0) = 1."""
+    """Base of the losses with one parameter delta > 0 that satisfy |rho''(r)| <= rho''(0) = 1 for all r."""
 
     parameters = ("delta",)
 

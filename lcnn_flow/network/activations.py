@@ -139,8 +139,8 @@ def _signed_power(x: Array, p: float) -> Array:
 relu = Activation("relu", (), 1.0, False, True, jax.nn.relu)
 """max(x, 0): homogeneous of degree 1, with a kink at 0.
 
-Flows of relu networks are attracted to kinks and slide along them. There the differential equation is stiff, and most
-flows end as STEP_LIMIT. A smooth alternative is softplus(b x)/b for a large b, as `Custom`.
+Flows of relu networks are attracted to kinks and slide along them, and most are UNDECIDED because of that
+(`dynamics.sliding`). A smooth alternative is softplus(b x)/b for a large b, as `Custom`.
 """
 tanh = Activation("tanh", (), None, True, False, jnp.tanh)
 """tanh(x): analytic; no conserved quantity."""

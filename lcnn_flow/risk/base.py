@@ -119,6 +119,10 @@ class RiskLike(Protocol):
         """Distance to the nearest point at which the Hessian does not exist."""
         ...
 
+    def activation_signs(self, vector: Float[Array, " n"]) -> Float[Array, " k"]:
+        """1 where the input of an activation with a kink is positive, 0 elsewhere; empty without kinks."""
+        ...
+
     def is_separated(self, vector: Float[Array, " n"]) -> Bool[Array, ""]:
         """Whether no point of at most this risk is critical, so that the parameters of the flow are not bounded."""
         ...
@@ -155,7 +159,7 @@ class LaneRisk(CompositeRisk, Protocol):
     """A risk whose flows can run in lanes; flows of other risks are integrated in lockstep."""
 
     def driver(self, lanes: int) -> FilterRisk:
-        """The form of the risk that evaluates this number of flows at once, see `lane_forms`."""
+        """The risk as a function of the end-to-end filters of `lanes` flows at once; see `lane_forms`."""
         ...
 
 
@@ -189,6 +193,10 @@ class RiskBase(Pytree):
     def distance_to_kink(self, vector: Float[Array, " n"]) -> Float[Array, ""]:
         """Distance to the nearest point at which the Hessian does not exist; infinite if it exists everywhere."""
         return jnp.asarray(jnp.inf, vector.dtype)
+
+    def activation_signs(self, vector: Float[Array, " n"]) -> Float[Array, " k"]:
+        """1 where the input of an activation with a kink is positive, 0 elsewhere; empty without kinks."""
+        return jnp.zeros((0,), vector.dtype)
 
     def is_separated(self, vector: Float[Array, "n ..."]) -> Bool[Array, "..."]:
         """Whether no point of at most this risk is critical; false where that is not known."""

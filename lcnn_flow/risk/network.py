@@ -15,7 +15,7 @@ from lcnn_flow.losses.named import Square
 from lcnn_flow.losses.registry import ALL_LOSSES
 from lcnn_flow.network.dense import Network
 from lcnn_flow.network.forward import forward
-from lcnn_flow.numerics.arrays import as_float_array, is_concrete
+from lcnn_flow.numerics.arrays import DType, as_float_array, is_concrete
 from lcnn_flow.risk.autodiff import AutodiffRisk
 from lcnn_flow.risk.chain_rule import gradient, gradient_and_hessian
 from lcnn_flow.risk.empirical import EmpiricalRisk, Form, has_many_margins
@@ -131,20 +131,27 @@ class NetworkRisk(EmpiricalRisk, AutodiffRisk):
         if not self.has_kinks:
             return super().distance_to_kink(vector)
 
-        def hidden(x: Array) -> Array:
-            found = forward(self.network, self.space.unravel(x), self.data.inputs)[1]
-            return jnp.concatenate([jnp.ravel(z) for z in found])
-
         def add(so_far: Array, direction: Array) -> tuple[Array, None]:
-            return so_far + jax.jvp(hidden, (vector,), (direction,))[1] ** 2, None
+            return so_far + jax.jvp(self._hidden, (vector,), (direction,))[1] ** 2, None
 
-        values = hidden(vector)
+        values = self._hidden(vector)
         squares = lax.scan(add, jnp.zeros_like(values), jnp.eye(vector.size, dtype=vector.dtype))[0]
         far = jnp.abs(values) / jnp.sqrt(jnp.where(squares > 0, squares, 1))
         return jnp.min(jnp.where(squares > 0, far, jnp.inf), initial=jnp.inf)
 
+    def activation_signs(self, vector: Float[Array, " n"]) -> Float[Array, " k"]:
+        """1 where the input of an activation is positive, 0 elsewhere, for every sample; empty without kinks."""
+        if not self.has_kinks:
+            return super().activation_signs(vector)
+        return (self._hidden(vector) > 0).astype(vector.dtype)
 
-def _decay(value: ArrayLike, dtype: np.dtype | type) -> Array:
+    def _hidden(self, vector: Float[Array, " n"]) -> Float[Array, " k"]:
+        """The inputs of the activations in all hidden layers, for every sample."""
+        found = forward(self.network, self.space.unravel(vector), self.data.inputs)[1]
+        return jnp.concatenate([jnp.ravel(z) for z in found]) if found else jnp.zeros((0,), vector.dtype)
+
+
+def _decay(value: ArrayLike, dtype: DType) -> Array:
     """Weight decay as an array of the type of the data; raises RiskError if it is negative or not finite."""
     number = as_float_array(value).astype(dtype)
     if is_concrete(number) and not bool(np.all(np.isfinite(np.asarray(number)) & (np.asarray(number) >= 0))):

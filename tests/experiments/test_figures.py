@@ -15,6 +15,7 @@ from experiments.closed_forms import minima_of_two_pairs
 from experiments.computing.rough_paths import rough_paths
 from experiments.computing.shown_data import shown_data
 from experiments.computing.shown_flows import MOST_FLOWS, shown_flows
+from experiments.computing.solved_cell import SolvedCell
 from experiments.figures import (
     EXACT,
     error_text,
@@ -36,7 +37,7 @@ from experiments.figures.series import cells, panels
 from experiments.figures.style import Drawing, grid
 from experiments.modules import MODULES
 from experiments.reporting.drawings import drawings
-from experiments.sweeps.sweep import SHOWN_DATA
+from experiments.sweeps.sizes import SHOWN_DATA
 
 FOUR_AXES = (
     fakes.CONFIGURATION
@@ -276,17 +277,16 @@ def test_of_the_flows_the_first_are_stored_from_start_to_end_at_places_between_w
     arch, angle = lf.Architecture(4, (2, 2)), np.geomspace(0.01, 3, 400)
     turning = np.tile(np.stack([np.cos(angle), np.sin(angle)], axis=-1), (10, 1, 1))
     still = np.full((10, 400, 2), np.arange(1.0, 11)[:, None, None])
-    flow = SimpleNamespace(trajectory=SimpleNamespace(params=(turning, still)))
-    stored = shown_flows(SimpleNamespace(network=arch), None, flow, wanted=False)
+    flows = SimpleNamespace(trajectory=SimpleNamespace(params=(turning, still)))
+    stored = shown_flows(SolvedCell(None, SimpleNamespace(network=arch), None, flows))
     assert stored["shown_w1"].shape == (MOST_FLOWS, 80, 2)
     found = np.arctan2(stored["shown_w1"][3, :, 1], stored["shown_w1"][3, :, 0])
     np.testing.assert_allclose(found, np.linspace(0.01, 3, 80), atol=0.05)
     assert found[[0, -1]] == pytest.approx([0.01, 3])
     assert (stored["shown_w2"][3] == 4).all()
-    without = SimpleNamespace(trajectory=None)
-    assert shown_flows(SimpleNamespace(network=arch), None, without, wanted=False) == {}
+    assert shown_flows(SolvedCell(None, SimpleNamespace(network=arch), None, SimpleNamespace(trajectory=None))) == {}
     images = SimpleNamespace(network=lf.Architecture((6, 6), ((2, 2), (2, 2))))
-    assert shown_flows(images, None, flow, wanted=True) == {}
+    assert shown_flows(SolvedCell(None, images, None, flows)) == {}
 
 
 def test_rough_paths_are_those_of_the_flow_in_closed_form_and_one_that_ends_elsewhere_is_not_shown():
