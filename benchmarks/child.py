@@ -6,11 +6,14 @@ Run as `python -m benchmarks.child '{"seeds": 64, ...}'`; prints one line of JSO
 import json
 import sys
 import time
+from typing import Any
 
 __all__ = ["measure"]
 
 
-def measure(seeds: int, turns: int, devices: int | None = None, delta: float | None = None, cache: str | None = None):
+def measure(
+    seeds: int, turns: int, devices: int | None = None, delta: float | None = None, cache: str | None = None
+) -> Any:
     """Seconds of the first call of the ensemble on SMALL, and of `turns` later ones.
 
     Args:

@@ -6,6 +6,7 @@ import json
 import time
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from benchmarks import compile as compile_time
 from benchmarks import descent, gemm, peers, report, scaling, sweeps, waiting, work_precision
@@ -58,14 +59,14 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"wrote {folder / 'RESULTS.md'}", flush=True)
 
 
-def _measure(chosen: list[str], quick: bool) -> dict:
+def _measure(chosen: list[str], quick: bool) -> dict[str, Any]:
     """Raw numbers of the chosen parts, and what they depend on."""
     began = time.perf_counter()
 
     def say(line: str) -> None:
         print(f"{time.perf_counter() - began:6.0f} s  {line}", flush=True)
 
-    results: dict = {"parts": {}}
+    results: dict[str, Any] = {"parts": {}}
     for name in chosen:
         say(name)
         results["parts"][name] = PARTS[name].measure(quick, say)

@@ -24,9 +24,9 @@ _FLOWS = 64
 """Under one vmap."""
 
 
-def measure(quick: bool, say: Say) -> dict:
+def measure(quick: bool, say: Say) -> dict[str, Any]:
     """For each loss and state of the cache: seconds of the first call and of later ones."""
-    found: dict = {"seeds": _SEEDS, "losses": {}}
+    found: dict[str, Any] = {"seeds": _SEEDS, "losses": {}}
     for name, delta in list(_LOSSES.items())[: 1 if quick else None]:
         with tempfile.TemporaryDirectory() as folder:
             found["losses"][name] = {
@@ -36,7 +36,7 @@ def measure(quick: bool, say: Say) -> dict:
     return found | {"emitters": _emitters(1 if quick else 3, say)}
 
 
-def _emitters(turns: int, say: Say) -> dict | None:
+def _emitters(turns: int, say: Say) -> dict[str, Any] | None:
     """CPU seconds that `gradient_flow` compiles, and runs, by the quick options and by XLA's own; None without them."""
     from lcnn_flow import gradient_flow
     from lcnn_flow.numerics.compiling import quick_options
@@ -62,7 +62,7 @@ def _emitters(turns: int, say: Say) -> dict | None:
     return found
 
 
-def section(data: dict) -> str:
+def section(data: dict[str, Any]) -> str:
     """This part of RESULTS.md."""
     rows = []
     for name, caches in data["losses"].items():
@@ -80,7 +80,7 @@ def section(data: dict) -> str:
     )
 
 
-def _both_emitters(data: dict | None) -> list[str]:
+def _both_emitters(data: dict[str, Any] | None) -> list[str]:
     if data is None:
         return []
     compiling, run = (ratio(data[part]["quick"], data[part]["own"]) for part in ("compile", "run"))
@@ -92,7 +92,7 @@ def _both_emitters(data: dict | None) -> list[str]:
     ]
 
 
-def drawings(data: dict) -> list:
+def drawings(data: dict[str, Any]) -> list[Any]:
     """None: the table says it all."""
     del data
     return []

@@ -32,10 +32,10 @@ _FINEST = 3e-14
 """Of gradient_rtol: hardly any gradient gets below, so that ends are not tested."""
 
 
-def hand_written(risk: Any, params: tuple, optimiser: Any, steps: int, every: int) -> Callable[[], Any]:
+def hand_written(risk: Any, params: tuple[Any, ...], optimiser: Any, steps: int, every: int) -> Callable[[], Any]:
     """A call of the hand-written program: the last filters, and (filters, risk, gradient norm) as recorded."""
 
-    def one(risk: Any, params: tuple) -> Any:
+    def one(risk: Any, params: tuple[Any, ...]) -> Any:
         def step(carry: Any, _: None) -> tuple[Any, None]:
             w, state = carry
             updates, state = optimiser.update(jax.grad(risk)(w), state, w)
@@ -52,15 +52,22 @@ def hand_written(risk: Any, params: tuple, optimiser: Any, steps: int, every: in
     return lambda: jax.block_until_ready(program(risk, params))
 
 
-def measure(quick: bool, say: Say) -> dict:
+def measure(quick: bool, say: Say) -> dict[str, Any]:
     """Seconds of every optimiser by turns, and how many ends were judged."""
     seeds, steps, turns = (32, 400, 2) if quick else (_SEEDS, _STEPS, _TURNS)
     risk, found = named("SMALL"), {}
     params = starts(risk.arch, seeds)
     for name, (factory, numbers) in _OPTIMISERS.items():
 
-        def ours(devices: Any, rtol: Any = None, factory: Any = factory, numbers: dict = numbers) -> lf.Descent:
-            options = {"steps": steps, "record_every": _EVERY, "devices": devices, "gradient_rtol": rtol}
+        def ours(
+            devices: Any, rtol: Any = None, factory: Any = factory, numbers: dict[str, Any] = numbers
+        ) -> lf.Descent:
+            options: dict[str, Any] = {
+                "steps": steps,
+                "record_every": _EVERY,
+                "devices": devices,
+                "gradient_rtol": rtol,
+            }
             return lf.gradient_descent_ensemble(risk, params, factory, numbers, **options)
 
         candidates = [
@@ -75,7 +82,7 @@ def measure(quick: bool, say: Say) -> dict:
     return {"seeds": seeds, "steps": steps, "every": _EVERY, "optimisers": found, "devices": len(jax.local_devices())}
 
 
-def section(data: dict) -> str:
+def section(data: dict[str, Any]) -> str:
     """This part of RESULTS.md."""
     rows = []
     for name, found in data["optimisers"].items():
@@ -99,7 +106,7 @@ def section(data: dict) -> str:
     )
 
 
-def drawings(data: dict) -> list:
+def drawings(data: dict[str, Any]) -> list[Any]:
     """None: the table says it all."""
     del data
     return []

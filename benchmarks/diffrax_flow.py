@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import diffrax
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import lcnn_flow as lf
 
@@ -22,12 +23,12 @@ class Arrival(NamedTuple):
     """States at the wanted times, or None."""
 
 
-def gram_gradient(arch: lf.Architecture) -> Callable:
+def gram_gradient(arch: lf.Architecture) -> Callable[..., Any]:
     """(w, (G, b)) -> gradient of v^T G v / 2 - b^T v, v the end-to-end filter, by automatic differentiation."""
     sizes = [shape[0] for shape in arch.layer_shapes]
     cuts = [sum(sizes[:i]) for i in range(1, len(sizes))]
 
-    def risk(w, moments):
+    def risk(w: np.ndarray, moments: Any) -> Any:
         gram, moment = moments
         v = lf.end_to_end_filter(arch, tuple(jnp.split(w, cuts)))
         return v @ (gram @ v) / 2 - moment @ v
@@ -36,8 +37,8 @@ def gram_gradient(arch: lf.Architecture) -> Callable:
 
 
 def arrive(
-    gradient: Callable,
-    solver: diffrax.AbstractSolver,
+    gradient: Callable[..., Any],
+    solver: diffrax.AbstractSolver[Any],
     start: jax.Array,
     args: Any,
     rtol: Any,

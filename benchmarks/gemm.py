@@ -46,7 +46,7 @@ def batched_gradient(risk: Any, vectors: jax.Array) -> Callable[[], list[jax.Arr
     return lambda: list(threads.map(lambda share: jax.block_until_ready(gradients(*share)), given))
 
 
-def measure(quick: bool, say: Say) -> dict:
+def measure(quick: bool, say: Say) -> dict[str, Any]:
     """Seconds a turn of the gradient and of the products, and their floating-point operations."""
     samples, seeds, shapes = (64, 64, _SHAPES[:1]) if quick else (2304, 1024, _SHAPES)
     kernel_sizes = (6, 6, 6, 5)
@@ -68,7 +68,7 @@ def measure(quick: bool, say: Say) -> dict:
     return {"rows": rows, "k_v": k_v, "seeds": seeds, "seconds": seconds, "operations": operations}
 
 
-def section(data: dict) -> str:
+def section(data: dict[str, Any]) -> str:
     """This part of RESULTS.md."""
     speed = {name: [data["operations"][name] / s for s in seconds] for name, seconds in data["seconds"].items()}
     products = [name for name in speed if name != "gradient"]
@@ -88,7 +88,7 @@ def section(data: dict) -> str:
     )
 
 
-def drawings(data: dict) -> list:
+def drawings(data: dict[str, Any]) -> list[Any]:
     """None: the table says it all."""
     del data
     return []

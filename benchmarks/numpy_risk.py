@@ -9,7 +9,9 @@ so an evaluation costs the same for any number of samples. Derived; independent 
 """
 
 import itertools
+from collections.abc import Sequence
 from functools import reduce
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +27,7 @@ class NumpyRisk:
         targets: (m, d_N).
     """
 
-    def __init__(self, kernel_sizes, strides, inputs, targets) -> None:
+    def __init__(self, kernel_sizes: Sequence[int], strides: Any, inputs: Any, targets: Any) -> None:
         spacing, self.taps, ends = 1, [], [0]
         for k, s in zip(kernel_sizes, strides, strict=True):
             self.taps.append(spacing * np.arange(k))
@@ -44,13 +46,13 @@ class NumpyRisk:
         pairs = itertools.combinations(range(len(self.taps)), 2)
         self._pairs = [(a, b, self.taps[a][:, None] + self.taps[b][None, :]) for a, b in pairs]
 
-    def gradient(self, w):
+    def gradient(self, w: np.ndarray) -> np.ndarray:
         """grad L."""
         others, v = self._products(w)
         g = self.gram @ v - self.moment
         return np.concatenate([np.correlate(g, o, "valid")[t] for o, t in zip(others, self.taps, strict=True)])
 
-    def hessian(self, w):
+    def hessian(self, w: np.ndarray) -> np.ndarray:
         """Hess L."""
         others, v = self._products(w)
         g = self.gram @ v - self.moment
@@ -65,19 +67,19 @@ class NumpyRisk:
             hessian[self.layers[b], self.layers[a]] += block.T
         return hessian
 
-    def balance(self, w):
+    def balance(self, w: np.ndarray) -> np.ndarray:
         """(|w_l|^2 - |w_{l+1}|^2) / 2, conserved by the flow."""
         squares = np.array([w[where] @ w[where] for where in self.layers])
         return (squares[:-1] - squares[1:]) / 2
 
-    def polish(self, w, balance):
+    def polish(self, w: np.ndarray, balance: np.ndarray) -> Any:
         """Newton's method for the zero of grad L with the given conserved quantities.
 
         The matrix is Hess L + C^T C, C the derivatives of the conserved quantities: regular where the critical point
         is non-degenerate up to the symmetries. Returns the point and whether it is a minimum that the steps came to
         rest at, at a distance of at most 1% from `w`.
         """
-        x, length = np.array(w), np.inf
+        x, stiff, length, last = np.array(w), np.eye(self.size), np.inf, np.inf
         for _ in range(12):
             slopes = np.zeros((len(self.layers) - 1, self.size))
             for row, (below, above) in zip(slopes, itertools.pairwise(self.layers), strict=True):
@@ -92,7 +94,7 @@ class NumpyRisk:
         at_rest = last <= 1e-12 * size and np.linalg.norm(x - w) <= 0.01 * size
         return x, bool(at_rest and np.linalg.eigvalsh(stiff)[0] > 0)
 
-    def _factors(self, w):
+    def _factors(self, w: np.ndarray) -> Any:
         """The layers as dense polynomials."""
         factors = []
         for where, taps in zip(self.layers, self.taps, strict=True):
@@ -103,7 +105,7 @@ class NumpyRisk:
                 factors[-1][taps] = w[where]
         return factors
 
-    def _products(self, w):
+    def _products(self, w: np.ndarray) -> Any:
         """The product of all layers but one, for each, and of all."""
         factors = self._factors(w)
         before = list(itertools.accumulate(factors, np.convolve))

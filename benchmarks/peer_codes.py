@@ -4,6 +4,7 @@ Every peer is a function (risk, starts) -> ends, both (seeds, parameters), that 
 Relative and absolute tolerances are 1e-6 for all of them.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -42,12 +43,12 @@ def numpy_form(risk: lf.EmpiricalRisk) -> NumpyRisk:
     return NumpyRisk(kernel_sizes, strides, np.asarray(risk.data.inputs), np.asarray(risk.data.targets))
 
 
-def _moments(risk: lf.EmpiricalRisk):
+def _moments(risk: lf.EmpiricalRisk) -> Any:
     form = numpy_form(risk)
     return jnp.asarray(form.gram), jnp.asarray(form.moment)
 
 
-def _one_flow(gradient, start, args):
+def _one_flow(gradient: Callable[..., Any], start: Any, args: Any) -> Any:
     solver = diffrax.Kvaerno5()
     return arrive(
         gradient, solver, start, args, _TOLERANCE, _TOLERANCE, _MAX_TIME, GRADIENT_NORM, max_steps=_MAX_STEPS
@@ -55,48 +56,48 @@ def _one_flow(gradient, start, args):
 
 
 @partial(jax.jit, static_argnums=0)
-def _gram_flows(arch, starts, moments):
+def _gram_flows(arch: Any, starts: Any, moments: Any) -> Any:
     gradient = gram_gradient(arch)
     return jax.vmap(lambda start: _one_flow(gradient, start, moments))(starts)
 
 
-def kvaerno5_gram(risk: lf.EmpiricalRisk, starts) -> np.ndarray:
+def kvaerno5_gram(risk: lf.EmpiricalRisk, starts: Any) -> np.ndarray:
     """diffrax's Kvaerno5 on the Gram form of the risk, all seeds under one vmap."""
     return np.asarray(_gram_flows(risk.arch, starts, _moments(risk)))
 
 
-def _layer_flow(start, data):
+def _layer_flow(start: Any, data: Any) -> Any:
     arch, inputs, targets = data
     risk: Any = lf.EmpiricalRisk(arch, lf.losses.Square(), lf.Dataset(inputs, targets), form="layers")
     return _one_flow(lambda w, _: risk.gradient(w), start, None)
 
 
 @partial(jax.jit, static_argnums=(0, 2))
-def _layer_flows(arch, starts, together, inputs, targets):
+def _layer_flows(arch: Any, starts: Any, together: bool, inputs: Any, targets: Any) -> Any:
     flow = partial(_layer_flow, data=(arch, inputs, targets))
     return jax.vmap(flow)(starts) if together else jax.lax.map(flow, starts)
 
 
-def kvaerno5_layers_together(risk: lf.EmpiricalRisk, starts) -> np.ndarray:
+def kvaerno5_layers_together(risk: lf.EmpiricalRisk, starts: Any) -> np.ndarray:
     """diffrax's Kvaerno5 on the data, a convolution a layer, all seeds under one vmap."""
     return np.asarray(_layer_flows(risk.arch, starts, True, risk.data.inputs, risk.data.targets))
 
 
-def kvaerno5_layers_in_turn(risk: lf.EmpiricalRisk, starts) -> np.ndarray:
+def kvaerno5_layers_in_turn(risk: lf.EmpiricalRisk, starts: Any) -> np.ndarray:
     """The same, one seed after the other (lax.map)."""
     return np.asarray(_layer_flows(risk.arch, starts, False, risk.data.inputs, risk.data.targets))
 
 
 @partial(jax.jit, static_argnums=0)
-def _descend(arch, starts, steps, moments):
+def _descend(arch: Any, starts: Any, steps: Any, moments: Any) -> Any:
     gradient = gram_gradient(arch)
 
-    def one(start, step):
-        def going(state):
+    def one(start: Any, step: Any) -> Any:
+        def going(state: Any) -> Any:
             _, slope, count = state
             return (jnp.linalg.norm(slope) > GRADIENT_NORM) & (count < _MOST_DESCENT_STEPS)
 
-        def move(state):
+        def move(state: Any) -> Any:
             w, slope, count = state
             w = w - step * slope
             return w, gradient(w, moments), count + 1
@@ -106,7 +107,7 @@ def _descend(arch, starts, steps, moments):
     return jax.vmap(one)(starts, steps)
 
 
-def gradient_descent(risk: lf.EmpiricalRisk, starts, steepest) -> np.ndarray:
+def gradient_descent(risk: lf.EmpiricalRisk, starts: Any, steepest: Any) -> np.ndarray:
     """Gradient descent at half the stable step: 1/lambda, lambda the largest curvature along the seed's flow."""
     return np.asarray(_descend(risk.arch, starts, 1 / jnp.asarray(steepest), _moments(risk)))
 
@@ -114,17 +115,17 @@ def gradient_descent(risk: lf.EmpiricalRisk, starts, steepest) -> np.ndarray:
 def scipy_method(method: str, risk: NumpyRisk, starts: np.ndarray) -> np.ndarray:
     """A method of scipy's solve_ivp with hand-written numpy gradient and Hessian, on the Gram form."""
 
-    def arrival(t, w):
+    def arrival(t: float, w: np.ndarray) -> Any:
         return np.linalg.norm(risk.gradient(w)) - GRADIENT_NORM
 
-    def field(t, w):
+    def field(t: float, w: np.ndarray) -> Any:
         return -risk.gradient(w)
 
-    def jacobian(t, w):
+    def jacobian(t: float, w: np.ndarray) -> Any:
         return -risk.hessian(w)
 
-    arrival.terminal = True
-    options = {"rtol": _TOLERANCE, "atol": _TOLERANCE, "jac": jacobian, "events": arrival}
+    arrival.terminal = True  # pyright: ignore[reportFunctionMemberAccess]  (scipy asks for it)
+    options: dict[str, Any] = {"rtol": _TOLERANCE, "atol": _TOLERANCE, "jac": jacobian, "events": arrival}
     return np.array([solve_ivp(field, (0.0, _MAX_TIME), start, method, **options).y[:, -1] for start in starts])
 
 

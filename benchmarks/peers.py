@@ -3,6 +3,7 @@
 Slow codes run on the first few of the seeds. Distances are from the limits of `references`, seed by seed.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -44,16 +45,16 @@ _SUBSETS = {
 """How many of the seeds each code runs; the cost a seed of the last one grows with their number."""
 
 
-def _runs(risk: lf.EmpiricalRisk, limits: references.Limits) -> dict:
+def _runs(risk: lf.EmpiricalRisk, limits: references.Limits) -> dict[str, Any]:
     """For each code, a function from a number of seeds to their ends."""
     form, params = peer_codes.numpy_form(risk), starts(risk.arch, len(limits.vectors))
     vectors = matrix(params)
 
-    def ours(seeds):
+    def ours(seeds: int) -> Any:
         flow = flows(risk, tuple(w[:seeds] for w in params))
         return matrix(flow.limit), flow.sound & (flow.verdict == lf.Verdict.CONVERGED)
 
-    def plain(run, given):
+    def plain(run: Callable[..., Any], given: Any) -> Any:
         return lambda seeds: (run(given, vectors[:seeds]), None)
 
     return {
@@ -70,7 +71,7 @@ def _runs(risk: lf.EmpiricalRisk, limits: references.Limits) -> dict:
     }
 
 
-def measure(quick: bool, say: Say) -> dict:
+def measure(quick: bool, say: Say) -> dict[str, Any]:
     """Everything this part shows; seconds a flow, one number a turn."""
     seeds = _QUICK_SEEDS if quick else _SEEDS
     candidates, limits, ends = [], {}, {}
@@ -88,7 +89,7 @@ def measure(quick: bool, say: Say) -> dict:
         candidates.append(Candidate(f"pseudo-Huber(delta = {delta:g})", run, seeds))
     ends = warm_up(candidates, say)
     seconds = in_turns(candidates, 1 if quick else _TURNS, _PATIENCE)
-    found: dict = {"seeds": seeds, "problems": {}, "losses": {}}
+    found: dict[str, Any] = {"seeds": seeds, "problems": {}, "losses": {}}
     for name, subsets in _SUBSETS.items():
         rows = {}
         for code in subsets:
@@ -113,7 +114,7 @@ def _operations(risk: Any) -> int:
     return (6 * 4 * q + q * (q + 1)) * rows * c
 
 
-def _quality(risk: lf.EmpiricalRisk, limits: references.Limits, ends: np.ndarray) -> dict:
+def _quality(risk: lf.EmpiricalRisk, limits: references.Limits, ends: np.ndarray) -> dict[str, Any]:
     """How far the ends are from the reference limits, and how many have a small gradient."""
     form, known = peer_codes.numpy_form(risk), limits.confirmed[: len(ends)]
     distance = np.linalg.norm(ends - limits.vectors[: len(ends)], axis=1)[known]
@@ -127,7 +128,7 @@ def _quality(risk: lf.EmpiricalRisk, limits: references.Limits, ends: np.ndarray
     }
 
 
-def _correctness(limits: references.Limits, ends: np.ndarray, trusted: np.ndarray) -> dict:
+def _correctness(limits: references.Limits, ends: np.ndarray, trusted: np.ndarray) -> dict[str, Any]:
     """Of the seeds with a confirmed reference: how many limits agree, and how many of the others are flagged."""
     known = limits.confirmed
     agrees = np.linalg.norm(ends - limits.vectors, axis=1) <= _AGREE
@@ -140,7 +141,7 @@ def _correctness(limits: references.Limits, ends: np.ndarray, trusted: np.ndarra
     }
 
 
-def section(data: dict) -> str:
+def section(data: dict[str, Any]) -> str:
     """This part of RESULTS.md."""
     parts = [
         "## Against other codes",
@@ -174,7 +175,7 @@ def section(data: dict) -> str:
     return "\n\n".join(parts[:2] + captions + parts[2:])
 
 
-def _table(rows: dict) -> str:
+def _table(rows: dict[str, Any]) -> str:
     ours = rows[_OURS]["seconds"]
     lines = [
         [
@@ -207,7 +208,7 @@ def _notes() -> str:
     )
 
 
-def _losses(data: dict) -> str:
+def _losses(data: dict[str, Any]) -> str:
     square = data["problems"]["SMALL"]["rows"][_OURS]
     rows = [["square", text.times(square["seconds"]), text.range_of(square["seconds"]), "1", "-", "-"]]
     for name, found in data["losses"].items():
@@ -218,7 +219,7 @@ def _losses(data: dict) -> str:
     return text.table(["loss", "time a seed", "spread", "ratio to square", "products", "sound"], rows)
 
 
-def drawings(data: dict) -> list[Drawing]:
+def drawings(data: dict[str, Any]) -> list[Drawing]:
     """Time a seed of every code, on both problems."""
     codes = list(data["problems"]["SMALL"]["rows"])
     codes.sort(key=lambda code: -median(data["problems"]["SMALL"]["rows"][code]["seconds"]))

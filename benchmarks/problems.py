@@ -5,6 +5,7 @@ filter with 10% noise, initial filters are N(0, 1/4).
 """
 
 from functools import cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,21 +18,28 @@ __all__ = ["GRADIENT_NORM", "PROBLEMS", "describe", "flows", "matrix", "named", 
 GRADIENT_NORM = 1e-8
 """A flow has arrived when |grad L| is at most this, in units of risk/filter: for ours and for every peer."""
 
-_SMALL = {"kernel_sizes": (3, 3, 3), "strides": 1, "length": 16, "samples": 64}
-PROBLEMS = {
+_SMALL: dict[str, Any] = {"kernel_sizes": (3, 3, 3), "strides": 1, "length": 16, "samples": 64}
+PROBLEMS: dict[str, dict[str, Any]] = {
     "SMALL": _SMALL,
     "ILL": _SMALL | {"rho": 0.99},
     "MEDIUM": {"kernel_sizes": (5, 5, 5, 5), "strides": (1, 2, 1, 1), "length": 65, "samples": 256},
 }
 
 
-def problem(kernel_sizes: tuple, strides=1, length=16, samples=64, rho=0.0, loss=None) -> lf.EmpiricalRisk:
+def problem(
+    kernel_sizes: tuple[Any, ...],
+    strides: Any = 1,
+    length: int = 16,
+    samples: int = 64,
+    rho: float = 0.0,
+    loss: Any = None,
+) -> lf.EmpiricalRisk:
     """A planted filter (entries of standard deviation 0.6) seen through white or AR(1) inputs, with 10% noise."""
     arch = lf.Architecture(length, kernel_sizes, strides)
     inputs = lf.data.Autoregressive(rho) if rho else lf.data.White()
 
     @jax.jit
-    def build(key) -> lf.EmpiricalRisk:
+    def build(key: Any) -> lf.EmpiricalRisk:
         data = lf.data.synthesize(key, arch, samples, inputs, lf.data.Planted(0.6), noise=0.1)
         return lf.EmpiricalRisk(arch, lf.losses.Square() if loss is None else loss, data)
 
@@ -44,19 +52,19 @@ def named(name: str) -> lf.EmpiricalRisk:
     return problem(**PROBLEMS[name])
 
 
-def starts(arch: lf.Architecture, seeds: int) -> tuple:
+def starts(arch: lf.Architecture, seeds: int) -> tuple[Any, ...]:
     """Initial filters (seeds, k_l) a layer; the first of many seeds are those of few."""
     vectors = np.random.default_rng(1).normal(scale=0.5, size=(seeds, arch.num_parameters))
     sizes = [shape[0] for shape in arch.layer_shapes]
     return tuple(jnp.asarray(w) for w in np.split(vectors, np.cumsum(sizes)[:-1], axis=1))
 
 
-def matrix(params: tuple) -> np.ndarray:
+def matrix(params: tuple[Any, ...]) -> np.ndarray:
     """Filters with a leading axis of seeds as (seeds, parameters)."""
     return np.concatenate([np.asarray(w).reshape(len(w), -1) for w in params], axis=1)
 
 
-def flows(risk: lf.EmpiricalRisk, params: tuple, **options) -> lf.Flow:
+def flows(risk: lf.EmpiricalRisk, params: tuple[Any, ...], **options: Any) -> lf.Flow:
     """The ensemble as everything here runs it: default options, stopped at `GRADIENT_NORM`."""
     return lf.gradient_flow_ensemble(risk, params, gradient_atol=GRADIENT_NORM, gradient_rtol=0.0, **options)
 

@@ -6,8 +6,9 @@ scipy's Radau at 1e-12.
 
 import multiprocessing
 import os
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.integrate import solve_ivp
@@ -31,16 +32,16 @@ class Limits(NamedTuple):
     """(seeds,): largest eigenvalue of the Hessian along the flow."""
 
 
-def cvode(risk: NumpyRisk, start: np.ndarray, tolerance: float, absolute: float, gradient_norm: float):
+def cvode(risk: NumpyRisk, start: np.ndarray, tolerance: float, absolute: float, gradient_norm: float) -> Any:
     """States of CVODE's BDF, a row a step, up to |grad L| = `gradient_norm`; numpy callbacks, dense Jacobian."""
 
-    def field(t, w, slope):
+    def field(t: float, w: np.ndarray, slope: np.ndarray) -> Any:
         slope[:] = -risk.gradient(w)
 
-    def jacobian(t, w, slope, out):
+    def jacobian(t: float, w: np.ndarray, slope: np.ndarray, out: np.ndarray) -> Any:
         out[:] = -risk.hessian(w)
 
-    def arrival(t, w, out):
+    def arrival(t: float, w: np.ndarray, out: np.ndarray) -> Any:
         out[0] = np.linalg.norm(risk.gradient(w)) - gradient_norm
 
     solver = CVODE(
@@ -55,7 +56,7 @@ def cvode(risk: NumpyRisk, start: np.ndarray, tolerance: float, absolute: float,
     return solver.solve(np.array([0.0, _MAX_TIME]), np.array(start)).y
 
 
-def _limit(task: tuple[NumpyRisk, np.ndarray]):
+def _limit(task: tuple[NumpyRisk, np.ndarray]) -> Any:
     risk, start = task
     path = cvode(risk, start, 1e-10, 1e-12, 1e-10)
     vector, confirmed = risk.polish(path[-1], risk.balance(start))
@@ -71,7 +72,7 @@ def limits(risk: NumpyRisk, starts: np.ndarray) -> Limits:
 
 def _trajectory(task: tuple[NumpyRisk, np.ndarray, np.ndarray]) -> np.ndarray:
     risk, start, times = task
-    options = {"rtol": 1e-12, "atol": 1e-14, "jac": lambda t, w: -risk.hessian(w)}
+    options: dict[str, Any] = {"rtol": 1e-12, "atol": 1e-14, "jac": lambda t, w: -risk.hessian(w)}
     return solve_ivp(lambda t, w: -risk.gradient(w), (0.0, times[-1]), start, "Radau", times, **options).y.T
 
 
@@ -80,6 +81,6 @@ def trajectories(risk: NumpyRisk, starts: np.ndarray, times: np.ndarray) -> np.n
     return np.array(_on_all_cores(_trajectory, [(risk, start, times) for start in starts], 1))
 
 
-def _on_all_cores(function, tasks: list, chunk: int) -> list:
+def _on_all_cores(function: Callable[..., Any], tasks: list[Any], chunk: int) -> list[Any]:
     with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
         return list(pool.map(function, tasks, chunksize=chunk))

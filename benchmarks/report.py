@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from benchmarks import text
 from benchmarks.problems import PROBLEMS, describe
@@ -12,7 +13,7 @@ from experiments.figures.style import render
 __all__ = ["markdown", "write"]
 
 
-def write(results: dict, parts: Mapping[str, ModuleType], folder: Path) -> None:
+def write(results: dict[str, Any], parts: Mapping[str, ModuleType], folder: Path) -> None:
     """Writes results.json, RESULTS.md and figures/ (SVG and PNG) into `folder`."""
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
@@ -23,13 +24,13 @@ def write(results: dict, parts: Mapping[str, ModuleType], folder: Path) -> None:
                 (folder / "figures" / file).write_bytes(content)
 
 
-def markdown(results: dict, parts: Mapping[str, ModuleType]) -> str:
+def markdown(results: dict[str, Any], parts: Mapping[str, ModuleType]) -> str:
     """The whole of RESULTS.md."""
     sections = [parts[name].section(data) for name, data in results["parts"].items()]
     return "\n\n".join([_head(results["about"]), *sections]) + "\n"
 
 
-def _head(about: dict) -> str:
+def _head(about: dict[str, Any]) -> str:
     device, versions = about["device"], ", ".join(f"{name} {number}" for name, number in about["versions"].items())
     revision = about["git"]
     changed = ", with changes" if revision and revision["dirty"] else ""

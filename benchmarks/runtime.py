@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -23,7 +24,7 @@ def configure(devices: int | None = None) -> None:
     jax.config.update("jax_num_cpu_devices", devices or os.cpu_count() or 1)
 
 
-def about() -> dict:
+def about() -> dict[str, Any]:
     """Machine, versions and revision."""
     found = runtime.environment()
     found["versions"] |= {name: importlib.metadata.version(name) for name in ("scipy", "scikit-sundae")}
@@ -40,7 +41,7 @@ def _processor() -> str:
     return names[0] if names else platform.machine()
 
 
-def child(**options: object) -> dict:
+def child(**options: object) -> dict[str, Any]:
     """What `benchmarks.child` measures with these options, in a new process."""
     command = [sys.executable, "-m", "benchmarks.child", json.dumps(options)]
     done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, timeout=600)

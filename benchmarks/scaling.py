@@ -2,6 +2,7 @@
 
 import tempfile
 from functools import partial
+from typing import Any
 
 import lcnn_flow as lf
 from benchmarks import text
@@ -42,7 +43,7 @@ def _point(axis: str, value: int) -> tuple[lf.EmpiricalRisk, int]:
     ), 64 if pseudo else _SEEDS
 
 
-def measure(quick: bool, say: Say) -> dict:
+def measure(quick: bool, say: Say) -> dict[str, Any]:
     """Seconds a flow of every point, one number a turn."""
     axes = _QUICK if quick else {name: values for name, (_, values) in _AXES.items()}
     candidates, places = [], {}
@@ -68,7 +69,7 @@ def measure(quick: bool, say: Say) -> dict:
     return {"points": points, "devices": {} if quick else _devices(say)}
 
 
-def _devices(say: Say) -> dict:
+def _devices(say: Say) -> dict[str, Any]:
     """Seconds a flow with one and with two CPU devices, in turns of processes."""
     seconds: dict[str, list[float]] = {"1": [], "2": []}
     with tempfile.TemporaryDirectory() as folder:
@@ -80,7 +81,7 @@ def _devices(say: Say) -> dict:
     return seconds
 
 
-def section(data: dict) -> str:
+def section(data: dict[str, Any]) -> str:
     """This part of RESULTS.md."""
     rows = []
     for point in data["points"]:
@@ -106,7 +107,7 @@ def section(data: dict) -> str:
     return "\n\n".join(parts)
 
 
-def drawings(data: dict) -> list[Drawing]:
+def drawings(data: dict[str, Any]) -> list[Drawing]:
     """One panel each for seeds, samples, and architecture."""
     groups = (("seeds",), ("samples, square", "samples, pseudo-Huber"), ("depth",), ("filter size",))
     shown = [group for group in groups if any(point["axis"] in group for point in data["points"])]
@@ -147,7 +148,7 @@ def drawings(data: dict) -> list[Drawing]:
     return [Drawing("scaling", "Time a seed as the problem grows", fig, caption)]
 
 
-def _growth(data: dict, axis: str) -> str:
+def _growth(data: dict[str, Any], axis: str) -> str:
     """How many times as long a flow takes at the last point of an axis as at the first."""
     own = [point["seconds"] for point in data["points"] if point["axis"] == axis]
     return f"x {text.number(ratio(own[-1], own[0]))}"

@@ -11,6 +11,7 @@ import tempfile
 import time
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 from benchmarks import text
 from benchmarks.timing import Candidate, Say, in_turns, median, ratio
@@ -74,7 +75,7 @@ class _Prepared:
         del now
 
 
-def measure(quick: bool, say: Say) -> dict:
+def measure(quick: bool, say: Say) -> dict[str, Any]:
     """Seconds of real batches, alone, in a run and collected; seconds and memory of many that cost nothing."""
     count = 2 if quick else 40
     sweep = sweep_of_toml(_CONFIGURATION.format(seeds=count * _FLOWS, size=_FLOWS))
@@ -82,7 +83,12 @@ def measure(quick: bool, say: Say) -> dict:
     arrays = compute_batch(sweep, known[0], _silent, Certifier(0))  # compiles
     packing = [Candidate("pack", lambda: encode(known[0], arrays))]
     content = encode(known[0], arrays)
-    found: dict = {"flows": _FLOWS, "real": count, "bytes": len(content), "pack": in_turns(packing, 10)["pack"]}
+    found: dict[str, Any] = {
+        "flows": _FLOWS,
+        "real": count,
+        "bytes": len(content),
+        "pack": in_turns(packing, 10)["pack"],
+    }
     with tempfile.TemporaryDirectory() as folder:
         directories: list[RunDirectory] = []
 
@@ -102,7 +108,7 @@ def measure(quick: bool, say: Say) -> dict:
     return found
 
 
-def _tiny(count: int, content: bytes, say: Say) -> dict:
+def _tiny(count: int, content: bytes, say: Say) -> dict[str, Any]:
     """Seconds a batch of a run of batches that are there, and of bare system calls; what it adds to the memory."""
     many = [Batch(number, (number,), 0, _FLOWS, f"{number + 1:064x}") for number in range(count)]
     with tempfile.TemporaryDirectory() as folder:
@@ -149,7 +155,7 @@ def _silent(*_: object) -> None:
     """Nobody is told."""
 
 
-def section(data: dict) -> str:
+def section(data: dict[str, Any]) -> str:
     """This part of RESULTS.md."""
     batch, slower = median(data["batch"]), ratio(data["in_a_run"], data["batch"]) - 1
     rows = [
@@ -179,7 +185,7 @@ def section(data: dict) -> str:
     )
 
 
-def drawings(data: dict) -> list:
+def drawings(data: dict[str, Any]) -> list[Any]:
     """None: the table says it all."""
     del data
     return []

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from benchmarks import text
 from benchmarks.timing import Say
@@ -25,7 +26,7 @@ _TRACING = ("/jax/core/compile/jaxpr_trace_duration", "/jax/core/compile/jaxpr_t
 _COMPILING = ("/jax/core/compile/backend_compile_duration",)
 
 
-def measure(quick: bool, say: Say) -> dict:
+def measure(quick: bool, say: Say) -> dict[str, Any]:
     """For everything that is waited for and each state of the cache: CPU and wall seconds, and stages of flows."""
     commands = {
         "python -m experiments list": ["-m", "experiments", "list"],
@@ -35,7 +36,7 @@ def measure(quick: bool, say: Say) -> dict:
         "run the quickstart": ["-m", "experiments", "run", "configs/quickstart.toml"],
         "run the demo": ["-m", "experiments", "run", "configs/losses_on_ecg.toml"],
     }
-    found: dict = {}
+    found: dict[str, Any] = {}
     for name, command in list(commands.items())[: 2 if quick else None]:
         with tempfile.TemporaryDirectory() as folder:
             found[name] = {state: _spent(command, Path(folder), state) for state in _CACHES}
@@ -43,7 +44,7 @@ def measure(quick: bool, say: Say) -> dict:
     return found
 
 
-def _spent(command: list[str], folder: Path, state: str) -> dict:
+def _spent(command: list[str], folder: Path, state: str) -> dict[str, Any]:
     """CPU and wall seconds of `python command`, its stages if it prints them, and the compilation of a run."""
     out = folder / state
     where = ["--out", str(out)] if command[-2] == "run" else []
@@ -56,7 +57,7 @@ def _spent(command: list[str], folder: Path, state: str) -> dict:
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    spent: dict = {"cpu": cpu, "wall": wall}
+    spent: dict[str, Any] = {"cpu": cpu, "wall": wall}
     if where:
         (session,) = json.loads((out / "manifest.json").read_text())["sessions"]
         spent["stages"] = {"compile": session["compilation_s"]}
@@ -97,7 +98,7 @@ def first_flow(times: int) -> dict[str, float]:
     return {"import": imported - began, "data": made - imported, **heard, "rest": max(0.0, rest)}
 
 
-def section(data: dict) -> str:
+def section(data: dict[str, Any]) -> str:
     """This part of RESULTS.md."""
     rows = []
     for name, caches in data.items():
@@ -116,7 +117,7 @@ def section(data: dict) -> str:
     )
 
 
-def drawings(data: dict) -> list:
+def drawings(data: dict[str, Any]) -> list[Any]:
     """None: the table says it all."""
     del data
     return []

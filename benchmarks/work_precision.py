@@ -4,8 +4,9 @@ All six run the same program: diffrax's loop over a fixed batch of seeds, on the
 ensemble is shown beside them for the limit, at several tolerances, polished and not.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import diffrax
 import jax
@@ -50,17 +51,19 @@ _QUICK = {"SMALL": (1e-3, 1e-6)}, {"Rodas4": _SOLVERS["Rodas4"], "Tsit5": _SOLVE
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _integrate(arch, solver, batch, moments, rtol, end_time, gradient_norm, times):
+def _integrate(
+    arch: Any, solver: Any, batch: int, moments: Any, rtol: float, end_time: Any, gradient_norm: Any, times: Any
+) -> Any:
     gradient = gram_gradient(arch)
 
-    def one(start):
+    def one(start: Any) -> Any:
         atol = _ATOL_SHARE * rtol
         return arrive(gradient, solver, start, moments, rtol, atol, end_time, gradient_norm, _MAX_STEPS, times)
 
     return jax.vmap(one)(batch)
 
 
-def measure(quick: bool, say: Say) -> dict:
+def measure(quick: bool, say: Say) -> dict[str, Any]:
     """Points of every curve: problem, quantity, method, rtol, seconds a flow a turn, errors, unfinished seeds."""
     tolerances, solvers = _QUICK if quick else (_RTOLS, _SOLVERS)
     truth, candidates, keys = {}, [], {}
@@ -87,7 +90,9 @@ def measure(quick: bool, say: Say) -> dict:
     return {"points": points, "batch": _BATCH, "max_steps": _MAX_STEPS, "times": list(_TIMES)}
 
 
-def _candidates(name: str, form, vectors: np.ndarray, ensembles: dict, solvers: dict, rtols) -> Iterator[tuple]:
+def _candidates(
+    name: str, form: Any, vectors: np.ndarray, ensembles: dict[str, Any], solvers: dict[str, Any], rtols: Any
+) -> Iterator[tuple[Any, ...]]:
     """((problem, quantity, method, rtol), candidate) for every point of one problem."""
     risk = named(name)
     batch, moments = jnp.asarray(vectors[:_BATCH]), (jnp.asarray(form.gram), jnp.asarray(form.moment))
@@ -106,11 +111,11 @@ def _candidates(name: str, form, vectors: np.ndarray, ensembles: dict, solvers: 
             yield (name, "limit", method, rtol), Candidate(label, run, _ENSEMBLE_SEEDS)
 
 
-def _finished(function, *args):
+def _finished(function: Callable[..., Any], *args: Any) -> Any:
     return jax.block_until_ready(function(*args))
 
 
-def _errors(quantity: str, result, limits: np.ndarray, paths: np.ndarray) -> np.ndarray:
+def _errors(quantity: str, result: Any, limits: np.ndarray, paths: np.ndarray) -> np.ndarray:
     """Error of every seed; NaN where it did not finish."""
     if isinstance(result, lf.Flow):
         done = np.isin(result.verdict, [lf.Verdict.CONVERGED, lf.Verdict.AT_SADDLE, lf.Verdict.DEGENERATE])
@@ -122,7 +127,7 @@ def _errors(quantity: str, result, limits: np.ndarray, paths: np.ndarray) -> np.
     return np.where(result.arrived, error, np.nan)
 
 
-def section(data: dict) -> str:
+def section(data: dict[str, Any]) -> str:
     """This part of RESULTS.md."""
     rows = []
     for point in data["points"]:
@@ -146,7 +151,7 @@ def section(data: dict) -> str:
     return "\n\n".join(parts)
 
 
-def drawings(data: dict) -> list[Drawing]:
+def drawings(data: dict[str, Any]) -> list[Drawing]:
     """A panel a problem and quantity."""
     problems = list(dict.fromkeys(point["problem"] for point in data["points"]))
     methods = list(dict.fromkeys(point["method"] for point in data["points"]))
@@ -177,13 +182,13 @@ def drawings(data: dict) -> list[Drawing]:
     return [Drawing("work_precision", "Error against work", fig, caption)]
 
 
-def _error_range(data: dict, quantity: str) -> tuple[float, float]:
+def _error_range(data: dict[str, Any], quantity: str) -> tuple[float, float]:
     """Limits of the error axis, the same for all problems, with room for the crosses at the top."""
     errors = [point["error"] for point in data["points"] if point["quantity"] == quantity and point["error"]]
     return (min(errors) / 5, max(errors) * 50) if errors else (1e-12, 1.0)
 
 
-def _fastest(data: dict, problem: str) -> str:
+def _fastest(data: dict[str, Any], problem: str) -> str:
     """Which integrator is the first to an error of 1e-6 in w(t) on `problem`, and to the limit."""
     found = []
     for quantity in ("limit", "w(t)"):
@@ -203,7 +208,7 @@ def _fastest(data: dict, problem: str) -> str:
     return f"on {problem} " + (" and ".join(found) or "none within the steps allowed")
 
 
-def _curve(axes, points: list[dict], style, label: str) -> None:
+def _curve(axes: Any, points: list[dict[str, Any]], style: Any, label: str) -> None:
     """One method; unfinished points are marked apart."""
     done = [p for p in points if p["error"] is not None]
     x, y = [median(p["seconds"]) for p in done], [p["error"] for p in done]

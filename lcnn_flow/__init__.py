@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from lcnn_flow import plot as plot
 else:
 
-    def __getattr__(name: str):
+    def __getattr__(name: str) -> object:
         """The package `plot`, imported when it is first used, because it needs matplotlib."""
         if name != "plot":
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

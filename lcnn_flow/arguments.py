@@ -29,7 +29,12 @@ def described(value: Any) -> str:
 
 
 def check_kind(
-    function: str, name: str, value: Any, kind: type | tuple[type, ...], remedy: str, error: type[LcnnFlowError]
+    function: str,
+    name: str,
+    value: Any,
+    kind: type[Any] | tuple[type[Any], ...],
+    remedy: str,
+    error: type[LcnnFlowError],
 ) -> None:
     """Raises `error` unless `value` is of the kind; `remedy` says what to write."""
     if not isinstance(value, kind):

@@ -21,7 +21,7 @@ from lcnn_flow.numerics.stored_programs import keep_programs_in
 __all__ = ["enable_compilation_cache"]
 
 
-def enable_compilation_cache(path: str | os.PathLike | None = None) -> Path:
+def enable_compilation_cache(path: str | os.PathLike[str] | None = None) -> Path:
     """Keeps compiled programs on disk, for this process and those to come; returns the folder.
 
     The only function of the library that changes global settings of JAX, and only where it is called; importing the

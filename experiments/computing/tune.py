@@ -140,7 +140,7 @@ def _squared_errors(theta: Theta, risk: lf.EmpiricalRisk, start: Params, options
 
 
 @functools.partial(jax.jit, static_argnames="options")
-def _evaluate(theta: Theta, risk: lf.EmpiricalRisk, start: Params, options: tuple) -> Any:
+def _evaluate(theta: Theta, risk: lf.EmpiricalRisk, start: Params, options: tuple[tuple[str, Any], ...]) -> Any:
     """F with the error and soundness of every seed, and the gradient of F."""
 
     def objective(theta: Theta) -> Any:

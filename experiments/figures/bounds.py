@@ -1,5 +1,7 @@
 """A-priori bounds on the filters against the largest norms that flows reached."""
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 
@@ -29,8 +31,12 @@ def bound_figure(dataset: xr.Dataset) -> Drawing | None:
             reached = one.data["squared_norms"].max("time").values.ravel() ** 0.5
             bound = one.data["norm_bound"].values.ravel()
             here = np.isfinite(bound) & np.isfinite(reached)
-            style = {"marker": one.look.marker, "color": one.look.colour, "markersize": 3.5, "alpha": 0.5}
-            (dots,) = panel.plot(reached[here], bound[here], linestyle="", label=one.label, **style)
+            style: dict[str, Any] = {
+                "marker": one.look.marker,
+                "color": one.look.colour,
+                "alpha": 0.5,
+            }
+            (dots,) = panel.plot(reached[here], bound[here], linestyle="", markersize=3.5, label=one.label, **style)
             handles.setdefault(one.label, dots)
         panel.set(xscale="log", yscale="log", title=title)
     low = min(panel.get_xlim()[0] for panel in axes)

@@ -1,5 +1,7 @@
 """Figures of the conditions on the data: shares of verdicts beside the hypotheses, and the growth of the filters."""
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
@@ -132,7 +134,12 @@ def _growth(panel: Axes, one: Series) -> Line2D:
     times = one.data["time"].values
     norm = one.data["squared_norms"].max("layer", skipna=True) ** 0.5
     diverged = (one.data["verdict"] == Verdict.DIVERGED).values
-    style = {"color": one.look.colour, "linestyle": one.look.line, "marker": one.look.marker, "markersize": 4}
+    style: dict[str, Any] = {
+        "color": one.look.colour,
+        "linestyle": one.look.line,
+        "marker": one.look.marker,
+        "markersize": 4,
+    }
     for flows, width in zip((~diverged, diverged), _WIDTHS, strict=True):
         if flows.any():
             middle = norm.isel(seed=np.flatnonzero(flows)).median("seed", skipna=True).values

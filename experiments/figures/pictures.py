@@ -88,12 +88,14 @@ def filters_in_two_dimensions(dataset: xr.Dataset) -> Drawing | None:
         )
         size = float(np.abs(best).max())
         row = axes[3 * number : 3 * number + 3]
-        for panel, (words, taps) in zip(
-            row, {"learned": learned, "least squares": best, "difference": learned - best}.items(), strict=True
-        ):
-            image = panel.imshow(taps, cmap="RdBu_r", vmin=-size, vmax=size, interpolation="nearest")
+        shown = {"learned": learned, "least squares": best, "difference": learned - best}
+        images = [
+            panel.imshow(taps, cmap="RdBu_r", vmin=-size, vmax=size, interpolation="nearest")
+            for panel, taps in zip(row, shown.values(), strict=True)
+        ]
+        for panel, words in zip(row, shown, strict=True):
             _bare(panel, words)
-        figure.colorbar(image, ax=row, shrink=0.8, label="tap")
+        figure.colorbar(images[-1], ax=row, shrink=0.8, label="tap")
         row[0].set_ylabel(one.label)
     return Drawing(
         "filters_in_two_dimensions",

@@ -4,7 +4,7 @@ import contextlib
 import html
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,7 +90,7 @@ class Drawing:
 
 
 @contextlib.contextmanager
-def house_style() -> Iterator[None]:
+def house_style() -> Generator[None, None, None]:
     """Draws without a display, in the house style, leaving the settings of the process as they were."""
     with matplotlib.rc_context(_SETTINGS):
         yield
@@ -155,7 +155,8 @@ def render(drawing: Drawing) -> dict[str, bytes]:
     files = {}
     _fit_titles(drawing.figure)
     with house_style():
-        for suffix, options in {"svg": {"metadata": {"Date": None}, "dpi": 200}, "png": {"dpi": 160}}.items():
+        formats: dict[str, dict[str, Any]] = {"svg": {"metadata": {"Date": None}, "dpi": 200}, "png": {"dpi": 160}}
+        for suffix, options in formats.items():
             buffer = io.BytesIO()
             drawing.figure.savefig(buffer, format=suffix, **options)
             files[f"{drawing.name}.{suffix}"] = buffer.getvalue()

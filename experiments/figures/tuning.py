@@ -1,6 +1,7 @@
 """Figures of the tuning of loss parameters and sample weights by the derivative of the limit."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -34,7 +35,11 @@ def objective(dataset: xr.Dataset) -> Drawing | None:
         for one in series:
             values = one.data[name].values
             if np.isfinite(values).any():
-                style = {"color": one.look.colour, "linestyle": one.look.line, "marker": one.look.marker}
+                style: dict[str, Any] = {
+                    "color": one.look.colour,
+                    "linestyle": one.look.line,
+                    "marker": one.look.marker,
+                }
                 panel.plot(values, markevery=[-1], label=one.label, **style)
         positive = name != "tuned_b"
         panel.set(xlabel="iteration of Adam", ylabel=label, yscale="log" if positive else "linear")

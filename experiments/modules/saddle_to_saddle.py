@@ -1,6 +1,7 @@
 """How long does gradient flow stay near zero after a small start? Plateau times by initial scale and depth."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -64,9 +65,9 @@ def top_singular_value(cell: xr.Dataset, configuration: Configuration) -> float:
     return float(np.linalg.svd(table, compute_uv=False)[0])
 
 
-def _scales(dataset: xr.Dataset) -> dict[tuple, list[tuple[float, xr.Dataset, Configuration]]]:
+def _scales(dataset: xr.Dataset) -> dict[tuple[Any, ...], list[tuple[float, xr.Dataset, Configuration]]]:
     """Cells by all but their initial scale, the largest scale first."""
-    groups: dict[tuple, list[tuple[float, xr.Dataset, Configuration]]] = {}
+    groups: dict[tuple[Any, ...], list[tuple[float, xr.Dataset, Configuration]]] = {}
     for _, cell, configuration in configured_cells(dataset):
         if "risk" not in cell or not isinstance(configuration.initializer, Balanced):
             continue

@@ -4,6 +4,7 @@ An oracle, since it knows the true filter: it shows what can be reached, and tha
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -87,7 +88,7 @@ def _computed(dataset: xr.Dataset) -> Iterator[tuple[str, xr.Dataset]]:
             yield name, cell
 
 
-def _claim(statement: str, expected: str, rows: list, numbers: np.ndarray, words: str) -> Claim | None:
+def _claim(statement: str, expected: str, rows: list[tuple[Any, ...]], numbers: np.ndarray, words: str) -> Claim | None:
     """Agrees where every cell does; quotes the largest number, and the only cell in full."""
     if not rows:
         return None

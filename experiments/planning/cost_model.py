@@ -57,7 +57,8 @@ def work_of(sweep: Sweep, batches: Sequence[Batch]) -> list[Work]:
     for batch in batches:
         programs[batch.cells[0]].add(program[batch.number])
     stride = -(-len(groups) // _MOST_LOOKED_AT)
-    work = []
+    work: list[Work] = []
+    known: dict[str, Any] = {}
     for number, group in enumerate(groups):
         if number % stride == 0:
             known = _look_at(group[0].configuration)

@@ -117,7 +117,7 @@ def page_data(dataset: xr.Dataset) -> dict[str, Any] | None:
     cell, seed = np.divmod(computed, chosen.sizes["seed"])
     series, place = np.divmod(cell, count // chosen.sizes[axes[0]]) if axes else (0 * cell, 0 * cell)
     words = {"verdict": VERDICTS, "kind": {NOT_COMPUTED: "no limit"} | KINDS}
-    flows: dict[str, list] = {"series": series.tolist(), "place": place.tolist()}
+    flows: dict[str, list[Any]] = {"series": series.tolist(), "place": place.tolist()}
     flows["seed"] = chosen["seed"].values[seed].tolist()
     for name, meaning in words.items():
         codes = chosen[name].transpose(*axes, "seed").values.reshape(-1)[computed]
@@ -142,7 +142,7 @@ def _quantity(dataset: xr.Dataset, name: str, axes: list[str]) -> np.ndarray | N
     return None if values is None else values.transpose(*axes, "seed").values.reshape(-1).astype(float)
 
 
-def _points(dataset: xr.Dataset, axes: list[str], computed: np.ndarray) -> dict[str, list]:
+def _points(dataset: xr.Dataset, axes: list[str], computed: np.ndarray) -> dict[str, list[Any]]:
     """Points of the curves of the flows `computed`."""
     times = dataset["time"].values
     after = times > 0
@@ -157,7 +157,7 @@ def _points(dataset: xr.Dataset, axes: list[str], computed: np.ndarray) -> dict[
     steps = [
         _TOLERANCE * (np.nanmax(frame) - np.nanmin(frame) if np.isfinite(frame).any() else 1) for frame, _ in frames
     ]
-    columns: dict[str, list] = {"flow": [], "time": [], "risk": [], "gradient": []}
+    columns: dict[str, list[Any]] = {"flow": [], "time": [], "risk": [], "gradient": []}
     for flow in range(len(computed)):
         found = [kept(x, frame[flow], step) for (frame, _), step in zip(frames, steps, strict=True)]
         chosen = np.unique(np.concatenate(found))

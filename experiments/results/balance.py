@@ -4,6 +4,8 @@
 degree p (p = 1: linear, relu); of other activations it is measured with p = 1.
 """
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 
@@ -14,7 +16,7 @@ from experiments.sweeps.sweep import sweep_of_toml
 __all__ = ["layer_drift", "networks_of"]
 
 
-def networks_of(dataset: xr.Dataset) -> list:
+def networks_of(dataset: xr.Dataset) -> list[Any]:
     """The network of every cell, in the order of `named_cells`."""
     return [architecture(cell.configuration) for cell in sweep_of_toml(dataset.attrs["configuration"]).cells]
 

@@ -78,7 +78,8 @@ def _write_csv(dataset: xr.Dataset, path: Path, along: Sequence[str]) -> None:
 def _write_parquet(dataset: xr.Dataset, path: Path, along: Sequence[str]) -> None:
     """With the attributes of `dataset` as metadata of the file, and those of its variables as metadata of columns."""
     pa, parquet = _package("pyarrow"), _package("pyarrow.parquet")
-    schema = None
+    schema: Any = None
+    writer: Any = None
     with contextlib.ExitStack() as stack:
         for table in flow_tables(dataset, along):
             if schema is None:

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 __all__ = ["atomic_replace", "write_atomically"]
@@ -19,7 +19,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 
 
 @contextlib.contextmanager
-def atomic_replace(path: Path) -> Iterator[Path]:
+def atomic_replace(path: Path) -> Generator[Path, None, None]:
     """A temporary path in the same folder, renamed to `path` at the end, or removed after an error.
 
     An existing folder is first renamed itself, so that a reader finds the old folder or the new one.

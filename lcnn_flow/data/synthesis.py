@@ -80,7 +80,9 @@ def synthesize(
     return Dataset(x, y, true_filter=true_filter)
 
 
-def _draw(arch: Network, samples: int | None, noisy: bool, key: PRNGKeyArray, choices: tuple) -> tuple[Any, Any, Any]:
+def _draw(
+    arch: Network, samples: int | None, noisy: bool, key: PRNGKeyArray, choices: tuple[Any, ...]
+) -> tuple[Any, Any, Any]:
     """Inputs, targets, and the end-to-end filter that generated the targets or None."""
     inputs, targets, noise, outliers = choices
     key_inputs, key_targets, key_noise, key_outliers = jax.random.split(key, 4)

@@ -83,10 +83,10 @@ def distance_to_flow(risk: Any, start: Any, descent: DescentTrajectory, rtol: An
     return _distances(risk.without_data(), flat, settings).reshape(*leading, count)
 
 
-def _distances_of(risk: Any, flat: tuple, settings: FlowSettings) -> Float[Array, "flows T"]:
+def _distances_of(risk: Any, flat: tuple[Any, ...], settings: FlowSettings) -> Float[Array, "flows T"]:
     many, (leaves, structure) = jax.tree.leaves(risk.batched()), jax.tree.flatten(risk)
 
-    def one(given: tuple) -> Array:
+    def one(given: tuple[Any, ...]) -> Array:
         number, start, times, rows = given
         mine = [leaf[number] if own else leaf for leaf, own in zip(leaves, many, strict=True)]
         return safe_norm((rows - _states(jax.tree.unflatten(structure, mine), start, times, settings)).T)
@@ -94,7 +94,7 @@ def _distances_of(risk: Any, flat: tuple, settings: FlowSettings) -> Float[Array
     return _one_or_many(one, flat)
 
 
-def _one_or_many(function: Any, flat: tuple) -> Array:
+def _one_or_many(function: Any, flat: tuple[Any, ...]) -> Array:
     """Applies `function` to every row, in lockstep; a single row is not batched."""
     if flat[0].shape[0] == 1:
         return function(jax.tree.map(lambda x: x[0], flat))[None]

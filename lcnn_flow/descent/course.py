@@ -99,7 +99,7 @@ def run_course(
     def one(state: _State, _: None) -> tuple[_State, None]:
         return _step(risk, optimiser, state, settings.batch_size, key), None
 
-    def chunk(carry: tuple[_State, Array], _: None) -> tuple[tuple[_State, Array], tuple]:
+    def chunk(carry: tuple[_State, Array], _: None) -> tuple[tuple[_State, Array], tuple[Any, ...]]:
         before, alive = carry
         state, _ = lax.scan(one, before, None, length=settings.record_every)
         square = sum(jnp.sum(w**2) for w in state.layers)

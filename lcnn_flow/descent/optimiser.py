@@ -18,13 +18,14 @@ from jaxtyping import Array, Float
 
 from lcnn_flow.arguments import described
 from lcnn_flow.errors import DescentError
+from lcnn_flow.numerics.arrays import DType
 
 __all__ = ["checked_numbers", "make", "rates", "standard_promotion", "time_unit"]
 
 RATE = "learning_rate"
 
 
-def checked_numbers(optimiser: Any, numbers: Any, dtype: np.dtype | type, leading: int = 0) -> dict[str, Any]:
+def checked_numbers(optimiser: Any, numbers: Any, dtype: DType, leading: int = 0) -> dict[str, Any]:
     """The arguments of a factory as they are traced: floating numbers become arrays, everything else is unchanged.
 
     Args:
@@ -73,7 +74,7 @@ def _check_names(factory: Callable[..., Any], given: Mapping[str, Any]) -> None:
         raise DescentError(f"{name} needs {', '.join(missing)}: write {{{missing[0]!r}: ...}}")
 
 
-def _number(name: str, value: Any, dtype: np.dtype | type, leading: int) -> Any:
+def _number(name: str, value: Any, dtype: DType, leading: int) -> Any:
     if isinstance(value, list):
         value = np.asarray(value)
     floating = isinstance(value, float) or (
@@ -116,7 +117,7 @@ def time_unit(numbers: Mapping[str, Any]) -> str:
     return RATE if rate is not None and (callable(rate) or hasattr(rate, "dtype")) else "steps"
 
 
-def rates(numbers: Mapping[str, Any], steps: int, dtype: np.dtype | type) -> Float[Array, " steps"]:
+def rates(numbers: Mapping[str, Any], steps: int, dtype: DType) -> Float[Array, " steps"]:
     """The increase of time in every step."""
     rate = numbers.get(RATE)
     if time_unit(numbers) == "steps":

@@ -5,17 +5,18 @@ The functions are defined at module level and receive the risk in `args`, so tha
 not compiled again.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import diffrax
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from lcnn_flow.dynamics.recording import Record, Recorded
 from lcnn_flow.dynamics.settings import FlowSettings
 from lcnn_flow.dynamics.sliding import slides
+from lcnn_flow.numerics.arrays import DType
 from lcnn_flow.numerics.norms import safe_norm
 from lcnn_flow.risk.base import RiskLike
 from lcnn_flow.solvers import inverse_positive_definite
@@ -124,7 +125,7 @@ def start_scales(risk: RiskLike, vector: Float[Array, "n ..."], settings: FlowSe
     )
 
 
-def default_function_rtol(dtype: np.dtype | type) -> float:
+def default_function_rtol(dtype: DType) -> float:
     """Default rtol for functions known only through their values, whose length scales are found by integration only."""
     return max(_FUNCTION_RTOL, 100 * float(jnp.finfo(dtype).eps))
 
@@ -185,8 +186,13 @@ def at_rest(vector: Float[Array, " n"], record: Record, args: FieldArguments) ->
 
 
 def symmetric_stage_solver(
-    terms: diffrax.AbstractTerm, t: Any, y: Float[Array, " n"], args: FieldArguments, control: Array, gamma: float
-):
+    terms: diffrax.AbstractTerm[Any, Any],
+    t: Any,
+    y: Float[Array, " n"],
+    args: FieldArguments,
+    control: Array,
+    gamma: float,
+) -> tuple[Callable[[Array], Array], Array]:
     """Stage solver for `vector_field`: the inverse of the symmetric matrix I/gamma + h Hess L.
 
     The matrix does not allow a step if it is not positive definite.

@@ -94,7 +94,7 @@ def follow_passage(passage: Passage, norm: Float[Array, "..."]) -> Passage:
     return Passage(largest, smallest, jnp.maximum(passage.rebound, norm / positive))
 
 
-class RecordingSolver(diffrax.AbstractWrappedSolver):
+class RecordingSolver(diffrax.AbstractWrappedSolver[Any]):
     """Integrates the filters of a `Recorded` with another solver and updates the record.
 
     Attributes:
@@ -102,44 +102,46 @@ class RecordingSolver(diffrax.AbstractWrappedSolver):
         terms: the vector field of the filters alone.
     """
 
-    solver: diffrax.AbstractSolver
-    terms: diffrax.AbstractTerm
+    solver: diffrax.AbstractSolver[Any]
+    terms: diffrax.AbstractTerm[Any, Any]
 
     @property
-    def root_finder(self):
+    def root_finder(self) -> Any:
         """The root finder of an implicit solver, in which diffrax sets tolerances."""
         return self.solver.root_finder  # pyright: ignore[reportAttributeAccessIssue]
 
     @property
-    def scan_kind(self):
+    def scan_kind(self) -> Any:
         """The scan kind of a Runge-Kutta method, which diffrax selects for the adjoint."""
         return self.solver.scan_kind  # pyright: ignore[reportAttributeAccessIssue]
 
     @property
-    def term_structure(self):
+    def term_structure(self) -> Any:
         return self.solver.term_structure
 
     @property
-    def interpolation_cls(self):  # pyright: ignore[reportIncompatibleVariableOverride]
+    def interpolation_cls(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.solver.interpolation_cls
 
-    def order(self, terms):
+    def order(self, terms: Any) -> Any:
         """Order of the wrapped solver."""
         return self.solver.order(self.terms)
 
-    def error_order(self, terms):
+    def error_order(self, terms: Any) -> Any:
         """Order of the error estimate of the wrapped solver."""
         return self.solver.error_order(self.terms)
 
-    def init(self, terms, t0, t1, y0, args):
+    def init(self, terms: Any, t0: Any, t1: Any, y0: Recorded, args: Any) -> Any:
         """Initial state of the wrapped solver."""
         return self.solver.init(self.terms, t0, t1, y0.vector, args)
 
-    def func(self, terms, t0, y0, args):
+    def func(self, terms: Any, t0: Any, y0: Recorded, args: Any) -> Any:
         """Vector field of the wrapped solver."""
         return self.solver.func(self.terms, t0, y0.vector, args)
 
-    def step(self, terms, t0, t1, y0, args, solver_state, made_jump):
+    def step(
+        self, terms: Any, t0: Any, t1: Any, y0: Recorded, args: Any, solver_state: Any, made_jump: Any
+    ) -> tuple[Recorded, Recorded, Any, Any, diffrax.RESULTS]:
         """One step; the record of a rejected step is discarded together with the step."""
         inner = self.solver.step(self.terms, t0, t1, y0.vector, args, solver_state, made_jump)
         vector, error, dense, solver_state, result = cast(Any, inner)

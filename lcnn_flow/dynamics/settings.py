@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from lcnn_flow.dynamics.observing import check_record
 from lcnn_flow.errors import FlowError
 from lcnn_flow.network.parameters import ParamsLike
-from lcnn_flow.numerics.arrays import is_concrete, warn_where_narrowed
+from lcnn_flow.numerics.arrays import DType, is_concrete, warn_where_narrowed
 from lcnn_flow.numerics.pytrees import HashableTree
 from lcnn_flow.solvers import Rodas4
 
@@ -57,7 +57,7 @@ class FlowOptions:
     """Largest |w| before the flow counts as DIVERGED; by default 1e6 times the larger of |w(0)| and the size of filters
     that fit the targets. By default a flow that theory bounds (P of full column rank, coercive loss, single channel)
     never counts as DIVERGED."""
-    solver: diffrax.AbstractSolver | None = None
+    solver: diffrax.AbstractSolver[Any] | None = None
     """Any diffrax solver; `Rodas4()` by default. Rosenbrock methods receive the exact symmetric Hessian."""
     polish: bool = True
     """Whether the limit is refined by Newton's method on the invariant leaf."""
@@ -81,7 +81,7 @@ class FlowSettings(eqx.Module):
     max_time: Float[Array, ""] | None
     norm_bound: Float[Array, ""] | None
     record: HashableTree | None
-    solver: diffrax.AbstractSolver
+    solver: diffrax.AbstractSolver[Any]
     adjoint: diffrax.AbstractAdjoint
     max_steps: int = eqx.field(static=True)
     polish: bool = eqx.field(static=True)
@@ -192,7 +192,7 @@ def _default_max_steps(rtol: Number) -> int:
     return _MAX_STEPS * 2 ** math.ceil(math.log2(_ORDINARY_RTOL / float(rtol)) / 4)
 
 
-def _check_times(times: Any, max_time: Any, dtype: np.dtype | type) -> Array | None:
+def _check_times(times: Any, max_time: Any, dtype: DType) -> Array | None:
     if times is None:
         return None
     array = jnp.asarray(times, dtype)
@@ -207,7 +207,7 @@ def _check_times(times: Any, max_time: Any, dtype: np.dtype | type) -> Array | N
     return array
 
 
-def _check_numbers(dtype: np.dtype | type, options: FlowOptions) -> None:
+def _check_numbers(dtype: DType, options: FlowOptions) -> None:
     """Raises FlowError for numbers out of range; tracers are not checked."""
     finest = 10 * float(jnp.finfo(dtype).eps)
     gradient_rtol, gradient_atol = options.gradient_rtol, options.gradient_atol

@@ -54,7 +54,7 @@ class _Axes(NamedTuple):
 class _StepsBlock:
     """The steps of the descents in one block of lanes."""
 
-    def __call__(self, risk: Any, lanes: tuple, given: tuple[DescentSettings, Any]) -> tuple[Course, Ending]:
+    def __call__(self, risk: Any, lanes: tuple[Any, ...], given: tuple[DescentSettings, Any]) -> tuple[Course, Ending]:
         settings, key = given
 
         def one(start: jax.Array, numbers: dict[str, jax.Array], seed: jax.Array) -> tuple[Course, Ending]:
@@ -68,7 +68,7 @@ class _StepsBlock:
 class _JudgeBlock:
     """The tests of the end of one descent."""
 
-    def __call__(self, risk: Any, end: tuple, ends: Any) -> Ending:
+    def __call__(self, risk: Any, end: tuple[Any, ...], ends: Any) -> Ending:
         start, vector, record, seen = end
         return judged(risk, start, vector, record, seen, ends)
 

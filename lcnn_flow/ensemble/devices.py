@@ -51,7 +51,7 @@ def run_blocks(
     own, same = eqx.partition(risk, batched)
     shared = [jax.device_put((same, numbers), device) for device in devices]
 
-    def given(conditions: np.ndarray, arrays: Any) -> list[tuple]:
+    def given(conditions: np.ndarray, arrays: Any) -> list[tuple[Any, ...]]:
         """The inputs of every device."""
         inputs, shares = [], np.array_split(np.arange(len(conditions)), len(devices))
         for share, device, (same, numbers) in zip(shares, devices, shared, strict=True):
@@ -75,7 +75,7 @@ _launched: set[Any] = set()
 """Programs that were launched on several devices before, with the shapes of their inputs."""
 
 
-def _launch(compiled: Any, static: tuple, inputs: list[tuple]) -> list[Any]:
+def _launch(compiled: Any, static: tuple[Any, ...], inputs: list[tuple[Any, ...]]) -> list[Any]:
     """Starts the program on every device, and compiles it for all of them in parallel.
 
     If a launch waits for its results or compiles, every device has its own thread.
@@ -109,7 +109,7 @@ def _compiled(quick: bool, platform: str) -> Any:
     return StoredProgram(_on_one_device, plain, options)
 
 
-def _on_one_device(program: Any, rest: Any, many: tuple[bool, ...], risk: RiskLike, arrays: Any, numbers: Any):
+def _on_one_device(program: Any, rest: Any, many: tuple[bool, ...], risk: RiskLike, arrays: Any, numbers: Any) -> Any:
     def one(risk: RiskLike, arrays: Any) -> Any:
         return program(risk, arrays, eqx.combine(numbers, rest))
 

@@ -7,7 +7,7 @@ of every step.
 """
 
 from functools import partial
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import jax.numpy as jnp
 import numpy as np
@@ -137,7 +137,7 @@ def _try(
     gradient_now: Array,
     trial: _Trial,
     factors: Factors | Inverse,
-) -> tuple:
+) -> tuple[Any, ...]:
     """The end of the step, its error estimate, and the path length and dissipation of its dense output.
 
     For recording lanes also the coefficients of the dense output and its squared speeds.
@@ -201,7 +201,7 @@ def _judge(
     new: Array,
     error: Array,
     lengths: Array,
-) -> tuple:
+) -> tuple[Any, ...]:
     """Accepts the step or shortens it."""
     order, n = cast(int, cast(AbstractRosenbrock, settings.solver).error_order(None)), len(lanes.vector)
 

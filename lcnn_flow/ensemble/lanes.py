@@ -6,7 +6,7 @@ is ended as it is, and `flow.search` determines the cause. If times are given, a
 them (`lane_record`) before it continues to the gradient tolerance.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
@@ -104,7 +104,7 @@ def integrate_lanes(
 
     between = _STEPS_BETWEEN_REFILLS if times is None else _STEPS_WITH_TIMES
 
-    def step(state: tuple) -> tuple:
+    def step(state: tuple[Any, ...]) -> tuple[Any, ...]:
         lanes, table = state
         lanes, curve = one_step(risk, form, lanes, settings)
         if curve is not None and lanes.grid is not None and times is not None:
@@ -112,7 +112,7 @@ def integrate_lanes(
             lanes = lanes._replace(grid=lanes.grid._replace(cursor=cursor))
         return lanes, table
 
-    def advance(state: tuple) -> tuple:
+    def advance(state: tuple[Any, ...]) -> tuple[Any, ...]:
         queue, table = state
         if times is not None:
             queue = as_kernel(lambda queue: _leave_grid(risk, queue, settings))(queue)
@@ -120,7 +120,7 @@ def integrate_lanes(
         lanes, table = lax.fori_loop(0, between, lambda _, x: step(x), (queue.lanes, table))
         return queue._replace(lanes=lanes), table
 
-    def going(state: tuple) -> Array:
+    def going(state: tuple[Any, ...]) -> Array:
         queue = state[0]
         return (queue.next < count) | jnp.any(queue.lanes.seed < seeds)
 

@@ -274,7 +274,7 @@ def _search(work: _Work, blocks: list[_Block], laned: LaneResults | None, flows:
     calls = _calls(work, blocks)
     left = (None, None) if laned is None else (laned.on_grid, laned.reached)
 
-    def arrays(rows: np.ndarray) -> tuple:
+    def arrays(rows: np.ndarray) -> tuple[Any, ...]:
         return tuple(w[rows] for w in work.params), *jax.tree.map(lambda x: x[rows], left)
 
     given = ((call.conditions, arrays(call.rows)) for call in calls)

@@ -52,17 +52,29 @@ class _Controller(diffrax.PIDController):
     first: Any = None
     stop: Any = None
 
-    def init(self, terms, t0, t1, y0, dt0, func, args, error_order):
+    def init(
+        self, terms: Any, t0: Any, t1: Any, y0: Recorded, dt0: Any, func: Any, args: Any, error_order: Any
+    ) -> tuple[Any, Any]:
         del dt0
         return super().init(terms, t0, t1, y0.vector, jnp.minimum(self.first, self.stop), func, args, error_order)
 
-    def adapt_step_size(self, t0, t1, y0, y1_candidate, args, y_error, error_order, controller_state):
+    def adapt_step_size(
+        self,
+        t0: Any,
+        t1: Any,
+        y0: Recorded,
+        y1_candidate: Recorded,
+        args: Any,
+        y_error: Recorded | None,
+        error_order: Any,
+        controller_state: Any,
+    ) -> tuple[Any, Any, Any, Any, Any, Any]:
         error = None if y_error is None else y_error.vector
-        keep, start, end, *rest = super().adapt_step_size(
+        keep, start, end, made_jump, state, result = super().adapt_step_size(
             t0, t1, y0.vector, y1_candidate.vector, args, error, error_order, controller_state
         )
         end = jnp.where(start < self.stop, jnp.minimum(end, self.stop), end)
-        return keep, start, end, *rest
+        return keep, start, end, made_jump, state, result
 
 
 def integrate(

@@ -11,7 +11,7 @@ critical point diverges, and stops there.
 """
 
 import dataclasses
-from typing import NamedTuple, TypeVar, cast
+from typing import NamedTuple, TypeVar
 
 import diffrax
 import jax
@@ -31,7 +31,7 @@ from lcnn_flow.limits.judgement import Judgement, judge
 from lcnn_flow.limits.verdict import Reason, Verdict
 from lcnn_flow.losses.classification import MarginLoss
 from lcnn_flow.numerics.norms import safe_norm
-from lcnn_flow.risk.base import CompositeRisk, is_composite
+from lcnn_flow.risk.base import is_composite
 
 __all__ = ["CLEAR_OF_SADDLES", "End", "find_limit", "withhold_unless"]
 
@@ -350,7 +350,7 @@ def _only_gauge(args: FieldArguments) -> Array:
     """Whether limits are not isolated only because channels can be mixed, while the end-to-end filter is isolated."""
     if args.risk.symmetry.isolates or not is_composite(args.risk):
         return jnp.asarray(False)
-    return cast(CompositeRisk, args.risk).outer.smallest_singular_value > 0
+    return args.risk.outer.smallest_singular_value > 0
 
 
 def _growth(span: Span, here: Judgement, search: _Search, watching: Array) -> _Growth:

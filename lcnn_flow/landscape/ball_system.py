@@ -116,12 +116,12 @@ class BallSystem:
         return entries, [x - mu * c for x, c in zip(column.entries(), loads, strict=True)]
 
 
-def _matrices(z: list[Any]) -> type:
+def _matrices(z: list[Any]) -> type[Any]:
     """The class of matrices of these numbers."""
     return acb_mat if isinstance(z[-1], acb) else arb_mat
 
 
-def _matrices_of(filters: list[list[Any]]) -> type:
+def _matrices_of(filters: list[list[Any]]) -> type[Any]:
     """The class of matrices of the entries of these filters; real without any."""
     return acb_mat if any(isinstance(x, acb) for w in filters for x in w) else arb_mat
 

@@ -102,7 +102,7 @@ def _real_orbits(
     return [orbit for orbit, _ in pairs], tuple(lowest)
 
 
-def _order(orbit: Orbit, at_zero: float) -> tuple:
+def _order(orbit: Orbit, at_zero: float) -> tuple[Any, ...]:
     """By risk, and where that is equal up to rounding by what does not depend on how the orbit was found."""
     units = [x for w in orbit.params for x in np.round(np.ravel(w) / np.linalg.norm(w), 6)]
     return round(orbit.risk / at_zero, 12), orbit.hessian_index, *units

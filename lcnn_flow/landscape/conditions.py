@@ -20,7 +20,7 @@ _TOGETHER = 256
 
 
 @dataclass(frozen=True, eq=False)
-class CensusEnsemble(Sequence):
+class CensusEnsemble(Sequence[Census]):
     """One `Census` per data condition; a sequence of them, and counts over all; prints as a table of counts."""
 
     censuses: tuple[Census, ...]

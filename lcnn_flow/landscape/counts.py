@@ -98,7 +98,7 @@ def singular_tuples(sizes: Sequence[int]) -> int:
     for layer, size in enumerate(sizes):
         others: Terms = {_unit(len(top), m, 1): 1 for m in range(len(top)) if m != layer}
         power: Terms = {(0,) * len(top): 1}
-        factor: Counter = Counter()
+        factor: Counter[tuple[int, ...]] = Counter()
         for a in range(size):
             factor.update(_product(power, {_unit(len(top), layer, size - 1 - a): 1}, top))
             power = _product(power, others, top)
@@ -112,7 +112,7 @@ def _unit(length: int, place: int, exponent: int) -> tuple[int, ...]:
 
 def _product(left: Terms, right: Terms, top: tuple[int, ...]) -> Terms:
     """The product without terms that no factor brings back below `top`."""
-    result: Counter = Counter()
+    result: Counter[tuple[int, ...]] = Counter()
     for (a, x), (b, y) in itertools.product(left.items(), right.items()):
         exponents = tuple(i + j for i, j in zip(a, b, strict=True))
         if all(i <= j for i, j in zip(exponents, top, strict=True)):

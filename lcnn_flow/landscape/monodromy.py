@@ -8,7 +8,7 @@ import itertools
 import math
 from collections.abc import Callable
 from functools import reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -89,7 +89,7 @@ def _first_solution(sums: TapSums, rng: np.random.Generator) -> tuple[tuple[np.n
     return (d, u), np.concatenate([*filters, [1.0]])[:, None]
 
 
-def _carried(sums: TapSums, points: np.ndarray, start: tuple, end: tuple) -> np.ndarray:
+def _carried(sums: TapSums, points: np.ndarray, start: tuple[Any, ...], end: tuple[Any, ...]) -> np.ndarray:
     nothing = np.zeros((1, sums.width, sums.width))
     line = Parameters(start[0], start[1], end[0], end[1], nothing, nothing[0])
     ends = track(sums, points, line, np.zeros(points.shape[1], int), _LANES)

@@ -98,7 +98,7 @@ def track(sums: TapSums, points: np.ndarray, parameters: Parameters, which: np.n
         steps += int(taken)
 
 
-def _leaves(state: tuple) -> tuple:
+def _leaves(state: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(leaf for part in state for leaf in ((part.re, part.im) if isinstance(part, Planes) else (part,)))
 
 
@@ -108,7 +108,7 @@ def _block(sums: TapSums) -> Any:
 
 
 @quick_to_compile
-def _advance(sums: TapSums, *leaves: Array) -> tuple:
+def _advance(sums: TapSums, *leaves: Array) -> tuple[Any, ...]:
     """Some steps of all lanes."""
     point, (t, step, alive) = Planes(*leaves[:2]), leaves[2:5]
     start_d, start_u, end_d, end_u = (Planes(*leaves[i : i + 2]) for i in range(5, 13, 2))
@@ -122,11 +122,11 @@ def _advance(sums: TapSums, *leaves: Array) -> tuple:
     def going(state: _State) -> Array:
         return state.alive & (state.t < 1)
 
-    def body(carry: tuple) -> tuple:
+    def body(carry: tuple[Any, ...]) -> tuple[Any, ...]:
         count, state, taken = carry
         return count + 1, _step(sums, state, line), taken + jnp.sum(going(state))
 
-    def open_(carry: tuple) -> Array:
+    def open_(carry: tuple[Any, ...]) -> Array:
         return (carry[0] < _INNER) & jnp.any(going(carry[1]))
 
     _, end, taken = lax.while_loop(open_, body, (jnp.asarray(0), begin, jnp.asarray(0)))
@@ -143,7 +143,7 @@ def _step(sums: TapSums, state: _State, line: Line) -> _State:
     origin = concatenate([Planes(zero, zero), state.mu[None]])
     ahead, weight, until = jnp.asarray(_AHEAD), jnp.asarray(_WEIGHT), jnp.asarray(_UNTIL)
 
-    def stage(i: Array, carry: tuple) -> tuple:
+    def stage(i: Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
         y, sum_, first, second = carry
         filters = moved(state.filters, bases, y[:n])
         value, matrix, velocity = linearise(sums, filters, bases, y[n], state.t + until[i] * h, line)
@@ -169,7 +169,18 @@ def _table(matrix: Planes, rhs: Planes) -> Planes:
 
 
 @as_kernel
-def _advanced(i, origin, h, ahead, weight, change, y, sum_, first, second):
+def _advanced(
+    i: Array,
+    origin: Planes,
+    h: Array,
+    ahead: Array,
+    weight: Array,
+    change: Planes,
+    y: Planes,
+    sum_: Planes,
+    first: Array,
+    second: Array,
+) -> tuple[Planes, Planes, Array, Array]:
     """The point at which the next stage is evaluated, and the lengths of the corrections."""
     sum_ = sum_ + change.scaled(weight * h[None])
     onward = origin + change.scaled(ahead * h[None])
@@ -180,7 +191,7 @@ def _advanced(i, origin, h, ahead, weight, change, y, sum_, first, second):
 
 def _judged(
     state: _State, acting: Array, h: Array, filters: list[Planes], mu: Planes, first: Array, second: Array
-) -> tuple:
+) -> tuple[Any, ...]:
     """The new state: the step taken where the corrections are small, and the length of the next."""
     finite = jnp.isfinite(first + second)
     good = acting & finite & (first < _TOLERANCE) & (second < jnp.maximum(0.05 * first, _ROUNDING))

@@ -6,7 +6,7 @@ the symmetries must be positive there, or the local Polyak-Lojasiewicz test must
 risk known only through its values, the point must lie on a manifold of critical points (`kernel_probe`).
 """
 
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -18,7 +18,7 @@ from lcnn_flow.limits.kernel_probe import critical_manifold
 from lcnn_flow.limits.newton import polish
 from lcnn_flow.limits.polyak_lojasiewicz import satisfies_local_pl
 from lcnn_flow.numerics.norms import safe_norm
-from lcnn_flow.risk.base import CompositeRisk, RiskLike, is_composite
+from lcnn_flow.risk.base import RiskLike, is_composite
 
 __all__ = ["Judgement", "attracts_along_manifold", "judge"]
 
@@ -103,6 +103,6 @@ def attracts_along_manifold(
     which are computed only if `asked` is true.
     """
     if is_composite(risk):
-        return satisfies_local_pl(cast(CompositeRisk, risk), limit, exact, zero, blur), limit
+        return satisfies_local_pl(risk, limit, exact, zero, blur), limit
     found, place = critical_manifold(risk, limit, flow_end, levels, start, asked)
     return found, jnp.where(found, place, limit)

@@ -10,7 +10,7 @@ an orthogonal gauge group remains, and rank-deficient data leave directions with
 taken in these cases.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -193,7 +193,7 @@ def implicit_derivative(
 
 
 @implicit_derivative.defjvp
-def _implicit_derivative_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+def _implicit_derivative_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Array, Array]:
     limit, start, risk, factor = primals
     _, start_dot, risk_dot, _ = tangents
     units, chain = risk.units(limit, start), risk.symmetry.leaf_chain(limit)

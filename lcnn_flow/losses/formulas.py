@@ -7,6 +7,7 @@ the textbook forms, which lose every digit near 0 and overflow far out.
 
 from collections.abc import Callable
 from functools import cache, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -37,14 +38,14 @@ def elementwise(
     function, twin = jax.custom_jvp(formula), twin or formula
 
     @partial(function.defjvp, symbolic_zeros=True)
-    def _jvp(primals, tangents):
+    def _jvp(primals: tuple[Array, ...], tangents: tuple[Any, ...]) -> tuple[Array, Array]:
         value, total = function(*primals), None
         if not isinstance(tangents[0], SymbolicZero):
             total = slope(*primals) * tangents[0]
         moving = [i for i, t in enumerate(tangents) if i > 0 and not isinstance(t, SymbolicZero)]
         if moving:
 
-            def of_moving(*parameters):
+            def of_moving(*parameters: Array) -> Array:
                 arguments = list(primals)
                 for i, parameter in zip(moving, parameters, strict=True):
                     arguments[i] = parameter
@@ -74,14 +75,14 @@ def lp_formulas(p: float) -> tuple[Callable[..., Array], ...]:
     def power(x: Array, exponent: float) -> Array:
         return jax.lax.integer_pow(x, int(exponent)) if whole else jnp.power(x, exponent)
 
-    def value(r):
+    def value(r: Array) -> Array:
         size = jnp.abs(r)
         return size * (power(size, p - 1) / p)
 
-    def first(r):
+    def first(r: Array) -> Array:
         return power(r, p - 1) if p % 2 == 0 else jnp.sign(r) * power(jnp.abs(r), p - 1)
 
-    def second(r):
+    def second(r: Array) -> Array:
         return (p - 1) * power(r if p % 2 == 0 else jnp.abs(r), p - 2)
 
     slope = elementwise(first, second)
@@ -111,7 +112,7 @@ def _inverse_root(x: Array) -> Array:
 
 
 @_inverse_root.defjvp
-def _inverse_root_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+def _inverse_root_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Array, Array]:
     y = _inverse_root(primals[0])
     return y, -0.5 * (y * y * y) * tangents[0]
 

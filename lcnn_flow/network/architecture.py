@@ -265,7 +265,7 @@ def refuse_flows(params: PyTree) -> None:
         raise ArchitectureError("params is the result of a flow: pass its .limit, or .final")
 
 
-def _tuple(name: str, values: Any) -> tuple:
+def _tuple(name: str, values: Any) -> tuple[Any, ...]:
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise ArchitectureError(f"{name} = {values!r}: write a tuple of integers")
     return tuple(values)

@@ -9,7 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-__all__ = ["as_float_array", "is_concrete", "warn_where_narrowed"]
+__all__ = ["DType", "as_float_array", "is_concrete", "warn_where_narrowed"]
+
+DType = np.dtype[Any] | type[Any]
+"""A type of numbers: of an array, or a class such as `jnp.float32`."""
 
 
 def is_concrete(*arrays: object) -> bool:

@@ -25,7 +25,8 @@ def one_by_one(function: Callable[[jax.Array], Any]) -> Callable[[jax.Array], An
         return lax.platform_dependent(matrix, cpu=in_turn, default=function)
 
     @call.defjvp
-    def derivative(primals: tuple, tangents: tuple) -> tuple:  # custom rules for vmap do not support reverse mode
+    def derivative(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, ...]:
+        # custom rules for vmap do not support reverse mode
         return jax.jvp(function, primals, tangents)
 
     return call

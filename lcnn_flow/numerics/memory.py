@@ -3,9 +3,9 @@
 import os
 
 import jax.numpy as jnp
-import numpy as np
 
 from lcnn_flow.errors import FlowError
+from lcnn_flow.numerics.arrays import DType
 
 __all__ = ["check_memory", "flow_bytes", "physical_memory"]
 
@@ -21,12 +21,12 @@ def physical_memory() -> int:
         return 8 * 2**30
 
 
-def flow_bytes(parameters: int, dtype: np.dtype | type) -> int:
+def flow_bytes(parameters: int, dtype: DType) -> int:
     """Approximate working memory, in bytes, of one flow that does not run in lanes."""
     return _MATRICES * parameters**2 * jnp.dtype(dtype).itemsize
 
 
-def check_memory(parameters: int, dtype: np.dtype | type) -> None:
+def check_memory(parameters: int, dtype: DType) -> None:
     """Raises FlowError if a single flow with this number of parameters does not fit into the memory of this machine."""
     needed, present = flow_bytes(parameters, dtype), physical_memory()
     if needed > present:

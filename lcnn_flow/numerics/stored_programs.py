@@ -36,7 +36,7 @@ _RESTS_ON = ("jax", "jaxlib", "diffrax", "equinox", "lineax", "optimistix", "opt
 _KNOWN = ("lcnn_flow", "jax", "jaxlib", "diffrax", "equinox", "lineax", "optimistix", "optax")
 """Packages whose functions are identified by name, because their sources or versions are part of the key."""
 _folder: dict[str, Path] = {}
-_results: list[type] = []
+_results: list[type[Any]] = []
 
 
 def keep_programs_in(folder: Path) -> None:
@@ -77,7 +77,7 @@ class StoredProgram:
             if trace is not None:
                 trace(*args)
 
-    def _find(self, args: tuple) -> tuple[Callable[..., Any] | None, list[Any]]:
+    def _find(self, args: tuple[Any, ...]) -> tuple[Callable[..., Any] | None, list[Any]]:
         folder = _current_folder()
         if folder is None:
             return None, []
@@ -91,7 +91,9 @@ class StoredProgram:
             self._ready[key] = self._load(folder, key, structure, static, leaves)
         return self._ready[key], leaves
 
-    def _load(self, folder: Path, key: tuple, structure: Any, static: PyTree, leaves: list[Any]) -> Callable[..., Any]:
+    def _load(
+        self, folder: Path, key: tuple[Any, ...], structure: Any, static: PyTree, leaves: list[Any]
+    ) -> Callable[..., Any]:
         from jax import export  # imported only where programs are stored
 
         _register(export)

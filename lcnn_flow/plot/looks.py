@@ -30,7 +30,7 @@ class Look:
     """Colour, line style and marker of one series."""
 
     colour: str
-    line: str | tuple
+    line: str | tuple[Any, ...]
     marker: str
 
 

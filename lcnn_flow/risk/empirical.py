@@ -71,7 +71,7 @@ class EmpiricalRisk(RiskBase):
 
     def __new__(
         cls, arch: Any = None, loss: Any = None, data: Any = None, form: Any = "auto", weight_decay: Any = None
-    ):
+    ) -> "EmpiricalRisk":
         """Creates an object of the subclass that fits."""
         if cls is EmpiricalRisk:
             from lcnn_flow.risk.linear import LinearRisk

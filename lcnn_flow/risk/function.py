@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from lcnn_flow.arguments import described
 from lcnn_flow.errors import FlowError, RiskError
-from lcnn_flow.numerics.arrays import as_float_array
+from lcnn_flow.numerics.arrays import DType, as_float_array
 from lcnn_flow.numerics.nudges import nudged, signs
 from lcnn_flow.numerics.parameter_space import ParameterSpace
 from lcnn_flow.risk.autodiff import AutodiffRisk
@@ -61,7 +61,7 @@ class Risk(AutodiffRisk):
     symmetry: Symmetry = eqx.field(static=True)
     name: str = eqx.field(static=True)
     ranks: tuple[int, ...] = eqx.field(static=True)
-    dtype: np.dtype | type = eqx.field(static=True)
+    dtype: DType = eqx.field(static=True)
 
     def __init__(
         self,
@@ -216,13 +216,13 @@ def _as_data(data: PyTree) -> PyTree:
 
 
 def _program(
-    function: Callable[..., Any], name: str, space: ParameterSpace, dtype: np.dtype | type, data: PyTree, shapes: list
-) -> tuple:
+    function: Callable[..., Any], name: str, space: ParameterSpace, dtype: DType, data: PyTree, shapes: list[Any]
+) -> tuple[Any, ...]:
     """The traced program of a function of parameters, and of data of these shapes unless `data` is None."""
     layers = tuple(jax.ShapeDtypeStruct(shape, dtype) for shape in space.layer_shapes)
     structure = jax.tree.structure(data)
 
-    def call(layers: tuple, leaves: list) -> Any:
+    def call(layers: tuple[Any, ...], leaves: list[Any]) -> Any:
         params = space.tree(layers)
         return function(params) if data is None else function(params, jax.tree.unflatten(structure, leaves))
 

@@ -83,7 +83,7 @@ class LinearRisk(EmpiricalRisk):
         """Multiply-adds of one step of Rodas4, see `cost`."""
         return step_cost(*self._cost_arguments())
 
-    def _cost_arguments(self) -> tuple:
+    def _cost_arguments(self) -> tuple[Any, ...]:
         form = "patches" if self.form == "layers" else self.form
         return self.arch, form, *self.table_shape, getattr(self.loss, "p", 2)
 
@@ -228,7 +228,9 @@ class LinearRisk(EmpiricalRisk):
 
 
 @partial(quick_to_compile, keep=False)
-def risk_of_the_filter(network: Network, reduced: bool, loss: Loss, arrays: tuple) -> PatchForm | QuadraticForm:
+def risk_of_the_filter(
+    network: Network, reduced: bool, loss: Loss, arrays: tuple[Any, ...]
+) -> PatchForm | QuadraticForm:
     """The form of evaluation from inputs, targets and weights; compiled as one program instead of some twenty."""
     table = to_patches(network, loss, Dataset(*arrays))
     return QuadraticForm(table.patches, table.targets, table.weights) if reduced else table

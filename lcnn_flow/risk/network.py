@@ -15,7 +15,7 @@ from lcnn_flow.losses.named import Square
 from lcnn_flow.losses.registry import ALL_LOSSES
 from lcnn_flow.network.dense import Network
 from lcnn_flow.network.forward import forward
-from lcnn_flow.numerics.arrays import as_float_array, is_concrete
+from lcnn_flow.numerics.arrays import DType, as_float_array, is_concrete
 from lcnn_flow.risk.autodiff import AutodiffRisk
 from lcnn_flow.risk.chain_rule import gradient, gradient_and_hessian
 from lcnn_flow.risk.empirical import EmpiricalRisk, Form, has_many_margins
@@ -151,7 +151,7 @@ class NetworkRisk(EmpiricalRisk, AutodiffRisk):
         return jnp.concatenate([jnp.ravel(z) for z in found]) if found else jnp.zeros((0,), vector.dtype)
 
 
-def _decay(value: ArrayLike, dtype: np.dtype | type) -> Array:
+def _decay(value: ArrayLike, dtype: DType) -> Array:
     """Weight decay as an array of the type of the data; raises RiskError if it is negative or not finite."""
     number = as_float_array(value).astype(dtype)
     if is_concrete(number) and not bool(np.all(np.isfinite(np.asarray(number)) & (np.asarray(number) >= 0))):

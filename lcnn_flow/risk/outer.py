@@ -9,7 +9,7 @@ Shapes: V is (c, q), one row per output channel (c = 1 without channels), q = c_
 (c, q, ...), for many filters at once, and results then have them too.
 """
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -277,7 +277,7 @@ def _quadratic_value(V: Array, form: QuadraticForm) -> Array:
     return (jnp.sum(_misfit(V, form) ** 2, axis=(0, 1)) + form.rest) / 2
 
 
-def _quadratic_value_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+def _quadratic_value_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Array, Array]:
     V, form = primals
     dV, dform = tangents
     tangent = jnp.zeros(V.shape[2:], V.dtype)
@@ -300,7 +300,7 @@ def _quadratic_gradient(V: Array, form: QuadraticForm) -> Array:
     return _contract("rq,rc...->cq...", form.factor, _misfit(V, form))
 
 
-def _quadratic_gradient_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+def _quadratic_gradient_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Array, Array]:
     V, form = primals
     dV, dform = tangents
     tangent = jnp.zeros_like(V)

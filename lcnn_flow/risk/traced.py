@@ -30,7 +30,9 @@ class Traced:
         return jaxpr_as_fun(ClosedJaxpr(self._program, list(constants)))(*arrays)[0]
 
 
-def trace(name: str, function: Callable[..., Any], call: Callable[..., Any], *arguments: Any) -> tuple[Traced, tuple]:
+def trace(
+    name: str, function: Callable[..., Any], call: Callable[..., Any], *arguments: Any
+) -> tuple[Traced, tuple[Any, ...]]:
     """Traces `call`, which calls `function` with trees of arrays; returns the program and the arrays it closes over.
 
     Args:

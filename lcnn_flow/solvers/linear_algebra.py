@@ -5,6 +5,7 @@ positive definite; otherwise the step is longer than the unstable modes allow.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import diffrax
 import jax
@@ -22,8 +23,8 @@ StageSolver = Callable[..., tuple[Callable[[Array], Array], Array]]
 
 
 def dense_stage_solver(
-    terms: diffrax.AbstractTerm, t: Array | float, y: PyTree, args: PyTree, control: PyTree, gamma: float
-):
+    terms: diffrax.AbstractTerm[Any, Any], t: Array | float, y: PyTree, args: PyTree, control: PyTree, gamma: float
+) -> tuple[Callable[[Array], Array], Array]:
     """Stage solver for any vector field: dense Jacobian by forward-mode differentiation, and LU factors.
 
     Args:
@@ -59,7 +60,7 @@ def inverse_positive_definite(matrix: Float[Array, "n n"]) -> tuple[Float[Array,
 
 
 @inverse_positive_definite.defjvp
-def _inverse_jvp(primals: tuple, tangents: tuple) -> tuple:
+def _inverse_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, ...]:
     return jax.jvp(by_cholesky, primals, tangents)
 
 
@@ -67,7 +68,7 @@ _inverse = jax.custom_batching.custom_vmap(by_cholesky)
 
 
 @_inverse.def_vmap
-def _inverses(size: int, batched: list[bool], matrices: Float[Array, "b n n"]) -> tuple:
+def _inverses(size: int, batched: list[bool], matrices: Float[Array, "b n n"]) -> tuple[Any, ...]:
     del size, batched
     found = factor(jnp.moveaxis(matrices, 0, -1))
     return (jnp.moveaxis(found.inverse, -1, 0), found.definite), (True, True)

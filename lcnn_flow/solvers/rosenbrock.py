@@ -9,7 +9,7 @@ y_1 = y_0 + sum_i b_i u_i, with error estimate sum_i e_i u_i and the dense outpu
 """
 
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import diffrax
 import equinox as eqx
@@ -62,7 +62,7 @@ class RosenbrockInterpolation(diffrax.AbstractLocalInterpolation):
     y1: PyTree
     d: tuple[PyTree, ...]
 
-    def evaluate(self, t0, t1=None, left=True):
+    def evaluate(self, t0: Any, t1: Any = None, left: bool = True) -> PyTree:
         """The solution at time t0; if t1 is given, the increment of the solution from t0 to t1."""
         del left
         if t1 is not None:
@@ -70,7 +70,7 @@ class RosenbrockInterpolation(diffrax.AbstractLocalInterpolation):
         length = self.t1 - self.t0
         theta = jnp.where(length == 0, 0.0, (t0 - self.t0) / jnp.where(length == 0, 1.0, length))
 
-        def leaf(y0, y1, *d):
+        def leaf(y0: Array, y1: Array, *d: Array) -> Array:
             value = d[-1]
             for term in reversed(d[:-1]):
                 value = term + theta * value
@@ -79,7 +79,7 @@ class RosenbrockInterpolation(diffrax.AbstractLocalInterpolation):
         return jax.tree.map(leaf, self.y0, self.y1, *self.d)
 
 
-class AbstractRosenbrock(diffrax.AbstractAdaptiveSolver):
+class AbstractRosenbrock(diffrax.AbstractAdaptiveSolver[None]):
     """Base class of Rosenbrock methods; a subclass defines `tableau`, `order` and `error_order`.
 
     Attributes:
@@ -96,28 +96,37 @@ class AbstractRosenbrock(diffrax.AbstractAdaptiveSolver):
     term_structure: ClassVar = diffrax.AbstractTerm
     interpolation_cls: ClassVar[Callable[..., RosenbrockInterpolation]] = RosenbrockInterpolation
 
-    def init(self, terms, t0, t1, y0, args):
+    def init(self, terms: diffrax.AbstractTerm[Any, Any], t0: Any, t1: Any, y0: PyTree, args: PyTree) -> None:
         """Returns None: no state is carried from step to step."""
         del terms, t0, t1, y0, args
 
-    def func(self, terms, t0, y0, args):
+    def func(self, terms: diffrax.AbstractTerm[Any, Any], t0: Any, y0: PyTree, args: PyTree) -> PyTree:
         """The vector field, from which diffrax chooses the first step."""
         return terms.vf(t0, y0, args)
 
-    def step(self, terms, t0, t1, y0, args, solver_state, made_jump):
+    def step(
+        self,
+        terms: diffrax.AbstractTerm[Any, Any],
+        t0: Any,
+        t1: Any,
+        y0: PyTree,
+        args: PyTree,
+        solver_state: None,
+        made_jump: Any,
+    ) -> tuple[PyTree, PyTree, dict[str, PyTree], None, diffrax.RESULTS]:
         """One step from t0 to t1; its error estimate is infinite if the matrix does not allow a step."""
         del solver_state, made_jump
         tab = self.tableau
         flat, unravel = ravel_pytree(y0)
         control = terms.contr(t0, t1)
 
-        def increment(t, x):
+        def increment(t: Any, x: Array) -> Array:
             return ravel_pytree(terms.vf_prod(t, unravel(x), args, control))[0]
 
         solve, fit = self.stage_solver(terms, t0, y0, args, control, tab.gamma)
         _, drift = jax.jvp(lambda t: increment(t, flat), (t0,), (t1 - t0,))
 
-        def increment_with_drift(alpha, point, gamma_sum):
+        def increment_with_drift(alpha: Array, point: Array, gamma_sum: Array) -> Array:
             return increment(t0 + alpha * (t1 - t0), point) + gamma_sum * drift
 
         stages = rosenbrock_stages(tab, flat, increment_with_drift, solve)

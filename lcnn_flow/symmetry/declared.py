@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from lcnn_flow.arguments import described
 from lcnn_flow.errors import FlowError
+from lcnn_flow.numerics.arrays import DType
 from lcnn_flow.numerics.parameter_space import ParameterSpace
 from lcnn_flow.symmetry.none import NoSymmetry
 
@@ -54,7 +54,7 @@ class Declared(NoSymmetry):
         """Whether a limit can be isolated on its leaf; false if directions are listed in addition to the gradients."""
         return self.directions_of is None
 
-    def on(self, space: ParameterSpace, dtype: np.dtype | type) -> "Declared":
+    def on(self, space: ParameterSpace, dtype: DType) -> "Declared":
         """The same symmetry for raveled parameters.
 
         Raises:

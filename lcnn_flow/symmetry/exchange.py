@@ -44,7 +44,7 @@ def keep_equal(arch: Architecture, vector: Float[Array, " n"], equal: Float[Arra
 
 def _exchangeable(arch: Architecture) -> list[list[int]]:
     """Groups of two or more layers that enter the end-to-end filter in the same way."""
-    groups: dict[tuple, list[int]] = {}
+    groups: dict[tuple[tuple[int, ...], tuple[int, ...]], list[int]] = {}
     for layer, key in enumerate(zip(arch.kernel_sizes, arch.cumulative_strides, strict=True)):
         groups.setdefault(key, []).append(layer)
     return [group for group in groups.values() if len(group) > 1]

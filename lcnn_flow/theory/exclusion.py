@@ -16,6 +16,7 @@ import itertools
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -125,7 +126,7 @@ def _phases(arch: Architecture, cut: int) -> np.ndarray:
     """T with (T @ v) a = all v_r a_s - v_s a_r, for phases r < s modulo S of the layers after `cut`."""
     spacing = np.array(arch.cumulative_strides[cut])
     first = Architecture(arch.input_shape, arch.kernel_sizes[:cut], arch.strides[:cut])
-    places: dict[tuple, int] = {}
+    places: dict[tuple[Any, ...], int] = {}
     entries = []
     for j, p in enumerate(np.ndindex(arch.end_to_end_kernel_size)):
         for i, q in enumerate(np.ndindex(first.end_to_end_kernel_size)):
@@ -141,7 +142,7 @@ def _closed_forms(shape: tuple[int, ...]) -> np.ndarray:
     """T with (T @ v) (g, h) = v dg/dy - g dv/dy - v dh/dx + h dv/dx, for g and h of the degrees of dv/dx and dv/dy."""
     m, n = shape[0] - 1, shape[1] - 1
     unknowns = [("g", q) for q in np.ndindex(m, n + 1)] + [("h", q) for q in np.ndindex(m + 1, n)]
-    places: dict[tuple, int] = {}
+    places: dict[tuple[Any, ...], int] = {}
     entries = []
     for j, p in enumerate(np.ndindex(shape)):
         for i, (name, q) in enumerate(unknowns):
