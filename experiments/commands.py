@@ -2,13 +2,14 @@
 
 import sys
 import webbrowser
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from experiments.errors import Interrupted, RunError, UserError, command
+from experiments.planning.batches import Batch
 from experiments.planning.loading import load
 from experiments.planning.plan import Plan, plan_of
 from experiments.planning.plan_text import plan_text
@@ -154,12 +155,12 @@ def resume(
 
 def _run_and_report(plan: Plan, directory: RunDirectory, choice: Choice, cache: bool) -> None:
     """Computes the missing batches, writes the report, and prints the answer and the failed batches."""
-    course = Course(plan.batches, plan.programs, noun=plan.sweep.noun)
+    course = Course(plan.batches, plan.programs, plan.label, plan.sweep.noun)
     again = command("resume", directory.path)
     try:
-        with monitor(course, plan.label) as progress:
+        with monitor(course) as progress:
             summary = run_missing(plan, directory, choice, progress, cache)
-        failures = _failures(summary.failed)
+        failures = _failures(summary.failed, plan.label)
         if not summary.finished:
             raise RunError("\n".join([f"all {summary.batches} batches failed:", *failures, f"to try again: {again}"]))
         report = _report(directory)
@@ -185,11 +186,11 @@ def _report(directory: RunDirectory) -> Report:
         raise RunError(f"{error}\nall results are kept in {directory.path}; report again with: {again}") from error
 
 
-def _failures(failed: Mapping[str, str]) -> list[str]:
-    """One line per error, with the batches in which it occurred."""
+def _failures(failed: Mapping[Batch, str], label: Callable[[Batch], str]) -> list[str]:
+    """One line per error, with the first batch in which it occurred and the number of others."""
     batches: dict[str, list[str]] = {}
-    for name, error in failed.items():
-        batches.setdefault(error, []).append(name)
+    for batch, error in failed.items():
+        batches.setdefault(error, []).append(label(batch))
     return [
         f"  {names[0]}{f' and {len(names) - 1} more' * (len(names) > 1)}: {error}" for error, names in batches.items()
     ]

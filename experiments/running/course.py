@@ -1,4 +1,4 @@
-"""The progress of a run: which program is being compiled, and an estimate of the remaining time.
+"""The progress of a run: what is being computed, which program is being compiled, and the remaining time.
 
 The time per flow of a program is the median over its batches that have ended, without compilation; it is unknown until
 the first of them has ended. The estimate is
@@ -40,18 +40,21 @@ class Course:
     Args:
         batches: all batches of the run.
         programs: the number of the compiled program of every batch, by the number of the batch.
-        clock: returns the current time in seconds.
+        label: gives the names of batches.
         noun: what is computed, "flow" or "descent".
+        clock: returns the current time in seconds.
     """
 
     def __init__(
         self,
         batches: Sequence[Batch],
         programs: Mapping[int, int],
-        clock: Callable[[], float] = time.monotonic,
+        label: Callable[[Batch], str],
         noun: str = "flow",
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.noun = noun
+        self._label = label
         self._batches = {batch.number: batch for batch in batches}
         self._programs, self._clock = programs, clock
         self._done = dict.fromkeys(self._batches, 0)
@@ -62,6 +65,7 @@ class Course:
         self._rates: dict[tuple[int, bool], list[float]] = {}
         self._started = self._last = clock()
         self._worked = 0.0
+        self._latest: tuple[Batch | None, str] = None, ""
 
     @property
     def flows(self) -> tuple[int, int]:
@@ -80,12 +84,24 @@ class Course:
 
     def hear(self, batch: Batch, done: int, note: str) -> None:
         """`done` flows of `batch` are finished; a note or a finished flow means that its program has been compiled."""
-        program = self._programs[batch.number]
+        program, self._latest = self._programs[batch.number], (batch, note)
         self._done[batch.number] = done
         self._begun.setdefault(batch.number, self._clock())
         self._order.setdefault(program, len(self._order) + 1)
         if done > 0 or note:
             self._compiled.add(program)
+
+    def say(self, note: str) -> None:
+        """`note` describes other work than that on batches."""
+        self._latest = None, note
+
+    def __str__(self) -> str:
+        """What was reported last: the name of a batch and what is done with it, or a note."""
+        batch, note = self._latest
+        if batch is None:
+            return note or "waiting for the first batch"
+        note = self.compiling(batch) or note
+        return f"{self._label(batch)}: {note}" if note else self._label(batch)
 
     def ended(self, batch: Batch, outcome: Outcome) -> None:
         """`batch` was computed, or has failed for good."""

@@ -27,8 +27,8 @@ class Summary(NamedTuple):
     """Number of batches of the whole run."""
     finished: int
     """Number of batches of the whole run that are finished."""
-    failed: dict[str, str]
-    """Errors of this session, by the label of the batch."""
+    failed: dict[Batch, str]
+    """Errors of the batches that failed in this session."""
     seconds: float
     """Wall time of the session."""
     compiling: float
@@ -64,9 +64,15 @@ def run_missing(plan: Plan, directory: RunDirectory, choice: Choice, monitor: Mo
     except OSError as error:
         problem = problem or RunError(f"the results cannot be stored: {reason(error)}")
     done = sum(map(directory.has, plan.batches))
-    _raise_if_stopped(problem, finished.stopped, done, len(plan.batches), directory)
-    failed = {plan.label(batch): error for batch, error in finished.failed.items()}
-    return Summary(len(plan.batches), done, failed, time.perf_counter() - started, finished.compiling)
+    verb = "resume" if done < len(plan.batches) else "collect"
+    kept = f"{done} of {len(plan.batches)} batches were finished and are kept in {directory.path}"
+    kept += f"; go on with: {command(verb, directory.path)}"
+    if isinstance(problem, KeyboardInterrupt) or (problem is None and finished.stopped):
+        raise Interrupted(f"interrupted; {kept}")
+    if problem is not None:
+        text = str(problem) if isinstance(problem, RunError) else f"the engine was lost: {_one_line(problem)}"
+        raise RunError(f"{text}\n{kept}") from problem
+    return Summary(len(plan.batches), done, finished.failed, time.perf_counter() - started, finished.compiling)
 
 
 def _compute(
@@ -95,20 +101,6 @@ def _compute(
         finally:
             engine.close(now=problem is not None)
     return finished, problem
-
-
-def _raise_if_stopped(
-    problem: BaseException | None, stopped: bool, done: int, total: int, directory: RunDirectory
-) -> None:
-    """Raises what ended the session early, with the number of batches that are kept and the command that goes on."""
-    verb = "resume" if done < total else "collect"
-    kept = f"{done} of {total} batches were finished and are kept in {directory.path}"
-    kept += f"; go on with: {command(verb, directory.path)}"
-    if isinstance(problem, KeyboardInterrupt) or (problem is None and stopped):
-        raise Interrupted(f"interrupted; {kept}")
-    if problem is not None:
-        text = str(problem) if isinstance(problem, RunError) else f"the engine was lost: {_one_line(problem)}"
-        raise RunError(f"{text}\n{kept}") from problem
 
 
 def _one_line(error: BaseException) -> str:

@@ -41,27 +41,9 @@ class Monitor(Protocol):
         ...
 
 
-def monitor(course: Course, label: Callable[[Batch], str]) -> Monitor:
-    """A bar if standard error is a terminal, else lines; `label` gives the names of batches."""
-    return Bar(course, label) if sys.stderr.isatty() else Lines(course, label)
-
-
-class _Latest:
-    """The latest note, as text."""
-
-    def __init__(self, course: Course, label: Callable[[Batch], str]) -> None:
-        self._course, self._label = course, label
-        self._batch: Batch | None = None
-        self._note = ""
-
-    def hear(self, batch: Batch | None, note: str) -> None:
-        self._batch, self._note = batch, note
-
-    def __str__(self) -> str:
-        if self._batch is None:
-            return self._note or "waiting for the first batch"
-        note = self._course.compiling(self._batch) or self._note
-        return f"{self._label(self._batch)}: {note}" if note else self._label(self._batch)
+def monitor(course: Course) -> Monitor:
+    """A bar if standard error is a terminal, else lines."""
+    return Bar(course) if sys.stderr.isatty() else Lines(course)
 
 
 class _Column(ProgressColumn):
@@ -78,9 +60,9 @@ class _Column(ProgressColumn):
 class Bar:
     """A bar over all flows."""
 
-    def __init__(self, course: Course, label: Callable[[Batch], str]) -> None:
-        self._course, self._latest = course, _Latest(course, label)
-        latest, left = _Column(lambda: str(self._latest)), _Column(lambda: str(course.left()))
+    def __init__(self, course: Course) -> None:
+        self._course = course
+        latest, left = _Column(lambda: str(course)), _Column(lambda: str(course.left()))
         columns = (latest, BarColumn(), MofNCompleteColumn(), TextColumn(f"{course.noun}s"), TimeElapsedColumn(), left)
         self._progress = Progress(*columns, console=Console(stderr=True))
         self._task = self._progress.add_task("", total=course.flows[1])
@@ -94,7 +76,6 @@ class Bar:
 
     def __call__(self, batch: Batch, done: int, note: str = "") -> None:
         self._course.hear(batch, done, note)
-        self._latest.hear(batch, note)
         self._progress.update(self._task, completed=self._course.flows[0])
 
     def found(self, batch: Batch) -> None:
@@ -108,14 +89,14 @@ class Bar:
 
     def say(self, note: str) -> None:
         """As `Monitor.say`."""
-        self._latest.hear(None, note)
+        self._course.say(note)
 
 
 class Lines:
     """One line every ten seconds, one per failure, and one at the end."""
 
-    def __init__(self, course: Course, label: Callable[[Batch], str]) -> None:
-        self._course, self._latest = course, _Latest(course, label)
+    def __init__(self, course: Course) -> None:
+        self._course = course
         self._last = 0.0
         self._lock, self._ended = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -132,7 +113,6 @@ class Lines:
         with self._lock:
             before = self._course.flows[0]
             self._course.hear(batch, done, note)
-            self._latest.hear(batch, note)
             now, total = self._course.flows
             self._print(note.startswith("failed") or before < now == total)
 
@@ -148,7 +128,7 @@ class Lines:
     def say(self, note: str) -> None:
         """As `Monitor.say`."""
         with self._lock:
-            self._latest.hear(None, note)
+            self._course.say(note)
             self._print()
 
     def _watch(self) -> None:
@@ -163,6 +143,5 @@ class Lines:
         self._last = elapsed
         done, total = self._course.flows
         left = f", {text}" if done < total and (text := str(self._course.left())) else ""
-        print(
-            f"{done}/{total} {self._course.noun}s  {self._latest}  {elapsed:.0f} s{left}", file=sys.stderr, flush=True
-        )
+        text = f"{done}/{total} {self._course.noun}s  {self._course}  {elapsed:.0f} s{left}"
+        print(text, file=sys.stderr, flush=True)

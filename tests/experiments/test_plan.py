@@ -168,7 +168,8 @@ def test_runs_of_descents_are_called_descents(file, capsys):
     assert " = 36 descents in 3 compile groups" in (plan := text_of(sweep))
     assert "flow" not in plan
     (batch, *_) = cut = plan_of(sweep).batches
-    Lines(Course(cut, dict.fromkeys(range(len(cut)), 0), noun=sweep.noun), lambda batch: "cell")(batch, 0, "failed")
+    course = Course(cut, dict.fromkeys(range(len(cut)), 0), lambda batch: "cell", sweep.noun)
+    Lines(course)(batch, 0, "failed")
     assert capsys.readouterr().err.startswith("0/36 descents  cell")
 
 
