@@ -26,7 +26,7 @@ from experiments.closed_forms import minima_of_two_pairs
 from experiments.computing.outer import outer_risk
 from experiments.computing.shown_flows import flows_of_two_pairs
 from experiments.computing.solved_cell import SolvedCell
-from experiments.figures import filters, phase_plane, spectrum
+from experiments.figures import filters, phase_plane
 from experiments.figures.heat_map import heat_map
 from experiments.figures.style import Drawing
 from experiments.modules.base import Module, convolution_of
@@ -260,7 +260,7 @@ SPURIOUS_MINIMA = Module(
         "initializer.ratio": "imbalance |w_1| / |w_N| of the start",
         "data.seed": "other targets and directions of anisotropy",
     },
-    figures=(spurious_share, phase_plane, filters, spectrum),
+    figures=(spurious_share, phase_plane, filters),
     answer=spurious_answer,
     claims=(
         minima_are_those_of_the_closed_form,

@@ -68,7 +68,7 @@ def describe(name: str) -> tuple[tuple[str, ...], dict[str, Any]]:
     which, part = name.split("_", 1)
     if which == "shown":
         words = {"long_name": f"filter of layer {part[1:]} along the first flows", "units": "filter"}
-        return ("shown_flow", "shown_step", f"tap_{part[1:]}"), words
+        return ("shown_flow", "shown_step", f"shown_tap_{part[1:]}"), words  # of some cells only
     state = "last integrated state" if which == "final" else "limit (NaN where no limit was found)"
     if part == "filter":
         return ("seed", "tap"), {"long_name": f"end-to-end filter, {state}", "units": "filter"}

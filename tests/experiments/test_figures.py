@@ -242,9 +242,8 @@ def with_flows(dataset, *layers):
     """The results with the filters of two flows along the way, the same in every cell."""
     found = {}
     for number, taps in enumerate(layers, start=1):
-        filled = np.pad(taps, ((0, 0), (0, 0), (0, 3 - taps.shape[2])), constant_values=np.nan)
-        dims = ("loss", "shown_flow", "shown_step", f"tap_{number}")
-        found[f"shown_w{number}"] = (dims, np.tile(filled, (3, 1, 1, 1)))
+        dims = ("loss", "shown_flow", "shown_step", f"shown_tap_{number}")
+        found[f"shown_w{number}"] = (dims, np.tile(taps, (3, 1, 1, 1)))
     return dataset.assign(found)
 
 

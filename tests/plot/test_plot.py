@@ -189,6 +189,7 @@ def test_the_spectrum_is_that_of_the_data_and_negative_eigenvalues_have_a_place(
     line = next(line for line in ax.get_lines() if line.get_label() == "minimum")
     np.testing.assert_allclose(np.reshape(line.get_ydata(), (3, 3)), np.tile(np.sort(CURVATURES), (3, 1)), rtol=1e-9)
     assert ax.get_yscale() == "log"
+    assert ax.get_ylim()[0] > 0.1 * CURVATURES.min()  # a line at 0 would stretch the axis
     saddle = figure.Figure().subplots()
     kinds = [lf.critical.Kind.MINIMUM, lf.critical.Kind.STRICT_SADDLE]
     lf.plot.spectrum_marks(saddle, np.array([[1.0, 2.0], [-0.5, np.nan]]), kinds, ["a", "b"])
