@@ -71,7 +71,7 @@ class Certifier:
         if lf.critical.no_proof(risk) is not None:
             found([lf.certify(risk, params_of(risk.network, point)) for point in batch])
             return
-        plain = lf.critical.plain_risk(risk)
+        plain = lf.critical.plain_numbers_of(risk)
         if self._pool is None:
             found(_certificates(plain, batch))
             return

@@ -7,7 +7,7 @@ from experiments.answers import few
 from experiments.claims import Claim, flow_converges, gradient_vanishes, judge, restricted, status_of
 from experiments.computing.flow_comparison import compare_with_flow, law_of_balancedness
 from experiments.computing.solved_cell import SolvedCell
-from experiments.figures import distance, gradient_norm, risk
+from experiments.figures import distance, gradient_norm, risk, sharpness
 from experiments.modules.base import Module
 from experiments.questions import QUESTIONS
 from experiments.results.rates import groups_by_rate
@@ -131,7 +131,7 @@ FLOW_VS_DESCENT = Module(
         "initializer.std": "size of the initial filters",
         "network.activation": "other networks (each compiles anew)",
     },
-    figures=(distance, risk, gradient_norm),
+    figures=(distance, risk, sharpness, gradient_norm),
     answer=_answer,
     claims=(distance_has_order_one, balancedness_obeys_its_law, gradient_vanishes, flow_converges),
     faults=_faults,

@@ -19,7 +19,9 @@ from experiments.claims import (
 )
 from experiments.computing.census import morse_ends
 from experiments.computing.outer import outer_risk
+from experiments.computing.shown_flows import flows_of_two_pairs
 from experiments.computing.solved_cell import SolvedCell
+from experiments.figures import phase_plane
 from experiments.figures.landscapes import morse_graphs, points_by_index, spurious_over_data
 from experiments.modules.base import Module
 from experiments.modules.spurious_minima import minima_in_closed_form
@@ -222,7 +224,7 @@ def _faults(configuration: Configuration) -> list[tuple[str, str]]:
 
 
 def _per_cell(cell: SolvedCell) -> dict[str, np.ndarray]:
-    return outer_risk(cell) | morse_ends(cell)
+    return outer_risk(cell) | morse_ends(cell) | flows_of_two_pairs(cell)
 
 
 LANDSCAPE = Module(
@@ -241,7 +243,7 @@ LANDSCAPE = Module(
         "data.inputs.condition": "anisotropy of the data; data.noise and data.inputs.rho are others",
         "data.seed": "other data of the same kind: figures and shares take these together",
     },
-    figures=(spurious_over_data, points_by_index, morse_graphs),
+    figures=(spurious_over_data, points_by_index, morse_graphs, phase_plane),
     answer=landscape_answer,
     claims=(
         all_points_are_found,

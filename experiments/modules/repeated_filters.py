@@ -4,7 +4,8 @@ import numpy as np
 import xarray as xr
 
 from experiments.claims import Claim, certificates_agree, flow_converges, gradient_vanishes
-from experiments.figures import filters
+from experiments.computing.shown_flows import followed_flows
+from experiments.figures import filters, root_paths, spectrum
 from experiments.figures.common_roots import common_roots
 from experiments.figures.root_patterns import real_roots, root_patterns
 from experiments.modules.base import Module, convolution_of
@@ -126,7 +127,7 @@ REPEATED_FILTERS = Module(
         "data.targets.values": "targets with more or fewer real roots",
         "network.kernel_sizes": "sizes of the filters with the same sum of k − 1 (each compiles anew)",
     },
-    figures=(root_patterns, common_roots, filters),
+    figures=(root_patterns, root_paths, common_roots, filters, spectrum),
     answer=repeated_answer,
     claims=(
         targets_out_of_reach_give_repeated_roots,
@@ -140,4 +141,5 @@ REPEATED_FILTERS = Module(
     linear=True,
     convolution=True,
     dynamics="flow",
+    per_cell=followed_flows,
 )

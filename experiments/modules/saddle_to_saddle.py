@@ -155,7 +155,7 @@ def plateau_figure(dataset: xr.Dataset) -> Drawing | None:
         "plateau_times",
         "Time near zero",
         "initial scale ε (std of the balanced start)",
-        "time until a tenth of the risk is lost",
+        "flow time until a tenth of the risk is lost",
         [("", lines)],
         "Median over the seeds. Dashed: the laws of the theory through the smallest scale, log(1/ε)/σ + const for two "
         "layers, const · ε^(2−N) for N of them. They are expected where ε is small.",

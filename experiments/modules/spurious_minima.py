@@ -24,7 +24,9 @@ from experiments.claims import (
 )
 from experiments.closed_forms import minima_of_two_pairs
 from experiments.computing.outer import outer_risk
-from experiments.figures import filters
+from experiments.computing.shown_flows import flows_of_two_pairs
+from experiments.computing.solved_cell import SolvedCell
+from experiments.figures import filters, phase_plane, spectrum
 from experiments.figures.heat_map import heat_map
 from experiments.figures.style import Drawing
 from experiments.modules.base import Module, convolution_of
@@ -237,6 +239,10 @@ def _faults(configuration: Configuration) -> list[tuple[str, str]]:
     return []
 
 
+def _per_cell(cell: SolvedCell) -> dict[str, np.ndarray]:
+    return outer_risk(cell) | flows_of_two_pairs(cell)
+
+
 SPURIOUS_MINIMA = Module(
     name="spurious_minima",
     question=QUESTIONS["spurious_minima"],
@@ -254,7 +260,7 @@ SPURIOUS_MINIMA = Module(
         "initializer.ratio": "imbalance |w_1| / |w_N| of the start",
         "data.seed": "other targets and directions of anisotropy",
     },
-    figures=(spurious_share, filters),
+    figures=(spurious_share, phase_plane, filters, spectrum),
     answer=spurious_answer,
     claims=(
         minima_are_those_of_the_closed_form,
@@ -268,7 +274,7 @@ SPURIOUS_MINIMA = Module(
         certificates_agree,
     ),
     faults=_faults,
-    per_cell=outer_risk,
+    per_cell=_per_cell,
     linear=True,
     convolution=True,
     dynamics="flow",

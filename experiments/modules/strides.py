@@ -12,7 +12,8 @@ from experiments.claims import (
     gradient_vanishes,
     open_question,
 )
-from experiments.figures import filters
+from experiments.computing.shown_flows import followed_flows
+from experiments.figures import filters, root_paths
 from experiments.figures.common_roots import common_roots
 from experiments.modules.base import Module, convolution_of
 from experiments.modules.cells import COMMON_ROOT_GAP, Finding, claim_by_cell, configured_cells, is_optimal
@@ -155,7 +156,7 @@ STRIDES = Module(
         "network.strides": "strides, zipped with network.input_shape (each compiles anew)",
         "data.seed": "other data",
     },
-    figures=(common_roots, filters),
+    figures=(common_roots, root_paths, filters),
     answer=strides_answer,
     claims=(
         rank_is_maximal_beyond_stride_one,
@@ -170,4 +171,5 @@ STRIDES = Module(
     linear=True,
     convolution=True,
     dynamics="flow",
+    per_cell=followed_flows,
 )

@@ -40,7 +40,7 @@ def check_plan(sweep: Sweep) -> list[Fault]:
             found.setdefault(Fault("network", str(error)), cell)
             continue
         one = cell.configuration
-        found_in = (_tolerance_faults, _loss_faults, _dynamics_faults, census_faults)
+        found_in = (_tolerance_faults, _loss_faults, _dynamics_faults, census_faults, _sharpness_faults)
         for fault in itertools.chain(_filter_faults(one, arch), *(faults(one) for faults in found_in)):
             found.setdefault(fault, cell)
         total += stored_bytes(cell.configuration)
@@ -157,6 +157,14 @@ def _dynamics_faults(configuration: Configuration) -> list[Fault]:
         message = f"found {descent.batch_size}, and data.samples = {samples}: write at most {samples}"
         faults.append(Fault("dynamics.batch_size", message))
     return faults
+
+
+def _sharpness_faults(configuration: Configuration) -> list[Fault]:
+    """The sharpness along trajectories where none are stored."""
+    if not configuration.analysis.sharpness or configuration.records > 2:
+        return []
+    remedy = "flow.times" if configuration.descent is None else "dynamics.record_every"
+    return [Fault("analysis.sharpness", f"found true; it is seen along trajectories alone: write {remedy}")]
 
 
 def _tolerance_faults(configuration: Configuration) -> tuple[Fault, ...]:

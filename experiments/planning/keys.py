@@ -48,8 +48,9 @@ def _definition(configuration: Configuration) -> dict[str, Any]:
         definition["compute"].pop(name, None)
     definition["data"].pop("label", None)
     definition["analysis"]["certify"] = configuration.analysis.certificates
-    if not configuration.analysis.census:  # so that runs which were begun before censuses existed can be resumed
-        definition["analysis"].pop("census")
+    for name in ("census", "sharpness"):  # so that runs which were begun before these existed can be resumed
+        if not getattr(configuration.analysis, name):
+            definition["analysis"].pop(name)
     if configuration.network.kind == "convolution":  # the default, which need not be written
         definition["network"].pop("kind")
     if isinstance(configuration.data, FileData):

@@ -66,6 +66,9 @@ def describe(name: str) -> tuple[tuple[str, ...], dict[str, Any]]:
             dims, long_name, units = table[name]
             return (*before, *dims), {"long_name": long_name, "units": units}
     which, part = name.split("_", 1)
+    if which == "shown":
+        words = {"long_name": f"filter of layer {part[1:]} along the first flows", "units": "filter"}
+        return ("shown_flow", "shown_step", f"tap_{part[1:]}"), words
     state = "last integrated state" if which == "final" else "limit (NaN where no limit was found)"
     if part == "filter":
         return ("seed", "tap"), {"long_name": f"end-to-end filter, {state}", "units": "filter"}

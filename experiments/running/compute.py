@@ -21,6 +21,7 @@ from experiments.computing.certification import Certifier
 from experiments.computing.descents import descents
 from experiments.computing.observables import observables_of
 from experiments.computing.shown_data import shown_data
+from experiments.computing.shown_flows import shown_flows
 from experiments.computing.solved_cell import SolvedCell
 from experiments.errors import UserError
 from experiments.modules import Module
@@ -128,7 +129,7 @@ def compute_batch(sweep: Sweep, batch: Batch, on_progress: OnProgress, certifier
 
         found = flow_arrays(problem.risk.network, flow) | problem.stored
         solved = SolvedCell(problem.cell.configuration, problem.risk, problem.start, flow)
-        found |= module.per_flow(solved) | (module.per_cell(solved) if batch.start == 0 else {})
+        found |= module.per_flow(solved) | (shown_flows(solved) | module.per_cell(solved) if batch.start == 0 else {})
         found |= analyse(problem.risk, problem.start, flow, certifier if batch.start == 0 else Certifier(0), say)
         if problem.cell.configuration.analysis.census:
             say("census")
@@ -159,7 +160,7 @@ class _Problem:
 def _flows(module: Module, problems: Sequence[_Problem], batch: Batch, on_progress: OnProgress) -> list[Any]:
     """The flows or descents of every problem."""
     first = problems[0].cell.configuration
-    record = observables_of(module)
+    record = observables_of(module, first)
     options = flow_options(first) | ({"record": record} if record and first.flow.times is not None else {})
     flows = len(problems) * _seeds(problems[0])
     if first.descent is not None:

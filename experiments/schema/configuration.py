@@ -128,10 +128,12 @@ class Analysis(Model):
         certify: number of limits per cell for which certificates are computed; 8 by default.
         census: whether all critical points of every cell are found (`lcnn_flow.census`), and for every flow the point
             at which it ends.
+        sharpness: whether the largest eigenvalue of the Hessian is stored along the trajectories.
     """
 
     certify: Natural | None = None
     census: Annotated[bool, Strict()] = False
+    sharpness: Annotated[bool, Strict()] = False
 
     @property
     def certificates(self) -> int:

@@ -155,4 +155,4 @@ def _program(configuration: Configuration) -> _Key:
     if isinstance(dynamics, Descent):  # the numbers of an optimiser are arguments of its program
         dynamics = dynamics.model_copy(update={"optimizer": dynamics.optimizer.kind, "seed": 0})
     shared = (configuration.network, dynamics, configuration.flow, configuration.compute, configuration.seeds)
-    return *shared, fixed, samples
+    return *shared, configuration.analysis.sharpness, fixed, samples
