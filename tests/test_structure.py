@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 from collections import defaultdict
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,20 @@ def arrows():
     return found
 
 
+def modules_below(folder):
+    """Every module of a package and the modules of it that it imports anywhere, also inside functions."""
+    files = {file for file in folder.rglob("*.py") if file.name != "__init__.py"}
+    names = {".".join(file.relative_to(folder.parent).with_suffix("").parts): file for file in files}
+    found = {}
+    for name, file in names.items():
+        below = set()
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                below |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        found[name] = below & names.keys()
+    return found
+
+
 def floor(package, below, above=()):
     """The longest way down from a package."""
     assert package not in above, f"imports go round: {' -> '.join((*above, package))}"
@@ -41,6 +56,13 @@ def floor(package, below, above=()):
 def test_imports_between_packages_go_down_at_most_ten_floors():
     below = arrows()
     assert max(floor(package, below) for package in PACKAGES) <= 10
+
+
+@pytest.mark.parametrize("folder", [LIBRARY, LIBRARY.parent / "experiments"], ids=lambda folder: folder.name)
+def test_no_imports_go_round_in_a_circle_not_even_those_inside_functions(folder):
+    below = modules_below(folder)
+    assert len(below) > 100
+    TopologicalSorter(below).prepare()  # raises CycleError, which names the circle
 
 
 def test_no_module_is_named_like_a_public_function():

@@ -5,6 +5,7 @@ whose risk is a function of the end-to-end filter, and `NetworkRisk` for any oth
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal, TypeVar, get_args
 
 import equinox as eqx
@@ -32,13 +33,25 @@ from lcnn_flow.risk.chain_rule import filter_rows
 from lcnn_flow.risk.outer import OUTER_RANKS, PatchForm, QuadraticForm
 from lcnn_flow.risk.samples import check_minibatch_size, minibatch_rows, minibatch_samples, refuse_reduced
 
-__all__ = ["EmpiricalRisk", "Form", "has_many_margins", "layerwise", "sample_weights"]
+__all__ = ["EmpiricalRisk", "Form", "has_many_margins", "kind_of_risk", "layerwise", "sample_weights"]
 
 _WELL_BELOW = 0.5
 Form = Literal["auto", "reduced", "patches", "moments", "layers"]
 
 
 E = TypeVar("E", bound="EmpiricalRisk")
+_KINDS: dict[str, type["EmpiricalRisk"]] = {}
+"""The subclasses: "linear" for linear networks without weight decay, "general" for all others."""
+
+
+def kind_of_risk(name: Literal["linear", "general"]) -> Callable[[type[E]], type[E]]:
+    """Declares a subclass to be the one that `EmpiricalRisk(...)` creates, as a decorator."""
+
+    def declare(kind: type[E]) -> type[E]:
+        _KINDS[name] = kind
+        return kind
+
+    return declare
 
 
 class EmpiricalRisk(RiskBase):
@@ -73,14 +86,11 @@ class EmpiricalRisk(RiskBase):
         cls, arch: Any = None, loss: Any = None, data: Any = None, form: Any = "auto", weight_decay: Any = None
     ) -> "EmpiricalRisk":
         """Creates an object of the subclass that fits."""
-        if cls is EmpiricalRisk:
-            from lcnn_flow.risk.linear import LinearRisk
-            from lcnn_flow.risk.network import NetworkRisk
-
-            linear = getattr(arch, "is_linear", True) and not has_many_margins(arch, loss)
-            kind: Any = LinearRisk if linear and weight_decay is None else NetworkRisk
-            return super().__new__(kind)
-        return super().__new__(cls)
+        if cls is not EmpiricalRisk:
+            return super().__new__(cls)
+        linear = getattr(arch, "is_linear", True) and not has_many_margins(arch, loss)
+        kind: Any = _KINDS["linear" if linear and weight_decay is None else "general"]
+        return super().__new__(kind)
 
     def __init__(self, arch: Network, loss: Any, data: Dataset, form: Form = "auto", weight_decay: Any = None) -> None:
         order = "the order is EmpiricalRisk(arch, loss, data)"

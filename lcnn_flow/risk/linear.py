@@ -30,7 +30,7 @@ from lcnn_flow.risk.base import check_single
 from lcnn_flow.risk.bounds import bound_from
 from lcnn_flow.risk.chain_rule import filter_columns, filter_rows, gradient, gradient_and_hessian
 from lcnn_flow.risk.cost import gradient_cost, moments_pay, step_cost
-from lcnn_flow.risk.empirical import EmpiricalRisk, Form, has_many_margins, sample_weights
+from lcnn_flow.risk.empirical import EmpiricalRisk, Form, has_many_margins, kind_of_risk, sample_weights
 from lcnn_flow.risk.lane_forms import MomentDriver, NormalDriver, PatchDriver
 from lcnn_flow.risk.outer import PatchForm, QuadraticForm
 from lcnn_flow.symmetry.gauge import ChannelGauge
@@ -40,6 +40,7 @@ from lcnn_flow.symmetry.rescaling import LayerRescaling
 __all__ = ["LinearRisk", "check_linear", "risk_of_the_filter", "to_patches"]
 
 
+@kind_of_risk("linear")
 class LinearRisk(EmpiricalRisk):
     """The empirical risk of a linear network; created by `EmpiricalRisk`, with the same arguments."""
 

@@ -18,7 +18,7 @@ from lcnn_flow.network.forward import forward
 from lcnn_flow.numerics.arrays import DType, as_float_array, is_concrete
 from lcnn_flow.risk.autodiff import AutodiffRisk
 from lcnn_flow.risk.chain_rule import gradient, gradient_and_hessian
-from lcnn_flow.risk.empirical import EmpiricalRisk, Form, has_many_margins
+from lcnn_flow.risk.empirical import EmpiricalRisk, Form, has_many_margins, kind_of_risk
 from lcnn_flow.risk.linear import risk_of_the_filter
 from lcnn_flow.risk.outer import QuadraticForm
 from lcnn_flow.symmetry.base import Symmetry
@@ -28,6 +28,7 @@ from lcnn_flow.symmetry.none import NoSymmetry
 __all__ = ["NetworkRisk"]
 
 
+@kind_of_risk("general")
 class NetworkRisk(EmpiricalRisk, AutodiffRisk):
     """A risk that is not a function of an end-to-end filter alone; created by `EmpiricalRisk`, with the same arguments.
 
