@@ -48,7 +48,10 @@ def textbook_activation(activation, x):
 
 
 class Jet:
-    """A number with its gradient (n,) and Hessian (n, n), as arrays of mpmath numbers."""
+    """A number with its gradient (n,) and Hessian (n, n), as arrays of mpmath numbers.
+
+    Arrays stand on the left of products: mpmath takes long to see that it cannot convert one.
+    """
 
     def __init__(self, value, gradient, hessian):
         self.value, self.gradient, self.hessian = value, gradient, hessian
@@ -58,16 +61,16 @@ class Jet:
 
     def __mul__(self, other):
         crossed = np.outer(self.gradient, other.gradient)
-        hessian = self.value * other.hessian + other.value * self.hessian + crossed + crossed.T
-        return Jet(self.value * other.value, self.value * other.gradient + other.value * self.gradient, hessian)
+        hessian = other.hessian * self.value + self.hessian * other.value + crossed + crossed.T
+        return Jet(self.value * other.value, other.gradient * self.value + self.gradient * other.value, hessian)
 
     def scaled(self, factor, shift=0):
-        return Jet(factor * self.value + shift, factor * self.gradient, factor * self.hessian)
+        return Jet(factor * self.value + shift, self.gradient * factor, self.hessian * factor)
 
     def through(self, function):
         first, second = (mpmath.diff(function, self.value, order) for order in (1, 2))
-        hessian = second * np.outer(self.gradient, self.gradient) + first * self.hessian
-        return Jet(function(self.value), first * self.gradient, hessian)
+        hessian = np.outer(self.gradient, self.gradient) * second + self.hessian * first
+        return Jet(function(self.value), self.gradient * first, hessian)
 
 
 def _variables(vector):
