@@ -24,6 +24,7 @@ __all__ = ["angles_of", "decrease", "phase_plane"]
 
 _MOST_PANELS = 6
 _GRID = 181
+_LEVELS = 14
 _MARKS = (
     ("global minimum", lf.plot.look(0).colour, "o"),
     ("spurious minimum", lf.plot.look(1).colour, "s"),
