@@ -31,7 +31,7 @@ def roots(dataset: xr.Dataset) -> Drawing | None:
     shown = [found for found in shown if np.isfinite(_layers(*found)[0]).all()]
     if not shown:
         return None
-    figure, axes = squares(len(shown), 2.9)
+    figure, axes = squares(len(shown), 2.9 if len(shown) > 2 else 3.6)
     for panel, (one, arch, seed) in zip(axes, shown, strict=True):
         lf.plot.root_marks(panel, _layers(one, arch, seed), [stride[0] for stride in arch.cumulative_strides])
         if "true_filter" in one.data:

@@ -48,6 +48,8 @@ def sharpness(dataset: xr.Dataset) -> Drawing | None:
     if not shown:
         return None
     figure, axes = grid(len(shown), 2.7, TIME, "sharpness (risk / filter²)", alone=3.4)
+    first = max(1e-12, *(float(one.data["learning_time"].values[1]) for one in shown))
+    linear = 10 ** np.ceil(np.log10(first))  # a power of ten, so that its tick stands apart from that of 0
     for panel, one in zip(axes, shown, strict=True):
         edge = 2 / rate_of(one.data)
         for name, colour, line in (("flow_sharpness", "#777777", "--"), ("sharpness", one.look.colour, "-")):
@@ -58,7 +60,7 @@ def sharpness(dataset: xr.Dataset) -> Drawing | None:
         panel.plot([], [], color="#333333", linestyle="-", label="descent (coloured)")
         panel.axhline(edge, color="#000000", linewidth=1.2, linestyle=":", label="edge 2/η of plain gradient descent")
         panel.set(yscale="log", title=one.label)
-        panel.set_xscale("symlog", linthresh=max(float(one.data["learning_time"].values[1]), 1e-12))
+        panel.set_xscale("symlog", linthresh=linear)
         panel.xaxis.set_minor_locator(NullLocator())
         plain_ticks(panel.yaxis)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=3)

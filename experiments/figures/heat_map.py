@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 
 from experiments.figures.series import facets
-from experiments.figures.style import Drawing, grid, pretty
+from experiments.figures.style import INK, Drawing, grid, pretty
 from experiments.results.layout import sweep_axes
 from lcnn_flow.landscape import wilson_interval
 
@@ -16,7 +16,9 @@ __all__ = ["heat_map"]
 
 _COLOURS = LinearSegmentedColormap.from_list("share", ["#f4f7fa", "#9fc5e0", "#0072B2", "#04314f"])
 _MOST_PANELS = 9
-_DARK = 0.45  # share from which numbers are written in white
+_PALE = "#fefefe"
+_DARK = 0.62
+"""Share from which on numbers are pale: their contrast is 4.4 or more at every share, in the light and the dark."""
 _MOST_INTERVALS = 7  # columns of a panel for which the intervals are legible
 
 Count = Callable[[xr.Dataset], tuple[int, int]]
@@ -65,7 +67,7 @@ def _cell(
     share, (low, high) = seen / total, wilson_interval(seen, total)
     panel.fill_between([column - 0.48, column + 0.48], row - 0.46, row + 0.46, color=_COLOURS(share), linewidth=0)
     interval = f"\n{100 * low:.0f}–{100 * high:.0f}" if columns <= _MOST_INTERVALS else ""
-    colour = "white" if share >= _DARK else "#222222"
+    colour = _PALE if share >= _DARK else INK
     panel.text(column, row, f"{100 * share:.0f}%{interval}", ha="center", va="center", color=colour, fontsize=7.5)
     if marked(cell):
         x, y = np.array([-0.44, 0.44, 0.44, -0.44, -0.44]), np.array([-0.42, -0.42, 0.42, 0.42, -0.42])

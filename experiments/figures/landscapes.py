@@ -128,9 +128,15 @@ def _series(dataset: xr.Dataset) -> dict[str, list[DataGroup]]:
     across = _axis_across(dataset)
     found: dict[str, list[DataGroup]] = {}
     for group in data_groups(dataset):
-        words = [pretty(dataset[axis].values[i]) for axis, i in zip(axes, group.index, strict=True) if axis != across]
-        found.setdefault(", ".join(words), []).append(group)
+        values = {axis: dataset[axis].values[i] for axis, i in zip(axes, group.index, strict=True) if axis != across}
+        found.setdefault(", ".join(_named(axis, value) for axis, value in values.items()), []).append(group)
     return found
+
+
+def _named(axis: str, value: object) -> str:
+    """The value of an axis, with its name before lists of numbers."""
+    text = pretty(value)
+    return f"{pretty(axis)} = {text}" if text.startswith("[") else text
 
 
 def _places(groups: list[DataGroup]) -> np.ndarray:

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 
 import lcnn_flow as lf
 from experiments.figures.critical_points import squares
-from experiments.figures.style import Drawing, pretty, put_legend
+from experiments.figures.style import INK, Drawing, pretty, put_legend
 from experiments.results.census import certified_spurious, is_complete, real_points
 from experiments.results.data_groups import axes_of_groups
 from experiments.results.layout import computed_cells
@@ -24,8 +24,6 @@ __all__ = ["angles_of", "decrease", "phase_plane"]
 
 _MOST_PANELS = 6
 _GRID = 181
-_INK = "#202124"
-"""Of lines on the pale ground of a panel, which stays pale in the dark."""
 _LEVELS = 14
 _MARKS = (
     ("global minimum", lf.plot.look(0).colour, "o"),
@@ -146,12 +144,12 @@ def _levels(panel: Axes, cell: xr.Dataset) -> None:
     values = decrease(cell["pull"].values[:3], cell["curvature"].values[:3, :3], *np.meshgrid(angle, angle))
     shades = colormaps["Blues"](np.linspace(0, 0.55, _LEVELS))  # pale, so that marks stand out
     panel.contourf(angle, angle, values, levels=np.linspace(0, 1, _LEVELS + 1), colors=shades, zorder=0)
-    panel.plot([0, np.pi], [0, np.pi], color=_INK, linestyle="--", linewidth=0.9, zorder=1, label="common root")
+    panel.plot([0, np.pi], [0, np.pi], color=INK, linestyle="--", linewidth=0.9, zorder=1, label="common root")
 
 
 def _flows(panel: Axes, cell: xr.Dataset) -> None:
     """Angles along the first flows, interrupted where they pass an edge of the picture."""
-    style: dict[str, Any] = {"color": _INK, "linewidth": 1.0}
+    style: dict[str, Any] = {"color": INK, "linewidth": 1.0}
     for first, second in zip(cell["shown_w1"].values, cell["shown_w2"].values, strict=True):
         path = np.mod(np.stack([np.arctan2(w[:, 1], w[:, 0]) for w in (first, second)], axis=1), np.pi)
         path = path[np.isfinite(path).all(axis=1)]
@@ -172,5 +170,5 @@ def _points(panel: Axes, cell: xr.Dataset) -> None:
             places.setdefault(kind, []).extend([pair, pair[::-1]])
     for kind, found in sorted(places.items()):
         label, colour, marker = _MARKS[kind]
-        look: dict[str, Any] = {"marker": marker, "color": colour, "markeredgecolor": _INK, "markeredgewidth": 0.6}
+        look: dict[str, Any] = {"marker": marker, "color": colour, "markeredgecolor": INK, "markeredgewidth": 0.6}
         panel.plot(*np.asarray(found).T, linestyle="", markersize=7, label=label, zorder=4, clip_on=False, **look)

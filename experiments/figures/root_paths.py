@@ -22,7 +22,7 @@ def root_paths(dataset: xr.Dataset) -> Drawing | None:
     shown = [(one, arch) for one, arch in with_networks(dataset, _MOST_CELLS) if _is_shown(one.data)]
     if not shown:
         return None
-    figure, axes = squares(len(shown), 2.9)
+    figure, axes = squares(len(shown), 2.9 if len(shown) > 2 else 3.6)
     for panel, (one, arch) in zip(axes, shown, strict=True):
         lf.plot.root_path_marks(panel, _courses(one.data, arch), [stride[0] for stride in arch.cumulative_strides])
         if "true_filter" in one.data:

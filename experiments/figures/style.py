@@ -18,6 +18,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from lcnn_flow.plot import TIME, Look, look
 
 __all__ = [
+    "INK",
     "TIME",
     "Drawing",
     "Look",
@@ -33,6 +34,8 @@ __all__ = [
     "time_label",
 ]
 
+INK = "#010101"
+"""Of words and lines on a coloured ground, which stays as it is where greys turn in the dark."""
 _NAMES = {
     "pseudo_huber": "pseudo-Huber",
     "generalized_huber": "generalised Huber",

@@ -10,6 +10,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
+from numpy.typing import ArrayLike
 
 import lcnn_flow as lf
 from experiments.figures.series import Series, left_out, panels, quantiles
@@ -145,7 +146,7 @@ def sharpness_over_time(dataset: xr.Dataset) -> Drawing | None:
     )
 
 
-def _twice_inverse(values: np.ndarray) -> np.ndarray:
+def _twice_inverse(values: ArrayLike) -> np.ndarray:
     """2/x; 0 has no place on logarithmic axes."""
     with np.errstate(divide="ignore"):
         return 2 / np.asarray(values, float)

@@ -194,7 +194,7 @@ def drift_figure(dataset: xr.Dataset) -> Drawing | None:
         "drift",
         "Drift of the balancedness",
         "learning rate η",
-        "largest change of ‖w_l‖² − ‖w_(l+1)‖²",
+        r"largest change of $\|w_l\|^2 - \|w_{l+1}\|^2$",
         list(shown.items()),
         "Largest change of the balancedness up to the time, in sums of learning rates, that all rates reach, relative "
         "to the largest ‖w_l‖², medians over the starts; for the flow the error of its integration. The theory expects "

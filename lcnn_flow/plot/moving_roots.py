@@ -86,7 +86,7 @@ def root_path_marks(ax: Axes, layers: Sequence[np.ndarray], spacings: Sequence[i
         style = look(number)
         for path in (path for course in found for path in followed(course)):
             line = _within(path, reach)
-            ax.plot(line.real, line.imag, color=style.colour, linewidth=1.1, alpha=0.75, zorder=2)
+            ax.plot(np.real(line), np.imag(line), color=style.colour, linewidth=1.1, alpha=0.75, zorder=2)
         marks_at(ax, _together(starts[number]), reach, ".", 4, INK, "start")
         marks_at(ax, _together(ends[number]), reach, style.marker, 6, style.colour, f"layer {number + 1}", named=True)
     doubled = [coalesced_roots(parts, coalesced) for parts in zip(*ends, strict=True)]

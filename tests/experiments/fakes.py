@@ -216,3 +216,15 @@ def batch_arrays(sweep, batch):
             elif batch.start == 0:
                 stored[f"{number}/{name}"] = array
     return stored
+
+
+def contrast(one: str, other: str) -> float:
+    """Ratio of the relative luminances of two colours, as WCAG 2.1 defines it."""
+
+    def luminance(colour):
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)

@@ -69,6 +69,8 @@ def test_many_seeds_are_cut_into_equal_batches_where_that_is_possible(tmp_path):
         ("flow.rtol=1e-8", True),
         ("analysis.certify=3", True),
         ("analysis.census=false", False),
+        ("analysis.sharpness=false", False),
+        ("analysis.sharpness=true", True),
         ("compute.block_size=8", True),
         ("compute.precision=float32", True),
         ("root_seed=1", True),

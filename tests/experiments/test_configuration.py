@@ -306,3 +306,14 @@ def test_axis_names_stay_apart_when_their_last_parts_are_equal(tmp_path):
     file.write_text(fakes.CONFIGURATION)
     sweep = load(file, [], ["data.targets.std=[0.5, 1.0]", "initializer.std=[0.1, 0.2]"])
     assert [axis.name for axis in sweep.axes] == ["loss", "data_targets_std", "initializer_std"]
+
+
+def test_the_sharpness_along_trajectories_needs_some(tmp_path):
+    text = fakes.CONFIGURATION + "[analysis]\nsharpness = true\n"
+    assert faults(tmp_path, text) == {}
+    without = text.replace("times = { start = 1e-3, stop = 1e4, count = 60 }", "")
+    assert set(faults(tmp_path, without)) == {"analysis.sharpness"}
+    assert "write flow.times" in faults(tmp_path, without)["analysis.sharpness"]
+    rest = 'dynamics = { kind = "descent", optimizer = { kind = "sgd", learning_rate = 0.1 }, steps = 10 }\n'
+    descent = rest + without.replace('module = "identification"', 'module = "convergence"')
+    assert "write dynamics.record_every" in faults(tmp_path, descent)["analysis.sharpness"]

@@ -1,6 +1,7 @@
 """Figures show every cell of a sweep, say what they leave out, and keep their words as text."""
 
 import itertools
+import re
 import tomllib
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import tomli_w
 import xarray as xr
+from matplotlib.colors import to_hex
 
 import lcnn_flow as lf
 from experiments.closed_forms import minima_of_two_pairs
@@ -32,11 +34,13 @@ from experiments.figures import (
     sharpness_over_time,
     spectrum,
 )
+from experiments.figures.heat_map import heat_map
 from experiments.figures.phase_plane import angles_of, decrease
 from experiments.figures.series import cells, panels
 from experiments.figures.style import Drawing, grid
 from experiments.modules import MODULES
 from experiments.reporting.drawings import drawings
+from experiments.reporting.report import _inline
 from experiments.sweeps.sizes import SHOWN_DATA
 
 FOUR_AXES = (
@@ -390,3 +394,16 @@ def test_a_report_shows_the_fit_of_own_data_and_the_sharpness_where_it_is_stored
     configuration["data"] = {"kind": "file", "path": "mine.csv"}
     dataset.attrs["configuration"] = tomli_w.dumps(configuration)
     assert "fit" in [drawing.name for drawing in drawings(dataset, module)]
+
+
+def test_numbers_on_heat_maps_can_be_read_and_keep_their_colours_in_the_dark(tmp_path):
+    text = fakes.CONFIGURATION + '"initializer.std" = [0.1, 0.5]\n'
+    dataset = fakes.results(tmp_path, text)
+    for seen in range(0, 21, 2):
+        with house_style():
+            drawing = heat_map(dataset, "shares", "Shares", "", lambda cell, seen=seen: (seen, 20), lambda cell: True)
+        panel = drawing.figure.axes[0]
+        ground, words = panel.collections[0].get_facecolor()[0], panel.texts[0].get_color()
+        assert fakes.contrast(words, to_hex(ground)) >= 4.4
+    turning = re.findall(r"var\(--(\w+),", _inline(render(drawing)["shares.svg"].decode(), "shares"))
+    assert words[1:] not in turning
