@@ -16,7 +16,8 @@ from typing import Any
 from benchmarks import text
 from benchmarks.timing import Candidate, Say, in_turns, median, ratio
 from experiments.computing.certification import Certifier
-from experiments.planning.batches import Batch, batches
+from experiments.planning.batches import Batch
+from experiments.planning.plan import plan_of
 from experiments.running.batch_files import encode
 from experiments.running.collect import collect
 from experiments.running.compute import compute_batch
@@ -79,7 +80,8 @@ def measure(quick: bool, say: Say) -> dict[str, Any]:
     """Seconds of real batches, alone, in a run and collected; seconds and memory of many that cost nothing."""
     count = 2 if quick else 40
     sweep = sweep_of_toml(_CONFIGURATION.format(seeds=count * _FLOWS, size=_FLOWS))
-    known = batches(sweep)
+    plan = plan_of(sweep)
+    known = plan.batches
     arrays = compute_batch(sweep, known[0], _silent, Certifier(0))  # compiles
     packing = [Candidate("pack", lambda: encode(known[0], arrays))]
     content = encode(known[0], arrays)
@@ -101,7 +103,7 @@ def measure(quick: bool, say: Say) -> dict[str, Any]:
         alone = Candidate("batch", lambda: [compute_batch(sweep, b, _silent, Certifier(0)) for b in known], count)
         found |= in_turns([alone, Candidate("in_a_run", run, count)], 1 if quick else 3, 60.0)
         began = time.perf_counter()
-        collect(sweep, directories[-1], known)
+        collect(plan, directories[-1])
         found["collect"] = (time.perf_counter() - began) / count
     say(f"  a batch of {_FLOWS} flows: {median(found['batch']):.3f} s, {len(content) / 1e6:.1f} MB")
     found["runs"] = [_tiny(many, content, say) for many in ((100, 1000) if quick else (1_000, 10_000))]
@@ -135,7 +137,7 @@ def _write(path: str, content: bytes) -> None:
 
 
 def _task(batch: Batch) -> Task:
-    return Task("", batch.number, batch.key)
+    return Task("", batch)
 
 
 def _directory(folder: str) -> RunDirectory:

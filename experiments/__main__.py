@@ -5,13 +5,13 @@ import sys
 import threading
 from typing import NoReturn
 
-from experiments.running.work import prepare_environment
+from experiments.running.worker_environment import prepare_environment
 
 _INTERRUPTED = 130
 
 
 def _run() -> int:
-    """Exit code of the command; Ctrl-C may come as early as it likes."""
+    """Runs the command and returns its exit code; Ctrl-C is handled also while modules are imported."""
     try:
         prepare_environment()  # before anything imports JAX
         from experiments.cli import main
@@ -25,7 +25,7 @@ def _run() -> int:
 def console() -> NoReturn:
     """Runs the command of the command line and ends the process with its exit code; `lcnn-flow` calls this too."""
     code = _run()
-    if code == _INTERRUPTED and threading.active_count() > 1:  # a thread still computes, and nobody waits for it
+    if code == _INTERRUPTED and threading.active_count() > 1:  # ends the process although a thread still computes
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

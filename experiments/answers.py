@@ -1,9 +1,9 @@
-"""What the results say to the question of an experiment: sentences computed from the stored data alone.
+"""Answers to the questions of experiments: sentences computed from the stored results alone.
 
 A minimum is spurious if another limit of the same cell, which minimises the same risk, has a lower one.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -15,6 +15,7 @@ from experiments.results.layout import computed_cells, noun_of, sweep_axes
 from experiments.results.limits import lowest_flow
 from experiments.results.shares import share
 from experiments.results.variables import NOT_COMPUTED, VERDICTS
+from experiments.sweeps.labels import named_value
 from lcnn_flow import Verdict
 from lcnn_flow.critical import Kind
 
@@ -31,22 +32,22 @@ __all__ = [
 _MOST_NAMED = 3
 _MOST_TAPS = 9
 _ON_PAR = 0.02
-"""Relative difference of two median errors up to which they are called on a par."""
+"""Largest relative difference at which two median errors are called on a par."""
 
 
 class Spurious(NamedTuple):
-    """The starts of one cell whose limits are minima above the lowest limit of that cell."""
+    """The starts of one cell whose limits are spurious minima: minima above the lowest limit of that cell."""
 
     count: int
     total: int
-    """Starts that were computed."""
+    """Number of starts that were computed."""
     above: float
-    """Median of their risks, less the lowest."""
+    """Median of the risks of the spurious minima, minus the lowest risk."""
     lowest: float
 
 
 def above_lowest(cell: xr.Dataset) -> np.ndarray:
-    """Risk of every limit of a cell less the lowest one, 0 up to rounding, NaN where there is no limit; (seeds,)."""
+    """Risk of every limit of a cell minus the lowest one, 0 if it is 0 to rounding; NaN without a limit; (seeds,)."""
     start = cell["final_risk"].values + cell["final_energy"].values
     return lf.critical.above_lowest(cell["limit_risk"].values, start)
 
@@ -63,7 +64,7 @@ def spurious(cell: xr.Dataset) -> Spurious | None:
 
 
 def convergence_answer(dataset: xr.Dataset) -> str:
-    """What was learned from the user's own data; whether the flows converged, along how long a path, and to what."""
+    """Says what was learned from the user's own data, whether the flows converged, and whether minima are spurious."""
     parts = (_learned(dataset), _convergence(dataset), _spurious_minima(dataset))
     return " ".join(part for part in parts if part)
 
@@ -74,7 +75,7 @@ def identification_answer(dataset: xr.Dataset) -> str:
 
 
 def conditions_answer(dataset: xr.Dataset) -> str:
-    """What the flows did where (C) holds, fails, or is not decided."""
+    """Verdicts of the flows where condition (C) holds, where it fails, and where it is not decided."""
     sentences = []
     holds = dataset["injective_on_attainable"].broadcast_like(dataset["verdict"]).values
     verdict = dataset["verdict"].values
@@ -113,9 +114,9 @@ def _said(name: str) -> str:
 
 
 def _spurious_minima(dataset: xr.Dataset) -> str:
-    """Shares of the starts in spurious minima: the cells with most of them, or that there are none.
+    """The cells with the largest shares of starts in spurious minima, or that there are none.
 
-    Of cells with a complete census, whose spurious minima are certified, `census_answer` tells.
+    Cells with a complete census are left out: their spurious minima are certified, and `census_answer` reports them.
     """
     open_ = [(name, cell) for name, _, cell in computed_cells(dataset) if not is_complete(cell)]
     found = [(name, s) for name, cell in open_ if (s := spurious(cell)) is not None]
@@ -136,7 +137,7 @@ def _spurious_minima(dataset: xr.Dataset) -> str:
 
 
 def _learned(dataset: xr.Dataset) -> str:
-    """Filter and residuals of the lowest limit of every cell, where no true filter is known and both are few."""
+    """Filter and residuals of the lowest limit of every cell, if there are few cells, few taps and no true filter."""
     found = []
     for name, _, cell in computed_cells(dataset) if "limit_filter" in dataset else ():
         seed = lowest_flow(cell)
@@ -151,7 +152,7 @@ def _learned(dataset: xr.Dataset) -> str:
 
 
 def _residuals(cell: xr.Dataset) -> str:
-    """How large the residuals of the lowest limit are, beside the targets; nothing where the data are not stored."""
+    """The size of the residuals of the lowest limit and of the targets; empty if the data are not stored."""
     fit = fit_of(cell)
     used = fit is not None and fit.weight > 0
     if fit is None or not np.any(used):
@@ -161,7 +162,7 @@ def _residuals(cell: xr.Dataset) -> str:
 
 
 def _best_filter(dataset: xr.Dataset) -> str:
-    """Median errors of the filter along the first axis, the best first."""
+    """The value of the first axis with the smallest median error of the filter, and the errors of other values."""
     axes = sweep_axes(dataset)
     if "true_filter" not in dataset:
         return ""
@@ -178,7 +179,7 @@ def _best_filter(dataset: xr.Dataset) -> str:
     order = [i for i in np.argsort(worse, kind="stable") if np.isfinite(worse[i])]
     if not order:
         return ""
-    names = [_name(axis, v) for v in dataset[axis].values]
+    names = [named_value(axis, v) for v in dataset[axis].values]
     best = order[0]
     on_par = [i for i in order[1:] if worse[i] <= worse[best] + _ON_PAR]
 
@@ -202,7 +203,7 @@ def _best_filter(dataset: xr.Dataset) -> str:
 
 
 def _range(values: np.ndarray) -> str:
-    """The smallest and the largest of some errors, or the one that there is."""
+    """The smallest and the largest of some errors, or the only one."""
     low, high = error_text(np.nanmin(values)), error_text(np.nanmax(values))
     return low if low == high else f"{low} to {high}"
 
@@ -214,11 +215,6 @@ def _spread(values: np.ndarray) -> str:
 
 
 def few(parts: list[str]) -> str:
-    """The first of some sentences' parts, and how many more there are."""
+    """The first three parts, and how many more there are."""
     more = len(parts) - _MOST_NAMED
     return "; ".join(parts[:_MOST_NAMED]) + (f"; and so on in {more} more cells" if more > 0 else "")
-
-
-def _name(axis: str, value: Any) -> str:
-    value = value.item() if isinstance(value, np.generic) else value
-    return f"{axis} = {value:g}" if isinstance(value, float) else str(value)

@@ -4,21 +4,24 @@ The word "certified" is for cells whose census is certified complete; of the oth
 """
 
 from collections import Counter
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
-from experiments.modules.base import Module
 from experiments.results.census import certified_share, certified_spurious, real_points, status_of_census, with_census
 from experiments.results.shares import share
 from lcnn_flow.landscape import Share
+
+if TYPE_CHECKING:  # modules import this file
+    from experiments.modules.base import Module
 
 __all__ = ["answer_with_census", "census_answer"]
 
 _Shares = list[tuple[str, xr.Dataset, Share]]
 
 
-def answer_with_census(module: Module, dataset: xr.Dataset) -> str:
+def answer_with_census(module: "Module", dataset: xr.Dataset) -> str:
     """What a module answers, behind what the censuses say where there are any and it does not say that itself."""
     told = "" if module.tells_census else census_answer(dataset)
     return " ".join(part for part in (told, module.answer(dataset)) if part)

@@ -38,14 +38,14 @@ SATISFIED, UNDECIDED, VIOLATED = 1, 0, -1
 _SETTLED = 1e-2  # growth over the last decade of time, relative to the total, that counts as settled
 _DEFAULT_RTOL = 1e-6
 _LIMIT_RTOL = 1e-3
-"""The default where only the limit is wanted."""
+"""Default tolerance of runs without trajectories."""
 _RISK_DECREASES = "The risk decreases along the flow"
 _ENERGY_IDENTITY = "Energy identity: the loss of risk is the integral of the squared gradient norm"
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement, what was expected and observed, and the conclusion; `details` has one row a cell."""
+    """A statement, what was expected and observed, and the conclusion; `details` has one row per cell."""
 
     statement: str
     expected: str
@@ -55,18 +55,21 @@ class Claim:
 
 
 Judge = Callable[[xr.Dataset], Claim | None]
-"""A check of results; None where they do not bear on the claim."""
+"""Checks a claim on results; None if the results say nothing about the claim."""
 
 
 def judge(
     dataset: xr.Dataset, statement: str, expected: str, status: xr.DataArray, number: xr.DataArray, words: str
 ) -> Claim:
-    """Sums up the status of all flows.
+    """The claim that summarises the status of all flows.
 
     Args:
-        status: SATISFIED, UNDECIDED or VIOLATED, over the axes of the sweep and seed.
-        number: what decided, same dimensions; its largest value is quoted.
-        words: sentence with `{value}` for that number.
+        dataset: the results.
+        statement: the claim.
+        expected: what must be observed for a flow to satisfy the claim.
+        status: SATISFIED, UNDECIDED or VIOLATED, over the axes of the sweep and the seeds.
+        number: the measured number that decided, with the same dimensions; its largest value is quoted.
+        words: a phrase with `{value}` in place of that number.
     """
     computed, noun = dataset["verdict"] != NOT_COMPUTED, noun_of(dataset)
     rows = []
@@ -82,10 +85,13 @@ def judge(
 def cell_by_cell(
     statement: str, expected: str, rows: Sequence[tuple[str, str, str]], words: str = "cells"
 ) -> Claim | None:
-    """Agrees where every row (name, what was observed, conclusion) does; None without rows.
+    """The claim that agrees if every row agrees; None without rows.
 
     Args:
-        words: what rows stand for.
+        statement: the claim.
+        expected: what must be observed for a row to agree.
+        rows: name, what was observed, and conclusion.
+        words: what the rows are, in the plural.
     """
     if not rows:
         return None
@@ -99,13 +105,13 @@ def cell_by_cell(
 
 
 def open_question(statement: str, observed: str, rows: Sequence[tuple[str, str]] = ()) -> Claim:
-    """What was observed where the theory says nothing: there is nothing to agree with."""
+    """An observation about which the theory says nothing, so that nothing can agree or disagree."""
     details = tuple((name, text, "open") for name, text in rows)
     return Claim(statement, "the theory is silent", observed, "open", details)
 
 
 def agreement(claims: Sequence[Claim]) -> str:
-    """ "7 of 7 claims agree with the data", of those about which the theory is not silent."""
+    """ "7 of 7 claims agree with the data"; open questions do not count."""
     said = [claim.conclusion for claim in claims if claim.conclusion != "open"]
     return f"{said.count('agrees')} of {len(said)} claims agree with the data"
 
@@ -124,7 +130,7 @@ def _sum_up(status: xr.DataArray, number: xr.DataArray, words: str, noun: str) -
 
 
 def _rtol(dataset: xr.Dataset, default: float = _DEFAULT_RTOL) -> float:
-    """The loosest tolerance of integration in the sweep: an axis over it overrides the base configuration."""
+    """The largest `flow.rtol` in the sweep: of its axis if there is one, else of the base configuration."""
     for axis in sweep_axes(dataset):
         if dataset[axis].attrs.get("path") == "flow.rtol":
             return float(dataset[axis].max())
@@ -132,7 +138,7 @@ def _rtol(dataset: xr.Dataset, default: float = _DEFAULT_RTOL) -> float:
 
 
 def status_of(satisfied: xr.DataArray, violated: xr.DataArray) -> xr.DataArray:
-    """SATISFIED, VIOLATED, which wins, or UNDECIDED."""
+    """VIOLATED where `violated` holds, else SATISFIED where `satisfied` holds, else UNDECIDED."""
     return xr.where(violated, VIOLATED, xr.where(satisfied, SATISFIED, UNDECIDED))
 
 
@@ -143,13 +149,13 @@ def _verdict(dataset: xr.Dataset, *verdicts: Verdict) -> xr.DataArray:
 def _at_most(
     dataset: xr.Dataset, statement: str, expected: str, number: xr.DataArray, most: float, words: str
 ) -> Claim:
-    """A number of trajectories against `most`; one that breaks off satisfies nothing: what came after was not seen."""
+    """The claim that a number of every trajectory is at most `most`; trajectories that end early are not SATISFIED."""
     status = status_of((number <= most) & dataset["risk"].notnull().all("time"), number > most)
     return judge(dataset, statement, expected, status, number, words)
 
 
 def restricted(dataset: xr.Dataset, flows: xr.DataArray) -> xr.Dataset | None:
-    """Results in which only the given flows count as computed; None where there are none."""
+    """The results with only the given flows counted as computed; None if none of them was computed."""
     flows = (flows & (dataset["verdict"] != NOT_COMPUTED)).transpose(*dataset["verdict"].dims)
     if not bool(flows.any()):
         return None
@@ -157,7 +163,7 @@ def restricted(dataset: xr.Dataset, flows: xr.DataArray) -> xr.Dataset | None:
 
 
 def _where_known(dataset: xr.Dataset, name: str) -> xr.Dataset:
-    """The results without the cells that have no such variable at all, as networks that conserve nothing."""
+    """The results without the cells in which a variable is missing, such as networks without conserved quantities."""
     others = [dim for dim in dataset[name].dims if dim not in sweep_axes(dataset)]
     known = dataset[name].notnull().any(others)
     return dataset.assign(verdict=xr.where(known, dataset["verdict"], NOT_COMPUTED).transpose(*dataset["verdict"].dims))
@@ -171,12 +177,12 @@ def _final_squares(dataset: xr.Dataset) -> xr.DataArray:
 
 
 def unchecked(dataset: xr.Dataset) -> list[str]:
-    """Statements that only trajectories can show, where none were stored."""
+    """Statements that cannot be checked because no trajectories were stored."""
     return [] if "risk" in dataset else [_RISK_DECREASES, _ENERGY_IDENTITY]
 
 
 def risk_decreases(dataset: xr.Dataset) -> Claim | None:
-    """L(w(t)) never rises, relative to L(w(0))."""
+    """L(w(t)) does not increase; increases are measured relative to L(w(0))."""
     tolerance = 10 * _rtol(dataset)
     expected = f"no increase above {tolerance:.0e} of the initial risk"
     if "risk" not in dataset or noun_of(dataset) == "descent":
@@ -187,7 +193,7 @@ def risk_decreases(dataset: xr.Dataset) -> Claim | None:
 
 
 def energy_identity(dataset: xr.Dataset) -> Claim | None:
-    """L(w(0)) - L(w(t)) equals the integral of the squared gradient norm: the numbers are those of a flow."""
+    """L(w(0)) - L(w(t)) equals the integral of the squared gradient norm, as it does for exact flows."""
     tolerance = 1e3 * _rtol(dataset)
     expected = f"difference below {tolerance:.0e} of the initial risk"
     if "energy_defect" not in dataset:
@@ -245,7 +251,7 @@ def bound_holds(dataset: xr.Dataset) -> Claim | None:
     finite = (dataset["norm_bound"] < np.inf).all("layer")
     if not bool(finite.any()):
         return None
-    dataset = dataset.assign(verdict=xr.where(finite, dataset["verdict"], NOT_COMPUTED))  # elsewhere nothing is claimed
+    dataset = dataset.assign(verdict=xr.where(finite, dataset["verdict"], NOT_COMPUTED))  # only flows with a bound
     bound = dataset["norm_bound"].where(finite)
     statement = "The filters stay below their a-priori bound"
     if "squared_norms" not in dataset:
@@ -264,12 +270,13 @@ def gradient_vanishes(dataset: xr.Dataset) -> Claim:
     expected = "gradient norm at the end at most the tolerance of the flow"
     ratio = dataset["final_gradient_norm"] / dataset["gradient_tolerance"]
     ended = _verdict(dataset, *WITH_LIMIT, Verdict.DIVERGED)
-    status = status_of(ratio <= 1, (ratio > 1) & ended)  # the other verdicts stopped the flow on its way
+    # other verdicts mean that the flow was stopped before it converged
+    status = status_of(ratio <= 1, (ratio > 1) & ended)
     return judge(dataset, statement, expected, status, ratio, "largest gradient norm {value} of the tolerance")
 
 
 def balancedness_conserved(dataset: xr.Dataset) -> Claim | None:
-    """(|w_l|^2 - |w_{l+1}|^2)/2 does not move, relative to the largest squared norm met; None for one layer."""
+    """(|w_l|^2 - |w_{l+1}|^2)/2 is constant, relative to the largest squared norm of the flow; None for one layer."""
     statement = "Balancedness is conserved"
     if noun_of(dataset) == "descent":
         return None
@@ -293,7 +300,7 @@ def balancedness_conserved(dataset: xr.Dataset) -> Claim | None:
 
 
 def flow_converges(dataset: xr.Dataset) -> Claim:
-    """Only the verdict CONVERGED counts; divergence violates; anything else decides nothing."""
+    """CONVERGED satisfies the claim, DIVERGED violates it, and all other verdicts leave it undecided."""
     statement = "The flow converges to a critical point"
     status = status_of(_verdict(dataset, Verdict.CONVERGED), _verdict(dataset, Verdict.DIVERGED))
     if "final_path_length" not in dataset:
@@ -312,7 +319,7 @@ def flow_converges(dataset: xr.Dataset) -> Claim:
 
 
 def certificates_agree(dataset: xr.Dataset) -> Claim | None:
-    """The certified index against that of the numerical Hessian, at every limit with a certificate."""
+    """The certified index equals that of the numerical Hessian, at every limit with a certificate."""
     if "certificate" not in dataset:
         return None
     certified = dataset["certificate"] == 0

@@ -1,7 +1,7 @@
-"""The command line, `python -m experiments`: names of commands, and what becomes of their errors.
+"""The command line `python -m experiments`: the commands, and the exit codes of their errors.
 
-Exit codes: 0 done, 1 stopped in the middle or runs that differ, 2 mistake of the user, 130 Ctrl-C. This module is
-light: a command is imported when it is called, so that `list` and `--help` answer at once.
+Exit codes: 0 success, 1 a run that stopped before its end or runs that differ, 2 a mistake of the user, 130 Ctrl-C. A
+command is imported only when it is called, so that `list` and `--help` answer at once.
 """
 
 import contextlib
@@ -49,7 +49,7 @@ _COMMANDS = {
         "Say whether two runs agree, and where not; the exit code is 0 if they do, else 1.",
     ),
 }
-"""Module below `experiments` and function by the name of the command, and what they do."""
+"""By the name of the command: its function, as module:function in `experiments`, and its help."""
 
 _CALLED = "lcnn-flow" if Path(sys.argv[0]).stem == "lcnn-flow" else "python -m experiments"
 
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(str(error), 1)
     except KeyboardInterrupt:
         return _complain("interrupted", INTERRUPTED)
-    except BrokenPipeError:  # the reader of our output, such as head, has gone; what runs has its own errors
+    except BrokenPipeError:  # the reader of the output, such as head, has ended
         with contextlib.suppress(OSError):
             sys.stdout.close()
         return 0

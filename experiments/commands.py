@@ -2,16 +2,18 @@
 
 import sys
 import webbrowser
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from experiments.errors import Interrupted, RunError, UserError, command
-from experiments.planning.batches import batches, label_of, programs_of
+from experiments.planning.batches import Batch
 from experiments.planning.loading import load
-from experiments.planning.plan import plan_text
+from experiments.planning.plan import Plan, plan_of
+from experiments.planning.plan_text import plan_text
+from experiments.planning.problems import check_problems
 from experiments.reporting.gallery import write_gallery
 from experiments.reporting.report import Report, write_report
 from experiments.results.compare import compare
@@ -20,11 +22,11 @@ from experiments.running.begun import load_run
 from experiments.running.busy import Busy
 from experiments.running.course import Course
 from experiments.running.engines.choice import Choice
-from experiments.running.execute import begin, changes_since_begun, check_problems, collect_run, go_on
+from experiments.running.execute import collect_run, run_missing
 from experiments.running.progress import monitor
+from experiments.running.record import begin, changes_since_begun
 from experiments.running.runtime import configure
 from experiments.running.store import RunDirectory
-from experiments.sweeps.sweep import Sweep
 
 __all__ = [
     "collect",
@@ -64,17 +66,16 @@ def validate(
         set_: section.key=value, in TOML; may be repeated.
         axis: section.key=[value, ...]; may be repeated, for the product.
         zip_: section.key=[value, ...]; may be repeated: all of them vary together, as one axis.
-        seeds: number of initial filters a cell.
+        seeds: number of initial filters per cell.
         scale: small and full put the tables [scale.small] and [scale.full] of the file over the others.
         toml: print the resolved configuration too.
     """
     with Busy("checking the configuration"):
-        sweep = _load(config, set_, axis, zip_, seeds, scale)
-        check_problems(sweep)
-        plan = plan_text(sweep)
-    print(plan)
+        plan = _plan(config, set_, axis, zip_, seeds, scale)
+        text = plan_text(plan)
+    print(text)
     if toml:
-        print(f"\n{sweep.toml()}", end="")
+        print(f"\n{plan.sweep.toml()}", end="")
 
 
 def run(
@@ -101,7 +102,7 @@ def run(
         set_: section.key=value, in TOML; may be repeated.
         axis: section.key=[value, ...]; may be repeated, for the product.
         zip_: section.key=[value, ...]; may be repeated: all of them vary together, as one axis.
-        seeds: number of initial filters a cell.
+        seeds: number of initial filters per cell.
         scale: small and full put the tables [scale.small] and [scale.full] of the file over the others.
         engine: local (this process, all devices), processes, dask or slurm.
         workers: number of worker processes, or of jobs in the queue at once.
@@ -111,13 +112,12 @@ def run(
     """
     choice = _choice(engine, workers, scheduler, slurm)
     with Busy("checking the configuration"):
-        sweep = _load(config, set_, axis, zip_, seeds, scale, not no_cache, host_only=choice.name != "local")
-        check_problems(sweep)
-        plan = plan_text(sweep)
+        plan = _plan(config, set_, axis, zip_, seeds, scale, not no_cache, host_only=choice.name != "local")
+        text = plan_text(plan)
     directory = RunDirectory.create(out, config.stem)
-    begin(sweep, directory)
-    print(plan, file=sys.stderr)
-    _go_on(sweep, directory, choice, cache=not no_cache)
+    begin(plan, directory)
+    print(text, file=sys.stderr)
+    _run_and_report(plan, directory, choice, cache=not no_cache)
 
 
 def resume(
@@ -132,7 +132,7 @@ def resume(
 ) -> None:
     """Compute what is missing or has failed in a run, to the same bits.
 
-    Several processes, of several machines, may do so at once.
+    Several processes, on one machine or several, may resume a run at the same time.
 
     Args:
         directory: a run directory.
@@ -150,26 +150,25 @@ def resume(
     begun.check_writable("make it writable, or copy it to where it is")
     for change in changes_since_begun(begun):
         print(f"note: {change}: new results may differ in the last bits", file=sys.stderr)
-    _go_on(sweep, begun, choice, cache=not no_cache)
+    _run_and_report(plan_of(sweep), begun, choice, cache=not no_cache)
 
 
-def _go_on(sweep: Sweep, directory: RunDirectory, choice: Choice, cache: bool) -> None:
-    """Computes what is missing, reports, and says what failed."""
-    all_batches = batches(sweep)
-    course = Course(all_batches, programs_of(sweep, all_batches), noun=sweep.noun)
+def _run_and_report(plan: Plan, directory: RunDirectory, choice: Choice, cache: bool) -> None:
+    """Computes the missing batches, writes the report, and prints the answer and the failed batches."""
+    course = Course(plan.batches, plan.programs, plan.label, plan.sweep.noun)
     again = command("resume", directory.path)
     try:
-        with monitor(course, lambda batch: label_of(sweep, batch)) as progress:
-            summary = go_on(sweep, directory, choice, progress, cache)
-        failures = _failures(summary.failed)
+        with monitor(course) as progress:
+            summary = run_missing(plan, directory, choice, progress, cache)
+        failures = _failures(summary.failed, plan.label)
         if not summary.finished:
             raise RunError("\n".join([f"all {summary.batches} batches failed:", *failures, f"to try again: {again}"]))
         report = _report(directory)
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted; what is finished is kept in {directory.path}; go on with: {again}") from None
-    except UserError as error:  # the run was begun: what it has is there, and can be used
+    except UserError as error:  # the run directory exists already, so that the user need not start again
         raise UserError(f"{error}; the run is in {directory.path}; when that is mended: {again}") from error
-    print(_told(report))
+    print(_answer_and_claims(report))
     spent = f"wall time {summary.seconds:.1f} s, compilation {summary.compiling:.1f} s"
     print(f"{spent}; results in {directory.path}\nreport: {report.path}")
     if failures:
@@ -178,7 +177,7 @@ def _go_on(sweep: Sweep, directory: RunDirectory, choice: Choice, cache: bool) -
 
 
 def _report(directory: RunDirectory) -> Report:
-    """Writes the report of a run whose results are there: it did not fail by a mistake in its configuration."""
+    """Writes the report of a run whose results are stored; a failure here is none of the user's configuration."""
     try:
         with Busy("drawing the report"):
             return write_report(directory.path)
@@ -187,11 +186,11 @@ def _report(directory: RunDirectory) -> Report:
         raise RunError(f"{error}\nall results are kept in {directory.path}; report again with: {again}") from error
 
 
-def _failures(failed: Mapping[str, str]) -> list[str]:
-    """A line for every error that occurred, with the batches that it hit."""
+def _failures(failed: Mapping[Batch, str], label: Callable[[Batch], str]) -> list[str]:
+    """One line per error, with the first batch in which it occurred and the number of others."""
     batches: dict[str, list[str]] = {}
-    for name, error in failed.items():
-        batches.setdefault(error, []).append(name)
+    for batch, error in failed.items():
+        batches.setdefault(error, []).append(label(batch))
     return [
         f"  {names[0]}{f' and {len(names) - 1} more' * (len(names) > 1)}: {error}" for error, names in batches.items()
     ]
@@ -218,7 +217,7 @@ def report(directory: Path, /) -> None:
     _bring_up_to_date(directory)
     with Busy("drawing the report"):
         report = write_report(directory)
-    print(_told(report))
+    print(_answer_and_claims(report))
     print(f"report: {report.path}")
 
 
@@ -287,7 +286,7 @@ def compare_runs(first: Path, second: Path, /, *, rtol: float = 1e-9) -> int:
 
 
 def _bring_up_to_date(directory: Path) -> None:
-    """Collects batches that are not in the results yet; results that are there can be used without."""
+    """Collects batches that are not in the results yet; if that fails, the results are used as they are."""
     if not (directory / "config.toml").is_file() or not (directory / "batches").is_dir():
         return
     try:
@@ -312,7 +311,7 @@ def _choice(engine: str, workers: int | None, scheduler: str | None, slurm: list
     return Choice(engine, workers, scheduler, parameters)
 
 
-def _load(
+def _plan(
     config: Path,
     sets: list[str] | None,
     axes: list[str] | None,
@@ -321,15 +320,17 @@ def _load(
     scale: Scale,
     cache: bool = True,
     host_only: bool = False,
-) -> Sweep:
+) -> Plan:
+    """Loads and checks a configuration, sets up JAX for it, and plans the run."""
     overrides = list(sets or []) + ([f"seeds={seeds}"] if seeds is not None else [])
     sweep = load(config, overrides, axes or [], zips or [], scale)
     configure(sweep.configuration.compute.precision, cache, host_only)
-    return sweep
+    check_problems(sweep)
+    return plan_of(sweep)
 
 
-def _told(report: Report) -> str:
-    """The answer, and a line for every claim."""
+def _answer_and_claims(report: Report) -> str:
+    """The answer, and one line per claim."""
     width = max(len(claim.conclusion) for claim in report.claims)
     lines = [f"  {claim.conclusion:{width}}  {claim.statement}: {claim.observed}" for claim in report.claims]
     return "\n".join([report.answer, *lines])

@@ -1,8 +1,8 @@
-"""What `python -m experiments describe NAME` says of a module; apart from other commands, which need more.
+"""The command `describe`: what a module asks, what the theory expects, and what is checked.
 
-Modules import JAX, xarray and matplotlib, which takes longer than everything else here. So what is said of the modules
-of the catalogue is stored in descriptions.json, which `python -m experiments.describing` writes from the modules and
-the tests compare with them.
+Importing the modules takes long, because they import JAX, xarray and matplotlib. Therefore the descriptions of the
+modules of the catalogue are stored in descriptions.json. `python -m experiments.describing` writes that file, and a
+test compares it with the modules.
 """
 
 import json
@@ -17,7 +17,7 @@ from experiments.questions import QUESTIONS
 __all__ = ["STORED", "describe", "descriptions"]
 
 STORED = Path(__file__).with_name("descriptions.json")
-"""By the name of the module: its theory, its axes with what they mean, its checks with what they check."""
+"""The file with theory, axes and checks of every module of the catalogue, by its name."""
 
 
 def describe(name: str) -> None:
@@ -29,7 +29,7 @@ def describe(name: str) -> None:
     if name in QUESTIONS:
         title, said = f"{name}: {QUESTIONS[name]}", json.loads(STORED.read_text(encoding="utf-8"))[name]
     elif ":" in name:
-        from experiments.modules.finding import absolute_name, find_module  # here: it imports what takes long
+        from experiments.modules.finding import absolute_name, find_module  # imported here, because it takes long
 
         module = find_module(absolute_name(name, Path()))
         title, said = f"{module.name}: {module.question}", _description(module)
@@ -41,7 +41,7 @@ def describe(name: str) -> None:
 
 
 def descriptions() -> dict[str, dict[str, Any]]:
-    """What there is to say of every module of the catalogue, from the modules themselves."""
+    """The descriptions of all modules of the catalogue, from the modules themselves."""
     from experiments.modules import MODULES
 
     return {name: _description(module) for name, module in MODULES.items()}

@@ -1,4 +1,4 @@
-"""Errors that the command line shows to users: one line each, with the fix, and exit code 2."""
+"""Errors that the command line shows to users in one line each, which says how to mend them."""
 
 import errno
 import shlex
@@ -7,7 +7,7 @@ __all__ = ["Interrupted", "RunError", "UserError", "command", "reason"]
 
 
 def reason(error: OSError) -> str:
-    """What the system says, with what can be done about it, or the file that it is about."""
+    """The message of the operating system, with a remedy if the disk is full, else with the file."""
     said = error.strerror or str(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{said} (make room first)"
@@ -15,17 +15,17 @@ def reason(error: OSError) -> str:
 
 
 def command(verb: str, path: object) -> str:
-    """A command that messages advise, as it can be typed into a shell."""
+    """A command that a message recommends, as it can be typed into a shell."""
     return f"python -m experiments {verb} {shlex.quote(str(path))}"
 
 
 class UserError(Exception):
-    """A mistake that the user can mend: the message says what is wrong and what to write instead."""
+    """A mistake of the user: the message says what is wrong and what to write instead. Exit code 2."""
 
 
 class RunError(Exception):
-    """A run that stopped in the middle: the message says what was kept, and where."""
+    """A run that stopped before its end: the message says what was kept, and where. Exit code 1."""
 
 
 class Interrupted(RunError):
-    """Ctrl-C during a run."""
+    """A run that was stopped by Ctrl-C or a signal to terminate. Exit code 130."""

@@ -15,7 +15,7 @@ __all__ = ["ConfigurationError", "Fault", "did_you_mean", "faults_of"]
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing to mend at the dotted `path` of a configuration."""
+    """One mistake at the dotted `path` of a configuration."""
 
     path: str
     message: str
@@ -25,7 +25,7 @@ class Fault:
 
 
 class ConfigurationError(UserError):
-    """A configuration with faults; all of them are in the message, a line each."""
+    """A configuration with faults; the message has one line per fault."""
 
     def __init__(self, source: str, faults: Sequence[Fault]) -> None:
         self.faults = tuple(faults)
@@ -72,11 +72,11 @@ _OTHER_NAMES = {
     "polynomial": "power",
     "signal": "windows",
 }
-"""Names of the same thing elsewhere that no spelling would suggest."""
+"""Names used elsewhere for a kind that has another name here, where the spelling does not suggest the name."""
 
 
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:
-    """`; did you mean "..."?` when one of `allowed` is close to `word`, or another name of the same; else nothing."""
+    """`; did you mean "..."?` if one of `allowed` is spelled like `word` or means the same; else an empty text."""
     known = list(allowed)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     other = _OTHER_NAMES.get(word.lower().replace("-", "_"))
@@ -85,7 +85,7 @@ def did_you_mean(word: str, allowed: Iterable[str]) -> str:
 
 
 def faults_of(error: ValidationError, model: type[BaseModel]) -> list[Fault]:
-    """Faults of `model` in the words of the house."""
+    """The faults that pydantic has found in data for `model`, in the words of this project."""
     faults = []
     for detail in error.errors(include_url=False):
         path, keys, kinds = _resolve(model, detail["loc"])
@@ -94,7 +94,7 @@ def faults_of(error: ValidationError, model: type[BaseModel]) -> list[Fault]:
 
 
 def _of_another_kind(detail: Mapping[str, Any], kinds: Mapping[str, type[BaseModel]]) -> str:
-    """What is to be said of a key that was left from another kind of its table; nothing for other faults."""
+    """The message for a key that belongs to another kind of its table; empty for other faults."""
     if not kinds:
         return ""
     *_, tag, key = detail["loc"]
@@ -122,7 +122,7 @@ def _message(detail: Mapping[str, Any], keys: Sequence[str]) -> str:
     if kind == "literal_error":
         return f"found {_shown(found)}; allowed: {context['expected']}"
     text = str(detail["msg"]).removeprefix("Value error, ").removeprefix("Input ")
-    if isinstance(found, Mapping):  # the message of a rule between keys names them itself
+    if isinstance(found, Mapping):  # a rule about several keys, whose message names them
         return text
     return f"found {_shown(found)}; {text}"
 
@@ -139,17 +139,20 @@ def _shown(value: Any) -> str:
 def _resolve(
     model: type[BaseModel], location: Sequence[int | str]
 ) -> tuple[str, list[str], dict[str, type[BaseModel]]]:
-    """Dotted path of a pydantic location (which also holds union tags), and what is allowed at that place.
+    """The dotted path of a pydantic location, and what is allowed at that place.
 
-    That is the fields of the model there or, of a discriminated union, its kinds; and if the location is a key of one
-    member of such a union, all members by kind.
+    A location also contains the tags of discriminated unions, which are not part of the path.
+
+    Returns:
+        The path; the names of the fields of the model there or, for a discriminated union, of its kinds; and, if the
+        location is a key of one member of such a union, all members by kind.
     """
     path, here, keys = "", model, list(model.model_fields)
     union: dict[str, type[BaseModel]] = {}
     for number, part in enumerate(location):
         here = _peel(here)
         members = _members(here)
-        if members:  # the tag of a discriminated union is no key of the file
+        if members:  # the tag of a discriminated union is not a key of the file
             here = members.get(str(part), here)
             union = members if number == len(location) - 2 else {}
             keys = list(here.model_fields) if _is_model(here) else keys
@@ -172,7 +175,7 @@ def _is_model(annotation: Any) -> bool:
 
 
 def _peel(annotation: Any) -> Any:
-    """Takes off Annotated[...] and an optional None."""
+    """The type without Annotated[...] and without an optional None."""
     while get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
     if get_origin(annotation) in (Union, types.UnionType):

@@ -1,4 +1,4 @@
-"""What this machine has, as far as plans and exports need to know it."""
+"""Properties of this machine."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""From the network of a configuration to one of `lcnn_flow`, and what is known of it before anything is computed."""
+"""Makes networks of `lcnn_flow` from configurations, and knows the names and the order of their parameters."""
 
 import functools
 from collections.abc import Sequence
@@ -8,26 +8,35 @@ import numpy as np
 
 from experiments.schema import Configuration
 from experiments.schema.network import Dense, Network
+from experiments.schema.numbers import hashable
 
-__all__ = ["architecture", "layer_names", "layers_of", "may_conserve", "params_of"]
+__all__ = ["architecture", "architecture_of", "layer_names", "layers_of", "may_conserve", "params_of"]
 
 if TYPE_CHECKING:
     import lcnn_flow as lf
 
     AnyNetwork = lf.Architecture | lf.Dense
 else:
-    AnyNetwork = Any  # names and keys of cells are wanted before JAX is there
+    AnyNetwork = Any  # the library is imported inside of the functions, because `status` works without JAX
 
 
 def architecture(configuration: Configuration) -> Any:
-    """The network of a configuration; raises lcnn_flow.ArchitectureError."""
-    key: Any = configuration.network  # a frozen model can be hashed; type checkers do not see that
-    return _architecture(key)
+    """The network of a configuration.
+
+    Raises:
+        lcnn_flow.ArchitectureError: its sizes do not fit together.
+    """
+    return architecture_of(hashable(configuration.network))
 
 
 @functools.lru_cache(maxsize=1024)
-def _architecture(network: Network) -> AnyNetwork:
-    import lcnn_flow as lf
+def architecture_of(network: Network) -> Any:
+    """The network that a section `[network]` describes.
+
+    Raises:
+        lcnn_flow.ArchitectureError: its sizes do not fit together.
+    """
+    import lcnn_flow as lf  # imported here, because the command `status` works without JAX
 
     activation = _activation(network.activation)
     if isinstance(network, Dense):
@@ -43,7 +52,7 @@ def _architecture(network: Network) -> AnyNetwork:
 
 
 def _activation(chosen: Any) -> Any:
-    """An activation of the library; None for a linear network."""
+    """The activation of the library with the configured kind and numbers; None for a linear network."""
     if chosen is None or chosen.kind == "none":
         return None
     import lcnn_flow as lf
@@ -54,12 +63,12 @@ def _activation(chosen: Any) -> Any:
 
 
 def may_conserve(arch: AnyNetwork) -> bool:
-    """Whether its flows conserve what balances layers: without an activation, or with a homogeneous one."""
+    """Whether flows conserve the balance of layers: networks without activation, or with a homogeneous one."""
     return arch.activation is None or arch.activation.degree is not None
 
 
 def layer_names(arch: AnyNetwork) -> tuple[str, ...]:
-    """What arrays of parameters are called in results, in their order: w1, w2, ..., with biases w1, b1, w2, ..."""
+    """Names of the arrays of parameters in results, in their order: w1, w2, ..., with biases w1, b1, w2, ..."""
     letters = ("w", "b") if arch.bias else ("w",)
     return tuple(f"{letter}{layer}" for layer in range(1, arch.depth + 1) for letter in letters)
 
@@ -72,7 +81,7 @@ def layers_of(params: Any) -> tuple[np.ndarray, ...]:
 
 
 def params_of(arch: AnyNetwork, arrays: Sequence[Any]) -> Any:
-    """Parameters in the structure that the network needs, from arrays in the order of `layer_names`."""
+    """Parameters in the structure of the network, from arrays in the order of `layer_names`."""
     import lcnn_flow as lf
 
     return arch.assemble(arrays[0::2], arrays[1::2]) if isinstance(arch, lf.Dense) and arch.bias else tuple(arrays)

@@ -1,1 +1,1 @@
-"""From one cell of a sweep to flows, and to what is found out about them."""
+"""Computes one cell of a sweep: its problem, its flows or descents, and their analysis."""

@@ -1,4 +1,4 @@
-"""What is found out about the flows of a cell: kinds of limits, certificates, orbits, rates, bounds."""
+"""Analysis of the flows of a cell: kinds of limits, certificates, orbits, rates, bounds."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,28 +18,29 @@ _CODES = {kind.word: int(kind) for kind in lf.critical.Kind}
 
 
 def analyse(
-    risk: lf.EmpiricalRisk, start: Any, flow: Any, certifier: Certifier, tell: Callable[[str], None]
+    risk: lf.EmpiricalRisk, start: Any, flow: Any, certifier: Certifier, on_progress: Callable[[str], None]
 ) -> dict[str, np.ndarray]:
-    """Flat arrays with leading axis seed, as `variables.LIMIT` describes them; of linear networks all of them.
+    """Flat arrays with leading axis seed, which `meanings.LIMIT` describes; some only for linear networks.
 
     Args:
         risk: what was minimised.
         start: initial filters of all seeds.
         flow: result of `lcnn_flow.gradient_flow_ensemble` or `gradient_descent_ensemble`.
-        certifier: proves what it can about the first `certifier.count` limits; its arrays are filled in later.
-        tell: hears in words what is going on.
+        certifier: computes the certificates of the first limits, whose arrays are filled in later.
+        on_progress: called with a text that says what is being computed.
     """
     has_limit = np.isin(flow.verdict, WITH_LIMIT)
-    tell("kinds of limits")
+    on_progress("kinds of limits")
     point = lf.classify(risk, jax.tree.map(lambda w: np.where(np.isfinite(w), w, 1.0), flow.limit))
     stored = _limit_arrays(point, has_limit, risk.network.is_linear)
     if risk.network.is_linear:
-        stored |= _orbits_and_certificates(risk, flow, has_limit & (point.nullity == 0), has_limit, certifier, tell)
-    bounded = not isinstance(risk.loss, lf.losses.MarginLoss)  # no margin loss bounds the filters
+        isolated = has_limit & (point.nullity == 0)
+        stored |= _orbits_and_certificates(risk, flow, isolated, has_limit, certifier, on_progress)
+    bounded = not isinstance(risk.loss, lf.losses.MarginLoss)  # margin losses do not bound the filters
     if risk.network.is_linear and risk.arch.channels is None and hasattr(flow, "path_length") and bounded:
-        stored["norm_bound"] = np.asarray(_norm_bounds(risk, start))  # it rests on what a flow conserves
+        stored["norm_bound"] = np.asarray(_norm_bounds(risk, start))  # the bound uses what flows conserve
     if flow.trajectory is not None and hasattr(flow, "path_length"):
-        tell("rates of convergence")
+        on_progress("rates of convergence")
         fit = lf.theory.lojasiewicz_exponent(flow.trajectory)
         stored["lojasiewicz_exponent"] = np.where(fit.asymptotic, fit.exponent, np.nan)
         stored["lojasiewicz_residual"] = np.asarray(fit.residual)
@@ -52,9 +53,9 @@ def _orbits_and_certificates(
     isolated: np.ndarray,
     has_limit: np.ndarray,
     certifier: Certifier,
-    tell: Callable[[str], None],
+    on_progress: Callable[[str], None],
 ) -> dict[str, np.ndarray]:
-    """Which limits of a linear network are one up to rescaling, and what is proved of the first ones."""
+    """The number of the orbit (equal up to rescaling) of every limit, and the certificates of the first limits."""
     layers = zip(layers_of(flow.limit), risk.arch.layer_shapes, strict=True)
     limits: tuple[Any, ...] = tuple(w.reshape(len(w), *shape) for w, shape in layers)
     shown: tuple[Any, ...] = tuple(np.where(isolated.reshape(-1, *[1] * (w.ndim - 1)), w, np.nan) for w in limits)
@@ -62,12 +63,12 @@ def _orbits_and_certificates(
     chosen = np.flatnonzero(has_limit)[: certifier.count]
     proved = no_certificates(len(has_limit))
     if len(chosen):
-        certifier.prove(risk, [w[chosen] for w in limits], lambda found: fill_in(proved, found, chosen), tell)
+        certifier.prove(risk, [w[chosen] for w in limits], lambda found: fill_in(proved, found, chosen), on_progress)
     return {"orbit": np.where(labels < 0, np.nan, labels)} | proved
 
 
 def _limit_arrays(point: lf.CriticalPoint, has_limit: np.ndarray, linear: bool) -> dict[str, np.ndarray]:
-    """What is stored of `point`, the limits as `lcnn_flow.classify` sees them; -1 and NaN where there is none."""
+    """The stored part of `lcnn_flow.classify` at the limits; -1 and NaN where there is no limit."""
 
     def known(values: np.ndarray) -> np.ndarray:
         return np.where(has_limit.reshape(-1, *[1] * (values.ndim - 1)), values, np.nan)

@@ -1,8 +1,7 @@
-"""From the models of a configuration to objects of `lcnn_flow`.
+"""Makes the objects of `lcnn_flow` that a configuration describes.
 
-Random keys: data come from `data.seed` alone and initial filters from `fold_in(root_seed, seed)` alone, so
-that all cells of a sweep start from the same filters and learn from the same data unless an axis says
-otherwise: losses are compared on equal terms.
+Random keys: data depend on `data.seed` alone, and initial filters on `fold_in(root_seed, seed)` alone. Therefore all
+cells of a sweep start from the same filters and learn from the same data, unless these are varied by an axis.
 """
 
 import functools
@@ -24,13 +23,13 @@ def build_problem(configuration: Configuration) -> tuple[Any, lf.data.Dataset, l
     """Network, data and empirical risk of one cell.
 
     Raises:
-        UserError: the library refused a value; its own message is passed on.
+        UserError: the library refused a value; the message is that of the library.
     """
     try:
         arch = architecture(configuration)
         data = build_data(configuration, arch)
         minibatches = configuration.descent is not None and configuration.descent.batch_size is not None
-        form = "patches" if minibatches and arch.is_linear else "auto"  # other forms keep no samples
+        form = "patches" if minibatches and arch.is_linear else "auto"  # other forms do not keep the samples
         return arch, data, lf.EmpiricalRisk(arch, build_loss(configuration), data, form)
     except lf.LcnnFlowError as error:
         raise UserError(str(error)) from error
@@ -47,7 +46,7 @@ def build_data(configuration: Configuration, arch: Any) -> lf.data.Dataset:
     """Inputs and targets: from a file, or synthesised from `data.seed`.
 
     Raises:
-        UserError: the arrays of a file are not those of this network.
+        UserError: the arrays of a file do not have the shapes that this network needs.
         lcnn_flow.DataError: the file cannot be used.
     """
     data = configuration.data
@@ -90,11 +89,11 @@ def _load(data: FileData, arch: Any) -> lf.data.Dataset:
 
 
 def _sizes(arch: Any) -> str:
-    """The keys of a configuration that the shapes of data depend on."""
+    """The keys of a configuration on which the shapes of data depend."""
     return "network.widths" if isinstance(arch, lf.Dense) else "network.input_shape, kernel_sizes, strides or channels"
 
 
-# One program instead of a hundred small ones; numbers are its arguments, so axes over them compile once.
+# one compiled program; numbers are its arguments, so that axes over them compile once
 _synthesize = jax.jit(lf.data.synthesize, static_argnames=("arch", "samples"))
 
 
@@ -169,7 +168,7 @@ def _draw(kind: str, arch: Any, arguments: Any, root: jax.Array, seeds: jax.Arra
 
 
 def flow_options(configuration: Configuration) -> dict[str, Any]:
-    """Keyword arguments of `lcnn_flow.gradient_flow_ensemble`: only what the configuration sets."""
+    """Keyword arguments of `lcnn_flow.gradient_flow_ensemble` that the configuration sets."""
     options = configuration.flow.model_dump(exclude_none=True, exclude={"times"})
     times = configuration.flow.times
     if times is not None:

@@ -1,6 +1,6 @@
-"""All critical points of a cell by `lcnn_flow.census`, the one at which every flow ends, and what joins the minima.
+"""All critical points of a cell by `lcnn_flow.census`, the points at which its flows end, and its Morse graph.
 
-Cells of a sweep that share their data share a census, which takes hundredths of a second for the smallest networks;
+Cells of a sweep with equal data share a census. A census takes hundredths of a second for the smallest networks;
 tracking the paths of several cells together was measured to be no faster.
 """
 
@@ -13,26 +13,26 @@ import jax
 import numpy as np
 
 import lcnn_flow as lf
+from experiments.computing.solved_cell import SolvedCell
 from experiments.results.variables import CENSUSES
-from experiments.schema import Configuration
 
 __all__ = ["census_of", "ends_of_flows", "morse_ends", "points_of_cell"]
 
 _CODES = {word: code for code, word in CENSUSES.items()}
 _KNOWN = 64
-"""Censuses that are kept."""
+"""Number of censuses that are kept in memory."""
 
 
 @dataclass(frozen=True)
 class _Problem:
-    """A risk, equal to others of the same network and data."""
+    """A risk with a hash of its network and data, by which it is compared."""
 
     numbers: str
     risk: Any = field(compare=False)
 
 
 def census_of(risk: lf.EmpiricalRisk) -> lf.Census | None:
-    """The census of a cell; None of data without one: P without full rank, or P^T y = 0."""
+    """The census of a cell; None if its data have none: P does not have full rank, or P^T y = 0."""
     digest = hashlib.sha256(repr(risk.network).encode())
     for leaf in jax.tree.leaves(risk):
         array = np.asarray(leaf)
@@ -44,12 +44,12 @@ def census_of(risk: lf.EmpiricalRisk) -> lf.Census | None:
 def _census(problem: _Problem) -> lf.Census | None:
     try:
         return lf.census(problem.risk)
-    except lf.RiskError:  # what shapes and the loss show was refused before the run; these are the data
+    except lf.RiskError:  # only the data can be the reason: shapes and loss were checked before the run
         return None
 
 
 def points_of_cell(risk: lf.EmpiricalRisk) -> dict[str, np.ndarray]:
-    """What is stored of the census of a cell, as `meanings.CENSUS` describes it."""
+    """The stored part of the census of a cell, which `meanings.CENSUS` describes."""
     census = census_of(risk)
     if census is None:
         count = float(lf.critical_count(risk.arch).number)
@@ -79,7 +79,7 @@ def points_of_cell(risk: lf.EmpiricalRisk) -> dict[str, np.ndarray]:
 
 
 def ends_of_flows(risk: lf.EmpiricalRisk, flow: Any) -> dict[str, np.ndarray]:
-    """Number of the critical point of the census at which every flow ends; NaN where it ends at none of them."""
+    """For every flow, the number of the critical point of the census at which it ends; NaN if it ends at none."""
     census = census_of(risk)
     ended = np.isin(np.asarray(flow.verdict), (lf.Verdict.CONVERGED, lf.Verdict.AT_SADDLE))
     labels = np.full(len(ended), np.nan)
@@ -89,13 +89,12 @@ def ends_of_flows(risk: lf.EmpiricalRisk, flow: Any) -> dict[str, np.ndarray]:
     return {"census_point": labels}
 
 
-def morse_ends(configuration: Configuration, risk: lf.EmpiricalRisk) -> dict[str, np.ndarray]:
-    """Where the two flows down from every saddle of index 1 end, on the leaf of balancedness 0; NaN of other points."""
-    del configuration
-    census = census_of(risk)
+def morse_ends(cell: SolvedCell) -> dict[str, np.ndarray]:
+    """Where the two flows down from every saddle of index 1 end, on the leaf of balancedness 0; NaN elsewhere."""
+    census = census_of(cell.risk)
     if census is None or not census.orbits:
         return {}
     ends = np.full((len(census.orbits), 2), np.nan)
-    for edge in lf.morse_graph(risk, census).edges:
+    for edge in lf.morse_graph(cell.risk, census).edges:
         ends[edge.saddle] = [np.nan if end is None else end for end in edge.ends]
     return {"point_flows_to": ends}

@@ -1,7 +1,7 @@
-"""Certificates of limits, in worker processes: exact arithmetic on the host, beside what the device computes.
+"""Certificates of limits, computed in worker processes: ball arithmetic on the host, while devices compute flows.
 
-Workers are started with the run, so that they are ready when the first cell has its limits, and ignore Ctrl-C, which
-is for the process that started them. They get plain arrays and compile nothing.
+Workers are started with the run, so that they are ready when the first cell has its limits. They ignore Ctrl-C, which
+the process that has started them handles. They get plain arrays and compile nothing.
 """
 
 import concurrent.futures
@@ -30,7 +30,12 @@ _NUMBERS: dict[str, Callable[[lf.Certificate], float]] = {
 
 
 class Certifier:
-    """Finds certificates, here or, as a context manager with `processes`, in a pool of worker processes."""
+    """Computes certificates, in this process or, as a context manager with `processes`, in worker processes.
+
+    Args:
+        count: number of limits per cell for which certificates are computed.
+        processes: whether to use worker processes.
+    """
 
     def __init__(self, count: int, processes: bool = False) -> None:
         self.count = count
@@ -56,21 +61,21 @@ class Certifier:
         risk: lf.EmpiricalRisk,
         params: Sequence[np.ndarray],
         found: Callable[[list[lf.Certificate]], None],
-        tell: Callable[[str], None] = lambda _: None,
+        on_progress: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Gives `found` the certificates of a batch of points (leading axis), in their order.
+        """Computes the certificates of a batch of points (leading axis), and calls `found` with them in that order.
 
-        With worker processes that happens when what `take` returns is called; `tell` hears how far they are.
+        With worker processes, `found` is called by the functions that `take` returns, and `on_progress` with a text.
         """
         batch: list[list[Any]] = [[np.asarray(w[i], float) for w in params] for i in range(len(params[0]))]
         if lf.critical.no_proof(risk) is not None:
             found([lf.certify(risk, params_of(risk.network, point)) for point in batch])
             return
-        plain = lf.critical.plain_risk(risk)
+        plain = lf.critical.plain_numbers_of(risk)
         if self._pool is None:
             found(_certificates(plain, batch))
             return
-        size = -(-len(batch) // self._workers)  # one task per worker: what certificates share is computed once in each
+        size = -(-len(batch) // self._workers)  # one task per worker, because certificates of one problem share work
         parts = [batch[first : first + size] for first in range(0, len(batch), size)]
         waiting = [self._pool.submit(_certificates, plain, part) for part in parts]
 
@@ -78,13 +83,13 @@ class Certifier:
             done = 0
             for future in concurrent.futures.as_completed(waiting):
                 done += len(future.result())
-                tell(f"certificates {done}/{len(batch)}")
+                on_progress(f"certificates {done}/{len(batch)}")
             found([certificate for future in waiting for certificate in future.result()])
 
         self._open.append(wait)
 
     def take(self) -> list[Callable[[], None]]:
-        """What has to be called, in any thread, before the certificates asked for since the last `take` are found."""
+        """Functions that wait for the certificates asked for since the last `take`, to be called in any thread."""
         taken, self._open = self._open, []
         return taken
 
@@ -94,13 +99,13 @@ def _certificates(plain: Any, batch: Sequence[Sequence[np.ndarray]]) -> list[lf.
 
 
 def no_certificates(seeds: int) -> dict[str, np.ndarray]:
-    """Arrays over all seeds, before anything is proved."""
+    """The stored arrays of certificates over all seeds, before any has been computed."""
     stored = {name: np.full(seeds, np.nan) for name in _NUMBERS}
     return {"certificate": np.full(seeds, NOT_COMPUTED, np.int32), **stored}
 
 
 def fill_in(stored: dict[str, np.ndarray], certificates: Sequence[lf.Certificate], where: np.ndarray) -> None:
-    """Puts certificates of the seeds `where` into arrays over all seeds."""
+    """Writes the certificates of the seeds `where` into arrays over all seeds."""
     stored["certificate"][where] = [_CODES[c.status] for c in certificates]
     for name, number in _NUMBERS.items():
         stored[name][where] = [number(c) for c in certificates]

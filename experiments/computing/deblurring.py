@@ -1,4 +1,4 @@
-"""Data of deblurring: windows of a blurred photograph, and what a filter should make of them."""
+"""Data of deblurring: windows of a blurred photograph as inputs, and the middle of the sharp windows as targets."""
 
 import math
 
@@ -14,12 +14,12 @@ __all__ = ["blurred_photograph", "deblurring_data", "shown_part"]
 _REACH = 4.0
 """Standard deviations of the blur at which its kernel is cut off."""
 _SHOWN = (60, 188, 170, 298)
-"""Rows and columns of the part that reports show: in the upper half, which is never learned from."""
+"""First and last row, first and last column of the part that reports show: in the upper half, which has no samples."""
 
 
 def blurred_photograph(data: DeblurringData) -> tuple[np.ndarray, np.ndarray]:
-    """The sharp photograph, of mean 0 and standard deviation 1, and the blurred one with noise; (512, 512) both."""
-    with jax.ensure_compile_time_eval():  # plans are made of abstract problems
+    """The sharp photograph, with mean 0 and standard deviation 1, and the blurred one with noise; both (512, 512)."""
+    with jax.ensure_compile_time_eval():  # plans trace this function
         sharp = np.asarray(lf.data.photograph(data.photograph))
     reach = math.ceil(_REACH * data.blur)
     kernel = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * data.blur**2))
@@ -35,8 +35,8 @@ def deblurring_data(data: DeblurringData, arch: lf.Architecture) -> lf.Dataset:
     """`data.samples` random windows of the lower half.
 
     Raises:
-        UserError: the network does not map windows to their middle: it is not of two dimensions, one channel, stride 1
-            and an end-to-end filter of odd size; or windows are too large.
+        UserError: the windows are too large; or the network does not map windows to their middle, for which it needs
+            two dimensions, one channel, stride 1 and an end-to-end filter of odd size.
     """
     margin = _margin(arch)
     sharp, blurred = blurred_photograph(data)
@@ -54,7 +54,7 @@ def deblurring_data(data: DeblurringData, arch: lf.Architecture) -> lf.Dataset:
 
 
 def shown_part(data: DeblurringData, arch: lf.Architecture) -> dict[str, np.ndarray]:
-    """`sharp`, a part of the upper half, and `blurred`, the same part with the margin that the filter needs."""
+    """ "sharp", a part of the upper half, and "blurred", the same part with the margin that the filter needs."""
     sharp, blurred = blurred_photograph(data)
     top, bottom, left, right = _SHOWN
     high, wide = _margin(arch)
@@ -65,7 +65,7 @@ def shown_part(data: DeblurringData, arch: lf.Architecture) -> dict[str, np.ndar
 
 
 def _margin(arch: lf.Architecture) -> tuple[int, int]:
-    """Half the size of the end-to-end filter, which is what a window loses on every side."""
+    """Half the size of the end-to-end filter: the margin by which outputs are smaller than windows on every side."""
     strides = {step for stride in arch.strides for step in np.atleast_1d(stride).tolist()}
     sizes = tuple(arch.end_to_end_kernel_size)
     single = arch.channels is None and arch.dimension == 2

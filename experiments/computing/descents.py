@@ -1,4 +1,4 @@
-"""Descents of the cells of a batch: optimisers by name, and which cells run as rates of one ensemble."""
+"""Descents of the cells of a batch; cells that differ only in the numbers of the optimiser run as one ensemble."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -25,11 +25,11 @@ OPTIMIZERS: dict[str, tuple[Callable[..., optax.GradientTransformation], dict[st
     "adagrad": (optax.adagrad, {}),
     "lion": (optax.lion, {"weight_decay": 0.0}),
 }
-"""Factory of optax and what of it is fixed, by the kind in `dynamics.optimizer`."""
+"""Factory of optax and its fixed arguments, by the kind of `dynamics.optimizer`."""
 
 
 def numbers_of(descent: Descent) -> dict[str, Any]:
-    """Arguments of the factory, by name."""
+    """All arguments of the factory, by name."""
     return descent.optimizer.model_dump(exclude={"kind"}) | OPTIMIZERS[descent.optimizer.kind][1]
 
 
@@ -41,15 +41,15 @@ def descents(
     record: dict[str, Callable[..., Any]],
     progress: Callable[[int, int], None],
 ) -> list[Any]:
-    """One result per cell: cells that differ in the numbers of the optimiser alone run together.
+    """The descents of several cells of one compile group, one result per cell.
 
     Args:
-        configurations: of the cells, all of one compile group.
+        configurations: of the cells.
         risks: of the cells.
         starts: initial parameters of the cells, with a leading axis of seeds.
-        first_seed: the number of the first of them.
-        record: own observables along the descents.
-        progress: called as progress(done, total), in descents of all cells.
+        first_seed: the number of the first seed.
+        record: observables that are recorded along the descents, by name.
+        progress: called as progress(done, total) with numbers of descents of all cells.
     """
     total = len(starts) * len(jax.tree.leaves(starts[0])[0])
     if len(configurations) > 1 and _differ_in_numbers_alone(configurations):
@@ -72,7 +72,7 @@ def _descent(configuration: Configuration) -> Descent:
 
 
 def _options(configuration: Configuration, first_seed: int, record: dict[str, Callable[..., Any]]) -> dict[str, Any]:
-    """Arguments of `gradient_descent_ensemble` but for the numbers of the optimiser."""
+    """Arguments of `gradient_descent_ensemble` without the numbers of the optimiser."""
     descent = _descent(configuration)
     options: dict[str, Any] = {
         "optimiser": OPTIMIZERS[descent.optimizer.kind][0],
@@ -96,7 +96,7 @@ def _differ_in_numbers_alone(configurations: Sequence[Configuration]) -> bool:
 
 
 def _stacked(several: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Numbers that differ as vectors, one entry per cell."""
+    """The numbers of several optimisers; those that differ as vectors with one entry per cell."""
     stacked = {}
     for name in several[0]:
         values = [numbers[name] for numbers in several]
@@ -105,7 +105,7 @@ def _stacked(several: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _of_rate(run: Any, number: int) -> Any:
-    """The descents with one entry of the vectors; what all share stays as it is."""
+    """The descents of one cell from an ensemble over the numbers of the optimiser."""
     shared = ("objective", "start", "time_unit")
     own = {field.name: getattr(run, field.name) for field in fields(run) if field.name not in shared}
     return run.with_fields(**jax.tree.map(lambda x: x[number], own))

@@ -1,9 +1,9 @@
-"""Closed forms of the two ends of the scale of a start: the filter of the kernel, and the least filter that fits.
+"""Closed forms of the limits for very large and very small initial parameters, for the square loss.
 
-A network that hardly moves learns as its linearisation at the start: with the kernel K = J J^T, J = dv/dw, the flow of
-the square loss from the filter v_0 ends at v_0 + K P^T (P K P^T)^+ (y - P v_0), P the patch matrix and ^+ the
-pseudo-inverse (Jacot, Gabriel and Hongler 2018, for kernels; this form derived). The least of all filters that fit best
-is P^+ y.
+With large initial parameters a network hardly moves and learns like its linearisation at the start: with the kernel
+K = J J^T, J = dv/dw, the flow from the filter v_0 ends at v_0 + K P^T (P K P^T)^+ (y - P v_0), where P is the patch
+matrix and ^+ the pseudo-inverse (Jacot, Gabriel and Hongler 2018, for kernels; this form derived). The filter of least
+norm among all least-squares filters is P^+ y.
 """
 
 from typing import Any
@@ -13,20 +13,19 @@ import jax.numpy as jnp
 import numpy as np
 
 import lcnn_flow as lf
-from experiments.computing.outer import windows
-from experiments.schema import Configuration
+from experiments.computing.outer import patches_of
+from experiments.computing.solved_cell import SolvedCell
 
 __all__ = ["lazy_filters", "minimum_norm_filter"]
 
 _NEGLIGIBLE = 1e-12
-"""Singular values, relative to the largest, that count as 0."""
+"""Largest singular value, relative to the largest of all, that counts as 0."""
 
 
-def lazy_filters(configuration: Configuration, risk: Any, start: Any, flow: Any) -> dict[str, np.ndarray]:
-    """Limits of the linearised flows from all starts, of the square loss and a single output channel; (seeds, taps)."""
-    del configuration, flow
-    rows, targets = _rows(risk)
-    filters, kernels = _linearised(risk.network, start)
+def lazy_filters(cell: SolvedCell) -> dict[str, np.ndarray]:
+    """Limits of the linearised flows from all starts, for a single output channel; (seeds, taps)."""
+    rows, targets = _rows(cell.risk)
+    filters, kernels = _linearised(cell.risk.network, cell.start)
     found = []
     for v, kernel in zip(np.asarray(filters), np.asarray(kernels), strict=True):
         gram = np.linalg.pinv(rows @ kernel @ rows.T, rcond=_NEGLIGIBLE, hermitian=True)
@@ -34,21 +33,20 @@ def lazy_filters(configuration: Configuration, risk: Any, start: Any, flow: Any)
     return {"lazy_filter": np.stack(found)}
 
 
-def minimum_norm_filter(configuration: Configuration, risk: Any) -> dict[str, np.ndarray]:
-    """The smallest end-to-end filter among those of the least squares, of a single output channel; (taps,)."""
-    del configuration
-    rows, targets = _rows(risk)
+def minimum_norm_filter(cell: SolvedCell) -> dict[str, np.ndarray]:
+    """The least-squares filter of least norm, for a single output channel; (taps,)."""
+    rows, targets = _rows(cell.risk)
     return {"minimum_norm_filter": np.linalg.pinv(rows, rcond=_NEGLIGIBLE) @ targets}
 
 
 def _rows(risk: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Patches of all outputs, (outputs, taps), and targets, (outputs,)."""
-    patches = windows(risk)
+    """Patches, (samples * outputs, taps), and targets, (samples * outputs,)."""
+    patches = patches_of(risk)
     return patches.reshape(-1, patches.shape[-1]), np.asarray(risk.data.targets).reshape(-1)
 
 
 def _linearised(network: Any, start: Any) -> tuple[jax.Array, jax.Array]:
-    """End-to-end filters, (seeds, taps), and their kernels, (seeds, taps, taps), of all starts."""
+    """End-to-end filters, (seeds, taps), and kernels, (seeds, taps, taps), at all starts."""
 
     def image(params: Any) -> jax.Array:
         return lf.end_to_end_filter(network, params).reshape(-1)

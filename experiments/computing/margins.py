@@ -1,7 +1,8 @@
-"""What the module "separable" computes: the largest margin of a linear classifier, and margins along trajectories.
+"""The largest margin of a linear classifier, and margins along trajectories, for the module "separable".
 
-The largest margin max_v min_i y_i <x_i, v> / |v| is 1/|v*| of the least v with y_i <x_i, v> >= 1: a least distance
-problem, which non-negative least squares solve (Lawson and Hanson 1974, Solving Least Squares Problems, chapter 23).
+The largest margin max_v min_i y_i <x_i, v> / |v| is 1/|v*|, where v* is the vector of least norm with y_i <x_i, v> >= 1
+for all i. This is a least distance problem, which is solved by non-negative least squares (Lawson and Hanson 1974,
+Solving Least Squares Problems, chapter 23).
 """
 
 from typing import Any
@@ -12,17 +13,17 @@ import numpy as np
 from scipy.optimize import nnls
 
 import lcnn_flow as lf
-from experiments.computing.outer import windows
-from experiments.schema import Configuration
+from experiments.computing.outer import patches_of
+from experiments.computing.solved_cell import SolvedCell
 
 __all__ = ["largest_margin", "largest_margin_of_rows", "margins_along"]
 
 _ROUNDING = 1e-9
-"""Residual of the least squares, of a target of length 1, that is 0 up to rounding."""
+"""Residual of the least-squares problem, whose target has length 1, at which it counts as 0."""
 
 
 def largest_margin_of_rows(rows: np.ndarray) -> float:
-    """max_v min_i <r_i, v> / |v| over all v, 0 where it is not positive.
+    """max_v min_i <r_i, v> / |v| over all v; 0 if it is not positive.
 
     Args:
         rows: the r_i = y_i x_i, (rows, entries).
@@ -36,13 +37,14 @@ def largest_margin_of_rows(rows: np.ndarray) -> float:
     return size * left / np.sqrt(1 - left**2) if _ROUNDING < left < 1 else 0.0
 
 
-def largest_margin(configuration: Configuration, risk: Any) -> dict[str, np.ndarray]:
-    """Largest margin of all end-to-end filters of norm 1, and of all parameters w of a dense network over |w|^N.
+def largest_margin(cell: SolvedCell) -> dict[str, np.ndarray]:
+    """Largest margin over all end-to-end filters of norm 1 and, for dense networks, over all parameters w, over |w|^N.
 
-    The least |w|^2 of N dense layers with one output v is N |v|^(2/N), where they are balanced and of rank one.
+    The least |w|^2 of N dense layers whose single output is the linear map v is N |v|^(2/N); it is attained if the
+    layers are balanced and of rank one.
     """
-    del configuration
-    data, patches = risk.data, windows(risk)
+    risk = cell.risk
+    data, patches = risk.data, patches_of(risk)
     signed = np.asarray(data.targets).reshape(*patches.shape[:2], 1) * patches
     if data.weights is not None:
         signed = signed[np.asarray(data.weights) > 0]
@@ -51,10 +53,9 @@ def largest_margin(configuration: Configuration, risk: Any) -> dict[str, np.ndar
     return {"linear_margin": np.asarray(margin), "largest_normalized_margin": np.asarray(normalized)}
 
 
-def margins_along(configuration: Configuration, risk: Any, start: Any, flow: Any) -> dict[str, np.ndarray]:
-    """Normalised margins, and how near to a KKT point the direction is, along the trajectories of all seeds."""
-    del configuration, start
-    found = _margins(risk, flow.trajectory.params)
+def margins_along(cell: SolvedCell) -> dict[str, np.ndarray]:
+    """Normalised margins, and the alignment of parameters and gradient, along the trajectories of all seeds."""
+    found = _margins(cell.risk, cell.flows.trajectory.params)
     return {
         "normalized_margin": np.asarray(found.normalized),
         "smoothed_margin": np.where(found.separated, found.smoothed, np.nan),

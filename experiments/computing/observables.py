@@ -1,9 +1,10 @@
-"""Observables that a module records along its flows or descents, by name; the library has them."""
+"""Observables of the library that a module can record along its flows or descents, by name."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import lcnn_flow as lf
+from experiments.schema import Configuration
 
 __all__ = ["OBSERVABLES", "observables_of"]
 
@@ -13,6 +14,7 @@ OBSERVABLES: Mapping[str, Callable[..., Any]] = {
 }
 
 
-def observables_of(module: Any) -> dict[str, Callable[..., Any]]:
-    """Those that `module.observables` names."""
-    return {name: OBSERVABLES[name] for name in module.observables}
+def observables_of(module: Any, configuration: Configuration) -> dict[str, Callable[..., Any]]:
+    """The observables that `module.observables` names, and those for which `[analysis]` asks."""
+    asked = ("sharpness",) if configuration.analysis.sharpness else ()
+    return {name: OBSERVABLES[name] for name in dict.fromkeys((*module.observables, *asked))}

@@ -1,4 +1,4 @@
-"""Worker processes that do not outlive their parent, however it ends."""
+"""Ends worker processes when their parent ends, in whatever way it ends."""
 
 import multiprocessing
 import multiprocessing.connection
@@ -10,9 +10,10 @@ __all__ = ["dask_setup", "end_with_parent"]
 
 
 def end_with_parent() -> None:
-    """Lets this worker process end when its parent does, and leaves Ctrl-C and signals to terminate to the parent.
+    """Makes this worker process end when its parent ends, and ignore Ctrl-C and signals to terminate.
 
-    A whole group of processes gets them; the parent lets its workers finish what they have in hand.
+    The operating system sends these signals to a whole group of processes. The parent handles them, and lets its
+    workers finish their tasks.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -22,7 +23,7 @@ def end_with_parent() -> None:
 
 
 def dask_setup(_: object) -> None:
-    """Called by dask in a new worker process of this machine, which ends with its parent anyway."""
+    """Called by dask in a new worker process on this machine; dask itself ends the process with its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

@@ -1,4 +1,4 @@
-"""The part of the data that is stored beside the flows, so that a report can show how well they fit."""
+"""The part of the data that is stored with the results, so that a report can show how well the filters fit."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import lcnn_flow as lf
-from experiments.sweeps.sweep import SHOWN_DATA
+from experiments.sweeps.sizes import SHOWN_DATA
 
 __all__ = ["shown_data"]
 

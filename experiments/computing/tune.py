@@ -1,11 +1,11 @@
-"""Loss parameters and sample weights that bring the limit of gradient flow nearest to the true filter.
+"""Tunes loss parameters and sample weights so that the limit of gradient flow comes as near as possible to the truth.
 
 Adam minimises over theta = (log(p - p_min) of every loss parameter p, logits z of the sample weights m softmax(z))
 
     F(theta) = mean over sound seeds of |v(theta) - v*|^2 / |v*|^2,
 
-v the end-to-end filter of the limit and v* the true one. The gradient of F is that of the implicit function theorem
-at the limits; seeds whose limit has no derivative (`flow.sound`) take no part in F.
+where v is the end-to-end filter of the limit and v* the true one. The gradient of F follows from the implicit function
+theorem at the limits. Seeds whose limit has no derivative (`flow.sound` is false) do not count in F.
 """
 
 import functools
@@ -19,24 +19,27 @@ import optax
 
 import lcnn_flow as lf
 from experiments.computing.build import flow_options
+from experiments.computing.outer import patches_of
 from experiments.errors import UserError
 from experiments.results.layout import end_to_end_filters
 from experiments.schema import Configuration
 
 __all__ = ["check_derivative", "tune"]
 
-_LEAST = {"delta": 0.0, "a": 0.0, "b": -2.0}  # loss parameters must lie above
-_NOT_OF_THE_LIMIT = ("times", "block_size")  # options of trajectories, and of how seeds are computed
+_LEAST = {"delta": 0.0, "a": 0.0, "b": -2.0}
+"""Lower bounds of the loss parameters, which must be larger."""
+_NOT_OF_THE_LIMIT = ("times", "block_size")
+"""Options of flows that do not concern the limit."""
 
 Params = tuple[jax.Array, ...]
 Theta = dict[str, jax.Array]
-"""Unconstrained numbers by their name in `tune.parameters`; all that could be tuned, whether chosen or not."""
+"""Unconstrained numbers by their name in `tune.parameters`: all that can be tuned, whether they are or not."""
 
 Evaluate = Callable[[Theta], tuple[tuple[jax.Array, tuple[jax.Array, jax.Array]], Theta]]
 
 
 def tune(
-    configuration: Configuration, risk: lf.EmpiricalRisk, start: Params, report: Callable[[str], None]
+    configuration: Configuration, risk: lf.EmpiricalRisk, start: Params, on_progress: Callable[[str], None]
 ) -> tuple[lf.EmpiricalRisk, dict[str, np.ndarray]]:
     """Tunes one cell, all seeds at once: `compute.block_size` divides only the flows before and after.
 
@@ -44,10 +47,10 @@ def tune(
         configuration: of the cell, with a section `[tune]`.
         risk: with the initial loss parameters; its data have a true filter.
         start: initial filters, a leading axis of seeds.
-        report: told in words how far the tuning is.
+        on_progress: called with a text that describes the progress.
 
     Returns:
-        The risk with the tuned numbers, and what is stored of the tuning.
+        The risk with the tuned numbers, and the arrays that are stored.
 
     Raises:
         UserError: the gradient overflows.
@@ -57,9 +60,9 @@ def tune(
     theta = _initial(risk)
     options = {key: value for key, value in flow_options(configuration).items() if key not in _NOT_OF_THE_LIMIT}
     evaluate = functools.partial(_evaluate, risk=risk, start=start, options=tuple(sorted(options.items())))
-    report("compiling the derivative")
+    on_progress("compiling the derivative")
     stored = check_derivative(evaluate, theta, plan.parameters, configuration.root_seed)
-    report("flows before tuning")
+    on_progress("flows before tuning")
     before = lf.gradient_flow_ensemble(_tuned_risk(theta, risk), start, **flow_options(configuration))
     stored |= {"untuned_filter": end_to_end_filters(risk.arch, before.limit), "untuned_sound": np.asarray(before.sound)}
 
@@ -72,7 +75,7 @@ def tune(
         objective.append(float(value) if count else np.nan)
         sound.append(count)
         numbers.append(_numbers(theta))
-        report(f"tuning {done}/{plan.iterations}, squared error {objective[-1]:.2g}")
+        on_progress(f"tuning {done}/{plan.iterations}, squared error {objective[-1]:.2g}")
         if done < plan.iterations:
             chosen = {name: slope[name] for name in plan.parameters}
             if not all(np.isfinite(part).all() for part in chosen.values()):
@@ -88,12 +91,12 @@ def tune(
 
 
 def check_derivative(evaluate: Evaluate, theta: Theta, chosen: Sequence[str], seed: int) -> dict[str, np.ndarray]:
-    """Derivative of F along one random unit vector, implicit and by the difference of full flows.
+    """Derivative of F along one random unit vector: by the implicit function theorem, and by differences of full flows.
 
-    The central difference of fourth order with step eps^(1/5) balances truncation and rounding. It is NaN where it
-    has no meaning: a flow loses its derivative or goes to another limit between the displaced points, or F moves by
-    no more than rounding. Central differences of one seed with steps h and 2h, which differ by O(h^2), then differ by
-    more than h of their size.
+    The central difference of fourth order with step eps^(1/5) balances truncation and rounding errors. It is NaN where
+    it is meaningless: a limit has no derivative, or is another one, at one of the displaced points, or F changes by no
+    more than rounding. This is detected by comparing the central differences with steps h and 2h for every seed: they
+    differ by O(h^2) of their size for smooth functions, and are refused if they differ by more than h.
     """
     rng = np.random.default_rng(seed)
     drawn = {name: rng.normal(size=theta[name].shape) for name in sorted(chosen)}
@@ -119,20 +122,20 @@ def check_derivative(evaluate: Evaluate, theta: Theta, chosen: Sequence[str], se
 
 
 def _tuned_risk(theta: Mapping[str, Any], risk: lf.EmpiricalRisk) -> lf.EmpiricalRisk:
-    """`risk` with the loss parameters and sample weights that theta stands for."""
+    """`risk` with the loss parameters and sample weights that theta encodes."""
     numbers = _numbers(theta)
     loss = type(risk.loss)(**numbers) if numbers else risk.loss
     return lf.EmpiricalRisk(risk.arch, loss, risk.data.replace(weights=_weights(theta)))
 
 
 def _squared_errors(theta: Theta, risk: lf.EmpiricalRisk, start: Params, options: Mapping[str, Any]) -> Any:
-    """|v - v*|^2 / |v*|^2 of every seed, 0 where it has no limit with a derivative, and where it has one."""
+    """|v - v*|^2 / |v*|^2 of every seed, 0 if its limit has no derivative; and whether it has one."""
     changed, truth = _tuned_risk(theta, risk), risk.data.true_filter
     assert truth is not None
 
     def one(params: Params) -> tuple[jax.Array, jax.Array]:
         flow = lf.gradient_flow(changed, params, unsound_derivative="zero", **options)
-        limit = tuple(jnp.where(flow.sound, w, 0.0) for w in flow.limit)  # a NaN would spoil the gradient even times 0
+        limit = tuple(jnp.where(flow.sound, w, 0.0) for w in flow.limit)  # 0 times NaN is NaN in the gradient
         error = jnp.sum((lf.end_to_end_filter(risk.arch, limit) - truth) ** 2) / jnp.sum(truth**2)
         return jnp.where(flow.sound, error, 0.0), flow.sound
 
@@ -151,7 +154,7 @@ def _evaluate(theta: Theta, risk: lf.EmpiricalRisk, start: Params, options: tupl
 
 
 def _initial(risk: lf.EmpiricalRisk) -> Theta:
-    """theta of the risk's own loss parameters and equal weights."""
+    """The theta that encodes the loss parameters of the risk and equal weights."""
     dtype = risk.data.inputs.dtype
     theta = {"weights": jnp.zeros(risk.data.num_samples, dtype)}
     for name in (name for name in risk.loss.parameters if name in _LEAST):
@@ -166,13 +169,13 @@ def _numbers(theta: Mapping[str, Any]) -> dict[str, jax.Array]:
 
 
 def _weights(theta: Mapping[str, Any]) -> jax.Array:
-    """Sample weights: positive, with mean one."""
+    """Sample weights, which are positive and have mean one."""
     return theta["weights"].size * jax.nn.softmax(theta["weights"])
 
 
 def _gross_errors(risk: lf.EmpiricalRisk) -> np.ndarray:
-    """Root mean square, sample by sample, of the residuals that the true filter leaves."""
+    """Root mean square of the residuals of the true filter, for every sample."""
     targets = np.asarray(risk.data.targets)
-    windows = np.asarray(lf.patches(risk.arch, risk.data.inputs))
-    residuals = windows @ np.asarray(risk.data.true_filter).reshape(-1) - targets.reshape(len(targets), -1)
+    predictions = patches_of(risk) @ np.asarray(risk.data.true_filter).reshape(-1)
+    residuals = predictions - targets.reshape(len(targets), -1)
     return np.sqrt((residuals**2).mean(axis=1))

@@ -24,7 +24,7 @@ def bound_figure(dataset: xr.Dataset) -> Drawing | None:
     shown = list(panels(dataset))
     if not shown or not np.isfinite(tightness(dataset)).any():
         return None
-    figure, axes = grid(len(shown), 2.5, r"largest norm along the flow", "a-priori bound", alone=3.8)
+    figure, axes = grid(len(shown), 2.5, "largest norm along the flow (filter)", "a-priori bound (filter)", alone=3.8)
     handles = {}
     for panel, (title, series) in zip(axes, shown, strict=True):
         for one in series:
@@ -42,7 +42,8 @@ def bound_figure(dataset: xr.Dataset) -> Drawing | None:
     low = min(panel.get_xlim()[0] for panel in axes)
     high = max(panel.get_xlim()[1] for panel in axes)
     for panel in axes:
-        panel.plot([low, high], [low, high], color="#333333", linewidth=0.9, zorder=1)
+        (diagonal,) = panel.plot([low, high], [low, high], color="#333333", linewidth=0.9, zorder=1, label="equal")
+        handles["equal"] = diagonal
     plain_ticks(axes[0].xaxis)  # shared by all panels
     figure.legend(handles=list(handles.values()), loc="outside upper right", ncols=4)
     return Drawing(

@@ -4,7 +4,8 @@ import numpy as np
 import xarray as xr
 
 from experiments.figures.series import left_out, panels
-from experiments.figures.style import Drawing, grid
+from experiments.figures.style import Drawing, grid, pretty
+from experiments.results.layout import sweep_axes
 
 __all__ = ["common_roots"]
 
@@ -16,17 +17,17 @@ def common_roots(dataset: xr.Dataset) -> Drawing | None:
     shown = list(panels(dataset))
     if not shown or not np.isfinite(dataset["common_root_gap"].values).any():
         return None
-    figure, axes = grid(len(shown), 2.6, "", "common-root gap", alone=3.6)
+    across = next(iter(sweep_axes(dataset)), None)
+    figure, axes = grid(len(shown), 2.6, pretty(across or ""), "common-root gap", alone=3.6)
     for panel, (title, series) in zip(axes, shown, strict=True):
         for place, one in enumerate(series):
             gap = one.data["common_root_gap"].values
             gap = np.sort(np.clip(gap[np.isfinite(gap)], _FLOOR, None))
-            across = place + np.linspace(-0.35, 0.35, gap.size)
-            panel.plot(
-                across, gap, linestyle="", marker=one.look.marker, markersize=3, color=one.look.colour, alpha=0.7
-            )
+            aside = place + np.linspace(-0.35, 0.35, gap.size)
+            panel.plot(aside, gap, linestyle="", marker=one.look.marker, markersize=3, color=one.look.colour, alpha=0.7)
         panel.set(yscale="log", title=title, ylim=(_FLOOR / 2, 2))
-        panel.set_xticks(range(len(series)), [one.label for one in series], rotation=60 if len(series) > 3 else 0)
+        values = [pretty(one.data[across].values.item()) if across else "" for one in series]
+        panel.set_xticks(range(len(series)), values, rotation=60 if len(series) > 3 else 0)
         panel.grid(axis="x", visible=False)
         panel.axhspan(_FLOOR / 2, 1e-7, color="#f1f1f1", zorder=0)
     return Drawing(

@@ -8,13 +8,13 @@ from matplotlib.figure import Figure
 import lcnn_flow as lf
 from experiments.figures.root_patterns import projective_roots
 from experiments.figures.series import Series, cells, left_out
-from experiments.figures.style import Drawing, canvas, columns_for, put_legend
+from experiments.figures.style import Drawing, canvas, columns_for, plain_ticks, put_legend
 from experiments.results.balance import networks_of
 from experiments.results.layout import sweep_axes
 from experiments.results.limits import lowest_flow
 from experiments.results.variables import NOT_COMPUTED
 
-__all__ = ["roots", "spectrum"]
+__all__ = ["roots", "spectrum", "squares", "true_roots", "with_networks"]
 
 _MOST_CELLS = 12
 _MOST_LIMITS = 10
@@ -25,17 +25,17 @@ def roots(dataset: xr.Dataset) -> Drawing | None:
     """Roots of every layer, and of the end-to-end filter, at the lowest limit of every cell."""
     shown = [
         (one, arch, seed)
-        for one, arch in _with_networks(dataset)
+        for one, arch in with_networks(dataset, _MOST_CELLS)
         if arch.dimension == 1 and arch.channels is None and (seed := lowest_flow(one.data)) is not None
     ]
     shown = [found for found in shown if np.isfinite(_layers(*found)[0]).all()]
     if not shown:
         return None
-    figure, axes = _squares(len(shown), 2.9)
+    figure, axes = squares(len(shown), 2.9)
     for panel, (one, arch, seed) in zip(axes, shown, strict=True):
         lf.plot.root_marks(panel, _layers(one, arch, seed), [stride[0] for stride in arch.cumulative_strides])
         if "true_filter" in one.data:
-            _true_roots(panel, one.data["true_filter"].values)
+            true_roots(panel, one.data["true_filter"].values)
         panel.set_title(one.label)
     figure.supxlabel("real part of the root $z$", fontsize=9.5)
     figure.supylabel("imaginary part of the root $z$", fontsize=9.5)
@@ -59,12 +59,14 @@ def spectrum(dataset: xr.Dataset) -> Drawing | None:
     shown = [(one, limits) for one, limits in shown if limits]
     if not shown:
         return None
-    figure, axes = _squares(len(shown), 2.5)
+    figure, axes = squares(len(shown), 2.5)
     for panel, (one, limits) in zip(axes, shown, strict=True):
         seeds = [seed for seed, _ in limits]
         values, kinds = one.data["hessian_eigenvalues"].values[seeds], one.data["kind"].values[seeds]
         lf.plot.spectrum_marks(panel, values, kinds, [f"{share:.0%}" for _, share in limits])
         panel.tick_params(axis="x", labelsize=7.5, rotation=60 if len(limits) > 6 else 0)
+        if panel.get_yscale() == "log":
+            plain_ticks(panel.yaxis)
         panel.set_title(one.label)
     figure.supxlabel("distinct limits, the lowest risk first, with their share of the flows", fontsize=9.5)
     figure.supylabel("eigenvalues of the Hessian (risk / filter²)", fontsize=9.5)
@@ -80,13 +82,13 @@ def spectrum(dataset: xr.Dataset) -> Drawing | None:
     )
 
 
-def _with_networks(dataset: xr.Dataset) -> list[tuple[Series, lf.Architecture]]:
-    """The cells that are shown, with their networks, where these are linear convolutions."""
+def with_networks(dataset: xr.Dataset, most: int) -> list[tuple[Series, lf.Architecture]]:
+    """The cells that are shown, `most` at the most, with their networks, where these are linear convolutions."""
     axes = sweep_axes(dataset)
     sizes = [dataset.sizes[axis] for axis in axes]
     numbers = xr.Variable(axes, np.arange(int(np.prod(sizes))).reshape(sizes))
     networks = networks_of(dataset)
-    shown = cells(dataset.assign_coords(number_of_cell=numbers), _MOST_CELLS)
+    shown = cells(dataset.assign_coords(number_of_cell=numbers), most)
     found = [(one, networks[int(one.data["number_of_cell"])]) for one in shown]
     return [(one, arch) for one, arch in found if isinstance(arch, lf.Architecture) and arch.is_linear]
 
@@ -99,7 +101,7 @@ def _layers(one: Series, arch: lf.Architecture, seed: int) -> list[np.ndarray]:
     ]
 
 
-def _true_roots(panel: Axes, true_filter: np.ndarray) -> None:
+def true_roots(panel: Axes, true_filter: np.ndarray) -> None:
     """Crosses at the roots of the true filter within the frame."""
     found, _ = projective_roots(true_filter)
     found = found[np.abs(found) <= panel.get_xlim()[1]]
@@ -115,7 +117,7 @@ def _distinct(cell: xr.Dataset) -> list[tuple[int, float]]:
     return sorted(found, key=lambda limit: risk[limit[0]])
 
 
-def _squares(count: int, height: float) -> tuple[Figure, list[Axes]]:
+def squares(count: int, height: float) -> tuple[Figure, list[Axes]]:
     """`count` panels, each with axes of its own."""
     columns = columns_for(count)
     figure, panels = canvas(-(-count // columns), columns, height)

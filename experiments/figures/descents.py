@@ -22,7 +22,7 @@ def distance(dataset: xr.Dataset) -> Drawing | None:
     facets = list(panels(dataset))
     if not facets:
         return None
-    figure, axes = grid(len(facets), 2.8, TIME, r"$\|w_k - w(k\eta)\|$", alone=3.4)
+    figure, axes = grid(len(facets), 2.8, TIME, r"$\|w_k - w(k\eta)\|$ (filter)", alone=3.4)
     for panel, (title, series) in zip(axes, facets, strict=True):
         for one in series:
             _band(panel, one, "distance_to_flow", one.look.colour, one.look.line, one.label)
@@ -47,7 +47,7 @@ def sharpness(dataset: xr.Dataset) -> Drawing | None:
     shown = cells(dataset, _MOST_PANELS)
     if not shown:
         return None
-    figure, axes = grid(len(shown), 2.7, TIME, "sharpness", alone=3.4)
+    figure, axes = grid(len(shown), 2.7, TIME, "sharpness (risk / filter²)", alone=3.4)
     for panel, one in zip(axes, shown, strict=True):
         edge = 2 / rate_of(one.data)
         for name, colour, line in (("flow_sharpness", "#777777", "--"), ("sharpness", one.look.colour, "-")):
@@ -56,7 +56,7 @@ def sharpness(dataset: xr.Dataset) -> Drawing | None:
                 panel.plot(one.data["learning_time"].values, row, color=colour, linestyle=line, linewidth=0.7)
         panel.plot([], [], color="#777777", linestyle="--", label="flow")
         panel.plot([], [], color="#333333", linestyle="-", label="descent (coloured)")
-        panel.axhline(edge, color="#000000", linewidth=1.2, linestyle=":", label="edge 2/η")
+        panel.axhline(edge, color="#000000", linewidth=1.2, linestyle=":", label="edge 2/η of plain gradient descent")
         panel.set(yscale="log", title=one.label)
         panel.set_xscale("symlog", linthresh=max(float(one.data["learning_time"].values[1]), 1e-12))
         panel.xaxis.set_minor_locator(NullLocator())
@@ -67,8 +67,9 @@ def sharpness(dataset: xr.Dataset) -> Drawing | None:
         "Sharpness and the edge of stability",
         figure,
         "Largest eigenvalue of the Hessian along every descent (coloured) and along the gradient flow from the same "
-        "start (grey, dashed), with the edge 2/η (dotted). The theory expects no descent to come to rest above the "
-        "edge, and descents that stay far below it to follow the flow." + left_out(dataset, _MOST_PANELS),
+        "start (grey, dashed), with the edge 2/η (dotted). The theory expects plain gradient descent to come to rest "
+        "nowhere above the edge, and to follow the flow where it stays far below it; other optimisers have other "
+        "edges." + left_out(dataset, _MOST_PANELS),
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 import lcnn_flow as lf
 from experiments.figures.series import MOST_CELLS, Series, cells, facets, left_out, panels, quantiles, shown_of
@@ -60,7 +60,9 @@ def filters(dataset: xr.Dataset, before: str | None = None) -> Drawing | None:
     frame = filter_frame(shown)
     columns = {2: 4 if len(shown) > 6 else 2, 4: 4}.get(len({one.look for one in shown}), columns_for(len(shown)))
     height = 2.2 if len(shown) <= 2 * columns else 1.8
-    figure, axes = grid(len(shown), height, xlabel="tap", ylabel="end-to-end filter $v$", alone=3, columns=columns)
+    figure, axes = grid(
+        len(shown), height, xlabel="tap", ylabel="end-to-end filter $v$ (target / input)", alone=3, columns=columns
+    )
     for panel, one in zip(axes, shown, strict=True):
         panel.set_ylim(*frame)
         draw_filters(panel, one, before)
@@ -94,6 +96,7 @@ def draw_filters(panel: Axes, cell: Series, before: str | None = None) -> None:
     _marks(panel, learned_filter(cell.data), cell.look, f"{name}: median, 10% to 90%", shift=0.17 * bool(before))
     panel.axhline(0, color="#555555", linewidth=0.8)
     panel.grid(axis="x", visible=False)
+    panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
 
 def filter_frame(shown: list[Series]) -> tuple[float, float]:

@@ -59,7 +59,7 @@ def fit(dataset: xr.Dataset) -> Drawing | None:
         learned, measured, residuals = axes[3 * number : 3 * number + 3]
         learned.set_ylim(*frame)
         draw_filters(learned, one)
-        learned.set(title=one.label, xlabel="tap", ylabel="end-to-end filter $v$")
+        learned.set(title=one.label, xlabel="tap", ylabel="filter $v$ (target / input)")
         _fit(measured, residuals, one.look.colour, found)
         for panel in (learned, measured):
             handles |= {label: handle for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)}

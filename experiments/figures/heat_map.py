@@ -40,8 +40,8 @@ def heat_map(
             for j in range(part.sizes[columns]):
                 _cell(panel, i, j, part.isel({rows: i, columns: j}), count, marked, part.sizes[columns])
         panel.set(title=words, xlim=(-0.5, part.sizes[columns] - 0.5), ylim=(part.sizes[rows] - 0.5, -0.5))
-        panel.set_xticks(range(part.sizes[columns]), [_tick(v) for v in part[columns].values])
-        panel.set_yticks(range(part.sizes[rows]), [_tick(v) for v in part[rows].values])
+        panel.set_xticks(range(part.sizes[columns]), [pretty(v) for v in part[columns].values])
+        panel.set_yticks(range(part.sizes[rows]), [pretty(v) for v in part[rows].values])
         panel.tick_params(length=0)
         panel.grid(visible=False)
         for side in panel.spines.values():
@@ -70,7 +70,3 @@ def _cell(
     if marked(cell):
         x, y = np.array([-0.44, 0.44, 0.44, -0.44, -0.44]), np.array([-0.42, -0.42, 0.42, 0.42, -0.42])
         panel.plot(column + x, row + y, color=colour, linestyle=":", linewidth=1)
-
-
-def _tick(value: object) -> str:
-    return pretty(float(value)) if isinstance(value, np.floating) else pretty(value)

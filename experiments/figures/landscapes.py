@@ -128,13 +128,9 @@ def _series(dataset: xr.Dataset) -> dict[str, list[DataGroup]]:
     across = _axis_across(dataset)
     found: dict[str, list[DataGroup]] = {}
     for group in data_groups(dataset):
-        words = [_value(dataset[axis].values[i]) for axis, i in zip(axes, group.index, strict=True) if axis != across]
+        words = [pretty(dataset[axis].values[i]) for axis, i in zip(axes, group.index, strict=True) if axis != across]
         found.setdefault(", ".join(words), []).append(group)
     return found
-
-
-def _value(value: object) -> str:
-    return pretty(float(value) if isinstance(value, np.floating) else value)
 
 
 def _places(groups: list[DataGroup]) -> np.ndarray:
@@ -145,7 +141,7 @@ def _across(panel: Axes, dataset: xr.Dataset) -> None:
     """Ticks and label of the axis across; values stand side by side."""
     if (axis := _axis_across(dataset)) is not None:
         values = dataset[axis].values
-        panel.set_xticks(range(len(values)), [_value(value) for value in values])
+        panel.set_xticks(range(len(values)), [pretty(value) for value in values])
         panel.set_xlabel(pretty(axis))
     else:
         panel.set_xticks([])
@@ -198,6 +194,6 @@ def _chosen_cells(dataset: xr.Dataset) -> list[tuple[str, xr.Dataset]]:
         if not cells:
             continue
         cell = max(cells, key=lambda one: (len(certified_spurious(one)), int(one["census_minima"])))
-        place = "" if across is None else f"{pretty(across)} = {_value(cell[across].values.item())}"
+        place = "" if across is None else f"{pretty(across)} = {pretty(cell[across].values.item())}"
         chosen.append(("\n".join(part for part in (label, place) if part), cell))
     return chosen

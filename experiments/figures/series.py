@@ -107,9 +107,9 @@ def _series(dataset: xr.Dataset, axis: str | None) -> Iterator[Series]:
 
 
 def _named(cell: xr.Dataset, axis: str, alone: bool) -> str:
-    """The value of an axis, with its name before numbers, and before all where it does not stand `alone`."""
+    """The value of an axis, with its name before numbers and lists, and before all where it does not stand `alone`."""
     value = cell[axis].values.item()
-    if alone and not isinstance(value, float):
+    if alone and not isinstance(value, float) and not str(value).startswith("["):
         return pretty(value)
     return f"{pretty(axis)} = {pretty(value)}"
 

@@ -16,7 +16,7 @@ from experiments.figures.series import Series, left_out, panels, quantiles
 from experiments.figures.style import Drawing, columns_for, grid, time_label
 from experiments.results.layout import noun_of
 
-__all__ = ["balancedness_drift", "excess_risk", "gradient_norm", "path_length", "risk"]
+__all__ = ["balancedness_drift", "excess_risk", "gradient_norm", "path_length", "risk", "sharpness_over_time"]
 
 _MOST_TOGETHER = 3  # series in one panel
 _MEDIANS = "median over the seeds, band from the 10% to the 90% quantile"
@@ -120,6 +120,37 @@ def balancedness_drift(dataset: xr.Dataset) -> Drawing | None:
     )
 
 
+def sharpness_over_time(dataset: xr.Dataset) -> Drawing | None:
+    """Largest eigenvalue of the Hessian against time, with the largest learning rate of a stable rest beside it."""
+    if "flow_sharpness" in dataset:  # another figure shows both
+        return None
+    figure = _over_time(dataset, "sharpness", lambda s: s["sharpness"], r"sharpness $\lambda$ (risk / filter²)")
+    if figure is None:
+        return None
+    for panel in figure.axes:
+        place = panel.get_subplotspec()
+        if place is not None and not place.is_last_col() and panel is not figure.axes[-1]:
+            continue
+        beside = panel.secondary_yaxis("right", functions=(_twice_inverse, _twice_inverse))
+        beside.set_ylabel(r"learning rate $2/\lambda$")
+    descends = noun_of(dataset) == "descent"
+    edge = " Plain gradient descent of the learning rate η rests at λ ≤ 2/η alone." if descends else ""
+    return Drawing(
+        "sharpness_over_time",
+        "Sharpness",
+        figure,
+        f"Largest eigenvalue λ of the Hessian against time: {_MEDIANS}. The right axis has 2/λ, the learning rate "
+        "beyond which gradient descent is expected to leave the neighbourhood of such a point; flows have no such "
+        "bound." + edge + _context(dataset),
+    )
+
+
+def _twice_inverse(values: np.ndarray) -> np.ndarray:
+    """2/x; 0 has no place on logarithmic axes."""
+    with np.errstate(divide="ignore"):
+        return 2 / np.asarray(values, float)
+
+
 def _over_time(
     dataset: xr.Dataset,
     needed: str,
@@ -128,7 +159,7 @@ def _over_time(
     log: bool = True,
     floor: Callable[[xr.Dataset], xr.DataArray] | None = None,
 ) -> Figure | None:
-    """One panel a facet, one line a series, grey below the `floor` of all; None without trajectories."""
+    """One panel per facet, one line per series, grey below the `floor` of all; None without trajectories."""
     if needed not in dataset:
         return None
     facets = list(_known(panels(dataset), quantity))

@@ -9,21 +9,21 @@ import xarray as xr
 
 from experiments.answers import convergence_answer
 from experiments.claims import PAPER_CLAIMS, Judge
+from experiments.computing.solved_cell import SolvedCell
 from experiments.figures import Drawing
 from experiments.schema import Configuration
 from experiments.schema.network import Convolution, Network
 
-__all__ = ["Module", "convolution_of", "no_faults", "nothing", "nothing_more", "output_channels", "unchanged"]
+__all__ = ["Module", "convolution_of", "no_faults", "nothing", "output_channels", "unchanged"]
 
 Draw = Callable[[xr.Dataset], Drawing | None]
 
 Prepare = Callable[[Configuration, Any, tuple[Any, ...], Callable[[str], None]], tuple[Any, dict[str, np.ndarray]]]
-"""From configuration, risk, initial filters and a teller of progress to the risk of the flows, and what is stored."""
+"""Maps configuration, risk, initial filters and a function that reports progress to the risk of the flows and to arrays
+that are stored."""
 
-Beside = Callable[[Configuration, Any, Any, Any], dict[str, np.ndarray]]
-"""From configuration, risk, initial parameters and the flows or descents of a cell to what is stored beside them."""
-Measure = Callable[[Configuration, Any], dict[str, np.ndarray]]
-"""From configuration and risk to what is stored of a cell as a whole."""
+Compute = Callable[[SolvedCell], dict[str, np.ndarray]]
+"""Maps a cell whose flows have been computed to further arrays that are stored, by their names."""
 
 _OPTIONAL_SECTIONS = ("tune",)
 
@@ -51,21 +51,17 @@ def unchanged(configuration: Configuration, risk: Any, start: tuple[Any, ...], t
     return risk, {}
 
 
-def nothing(configuration: Configuration, risk: Any, start: Any, result: Any) -> dict[str, np.ndarray]:
-    """For modules that compute no more than their flows or descents."""
-    del configuration, risk, start, result
-    return {}
-
-
-def nothing_more(configuration: Configuration, risk: Any) -> dict[str, np.ndarray]:
-    """For modules that need nothing of a cell beyond what is stored of every one."""
-    del configuration, risk
+def nothing(cell: SolvedCell) -> dict[str, np.ndarray]:
+    """For modules that need no arrays beyond those that are stored of every cell."""
+    del cell
     return {}
 
 
 @dataclass(frozen=True)
 class Module:
     """One kind of experiment.
+
+    The names of all stored arrays are described in `results/meanings.py`.
 
     Attributes:
         name: the word in `experiment.module`.
@@ -76,13 +72,13 @@ class Module:
         answer: to the question, in sentences computed from the results.
         claims: checked on the results; those of the paper unless more are added.
         faults: (path, message) of what this module cannot work with.
-        prepare: what happens in a cell before its flows; `results.py` describes the variables that it stores.
-        measure: what is stored of a cell as a whole, once; `variables.py` describes it.
+        prepare: what happens in a cell before its flows.
+        per_cell: computes arrays of a cell as a whole, once per cell.
+        per_flow: computes arrays with a leading axis of seeds, once per batch.
         sections: optional sections of the configuration that this module needs; others are refused.
         dynamics: "flow" or "descent" where it can work with one of them alone.
         observables: names in `computing.observables` of what is recorded along the trajectories.
         tells_census: whether its answer says what the censuses of the cells found; else the report says it first.
-        beside: what is computed of a cell beside its flows, as arrays that `results/variables.py` describes.
         linear: whether it needs the end-to-end filter that linear networks alone have.
         convolution: whether it asks about kernels or strides, which dense networks do not have.
     """
@@ -96,13 +92,13 @@ class Module:
     claims: tuple[Judge, ...] = field(default=PAPER_CLAIMS)
     faults: Callable[[Configuration], list[tuple[str, str]]] = no_faults
     prepare: Prepare = unchanged
-    measure: Measure = nothing_more
+    per_cell: Compute = nothing
+    per_flow: Compute = nothing
     sections: tuple[str, ...] = ()
     linear: bool = False
     convolution: bool = False
     dynamics: str | None = None
     observables: tuple[str, ...] = ()
-    beside: Beside = nothing
     tells_census: bool = False
 
     def all_faults(self, configuration: Configuration) -> list[tuple[str, str]]:

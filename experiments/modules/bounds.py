@@ -7,7 +7,6 @@ from experiments.claims import (
     Claim,
     balancedness_conserved,
     bound_holds,
-    cell_by_cell,
     energy_identity,
     filters_bounded,
     flow_converges,
@@ -17,7 +16,7 @@ from experiments.claims import (
 from experiments.figures import filters, path_length
 from experiments.figures.bounds import bound_figure, tightness
 from experiments.modules.base import Module, convolution_of
-from experiments.modules.cells import configured_cells
+from experiments.modules.cells import Finding, claim_by_cell, configured_cells
 from experiments.questions import QUESTIONS
 from experiments.schema import Configuration
 
@@ -26,18 +25,20 @@ __all__ = ["BOUNDS", "bound_is_finite_where_patches_have_full_rank"]
 
 def bound_is_finite_where_patches_have_full_rank(dataset: xr.Dataset) -> Claim | None:
     """(B) against finite bounds, cell by cell."""
-    rows = []
-    for name, cell, _ in configured_cells(dataset):
+
+    def finding(cell: xr.Dataset, _: Configuration) -> Finding:
         if "norm_bound" not in cell or not bool(cell["norm_bound"].notnull().any()):
-            continue
+            return None
         finite = np.isfinite(cell["norm_bound"].values)
         full = float(cell["full_rank_patches"]) == 1
         text = f"{int(finite.sum())} of {finite.size} bounds finite; (B) {'holds' if full else 'fails'}"
-        rows.append((name, text, "agrees" if (finite.all() if full else not finite.any()) else "disagrees"))
-    return cell_by_cell(
+        return text, bool(finite.all() if full else not finite.any())
+
+    return claim_by_cell(
+        dataset,
         "The bound is finite exactly where the patch matrix has full column rank (B)",
         "finite bounds on all filters where (B) holds, none where it fails",
-        rows,
+        finding,
     )
 
 

@@ -8,6 +8,7 @@ from experiments.figures import (
     gradient_norm,
     path_length,
     risk,
+    root_paths,
     roots,
     spectrum,
 )
@@ -32,5 +33,16 @@ CONVERGENCE = Module(
         "data.noise": "noise in the targets",
         "network.kernel_sizes": "other architectures (each compiles anew)",
     },
-    figures=(fit, excess_risk, risk, filters, roots, spectrum, gradient_norm, path_length, balancedness_drift),
+    figures=(
+        fit,
+        excess_risk,
+        risk,
+        filters,
+        roots,
+        root_paths,
+        spectrum,
+        gradient_norm,
+        path_length,
+        balancedness_drift,
+    ),
 )

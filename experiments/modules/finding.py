@@ -23,7 +23,7 @@ def absolute_name(name: str, folder: Path) -> str:
 
 
 def find_module(name: str) -> Module:
-    """The module of that name; a user's own file is executed once a process.
+    """The module of that name; a user's own file is executed once per process.
 
     Raises:
         UserError: no such module, file or attribute; or the file cannot be executed.

@@ -1,14 +1,13 @@
 """How far does gradient descent go from the gradient flow of the same start, at the same time?"""
 
-from typing import Any
-
 import numpy as np
 import xarray as xr
 
 from experiments.answers import few
 from experiments.claims import Claim, flow_converges, gradient_vanishes, judge, restricted, status_of
-from experiments.computing.beside import flow_beside, law_of_balancedness
-from experiments.figures import distance, gradient_norm, risk
+from experiments.computing.flow_comparison import compare_with_flow, law_of_balancedness
+from experiments.computing.solved_cell import SolvedCell
+from experiments.figures import distance, gradient_norm, risk, sharpness
 from experiments.modules.base import Module
 from experiments.questions import QUESTIONS
 from experiments.results.rates import groups_by_rate
@@ -22,7 +21,7 @@ _LAW_TOLERANCE = 1e-13
 
 
 def _largest_distance(cell: xr.Dataset, times: np.ndarray) -> np.ndarray:
-    """Largest distance of each descent of a cell from the flow, of those at `times`; NaN where one breaks off.
+    """Largest distance of each descent of a cell from the flow over `times`; NaN if the descent ended early.
 
     Between stored steps the distance is interpolated linearly, so that other learning rates are seen at equal times.
     """
@@ -31,7 +30,7 @@ def _largest_distance(cell: xr.Dataset, times: np.ndarray) -> np.ndarray:
 
 
 def _common_times(cells: list[tuple[float, xr.Dataset]]) -> np.ndarray:
-    """Stored times of the largest learning rate, as far as all cells reach."""
+    """Stored times of the cell with the largest learning rate, up to a time that all cells reach."""
     until = min(float(cell["learning_time"].isel(time=-1)) for _, cell in cells)
     times = cells[0][1]["learning_time"].values
     return times[times <= until * (1 + 1e-9)]
@@ -87,12 +86,12 @@ def balancedness_obeys_its_law(dataset: xr.Dataset) -> Claim | None:
 
 
 def _has_law(cell: xr.Dataset) -> bool:
-    """Whether plain gradient descent was run in this cell: the law is that of no other optimiser."""
+    """Whether plain gradient descent was run in this cell; other optimisers do not obey the law."""
     return bool(cell["law_defect"].notnull().any())
 
 
 def _answer(dataset: xr.Dataset) -> str:
-    """Median of the largest distances, rate by rate."""
+    """Median of the largest distances for every rate."""
     parts = []
     for name, cells in groups_by_rate(dataset):
         found = [(rate, _largest_distance(cell, _common_times(cells))) for rate, cell in cells]
@@ -103,9 +102,8 @@ def _answer(dataset: xr.Dataset) -> str:
     return f"Median over the starts of the largest distance from the flow, at common times: {shown}." if shown else ""
 
 
-def _beside(configuration: Configuration, problem: Any, start: Any, run: Any) -> dict[str, np.ndarray]:
-    law = law_of_balancedness(configuration, problem, start, run)
-    return flow_beside(configuration, problem, start, run) | law
+def _per_flow(cell: SolvedCell) -> dict[str, np.ndarray]:
+    return compare_with_flow(cell) | law_of_balancedness(cell)
 
 
 def _faults(configuration: Configuration) -> list[tuple[str, str]]:
@@ -133,11 +131,11 @@ FLOW_VS_DESCENT = Module(
         "initializer.std": "size of the initial filters",
         "network.activation": "other networks (each compiles anew)",
     },
-    figures=(distance, risk, gradient_norm),
+    figures=(distance, risk, sharpness, gradient_norm),
     answer=_answer,
     claims=(distance_has_order_one, balancedness_obeys_its_law, gradient_vanishes, flow_converges),
     faults=_faults,
     dynamics="descent",
     observables=("sharpness",),
-    beside=_beside,
+    per_flow=_per_flow,
 )

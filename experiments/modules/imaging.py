@@ -1,7 +1,5 @@
 """Can a linear convolutional network learn to deblur a photograph? Pictures, and the filter beside least squares."""
 
-from typing import Any
-
 import numpy as np
 import xarray as xr
 
@@ -16,6 +14,7 @@ from experiments.claims import (
 )
 from experiments.computing.deblurring import shown_part
 from experiments.computing.outer import outer_risk
+from experiments.computing.solved_cell import SolvedCell
 from experiments.figures.pictures import error_of, filters_in_two_dimensions, photographs, pictures_of
 from experiments.modules.base import Module
 from experiments.modules.cells import configured_cells
@@ -28,7 +27,7 @@ _ROUNDING = 1e-9
 
 
 def filter_sharpens_what_it_was_not_shown(dataset: xr.Dataset) -> Claim | None:
-    """Error of the filtered picture against that of the blurred one, on the part that was not learned from."""
+    """The filtered picture is nearer to the sharp one than the blurred picture, on a part without samples."""
     rows = []
     for name, cell, _ in configured_cells(dataset):
         if (made := pictures_of(cell)) is not None:
@@ -43,7 +42,7 @@ def filter_sharpens_what_it_was_not_shown(dataset: xr.Dataset) -> Claim | None:
 
 
 def least_squares_is_a_lower_bound(dataset: xr.Dataset) -> Claim | None:
-    """No limit has a lower risk than the least-squares filter, which may take every shape."""
+    """No limit has a lower risk than the least-squares filter, which is the optimum over all end-to-end filters."""
     rows = []
     for name, cell, _ in configured_cells(dataset):
         gap, limit = cell["optimality_gap"].values, cell["limit_risk"].values
@@ -55,7 +54,7 @@ def least_squares_is_a_lower_bound(dataset: xr.Dataset) -> Claim | None:
 
 
 def price_of_the_product_is_open(dataset: xr.Dataset) -> Claim:
-    """How much of the gain of least squares the learned filter reaches."""
+    """The fraction of the gain of the least-squares filter that the learned filter reaches."""
     rows = []
     for name, cell, _ in configured_cells(dataset):
         if (made := pictures_of(cell)) is not None:
@@ -66,7 +65,7 @@ def price_of_the_product_is_open(dataset: xr.Dataset) -> Claim:
 
 
 def imaging_answer(dataset: xr.Dataset) -> str:
-    """Errors before and after, cell by cell."""
+    """Errors of the blurred picture and of both filtered pictures for every cell."""
     parts = []
     for name, cell, _ in configured_cells(dataset):
         if (made := pictures_of(cell)) is not None:
@@ -75,13 +74,13 @@ def imaging_answer(dataset: xr.Dataset) -> str:
     return f"Error of the picture that was not learned from: {'; '.join(parts)}." if parts else "No flow was computed."
 
 
-def _measure(configuration: Configuration, risk: Any) -> dict[str, np.ndarray]:
-    """The pictures, and the least-squares filter: of least norm where the patches have not full rank."""
-    data = configuration.data
+def _per_cell(cell: SolvedCell) -> dict[str, np.ndarray]:
+    """The pictures, and the least-squares filter: the one of least norm if the patches do not have full rank."""
+    data = cell.configuration.data
     assert isinstance(data, DeblurringData)
-    outer = outer_risk(configuration, risk)
+    outer = outer_risk(cell)
     best = np.linalg.lstsq(outer["curvature"], outer["pull"])[0]
-    return {"least_squares": best} | shown_part(data, risk.arch)
+    return {"least_squares": best} | shown_part(data, cell.risk.arch)
 
 
 def _faults(configuration: Configuration) -> list[tuple[str, str]]:
@@ -119,7 +118,7 @@ IMAGING = Module(
         bound_holds,
     ),
     faults=_faults,
-    measure=_measure,
+    per_cell=_per_cell,
     linear=True,
     dynamics="flow",
 )

@@ -138,7 +138,7 @@ def curvature_figure(dataset: xr.Dataset) -> Drawing | None:
         "curvatures",
         "Curvatures at the lowest limit",
         "|w₁| / |w₂| at the limit",
-        "Hessian eigenvalue",
+        "Hessian eigenvalue (risk / filter²)",
         [("", lines)],
         "Smallest and largest Hessian eigenvalue across the rescaling at the lowest limit of every cell, medians over "
         "the starts. The theory expects the dashed powers −1 and 1 of the ratio where it is large.",

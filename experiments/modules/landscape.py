@@ -3,8 +3,6 @@
 Every cell has the census of all its critical points; flows only show which of them starts find.
 """
 
-from typing import Any
-
 import numpy as np
 import xarray as xr
 
@@ -21,6 +19,9 @@ from experiments.claims import (
 )
 from experiments.computing.census import morse_ends
 from experiments.computing.outer import outer_risk
+from experiments.computing.shown_flows import flows_of_two_pairs
+from experiments.computing.solved_cell import SolvedCell
+from experiments.figures import phase_plane
 from experiments.figures.landscapes import morse_graphs, points_by_index, spurious_over_data
 from experiments.modules.base import Module
 from experiments.modules.spurious_minima import minima_in_closed_form
@@ -222,8 +223,8 @@ def _faults(configuration: Configuration) -> list[tuple[str, str]]:
     return [("analysis.census", 'found false; the module "landscape" counts critical points: write census = true')]
 
 
-def _measure(configuration: Configuration, risk: Any) -> dict[str, np.ndarray]:
-    return outer_risk(configuration, risk) | morse_ends(configuration, risk)
+def _per_cell(cell: SolvedCell) -> dict[str, np.ndarray]:
+    return outer_risk(cell) | morse_ends(cell) | flows_of_two_pairs(cell)
 
 
 LANDSCAPE = Module(
@@ -242,7 +243,7 @@ LANDSCAPE = Module(
         "data.inputs.condition": "anisotropy of the data; data.noise and data.inputs.rho are others",
         "data.seed": "other data of the same kind: figures and shares take these together",
     },
-    figures=(spurious_over_data, points_by_index, morse_graphs),
+    figures=(spurious_over_data, points_by_index, morse_graphs, phase_plane),
     answer=landscape_answer,
     claims=(
         all_points_are_found,
@@ -257,7 +258,7 @@ LANDSCAPE = Module(
         gradient_vanishes,
     ),
     faults=_faults,
-    measure=_measure,
+    per_cell=_per_cell,
     linear=True,
     convolution=True,
     tells_census=True,

@@ -13,7 +13,7 @@ from experiments.claims import (
     gradient_vanishes,
     risk_decreases,
 )
-from experiments.figures import excess_risk, gradient_norm
+from experiments.figures import excess_risk, gradient_norm, root_paths
 from experiments.figures.exponents import cell_key, exponents
 from experiments.figures.style import Drawing
 from experiments.modules.base import Module, convolution_of
@@ -143,7 +143,7 @@ RATES = Module(
         "loss": "order of the loss near 0",
         "network.kernel_sizes": "depth (each compiles anew), zipped with data",
     },
-    figures=(rate_figure, excess_risk, gradient_norm),
+    figures=(rate_figure, excess_risk, root_paths, gradient_norm),
     answer=rates_answer,
     claims=(
         exponents_are_those_of_the_theory,

@@ -3,12 +3,13 @@
 import numpy as np
 import xarray as xr
 
-from experiments.claims import Claim, cell_by_cell, certificates_agree, flow_converges, gradient_vanishes
-from experiments.figures import filters
+from experiments.claims import Claim, certificates_agree, flow_converges, gradient_vanishes
+from experiments.computing.shown_flows import followed_flows
+from experiments.figures import filters, root_paths, spectrum
 from experiments.figures.common_roots import common_roots
 from experiments.figures.root_patterns import real_roots, root_patterns
 from experiments.modules.base import Module, convolution_of
-from experiments.modules.cells import COMMON_ROOT_GAP, configured_cells, is_optimal
+from experiments.modules.cells import COMMON_ROOT_GAP, Finding, claim_by_cell, configured_cells, is_optimal
 from experiments.modules.strides import inner_strides
 from experiments.questions import QUESTIONS
 from experiments.schema import Configuration, SyntheticData
@@ -33,52 +34,58 @@ def _minima(cell: xr.Dataset) -> np.ndarray:
 
 def even_filters_have_real_roots(dataset: xr.Dataset) -> Claim | None:
     """Real roots of every minimum against the number of filters of even size."""
-    rows = []
-    for name, cell, configuration in configured_cells(dataset):
+
+    def finding(cell: xr.Dataset, configuration: Configuration) -> Finding:
         counts = [real_roots(taps) for taps in cell["limit_filter"].values[_minima(cell)]]
-        if counts and (even := _even(configuration)):
-            text = f"{min(counts)} real roots or more, {even} filters of even size"
-            rows.append((name, text, "agrees" if min(counts) >= even else "disagrees"))
-    return cell_by_cell(
+        even = _even(configuration)
+        if not counts or not even:
+            return None
+        return f"{min(counts)} real roots or more, {even} filters of even size", min(counts) >= even
+
+    return claim_by_cell(
+        dataset,
         "Every limit has at least as many real roots as there are filters of even size",
         "a real polynomial of odd degree has a real root, infinity included",
-        rows,
+        finding,
     )
 
 
 def targets_out_of_reach_give_repeated_roots(dataset: xr.Dataset) -> Claim | None:
     """Cells whose target has fewer real roots than filters of even size: every minimum has a root of two layers."""
-    rows = []
-    for name, cell, configuration in configured_cells(dataset):
+
+    def finding(cell: xr.Dataset, configuration: Configuration) -> Finding:
         here = _minima(cell)
         if not here.any() or real_roots(cell["true_filter"].values) >= _even(configuration):
-            continue
+            return None
         common, optimal = cell["common_root_gap"].values[here] <= COMMON_ROOT_GAP, is_optimal(cell)[here]
         text = f"{int(common.sum())} of {common.size} minima share a root, {int(optimal.sum())} reach the target"
-        rows.append((name, text, "agrees" if common.all() and not optimal.any() else "disagrees"))
-    return cell_by_cell(
+        return text, bool(common.all() and not optimal.any())
+
+    return claim_by_cell(
+        dataset,
         "Targets with too few real roots are not reached, and the limits have a root that two layers share",
         f"common-root gap at most {COMMON_ROOT_GAP:g} and a gap to the optimum, at every minimum",
-        rows,
+        finding,
     )
 
 
 def targets_in_reach_are_found_or_a_root_is_shared(dataset: xr.Dataset) -> Claim | None:
     """Cells whose target is attainable: every minimum is the target, or two layers share a root there."""
-    rows = []
-    for name, cell, configuration in configured_cells(dataset):
+
+    def finding(cell: xr.Dataset, configuration: Configuration) -> Finding:
         here = _minima(cell)
         if not here.any() or real_roots(cell["true_filter"].values) < _even(configuration):
-            continue
+            return None
         common, optimal = cell["common_root_gap"].values[here] <= COMMON_ROOT_GAP, is_optimal(cell)[here]
-        text = (
-            f"{int(optimal.sum())} of {optimal.size} minima are the target, {int((common & ~optimal).sum())} spurious"
-        )
-        rows.append((name, text, "agrees" if (common | optimal).all() else "disagrees"))
-    return cell_by_cell(
+        spurious = int((common & ~optimal).sum())
+        text = f"{int(optimal.sum())} of {optimal.size} minima are the target, {spurious} spurious"
+        return text, bool((common | optimal).all())
+
+    return claim_by_cell(
+        dataset,
         "Targets with enough real roots are attainable: a minimum is the target, or two layers share a root",
         f"gap to the optimum 0, or common-root gap at most {COMMON_ROOT_GAP:g}",
-        rows,
+        finding,
     )
 
 
@@ -120,7 +127,7 @@ REPEATED_FILTERS = Module(
         "data.targets.values": "targets with more or fewer real roots",
         "network.kernel_sizes": "sizes of the filters with the same sum of k − 1 (each compiles anew)",
     },
-    figures=(root_patterns, common_roots, filters),
+    figures=(root_patterns, root_paths, common_roots, filters, spectrum),
     answer=repeated_answer,
     claims=(
         targets_out_of_reach_give_repeated_roots,
@@ -134,4 +141,5 @@ REPEATED_FILTERS = Module(
     linear=True,
     convolution=True,
     dynamics="flow",
+    per_cell=followed_flows,
 )

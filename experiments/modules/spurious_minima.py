@@ -24,7 +24,9 @@ from experiments.claims import (
 )
 from experiments.closed_forms import minima_of_two_pairs
 from experiments.computing.outer import outer_risk
-from experiments.figures import filters
+from experiments.computing.shown_flows import flows_of_two_pairs
+from experiments.computing.solved_cell import SolvedCell
+from experiments.figures import filters, phase_plane
 from experiments.figures.heat_map import heat_map
 from experiments.figures.style import Drawing
 from experiments.modules.base import Module, convolution_of
@@ -35,6 +37,7 @@ from experiments.results.layout import computed_cells, sweep_axes
 from experiments.results.shares import share
 from experiments.results.variables import NOT_COMPUTED
 from experiments.schema import Configuration, SyntheticData
+from experiments.sweeps.labels import value_text
 from lcnn_flow.critical import Kind
 
 __all__ = [
@@ -204,9 +207,7 @@ def _by_value(dataset: xr.Dataset, axis: str) -> list[str]:
     for i in sorted({0, last // 2, last}):
         counts = [spurious_count(cell) for _, _, cell in computed_cells(dataset.isel({axis: [i]}))]
         seen, total = sum(c for c, _ in counts), sum(t for _, t in counts)
-        value = dataset[axis].values[i]
-        named = f"{value:g}" if isinstance(value, float) else value
-        parts.append(f"{seen / max(total, 1):.0%} at {named}")
+        parts.append(f"{seen / max(total, 1):.0%} at {value_text(dataset[axis].values[i])}")
     return parts
 
 
@@ -238,6 +239,10 @@ def _faults(configuration: Configuration) -> list[tuple[str, str]]:
     return []
 
 
+def _per_cell(cell: SolvedCell) -> dict[str, np.ndarray]:
+    return outer_risk(cell) | flows_of_two_pairs(cell)
+
+
 SPURIOUS_MINIMA = Module(
     name="spurious_minima",
     question=QUESTIONS["spurious_minima"],
@@ -255,7 +260,7 @@ SPURIOUS_MINIMA = Module(
         "initializer.ratio": "imbalance |w_1| / |w_N| of the start",
         "data.seed": "other targets and directions of anisotropy",
     },
-    figures=(spurious_share, filters),
+    figures=(spurious_share, phase_plane, filters),
     answer=spurious_answer,
     claims=(
         minima_are_those_of_the_closed_form,
@@ -269,7 +274,7 @@ SPURIOUS_MINIMA = Module(
         certificates_agree,
     ),
     faults=_faults,
-    measure=outer_risk,
+    per_cell=_per_cell,
     linear=True,
     convolution=True,
     dynamics="flow",

@@ -7,16 +7,16 @@ import xarray as xr
 
 from experiments.claims import (
     Claim,
-    cell_by_cell,
     certificates_agree,
     flow_converges,
     gradient_vanishes,
     open_question,
 )
-from experiments.figures import filters
+from experiments.computing.shown_flows import followed_flows
+from experiments.figures import filters, root_paths
 from experiments.figures.common_roots import common_roots
 from experiments.modules.base import Module, convolution_of
-from experiments.modules.cells import COMMON_ROOT_GAP, configured_cells, is_optimal
+from experiments.modules.cells import COMMON_ROOT_GAP, Finding, claim_by_cell, configured_cells, is_optimal
 from experiments.questions import QUESTIONS
 from experiments.results.shares import share
 from experiments.results.variables import WITH_LIMIT
@@ -50,55 +50,60 @@ def _limits(cell: xr.Dataset) -> np.ndarray:
 
 def rank_is_maximal_beyond_stride_one(dataset: xr.Dataset) -> Claim | None:
     """Cells whose inner strides are all above 1: rank of dv/dw against sum k_l - (N - 1)."""
-    rows = []
-    for name, cell, configuration in configured_cells(dataset):
+
+    def finding(cell: xr.Dataset, configuration: Configuration) -> Finding:
         here, strides = _limits(cell), inner_strides(configuration)
         if not strides or min(strides) < 2 or configuration.loss.kind != "square" or not here.any():
-            continue
+            return None
         wanted = sum(convolution_of(configuration).kernel_sizes) - len(strides)
         rank = cell["jacobian_rank"].values[here]
-        text = f"{int((rank == wanted).sum())} of {rank.size} limits of rank {wanted}"
-        rows.append((name, text, "agrees" if (rank == wanted).all() else "disagrees"))
-    return cell_by_cell(
+        return f"{int((rank == wanted).sum())} of {rank.size} limits of rank {wanted}", bool((rank == wanted).all())
+
+    return claim_by_cell(
+        dataset,
         "With strides above 1 dv/dw has maximal rank at every limit but 0",
         "rank sum k_l − (N − 1), the dimension of the attainable filters",
-        rows,
+        finding,
     )
 
 
 def limits_at_stride_one_are_optimal_or_share_a_root(dataset: xr.Dataset) -> Claim | None:
     """Cells whose inner strides are all 1: each limit is the least-squares filter, or two layers share a root."""
-    rows = []
-    for name, cell, configuration in configured_cells(dataset):
+
+    def finding(cell: xr.Dataset, configuration: Configuration) -> Finding:
         here, strides = _limits(cell), inner_strides(configuration)
         if not strides or max(strides) > 1 or not here.any():
-            continue
+            return None
         optimal, common = is_optimal(cell)[here], cell["common_root_gap"].values[here] <= COMMON_ROOT_GAP
         text = f"{int(optimal.sum())} optimal, {int((common & ~optimal).sum())} with a common root, of {here.sum()}"
-        rows.append((name, text, "agrees" if (optimal | common).all() else "disagrees"))
-    return cell_by_cell(
+        return text, bool((optimal | common).all())
+
+    return claim_by_cell(
+        dataset,
         "At stride 1 a limit is optimal over all filters, or two layers share a root",
         f"gap to the optimum 0, or common-root gap at most {COMMON_ROOT_GAP:g}",
-        rows,
+        finding,
     )
 
 
 def rank_tells_common_roots(dataset: xr.Dataset) -> Claim | None:
     """Cells whose inner strides are all 1: dv/dw is onto exactly where no two layers share a root."""
-    rows = []
-    for name, cell, configuration in configured_cells(dataset):
+
+    def finding(cell: xr.Dataset, configuration: Configuration) -> Finding:
         here, strides = _limits(cell), inner_strides(configuration)
         if len(strides) != 1 or strides[0] > 1 or not here.any():
-            continue
+            return None
         taps = 1 + sum(k - 1 for k in convolution_of(configuration).kernel_sizes)
         onto = cell["jacobian_rank"].values[here] == taps
         common = cell["common_root_gap"].values[here] <= COMMON_ROOT_GAP
         text = f"onto at {int(onto.sum())} of {here.sum()} limits, of which {int((onto & common).sum())} share a root"
-        rows.append((name, text, "agrees" if (onto != common).all() else "disagrees"))
-    return cell_by_cell(
+        return text, bool((onto != common).all())
+
+    return claim_by_cell(
+        dataset,
         "Two layers at stride 1: dv/dw is onto exactly where they have no root in common",
         "rank k_v − deg gcd(w_1, w_2)",
-        rows,
+        finding,
     )
 
 
@@ -151,7 +156,7 @@ STRIDES = Module(
         "network.strides": "strides, zipped with network.input_shape (each compiles anew)",
         "data.seed": "other data",
     },
-    figures=(common_roots, filters),
+    figures=(common_roots, root_paths, filters),
     answer=strides_answer,
     claims=(
         rank_is_maximal_beyond_stride_one,
@@ -166,4 +171,5 @@ STRIDES = Module(
     linear=True,
     convolution=True,
     dynamics="flow",
+    per_cell=followed_flows,
 )

@@ -1,4 +1,4 @@
-"""Experiments in which the critical points cannot be counted, known before anything is computed."""
+"""Checks whether the critical points of a cell can be counted, before anything is computed."""
 
 import functools
 import math
@@ -16,9 +16,9 @@ _PATH = "analysis.census"
 
 
 def census_faults(configuration: Configuration) -> list[Fault]:
-    """Why `analysis.census` is not possible in a cell; nothing where it is, or is not asked for.
+    """The reason why `analysis.census` is not possible in a cell; empty if it is possible, or false.
 
-    What the data alone show, as a patch matrix that happens to lack rank, is told by the status of the census.
+    Reasons that only the data show, such as a patch matrix without full rank, become the status of the census.
     """
     if not configuration.analysis.census:
         return []
@@ -27,7 +27,7 @@ def census_faults(configuration: Configuration) -> list[Fault]:
 
 
 def _of_kinds(configuration: Configuration) -> str | None:
-    """Losses and precisions that no census takes."""
+    """The reason if the loss or the precision is not supported."""
     if (loss := configuration.loss.kind) != "square":
         return f'critical points are counted for the square loss alone, not for "{loss}": leave census out'
     if configuration.compute.precision != "float64":
@@ -37,7 +37,7 @@ def _of_kinds(configuration: Configuration) -> str | None:
 
 @functools.lru_cache(maxsize=1024)
 def _of_network(arch: Any) -> str | None:
-    """Networks whose critical points are not isolated, or too many."""
+    """The reason if the critical points of the network are not isolated, or too many."""
     if not isinstance(arch, lf.Architecture):
         return "critical points are counted for convolutional networks alone: leave census out"
     try:
@@ -53,7 +53,7 @@ def _of_network(arch: Any) -> str | None:
 
 
 def _of_samples(configuration: Configuration) -> str | None:
-    """Fewer equations than taps: P has no full rank, whatever the inputs are."""
+    """The reason if there are fewer equations than taps: then P does not have full rank, whatever the inputs are."""
     data, arch = configuration.data, architecture(configuration)
     if not isinstance(data, SyntheticData) or data.samples is None:
         return None

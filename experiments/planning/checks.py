@@ -1,4 +1,4 @@
-"""What only whole cells show: names and sizes that do not fit, and runs that no machine could hold."""
+"""Checks of whole cells: sections that do not fit together, and runs that are too large for this machine."""
 
 import functools
 import itertools
@@ -13,8 +13,10 @@ from experiments.planning.census_checks import census_faults
 from experiments.schema import Configuration, FileData, SyntheticData
 from experiments.schema.configuration import Flow
 from experiments.schema.data import Labels
+from experiments.schema.numbers import hashable
 from experiments.sweeps.axes import Axis
-from experiments.sweeps.sweep import Cell, Sweep, stored_bytes
+from experiments.sweeps.sizes import stored_bytes
+from experiments.sweeps.sweep import Cell, Sweep
 from lcnn_flow import ArchitectureError, Dense
 
 __all__ = ["MOST_CELLS", "check_plan", "faults_of_names", "gibibytes", "working_bytes"]
@@ -24,7 +26,7 @@ _FLOAT = 8  # bytes
 
 
 def check_plan(sweep: Sweep) -> list[Fault]:
-    """Faults of the cells, each with the first cell that has it; and of their number and size."""
+    """Faults of the cells, each with the first cell that has it, and faults of the size of the run."""
     try:
         cells = sweep.cells
     except ConfigurationError as error:
@@ -38,7 +40,7 @@ def check_plan(sweep: Sweep) -> list[Fault]:
             found.setdefault(Fault("network", str(error)), cell)
             continue
         one = cell.configuration
-        found_in = (_tolerance_faults, _loss_faults, _dynamics_faults, census_faults)
+        found_in = (_tolerance_faults, _loss_faults, _dynamics_faults, census_faults, _sharpness_faults)
         for fault in itertools.chain(_filter_faults(one, arch), *(faults(one) for faults in found_in)):
             found.setdefault(fault, cell)
         total += stored_bytes(cell.configuration)
@@ -49,7 +51,7 @@ def check_plan(sweep: Sweep) -> list[Fault]:
 
 
 def _certificate_faults(sweep: Sweep) -> list[Fault]:
-    """Proofs that are asked for where nothing can be proved in any cell."""
+    """Faults of `analysis.certify` if no cell has a network for which certificates exist."""
     asked = sweep.configuration.analysis.certify
     if not asked or any(_is_linear(cell.configuration) for cell in sweep.cells):
         return []
@@ -61,7 +63,7 @@ def _is_linear(configuration: Configuration) -> bool:
     try:
         return architecture(configuration).is_linear
     except ArchitectureError:
-        return True  # a fault of its own
+        return True  # `check_plan` reports this fault
 
 
 def _size_faults(sweep: Sweep, total: int, largest: int) -> list[Fault]:
@@ -83,7 +85,7 @@ def _size_faults(sweep: Sweep, total: int, largest: int) -> list[Fault]:
 
 
 def faults_of_names(axis: Axis, place: str) -> Iterator[Fault]:
-    """Values of an axis, written at `place`, that results could not tell apart by name."""
+    """Faults of values with equal labels, which results could not distinguish; `place` is where they are written."""
     firsts: dict[object, int] = {}
     for number, name in enumerate(axis.labels):
         if (first := firsts.setdefault(name, number)) < number:
@@ -95,7 +97,7 @@ def faults_of_names(axis: Axis, place: str) -> Iterator[Fault]:
 
 
 def _filter_faults(configuration: Configuration, arch: Any) -> list[Fault]:
-    """Lists of filters in the configuration must have the network's shapes."""
+    """Faults of filters in the configuration that do not have the shapes of the network's filters."""
     faults, data = [], configuration.data
     filters = {"initializer.filters": getattr(configuration.initializer, "filters", None)}
     if isinstance(data, SyntheticData):
@@ -122,7 +124,7 @@ def _filter_faults(configuration: Configuration, arch: Any) -> list[Fault]:
 
 
 def _loss_faults(configuration: Configuration) -> list[Fault]:
-    """Losses of the margin beside targets that are no labels."""
+    """Faults of margin losses with targets that are not labels."""
     data, loss = configuration.data, configuration.loss
     if loss.kind not in ("logistic", "exponential") or isinstance(data, FileData):
         return []
@@ -134,11 +136,11 @@ def _loss_faults(configuration: Configuration) -> list[Fault]:
 
 
 _OF_DESCENTS = ("gradient_rtol", "gradient_atol", "norm_bound")
-"""Options of `[flow]` that hold for descents too."""
+"""Options of `[flow]` that descents use too."""
 
 
 def _dynamics_faults(configuration: Configuration) -> list[Fault]:
-    """Options of flows that a descent has no use for, and minibatches larger than the data."""
+    """Faults of descents: options of flows that descents do not use, and minibatches larger than the data."""
     descent, data = configuration.descent, configuration.data
     if descent is None:
         return []
@@ -157,14 +159,21 @@ def _dynamics_faults(configuration: Configuration) -> list[Fault]:
     return faults
 
 
+def _sharpness_faults(configuration: Configuration) -> list[Fault]:
+    """The sharpness along trajectories where none are stored."""
+    if not configuration.analysis.sharpness or configuration.records > 2:
+        return []
+    remedy = "flow.times" if configuration.descent is None else "dynamics.record_every"
+    return [Fault("analysis.sharpness", f"found true; it is seen along trajectories alone: write {remedy}")]
+
+
 def _tolerance_faults(configuration: Configuration) -> tuple[Fault, ...]:
-    flow: Any = configuration.flow  # a frozen model can be hashed; type checkers do not see that
-    return _unresolved(flow, configuration.compute.precision)
+    return _unresolved(hashable(configuration.flow), configuration.compute.precision)
 
 
 @functools.lru_cache(maxsize=1024)
 def _unresolved(flow: Flow, precision: str) -> tuple[Fault, ...]:
-    """Tolerances that the precision cannot resolve, by the rules of `lcnn_flow.gradient_flow`."""
+    """Faults of tolerances below the rounding of the precision, by the rules of `lcnn_flow.gradient_flow`."""
     faults = []
     rounding = 2.0**-52 if precision == "float64" else 2.0**-23
     limits = {"rtol": 10 * rounding} | ({} if flow.gradient_atol else {"gradient_rtol": 100 * rounding})
@@ -176,7 +185,7 @@ def _unresolved(flow: Flow, precision: str) -> tuple[Fault, ...]:
 
 
 def working_bytes(configuration: Configuration) -> int:
-    """Size of data and patch matrix of one cell while its flows run; of a file, as if it held one sample."""
+    """Size of data and patch matrix of one cell while its flows run; for a data file, the size of one sample."""
     arch, data = architecture(configuration), configuration.data
     samples = (data.samples or 1) if isinstance(data, SyntheticData) else 1
     return 2 * _FLOAT * samples * _numbers_of_a_sample(arch)
@@ -191,5 +200,5 @@ def _numbers_of_a_sample(arch: Any) -> int:
 
 
 def gibibytes(size: int) -> str:
-    """A size for people."""
+    """A size in bytes as a text in GiB."""
     return f"{size / 2**30:,.1f} GiB"

@@ -1,4 +1,4 @@
-"""Reads a TOML file, overrides and axes into a checked `Sweep`; all faults are reported at once."""
+"""Reads a TOML file with overrides and axes into a `Sweep`, checks it, and reports all faults at once."""
 
 import difflib
 import json
@@ -14,16 +14,16 @@ from experiments.errors import UserError
 from experiments.faults import ConfigurationError, Fault, faults_of
 from experiments.modules.finding import absolute_name, find_module
 from experiments.planning.checks import MOST_CELLS, check_plan, faults_of_names
-from experiments.planning.written_axes import WrittenAxis, faults_of_lists, faults_of_repeats, written_axes
 from experiments.schema import Configuration, FileData
 from experiments.shipped import configurations, found
 from experiments.sweeps.axes import named_axes
 from experiments.sweeps.sweep import Sweep, put, sweep_of_toml
+from experiments.sweeps.written_axes import WrittenAxis, faults_of_lists, faults_of_repeats, written_axes
 
 __all__ = ["SCALES", "load", "read_toml", "sweep_of_toml"]
 
 SCALES = ("small", "full")
-"""Scales that a configuration may describe beside its own."""
+"""Further scales that a configuration may describe."""
 
 _ANY_SECTIONS: dict[str, Any] = {
     "seeds": 1,
@@ -32,7 +32,7 @@ _ANY_SECTIONS: dict[str, Any] = {
     "loss": {"kind": "square"},
     "initializer": {"kind": "gaussian", "std": 1.0},
 }
-"""Valid sections that replace those with faults, so that the other sections can be checked together."""
+"""Valid sections that replace sections with faults, so that the other sections can be checked together."""
 
 
 def load(
@@ -44,15 +44,15 @@ def load(
 ) -> Sweep:
     """Reads and checks a configuration.
 
-    The axes come in the order: keys of `[sweep]` as written, tables `[[sweep.zip]]`, then `axes`, then that of `zips`.
-    Options of the command line replace axes over the same key or inside of it, and remove such keys from zipped axes.
+    The order of the axes is: keys of `[sweep]` as written, tables `[[sweep.zip]]`, `axes`, then the one axis of `zips`.
+    Options of the command line replace axes over the same key or over keys inside it, also in zipped axes.
 
     Args:
         path: the TOML file, or the name of a configuration that comes with the project.
         overrides: `section.key=value`, the value in TOML; a bare word is taken as a string.
         axes: `section.key=[value, ...]`, one axis each.
         zips: `section.key=[value, ...]`; together they are one axis, along which all these keys vary.
-        scale: "small" and "full" put the tables `[scale.small]` and `[scale.full]` over the others.
+        scale: "small" and "full" merge the tables `[scale.small]` and `[scale.full]` of the file into its other tables.
 
     Raises:
         UserError: unreadable file, broken TOML, a malformed override.
@@ -82,7 +82,7 @@ def load(
 
 
 def _at_scale(source: str, raw: Mapping[str, Any], scale: str) -> dict[str, Any]:
-    """The configuration with the tables of a scale put over its own; a scale that it does not name changes nothing."""
+    """The configuration with the tables of a scale merged into its own; unchanged if it does not describe the scale."""
     plain = {key: value for key, value in raw.items() if key != "scale"}
     scales = raw.get("scale", {})
     remedy = "write [scale.small] or [scale.full] above what differs at that scale"
@@ -90,20 +90,20 @@ def _at_scale(source: str, raw: Mapping[str, Any], scale: str) -> dict[str, Any]
         raise ConfigurationError(source, [Fault("scale", f"a table is needed: {remedy}")])
     wrong = [key for key, value in scales.items() if key not in SCALES or not isinstance(value, dict)]
     _refuse(source, [Fault(f"scale.{key}", remedy) for key in wrong])
-    return _put_over(plain, scales.get(scale, {}))
+    return _merged(plain, scales.get(scale, {}))
 
 
-def _put_over(table: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """A table with the entries of another put over it, tables entry by entry; lists are replaced as a whole."""
+def _merged(table: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """A table into which another is merged, tables entry by entry; lists are replaced as a whole."""
     result = dict(table)
     for key, value in other.items():
         inner = result.get(key)
-        result[key] = _put_over(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+        result[key] = _merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
     return result
 
 
 def _with_own_module(raw: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The same with the path of a user's own module from the root."""
+    """The configuration with an absolute path of the user's own module, if it names one."""
     section = raw.get("experiment")
     name = section.get("module") if isinstance(section, dict) else None
     return put(raw, "experiment.module", absolute_name(name, folder)) if isinstance(name, str) else dict(raw)
@@ -115,7 +115,7 @@ def _refuse(source: str, faults: Sequence[Fault]) -> None:
 
 
 def _refuse_hidden(key: str, axes: Sequence[WrittenAxis]) -> None:
-    """Refuses a key inside a table that an axis replaces as a whole: the value would be ignored."""
+    """Refuses a key inside a table that an axis replaces as a whole, because its value would be ignored."""
     for axis in (other for written in axes for other in written.keys):
         if key.startswith(f"{axis}."):
             message = f"every value of the axis {axis} replaces all of it: write --axis {axis}=[...], or edit the file"
@@ -123,7 +123,7 @@ def _refuse_hidden(key: str, axes: Sequence[WrittenAxis]) -> None:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """A TOML file as a dictionary; errors say line and column."""
+    """Reads a TOML file; error messages contain line and column."""
     try:
         return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError:
@@ -143,7 +143,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def _nearby(path: Path) -> str:
-    """A hint at a configuration of a similar name, in the same folder or among those of the project."""
+    """Suggests a configuration with a similar name, from the same folder or from those that come with the project."""
     names = {file.name: str(file) for file in (*configurations(), *path.parent.glob("*.toml"))}
     wanted = path.name if path.suffix else f"{path.name}.toml"
     close = difflib.get_close_matches(wanted, names, n=1)
@@ -163,7 +163,7 @@ def _assignment(option: str, text: str) -> tuple[str, Any]:
 
 
 def _parsed(text: str) -> Any:
-    """A TOML value, or a plain word without quotes; None for anything else."""
+    """A TOML value, or a word without quotes; None for any other text."""
     try:
         (parsed,) = tomllib.loads(f"value = {text}").values()
     except (ValueError, RecursionError):
@@ -175,7 +175,7 @@ def _parsed(text: str) -> Any:
 
 
 def _remedy(option: str, key: str, text: str) -> str:
-    """How a list without brackets, or of words without quotes, is written."""
+    """How to write a list that lacks brackets, or words that lack quotes."""
     entries = [entry.strip() for entry in text.removeprefix("[").removesuffix("]").split(",")]
     values = [_parsed(entry) for entry in entries]
     if len(entries) == 1 or any(not isinstance(value, str | int | float) for value in values):
@@ -197,7 +197,7 @@ def _check(source: str, raw: Mapping[str, Any], written: Sequence[WrittenAxis], 
     for axis in written:
         for key, entries in axis.lists:
             if f"{axis.place}.{key}" in wrong:
-                refused.append(key)  # so that this key is not reported as missing
+                refused.append(key)  # this key is not reported as missing, too
             else:
                 first = put(first, key, entries[0])
     base, found = _validate(first)
@@ -206,7 +206,7 @@ def _check(source: str, raw: Mapping[str, Any], written: Sequence[WrittenAxis], 
         faults += _faults_of_values(axis, first, base, found)
     faults += _module_faults(first, base)
     if base is None or faults:
-        faults += _faults_besides(first, faults)
+        faults += _faults_of_valid_sections(first, faults)
         raise ConfigurationError(source, list(dict.fromkeys(faults)))
     axes = named_axes(
         [(key, [_absolute_entry(key, entry, folder) for entry in entries]) for key, entries in axis.lists]
@@ -218,8 +218,8 @@ def _check(source: str, raw: Mapping[str, Any], written: Sequence[WrittenAxis], 
     return sweep
 
 
-def _faults_besides(first: Mapping[str, Any], known: Sequence[Fault]) -> list[Fault]:
-    """Faults of the plan in sections that are valid themselves, such as a kernel that does not fit its input."""
+def _faults_of_valid_sections(first: Mapping[str, Any], known: Sequence[Fault]) -> list[Fault]:
+    """Faults between sections that are valid on their own, such as a kernel that does not fit its input."""
     broken = {fault.path.removeprefix("sweep.").partition(".")[0].partition("[")[0] for fault in known}
     if "network" in broken:
         return []
@@ -233,9 +233,9 @@ def _faults_besides(first: Mapping[str, Any], known: Sequence[Fault]) -> list[Fa
 def _faults_of_values(
     axis: WrittenAxis, first: Mapping[str, Any], base: Configuration | None, known: Sequence[Fault]
 ) -> Iterator[Fault]:
-    """Faults of the values of an axis after the first one, with the first values of all other axes.
+    """Faults of all values of an axis but the first, together with the first values of all other axes.
 
-    Sections that the axis does not change are taken from `base`, where they were checked.
+    Sections that the axis does not change are taken from `base`, in which they have been checked.
     """
     here = {key.partition(".")[0] for key in axis.keys}
     checked = {} if base is None else {name: getattr(base, name) for name in base.model_fields_set - here}
@@ -256,7 +256,7 @@ def _validate(raw: Mapping[str, Any]) -> tuple[Configuration | None, list[Fault]
 
 
 def _at_axis(fault: Fault, axes: Sequence[WrittenAxis], number: int) -> Fault:
-    """Moves a fault inside an axis value to the place where the user wrote the value."""
+    """A fault in the value of an axis, with the path at which the user has written the value."""
     for axis in axes:
         for key in axis.keys:
             if fault.path == key or fault.path.startswith((f"{key}.", f"{key}[")):
@@ -265,7 +265,7 @@ def _at_axis(fault: Fault, axes: Sequence[WrittenAxis], number: int) -> Fault:
 
 
 def _module_faults(raw: Mapping[str, Any], base: Configuration | None) -> list[Fault]:
-    """Faults of the module's name, found in spite of other faults; if there are none, faults that the module finds."""
+    """A fault in the name of the module; if there are no faults at all, those that the module finds."""
     section = raw.get("experiment")
     name = section.get("module") if isinstance(section, dict) else None
     try:
@@ -278,7 +278,7 @@ def _module_faults(raw: Mapping[str, Any], base: Configuration | None) -> list[F
 
 
 def _faults_of_cells(sweep: Sweep) -> list[Fault]:
-    """Faults that the module finds in cells after the first one."""
+    """Faults that the module finds in all cells but the first, which has been checked."""
     module = find_module(sweep.configuration.experiment.module)
     found: dict[Fault, str] = {}
     for cell in sweep.cells[1:]:
@@ -288,7 +288,7 @@ def _faults_of_cells(sweep: Sweep) -> list[Fault]:
 
 
 def _absolute(base: Configuration, folder: Path) -> Configuration:
-    """Makes the path of a data file absolute: it is relative to the folder of the configuration."""
+    """The configuration with an absolute path of its data file; relative paths start at the given folder."""
     if not isinstance(base.data, FileData):
         return base
     path = str((folder / base.data.path).resolve())
@@ -296,7 +296,7 @@ def _absolute(base: Configuration, folder: Path) -> Configuration:
 
 
 def _absolute_entry(key: str, entry: Any, folder: Path) -> Any:
-    """The same for one value of an axis over data or data files."""
+    """A value of an axis over data or data files, with an absolute path."""
     if key == "data.path":
         return str((folder / entry).resolve())
     if key == "data" and entry["kind"] == "file":

@@ -1,4 +1,4 @@
-"""What a step of a flow costs and takes in networks that are not linear: counts, for the plan of a run."""
+"""Cost and memory of a step of a flow for networks that are not linear, from counts of multiply-adds."""
 
 import math
 from typing import Any, NamedTuple
@@ -8,9 +8,9 @@ import jax
 __all__ = ["NetworkSize", "size_of_network", "step_cost_of"]
 
 _REVERSE = 3
-"""A gradient in multiply-adds of the network on all samples; a column of the Hessian costs twice as much."""
+"""Cost of a gradient in evaluations of the network; a column of the Hessian costs twice as much."""
 _STAGES = 6
-"""Gradients in a step of Rodas4."""
+"""Number of gradients per step of Rodas4."""
 _FLOAT = 8  # bytes
 
 
@@ -29,7 +29,7 @@ class NetworkSize(NamedTuple):
 
 
 def size_of_network(risk: Any) -> NetworkSize:
-    """The numbers that follow from the shapes of a risk, which need not be computed."""
+    """The sizes that follow from the shapes of a risk, which may be abstract."""
     network, devices = risk.network, jax.local_devices()
     n, samples = network.num_parameters, risk.num_samples
     numbers = samples * _activations(network)
@@ -45,7 +45,7 @@ def size_of_network(risk: Any) -> NetworkSize:
 
 
 def step_cost_of(network: Any, samples: int) -> int:
-    """Multiply-adds of a step: the Hessian column by column, the gradients of all stages, and one factorisation."""
+    """Multiply-adds per step: the Hessian column by column, the gradients of all stages, and one factorisation."""
     gradient = _REVERSE * samples * _products(network)
     n = network.num_parameters
     return 2 * n * gradient + _STAGES * gradient + n**3
@@ -60,7 +60,7 @@ def _products(network: Any) -> int:
 
 
 def _activations(network: Any) -> int:
-    """Numbers between the layers for one sample."""
+    """Number of activations for one sample."""
     if hasattr(network, "widths"):
         return sum(network.widths)
     channels = network.channels or (1,) * len(network.spatial_shapes)

@@ -1,82 +1,63 @@
-"""What `validate` prints: numbers of flows or descents, programs and batches, sizes, and what a run takes at least."""
+"""The plan of a run: what it computes, settled once before anything is computed and handed to everything that runs."""
 
-import math
-from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-from experiments.planning.batches import Batch, batches
-from experiments.planning.cost_model import Work, least_seconds, machine_rate, work_of
-from experiments.sweeps.axes import Axis
-from experiments.sweeps.sweep import Sweep, stored_bytes
+from experiments.planning.batches import Batch, cut_into_batches
+from experiments.sweeps.sweep import Sweep
 
-__all__ = ["plan_text", "shortened", "time_text"]
+if TYPE_CHECKING:
+    from experiments.planning.cost_model import Work
 
-_UNITS = (("s", 1), ("min", 60), ("h", 3600), ("days", 86400))
-_LONG_AXIS = 6
+__all__ = ["Plan", "plan_of"]
 
 
-def plan_text(sweep: Sweep) -> str:
-    """The plan of a run in a few lines, with a bound for one process that uses all devices of this machine.
+@dataclass(frozen=True)
+class Plan:
+    """A sweep and the batches into which it is cut; the rest is computed from these two when it is first needed."""
+
+    sweep: Sweep
+    batches: tuple[Batch, ...]
+
+    @cached_property
+    def programs(self) -> dict[int, int]:
+        """The number of the compiled program of every batch, by the number of the batch.
+
+        Batches share a program if they belong to the same compile group and have equally many cells and seeds.
+        """
+        group_of = {cell.number: number for number, group in enumerate(self.sweep.groups) for cell in group}
+        known: dict[tuple[int, int, int], int] = {}
+        shapes = {b.number: (group_of[b.cells[0]], len(b.cells), b.stop - b.start) for b in self.batches}
+        return {number: known.setdefault(shape, len(known)) for number, shape in shapes.items()}
+
+    @cached_property
+    def work(self) -> "tuple[Work, ...]":
+        """Sizes and least cost of every compile group, from the shapes of its problems.
+
+        Raises:
+            UserError: the library refused a value or a data file, or a flow does not fit into memory.
+        """
+        from experiments.planning.cost_model import work_of  # imported here, because `status` works without JAX
+
+        return work_of(self.sweep, self.batches, self.programs)
+
+    def label(self, batch: Batch) -> str:
+        """A short name of a batch for messages: its cell, or its first and last cell, and its seeds if not all."""
+        cells = self.sweep.cells
+        names = [cells[number].name for number in dict.fromkeys((batch.cells[0], batch.cells[-1]))]
+        whole = batch.stop - batch.start == self.sweep.configuration.seeds
+        return " … ".join(names) + ("" if whole else f", seeds {batch.start} to {batch.stop - 1}")
+
+
+def plan_of(sweep: Sweep) -> Plan:
+    """The plan of a sweep, which is the same on every machine.
 
     Raises:
-        UserError: the library refused a value or a data file, or a flow does not fit into memory.
+        UserError: a data file cannot be read.
     """
-    groups, cut = sweep.groups(), batches(sweep)
-    work = work_of(sweep, cut)
-    cells, seeds = len(sweep.cells), sweep.configuration.seeds
-    programs = sum(group.programs for group in work)
-    counts = [
-        f"{_count(cells, 'cell')} x {_count(seeds, 'seed')} = {_count(cells * seeds, sweep.noun)} in "
-        + _count(len(groups), "compile group"),
-        f"{_count(programs, 'program')} to compile",
-        f"{_count(len(cut), 'batch', 'batches')}",
-    ]
-    lines = [", ".join(counts)]
-    for axis in sweep.axes:
-        lines.append(f"  axis {_values(axis)}")
-        lines += [f"    with {_values(key)}" for key in axis.further]
-    stored = sum(stored_bytes(cell.configuration) for cell in sweep.cells)
-    lines.append(
-        f"  results up to {_size(stored)}; working memory about {_size(_memory(sweep, cut, work))} besides JAX"
-    )
-    lines.append(f"  {_time(work)}")
-    return "\n".join(lines)
+    from experiments.modules import unchanged  # imported here, because modules need JAX and `status` works without
+    from experiments.modules.finding import find_module
 
-
-def _count(number: int, word: str, words: str | None = None) -> str:
-    return f"{number} {word if number == 1 else words or f'{word}s'}"
-
-
-def _values(key: Axis) -> str:
-    return f"{key.name}: {', '.join(shortened([str(label) for label in key.labels]))}"
-
-
-def shortened(labels: Sequence[str]) -> list[str]:
-    """The first three labels and the last one, where they are more than six."""
-    return list(labels) if len(labels) <= _LONG_AXIS else [*labels[:3], "...", f"{labels[-1]} ({len(labels)} values)"]
-
-
-def _memory(sweep: Sweep, cut: Sequence[Batch], work: Sequence[Work]) -> int:
-    """Bytes of the flows that run side by side, and of the results of a batch."""
-    of_cell = [stored_bytes(cell.configuration) // cell.configuration.seeds for cell in sweep.cells]
-    largest = max(sum(of_cell[cell] for cell in batch.cells) * (batch.stop - batch.start) for batch in cut)
-    return largest + max(group.working_bytes for group in work)
-
-
-def _size(size: int) -> str:
-    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
-        if size >= factor:
-            return f"{size / factor:.1f} {unit}"
-    return f"{size / 1e3:.0f} kB"
-
-
-def _time(work: Sequence[Work]) -> str:
-    least = least_seconds(work, machine_rate()) if all(group.on_cpu for group in work) else 0.0
-    known = f"{time_text(least)}, not counting compilation" if least >= 1 else "not known yet"
-    return f"time: {known}; the run says how long is left as soon as each program has run once"
-
-
-def time_text(least: float) -> str:
-    """A lower bound in words, in a unit of which it has at least one and a half, rounded down to one digit."""
-    unit, length = next((pair for pair in reversed(_UNITS) if least >= 1.5 * pair[1]), _UNITS[0])
-    digit = 10 ** int(math.log10(least / length))
-    return f"at least {int(least / length / digit) * digit} {unit}"
+    module = find_module(sweep.configuration.experiment.module)
+    return Plan(sweep, cut_into_batches(sweep, whole_cells=module.prepare is not unchanged))

@@ -3,7 +3,7 @@
 import numpy as np
 import xarray as xr
 
-from experiments.reporting.tables import Table, share_label, shortened, table_by_cell, value_label
+from experiments.reporting.tables import Table, share_label, shortened, table_by_cell
 from experiments.results.census import certified_spurious, is_complete, real_points, status_of_census
 from experiments.results.data_groups import (
     DataGroup,
@@ -14,6 +14,7 @@ from experiments.results.data_groups import (
     with_spurious,
 )
 from experiments.results.variables import NOT_COMPUTED
+from experiments.sweeps.labels import value_text
 
 __all__ = ["census_table", "landscape_table"]
 
@@ -94,7 +95,7 @@ def landscape_table(dataset: xr.Dataset) -> Table | None:
     header += tuple(f"index {index}" for index in range(1, _MOST_INDEX + 1))
     rows = []
     for group, _ in known:
-        labels = [value_label(dataset[axis].values[i]) for axis, i in zip(axes, group.index, strict=True)]
+        labels = [value_text(dataset[axis].values[i]) for axis, i in zip(axes, group.index, strict=True)]
         rows.append((*labels, *_over_data(group)))
     note = (
         "Over data sets that differ in their seed alone, those with a complete census. Last columns: mean numbers of "

@@ -1,4 +1,4 @@
-"""One row a cell: counts of verdicts and of kinds of limits, medians and quantiles over the seeds."""
+"""One row per cell: counts of verdicts and of kinds of limits, medians and quantiles over the seeds."""
 
 import csv
 import io
@@ -16,7 +16,7 @@ __all__ = ["cell_rows", "summary_csv"]
 
 
 def cell_rows(dataset: xr.Dataset) -> list[dict[str, Any]]:
-    """A dictionary a cell: its coordinates, counts of verdicts, and statistics over its seeds."""
+    """A dictionary per cell: its coordinates, counts of verdicts, and statistics over its seeds."""
     rows = []
     for _, index in named_cells(dataset):
         cell = dataset.isel(index)

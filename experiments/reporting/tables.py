@@ -16,6 +16,7 @@ from experiments.figures import error_text
 from experiments.reporting.summary import cell_rows
 from experiments.results.layout import computed_cells, sweep_axes
 from experiments.results.variables import KINDS, NOT_COMPUTED, VERDICTS
+from experiments.sweeps.labels import value_text
 from lcnn_flow.critical import Kind
 from lcnn_flow.landscape import wilson_interval
 
@@ -28,7 +29,6 @@ __all__ = [
     "share_label",
     "shortened",
     "table_by_cell",
-    "value_label",
     "verdict_table",
 ]
 
@@ -78,7 +78,7 @@ def verdict_table(dataset: xr.Dataset) -> Table:
     header += ["filter error: median (10%–90%)"] if with_error else []
     table = []
     for row in rows:
-        line = [value_label(row[a]) for a in axes]
+        line = [value_text(row[a]) for a in axes]
         line += [str(row["seeds"]), *(str(row[name]) for name in occurring)]
         line += [f"{row['steps_median']:.0f}"]
         line += [f"{row['final_risk_median']:.4g}"] if comparable else []
@@ -280,14 +280,9 @@ def table_by_cell(
             kept.remove(i)
     table: dict[tuple[str, ...], None] = {}
     for index, lines in found.items():
-        name = tuple(value_label(dataset[axes[k]].values[index[k]]) for k in kept)
+        name = tuple(value_text(dataset[axes[k]].values[index[k]]) for k in kept)
         table |= dict.fromkeys((*name, *line) for line in lines)
     return Table((*(axes[k] for k in kept), *header), tuple(table), len(kept), note)
-
-
-def value_label(value: Any) -> str:
-    value = value.item() if isinstance(value, np.generic) else value
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _gap(gap: float, risk: float) -> str:

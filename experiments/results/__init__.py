@@ -1,1 +1,1 @@
-"""Stored results: their variables and dimensions, other formats, and whether two runs agree."""
+"""Stored results: their variables and dimensions, export to other formats, and comparison of two runs."""

@@ -1,7 +1,7 @@
-"""How far the balance of neighbouring layers moves along stored trajectories, cell by cell.
+"""Change of the balance of neighbouring layers along stored trajectories, cell by cell.
 
 |w_l|^2 - p |w_{l+1}|^2 is conserved by flows of networks without biases whose activation is positively homogeneous of
-degree p (p = 1: linear, relu); of other activations it is measured with p = 1.
+degree p (p = 1: linear, relu). For other activations p = 1 is used.
 """
 
 from typing import Any
@@ -24,7 +24,7 @@ def networks_of(dataset: xr.Dataset) -> list[Any]:
 def layer_drift(dataset: xr.Dataset) -> xr.DataArray:
     """Largest change of the balance over times and layers, relative to the largest squared norm; axes, then seed.
 
-    Of a trajectory that breaks off it is that of the part before.
+    For trajectories that end early, the maximum is over the part that exists.
     """
     drift = xr.full_like(dataset["verdict"], np.nan, dtype=float)
     for (_, index), network in zip(named_cells(dataset), networks_of(dataset), strict=True):

@@ -1,4 +1,4 @@
-"""Do two runs agree, and where do they not? Cell by cell and flow by flow, with what differs in how they were made."""
+"""Compares the results of two runs, flow by flow, and how the runs were made."""
 
 import json
 import tomllib
@@ -25,23 +25,23 @@ _MOST_LINES = 20
 _LONGEST = 48  # characters of a value
 
 Differences = Mapping[str, tuple[str, str]]
-"""Keys of the configuration or of the manifest, with both their values in words."""
+"""Keys of the configuration or of the manifest, with the texts of both values."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What two runs have in common, and where they differ; as text, a table for people."""
+    """What two runs have in common, and where they differ; `str` gives a table."""
 
     names: tuple[str, str]
     rtol: float
     flows: int
-    """Flows that were computed in both."""
+    """Number of flows that were computed in both runs."""
     unmatched: tuple[str, ...]
-    """What only one of the runs has: axes, cells, seeds, flows, variables."""
+    """Sentences about what only one of the runs has: axes, cells, seeds, flows, variables."""
     configuration: Differences
     variables: tuple[VariableComparison, ...]
     made_by: Differences
-    """Versions, devices, precision, source revision."""
+    """Differences in versions, devices, precision and source revision."""
 
     @property
     def differing(self) -> tuple[VariableComparison, ...]:
@@ -93,8 +93,8 @@ class Comparison:
 def compare(first: Path, second: Path, rtol: float = 1e-9) -> Comparison:
     """Compares the results of two run directories.
 
-    Cells are matched by the labels of their axes, flows by their seeds. Wall times, and how and under which title was
-    computed, do not count.
+    Cells are matched by the labels of their axes, flows by their seeds. Wall times, titles, and the settings of how the
+    runs were computed are ignored.
 
     Args:
         first: a run directory.
@@ -132,7 +132,7 @@ def compare(first: Path, second: Path, rtol: float = 1e-9) -> Comparison:
 
 
 def _common_variables(stores: Sequence[xr.Dataset], names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Variables that can be compared, and sentences on the others."""
+    """Names of the variables that can be compared, and sentences about the others."""
     unmatched = []
     for name, store, other in zip(names, stores, reversed(stores), strict=True):
         if alone := in_order(set(store.data_vars) - set(other.data_vars)):
@@ -146,7 +146,7 @@ def _common_variables(stores: Sequence[xr.Dataset], names: Sequence[str]) -> tup
 
 
 def _makers(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a manifest says how results were made, all sessions of the run together."""
+    """The entries of a manifest that say how results were made, with all sessions of the run together."""
     found = {name: manifest[name] for name in ("versions", "device", "precision", "git") if name in manifest}
     sessions = [session for session in manifest.get("sessions", []) if isinstance(session, dict)]
     found["engine"] = ", ".join(sorted({str(s["engine"]) for s in sessions if "engine" in s}))
@@ -155,7 +155,7 @@ def _makers(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _flat(table: Any, path: str = "") -> dict[str, str]:
-    """Dotted keys and their values in words; lists of plain values stay together."""
+    """Dotted keys and the texts of their values; lists of plain values are one value."""
     entries: list[tuple[str, Any]] = []
     if isinstance(table, Mapping):
         entries = [(f"{path}.{key}" if path else str(key), value) for key, value in table.items()]

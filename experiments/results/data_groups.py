@@ -1,9 +1,9 @@
-"""Cells that differ in the seed of their data alone, as one group: many problems of one kind.
+"""Groups of cells that differ only in the seed of their data: many problems of one kind.
 
-The starts of one data set share its landscape, so that they tell less of another data set than their number says: the
-interval of a share over data sets is that of Wilson (1927) for the effective number of starts p (1 - p) / (s^2 / D),
-s^2 being the variance of the shares of D data sets, and no less than D (as E. L. Korn, B. I. Graubard, Survey
-Methodology 24, 1998, who take that of Clopper and Pearson).
+The starts on one data set share its landscape and are therefore not independent samples of the kind of problem. The
+interval of a share over D data sets is that of Wilson (1927) for the effective number of starts p (1 - p) / (s^2 / D),
+but at least D, where s^2 is the variance of the shares of the data sets (E. L. Korn, B. I. Graubard, Survey Methodology
+24, 1998, who use the interval of Clopper and Pearson).
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ import xarray as xr
 
 from experiments.results.census import certified_share, certified_spurious, is_complete, of_census
 from experiments.results.layout import computed_cells, sweep_axes
+from experiments.sweeps.labels import value_text
 from lcnn_flow.landscape import Share, wilson_interval
 
 __all__ = [
@@ -31,7 +32,7 @@ _SEED = "data.seed"
 
 @dataclass(frozen=True)
 class DataGroup:
-    """Cells of one kind of problem; `index` has a number for each of `axes_of_groups`."""
+    """Cells of one kind of problem; `index` is their index along each of `axes_of_groups`."""
 
     name: str
     index: tuple[int, ...]
@@ -39,7 +40,7 @@ class DataGroup:
 
 
 def axes_of_groups(dataset: xr.Dataset) -> list[str]:
-    """The axes of the sweep but those over `data.seed`."""
+    """The axes of the sweep without those over `data.seed`."""
     return [axis for axis in sweep_axes(dataset) if dataset[axis].attrs.get("path") != _SEED]
 
 
@@ -51,7 +52,7 @@ def data_groups(dataset: xr.Dataset) -> list[DataGroup]:
         found.setdefault(tuple(i for axis, i in zip(axes, index, strict=True) if axis in kept), []).append(cell)
     return [
         DataGroup(
-            ", ".join(_text(dataset[axis].values[i]) for axis, i in zip(kept, index, strict=True)) or "all data",
+            ", ".join(value_text(dataset[axis].values[i]) for axis, i in zip(kept, index, strict=True)) or "all data",
             index,
             tuple(cells),
         )
@@ -60,7 +61,7 @@ def data_groups(dataset: xr.Dataset) -> list[DataGroup]:
 
 
 def with_spurious(group: DataGroup) -> tuple[int, int]:
-    """Data sets of a group with a certified spurious minimum, and those with a complete census."""
+    """Numbers of data sets of a group: with a certified spurious minimum, and with a complete census."""
     complete = [cell for cell in group.cells if is_complete(cell)]
     return sum(len(certified_spurious(cell)) > 0 for cell in complete), len(complete)
 
@@ -79,10 +80,10 @@ def mean_points(group: DataGroup) -> np.ndarray:
 
 
 def share_over_data(shares: Sequence[Share]) -> tuple[float, float, float]:
-    """Mean of the shares of several data sets, and its 95% interval.
+    """Mean of the shares of several data sets, and both ends of its 95% interval.
 
     Args:
-        shares: one per data set, of independent starts; at least one.
+        shares: one share of independent starts per data set; at least one.
     """
     values = np.asarray([one.value for one in shares])
     mean, starts = float(values.mean()), sum(one.total for one in shares)
@@ -92,7 +93,3 @@ def share_over_data(shares: Sequence[Share]) -> tuple[float, float, float]:
         told = within / between if between > 0 else (starts if within > 0 else 0)  # all or none: one per data set
         effective = min(max(float(told), float(len(values))), float(starts))
     return (mean, *wilson_interval(mean * effective, effective))
-
-
-def _text(value: object) -> str:
-    return f"{float(value):g}" if isinstance(value, np.floating) else str(value)

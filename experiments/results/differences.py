@@ -1,10 +1,11 @@
-"""How much the variables of two runs differ, flow by flow.
+"""Differences between the variables of two runs, flow by flow.
 
     difference = max |a - b| / max(|a|, |b|, natural size)
 
-over all entries of a flow. The natural size of the units in that flow keeps quantities that vanish but for rounding
-from being compared digit by digit: R = final_risk + final_energy, the risk at the start, for "risk"; the largest entry
-F of the filters for "filter"; quotients and powers of both; 1 for "1"; 0 for other units. Derived.
+over all entries of a flow. Quantities that are 0 up to rounding differ in all digits; the natural size of the units in
+that flow prevents this from counting as a difference. It is R = final_risk + final_energy, the risk at the start, for
+"risk"; the largest entry F of the filters for "filter"; quotients and powers of both for their units; 1 for "1"; and 0
+for other units. Derived.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,21 +32,21 @@ _POWERS = {
     "risk / filter": (1, -1),
     "risk / filter^2": (1, -2),
 }
-"""Units by their powers of R and F."""
+"""Powers of R and F in the natural size, by unit."""
 
 
 @dataclass
 class VariableComparison:
-    """One variable over all flows, or cells, that both runs have."""
+    """The comparison of one variable over all flows, or cells, that both runs have."""
 
     name: str
     of_cells: bool
     identical: bool = True
-    """To the last bit; NaN equals NaN."""
+    """Whether all values are equal to the last bit, where NaN counts as equal to NaN."""
     largest: float = 0.0
-    """Largest difference; infinite for codes that differ, and where only one run has a number."""
+    """Largest difference; infinite if codes differ or only one run has a number."""
     differing: int = 0
-    """Flows, or cells, whose difference is above rtol."""
+    """Number of flows, or cells, whose difference is above rtol."""
     compared: int = 0
     examples: tuple[str, ...] = ()
 
@@ -59,12 +60,12 @@ class VariableComparison:
 def compare_variables(
     stores: Sequence[xr.Dataset], names: Sequence[str], both: np.ndarray, rtol: float
 ) -> list[VariableComparison]:
-    """Compares variables of both runs, slab by slab; variables of a cell where its first seeds were computed.
+    """Compares variables of both runs, slab by slab; variables of cells if their first seeds were computed in both.
 
     Args:
         stores: two runs with the same cells and seeds, of `pair_up`.
         names: variables of both.
-        both: whether a flow was computed in both, by axes and seed.
+        both: whether a flow was computed in both, over axes and seed.
         rtol: largest relative difference that counts as rounding.
     """
     first = stores[0]
@@ -99,7 +100,7 @@ def _add(
     places: np.ndarray,
     rtol: float,
 ) -> None:
-    """Takes account of some flows, the leading axis of `values`, which lie at `places` along axes and seed."""
+    """Adds some flows to a comparison: the leading axis of `values`, at `places` along axes and seed."""
     meanings = codes(one.name)
     a, b = _filled_up(values)
     with np.errstate(invalid="ignore", over="ignore"):
@@ -120,20 +121,20 @@ def _add(
 
 
 def _filled_up(values: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Both arrays in one shape: the shorter, as of a network of less depth, is filled up with NaN."""
+    """Both arrays with the same shape; the smaller one, of a network with fewer layers or taps, is padded with NaN."""
     shape = np.maximum(values[0].shape, values[1].shape)
     missing = [[(0, n - length) for n, length in zip(shape, v.shape, strict=True)] for v in values]
     return [np.pad(v.astype(float), m, constant_values=np.nan) for v, m in zip(values, missing, strict=True)]
 
 
 def _size(values: np.ndarray, leading: int = 1) -> np.ndarray:
-    """Largest size of the finite entries, behind the leading axes."""
+    """Largest absolute value of the finite entries over all axes but the leading ones."""
     finite = np.where(np.isfinite(values), np.abs(values), 0.0)
     return finite.max(tuple(range(leading, values.ndim)), initial=0.0)
 
 
 def _largest(slab: Sequence[Mapping[str, np.ndarray]], names: Sequence[str], flows: np.ndarray) -> np.ndarray:
-    """Largest size of some variables in every flow of a slab, in either run."""
+    """Largest absolute value of some variables in every flow of a slab, over both runs."""
     return np.maximum.reduce([np.zeros(flows.shape), *(_size(v[name], flows.ndim) for v in slab for name in names)])
 
 
@@ -147,7 +148,7 @@ def _natural_size(unit: str | None, risk: np.ndarray, filters: np.ndarray) -> np
 
 
 def _place_name(store: xr.Dataset, name: str, place: Sequence[Any]) -> str:
-    """Where a value stands: cell, seed if the variable has one, and its place along other dimensions."""
+    """The place of a value as a text: cell, seed if the variable has one, and index along other dimensions."""
     index = dict(zip(map(str, store[name].dims), place, strict=True))
     words = [cell_name(store, [index.pop(axis) for axis in sweep_axes(store)])]
     for dim, i in index.items():

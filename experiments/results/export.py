@@ -1,7 +1,7 @@
-"""Results in formats that other programs read: netCDF for the whole of them, CSV and Parquet for tables of flows.
+"""Exports results to formats that other programs read: all variables to netCDF, tables of flows to CSV and Parquet.
 
-Existing files are not replaced, and no incomplete file has its final name. Tables are written in parts, so that
-results may be larger than memory; netCDF is built in memory.
+Existing files are not replaced, and files are renamed to their final names only when they are complete. Tables are
+written in parts, so that results may be larger than memory; netCDF files are built in memory.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ __all__ = ["export"]
 
 _SUFFIXES = {"csv": ".csv", "parquet": ".parquet", "netcdf": ".nc"}
 _COPIES = 3
-"""Copies of the results that netCDF takes in memory: arrays, compressed arrays, and the file."""
+"""Number of copies of the results that netCDF needs in memory: arrays, compressed arrays, and the file."""
 _PACKED = {"zlib": True, "complevel": 1, "shuffle": True}
 
 
@@ -36,7 +36,8 @@ def export(directory: Path, kind: str, out: Path | None = None, trajectories: bo
         directory: a run directory with results.zarr.
         kind: "csv", "parquet" or "netcdf".
         out: the file to write, which must not exist; results.csv, .parquet or .nc in the directory by default.
-        trajectories: a second table NAME-trajectories with a row per flow and time; netCDF holds them anyway.
+        trajectories: whether to write a second table NAME-trajectories with a row per flow and time; netCDF files hold
+            trajectories in any case.
 
     Raises:
         UserError: no results, or damaged ones; a package is missing; the file exists or cannot be written; there are no
@@ -69,14 +70,14 @@ def export(directory: Path, kind: str, out: Path | None = None, trajectories: bo
 
 
 def _write_csv(dataset: xr.Dataset, path: Path, along: Sequence[str]) -> None:
-    """Numbers in full precision, missing ones as empty fields; no further package is needed."""
+    """Writes numbers in full precision, and missing numbers as empty fields."""
     with path.open("w", encoding="utf-8", newline="") as file:
         for number, table in enumerate(flow_tables(dataset, along)):
             table.to_csv(file, header=number == 0, index=False, lineterminator="\n")
 
 
 def _write_parquet(dataset: xr.Dataset, path: Path, along: Sequence[str]) -> None:
-    """With the attributes of `dataset` as metadata of the file, and those of its variables as metadata of columns."""
+    """Writes the attributes of `dataset` as metadata of the file, and those of its variables as metadata of columns."""
     pa, parquet = _package("pyarrow"), _package("pyarrow.parquet")
     schema: Any = None
     writer: Any = None
@@ -91,7 +92,7 @@ def _write_parquet(dataset: xr.Dataset, path: Path, along: Sequence[str]) -> Non
 
 
 def _write_netcdf(dataset: xr.Dataset, path: Path, _: Sequence[str]) -> None:
-    """All variables; xarray opens the file as it opens the store."""
+    """Writes all variables; xarray opens the file as it opens the store."""
     for name in ("h5py", "h5netcdf"):
         _package(name)
     if (needed := _COPIES * dataset.nbytes) > (present := physical_memory()):
@@ -102,13 +103,13 @@ def _write_netcdf(dataset: xr.Dataset, path: Path, _: Sequence[str]) -> None:
     names = in_order(dataset.data_vars)
     loaded = dataset[names].drop_encoding().assign({n: dataset[n].copy(data=read(dataset[n], {})) for n in names})
     packed = {name: _PACKED for name in names if loaded[name].size and loaded[name].dims}
-    # HDF5 ends the whole process when a disk is full: it writes to memory
+    # written to memory first, because HDF5 ends the whole process if the disk is full
     with memoryview(loaded.to_netcdf(engine="h5netcdf", encoding=packed)) as content:  # released if writing fails, too
         path.write_bytes(content)
 
 
 def _package(name: str) -> Any:
-    """A package of the optional part `export`."""
+    """Imports a package of the extra `export`."""
     try:
         return importlib.import_module(name)
     except ImportError:
@@ -116,5 +117,5 @@ def _package(name: str) -> Any:
 
 
 def _texts(attributes: Mapping[Any, Any]) -> dict[str, str]:
-    """Attributes in words; meanings of codes are in the column itself."""
+    """Attributes that are texts, without meanings of codes, which the column itself contains."""
     return {str(k): v for k, v in attributes.items() if isinstance(v, str) and k != "flag_meanings"}

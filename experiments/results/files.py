@@ -1,4 +1,4 @@
-"""Writing files so that no incomplete file ever has its final name."""
+"""Writes files so that a file has its final name only when it is complete."""
 
 import contextlib
 import os
@@ -22,7 +22,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 def atomic_replace(path: Path) -> Generator[Path, None, None]:
     """A temporary path in the same folder, renamed to `path` at the end, or removed after an error.
 
-    An existing folder is first renamed itself, so that a reader finds the old folder or the new one.
+    If `path` is a folder, the old folder is first renamed, so that a reader finds the old folder or the new one.
     """
     target = os.path.realpath(path)
     folder, name = os.path.split(target)

@@ -1,8 +1,8 @@
-"""Flows as a table, one row per flow (or per flow and time), in groups of rows: results may be larger than memory.
+"""Flows as a table with one row per flow, or per flow and time, in parts, because results may be larger than memory.
 
 A row holds the coordinates of its cell, its seed, and every variable of the flow and of its cell. Entries of vectors
-are columns of their own, counted from 0 (limit_w1_0, limit_w1_1, ...); codes are words. What a whole cell has
-many of (iterations, samples, points of data, critical points) has no place in a row and is left to netCDF.
+are separate columns, counted from 0 (limit_w1_0, limit_w1_1, ...); codes are replaced by words. Variables with many
+entries per cell (over iterations, samples, points of data, critical points) are not part of the table; netCDF has them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,11 +25,11 @@ _NOT_IN_ROWS = {"iteration", "sample", "point", "critical_point"}
 
 
 def column_sources(dataset: xr.Dataset, along: Sequence[str] = ()) -> dict[str, tuple[str, dict[str, int]]]:
-    """Columns of the table of some results, in their order: the variable that each shows, and the index of the entry.
+    """The variable and the index of the entry that every column of the table shows, in the order of the columns.
 
     Args:
         dataset: the results.
-        along: ("time",) for one row per flow and time: then only what varies in time is a column.
+        along: ("time",) for one row per flow and time; then only variables over time are columns.
     """
     rows = _rows(dataset, along)
     names = [str(name) for name, c in dataset.coords.items() if c.dims and set(c.dims) <= set(rows)]
@@ -47,7 +47,7 @@ def column_sources(dataset: xr.Dataset, along: Sequence[str] = ()) -> dict[str, 
 
 
 def flow_tables(dataset: xr.Dataset, along: Sequence[str] = ()) -> Iterator[pd.DataFrame]:
-    """Groups of rows with the columns `column_sources`.
+    """The parts of the table with the columns `column_sources`.
 
     Raises:
         UserError: the store is damaged.
@@ -69,7 +69,7 @@ def _rows(dataset: xr.Dataset, along: Sequence[str]) -> list[str]:
 
 
 def _words(column: Any, name: str) -> pd.Series:
-    """Codes as categories with the names of their meanings."""
+    """Codes as categories that are named by their meanings."""
     meanings = {NOT_COMPUTED: "NOT_COMPUTED", **(codes(name) or {})}
     words = column.map(meanings)
     if words.isna().any():

@@ -1,7 +1,7 @@
 """Results as one xarray Dataset: dimensions named by the axes, then seed, then time, layer or tap.
 
-What is stored of a cell is a flat dictionary of numpy arrays (`flow_arrays`). Cells with fewer layers or taps are
-filled up with NaN; a flow that was not computed has verdict -1.
+The stored part of a cell is a flat dictionary of numpy arrays (`flow_arrays`). Arrays of cells with fewer layers or
+taps are padded with NaN; a flow that was not computed has verdict -1.
 """
 
 import functools
@@ -42,9 +42,9 @@ FORMAT = "lcnn_flow results 2"
 
 
 def flow_arrays(network: Any, flow: Any) -> dict[str, np.ndarray]:
-    """What is stored of the flows or descents of one cell: leading axis seed; spatial axes of filters are raveled.
+    """The stored part of the flows or descents of one cell, with leading axis seed; filters are raveled.
 
-    What does not exist is left out: end-to-end filters of a network that is not linear, what nothing conserves.
+    Networks that are not linear have no end-to-end filters, and networks without conserved quantities no drift of them.
     """
     stored = {"verdict": np.asarray(flow.verdict)}
     fields = {name: field for name, (field, _, _) in FLOW.items() if hasattr(flow, field)}
@@ -63,7 +63,7 @@ def flow_arrays(network: Any, flow: Any) -> dict[str, np.ndarray]:
 
 
 def _trajectory_arrays(network: Any, trajectory: Any) -> dict[str, np.ndarray]:
-    """What is stored of trajectories, own observables included."""
+    """The stored part of trajectories, with the observables that the module records."""
     stored = {"valid_until": np.asarray(trajectory.valid_until)}
     values = {name: getattr(trajectory, name, None) for name in TRAJECTORY} | (trajectory.record or {})
     if not may_conserve(network):
@@ -74,13 +74,13 @@ def _trajectory_arrays(network: Any, trajectory: Any) -> dict[str, np.ndarray]:
             stored[name] = array.reshape(*array.shape[:2], -1) if TRAJECTORY[name][0] else array
     if hasattr(trajectory, "step"):  # the sum of the learning rates is the same for all seeds
         stored["learning_time"] = np.asarray(trajectory.time)[0]
-    if network.bias:  # squared norms are those of all arrays, of which results show the weights
+    if network.bias:  # the squared norms of weights, without those of biases
         stored["squared_norms"] = stored["squared_norms"][:, :, 0::2]
     return stored
 
 
 def end_to_end_filters(arch: Any, params: Any) -> np.ndarray:
-    """End-to-end filters of all seeds, the leading axis; spatial axes are raveled."""
+    """End-to-end filters with leading axis seed; spatial axes are raveled."""
     v = _end_to_end(arch, params)
     return np.asarray(v).reshape(len(v), -1)
 
@@ -91,9 +91,10 @@ def _end_to_end(arch: lf.Architecture, params: Any) -> jax.Array:
 
 
 def describe_problem(risk: lf.EmpiricalRisk) -> dict[str, np.ndarray]:
-    """What a cell's data say about the hypotheses of the theory, and the filter that made its targets.
+    """The hypotheses of the theory for the data of a cell, and the filter that made its targets.
 
-    The theory is that of linear networks: of others the number of samples alone is stored.
+    The hypotheses concern linear networks; for other networks only the number of samples and the size of the targets
+    are stored.
     """
     data, stored = risk.data, {"sample_count": np.asarray(risk.data.num_samples)}
     stored["targets_size"] = np.sqrt(np.mean(np.asarray(data.targets) ** 2))
@@ -111,12 +112,12 @@ def describe_problem(risk: lf.EmpiricalRisk) -> dict[str, np.ndarray]:
 
 
 def skeleton(sweep: Sweep, shapes: Mapping[str, tuple[int, ...]], attributes: Mapping[str, str]) -> xr.Dataset:
-    """All variables of a run, nowhere computed, without taking memory.
+    """The results of a run in which nothing has been computed; needs no memory for its variables.
 
     Args:
-        sweep: what was run.
-        shapes: of every variable in one cell, all its seeds together.
-        attributes: besides those that follow from the configuration.
+        sweep: what is computed.
+        shapes: shape of every variable in one cell with all its seeds.
+        attributes: attributes of the results that do not follow from the configuration.
     """
     configuration = sweep.configuration
     axes = [axis.name for axis in sweep.axes]
@@ -138,22 +139,22 @@ def skeleton(sweep: Sweep, shapes: Mapping[str, tuple[int, ...]], attributes: Ma
 
 
 def not_computed(name: str) -> np.generic:
-    """What a variable holds where nothing was computed, in the type in which it is stored."""
+    """The value of a variable where nothing was computed, in the type in which it is stored."""
     return np.int32(NOT_COMPUTED) if codes(name) is not None else np.float64(np.nan)
 
 
 def shape_in_cell(name: str, array: np.ndarray, seeds: int) -> tuple[int, ...]:
-    """Shape of a variable in one cell, from its array for some of the `seeds`."""
+    """Shape of a variable in one cell with all its `seeds`, from its array for some of them."""
     return (seeds, *array.shape[1:]) if per_seed(name) else array.shape
 
 
 def per_seed(name: str) -> bool:
-    """Whether a variable has the dimension seed; if so it is the first after the axes."""
+    """Whether a variable has the dimension seed, which then is the first dimension after the axes."""
     return describe(name)[0][:1] == ("seed",)
 
 
 def missing_parts(dataset: xr.Dataset) -> list[str]:
-    """Attributes, coordinates and variables that results must have, and these lack or hold in a foreign form."""
+    """Names of attributes, coordinates and variables that results must have and that are missing or malformed."""
     readers = {"module": str, "title": str, "question": str, "axes": json.loads, "manifest": json.loads}
     forms = {"axes": list, "manifest": dict}
     wrong = []
@@ -180,33 +181,33 @@ def missing_parts(dataset: xr.Dataset) -> list[str]:
 
 
 def _names_of_variables(dataset: xr.Dataset) -> set[str]:
-    """What was stored, as the results say themselves, with what all results hold; nothing where they do not say it."""
+    """Names of the variables that were stored, from an attribute of the results; empty if that is missing."""
     try:
         stored = json.loads(dataset.attrs["variables"])
     except (KeyError, TypeError, ValueError, RecursionError):
         return set()
     if not isinstance(stored, list) or not all(isinstance(name, str) for name in stored):
         return set()
-    if "time" not in dataset.dims:  # somebody has left the trajectories out
-        along = ("lojasiewicz_exponent", "lojasiewicz_residual")  # they come from trajectories
+    if "time" not in dataset.dims:  # a copy of the results without trajectories
+        along = ("lojasiewicz_exponent", "lojasiewicz_residual")  # computed from trajectories
         stored = [name for name in stored if "time" not in describe(name)[0] and name not in along]
     times = {"time"} if "time" in dataset.dims else set()
     return {"verdict", "kind", "seed", "final_risk", "limit_risk", "sample_count", "wall_time", *times, *stored}
 
 
 def sweep_axes(dataset: xr.Dataset) -> list[str]:
-    """Names of the sweep's axes of a stored Dataset."""
+    """Names of the axes of the sweep."""
     return list(json.loads(dataset.attrs["axes"]))
 
 
 def noun_of(dataset: xr.Dataset) -> str:
-    """ "flow" or "descent": what was run."""
+    """What was computed: "flow" or "descent"."""
     dynamics = tomllib.loads(dataset.attrs["configuration"]).get("dynamics", {})
     return "descent" if dynamics.get("kind") == "descent" else "flow"
 
 
 def named_cells(dataset: xr.Dataset) -> Iterator[tuple[str, dict[str, int]]]:
-    """Name of every cell and its index along each axis of the sweep, the last axis varying fastest."""
+    """Name and index along the axes of every cell; the last axis varies fastest."""
     axes = sweep_axes(dataset)
     for numbers in np.ndindex(*(dataset.sizes[axis] for axis in axes)):
         index = dict(zip(axes, numbers, strict=True))

@@ -1,4 +1,4 @@
-"""The flow that represents a cell in figures and answers: the one with the lowest limit."""
+"""The flow with the lowest limit, which represents a cell in figures and answers."""
 
 import numpy as np
 import xarray as xr
@@ -9,7 +9,7 @@ __all__ = ["lowest_flow"]
 
 
 def lowest_flow(cell: xr.Dataset) -> int | None:
-    """Seed of the minimum of the lowest risk; without minima of the lowest final risk; None without any risk."""
+    """Seed of the minimum with the lowest risk or, without minima, of the lowest final risk; None without any risk."""
     minimum = np.where(cell["kind"].values == Kind.MINIMUM, cell["limit_risk"].values, np.nan)
     for risk in (minimum, cell["final_risk"].values):
         if np.isfinite(risk).any():

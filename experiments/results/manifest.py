@@ -1,4 +1,4 @@
-"""The manifest of a run as JSON, and whether it is one: files can be edited, cut off, or come from elsewhere."""
+"""Validates the manifest of a run, a JSON file that may have been edited, cut off or exchanged."""
 
 import json
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ _SESSION: _Kinds = {
 
 
 def is_manifest(found: Any) -> bool:
-    """Whether every part that is there is of the kind that is written; parts may be missing."""
+    """Whether every entry that exists has the type with which it is written; entries may be missing."""
     if not _fits(found, _WHOLE) or not all(_fits(session, _SESSION) for session in found.get("sessions", [])):
         return False
     git = found.get("git")
@@ -47,5 +47,5 @@ def _fits(table: Any, kinds: _Kinds) -> bool:
 
 
 def manifest_of(dataset: "xr.Dataset") -> dict[str, Any]:
-    """The manifest that results were collected with; `open_results` has seen that it is one."""
+    """The manifest that is stored in the results; `open_results` has validated it."""
     return json.loads(dataset.attrs["manifest"])

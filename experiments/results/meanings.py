@@ -1,6 +1,6 @@
-"""Meaning and units of the numbers in stored results, by the name of the variable.
+"""Dimensions after the axes of the sweep, meaning and units of the variables of stored results, by name.
 
-Dimensions are those after the axes of the sweep. This module is light: whoever names axes needs it before JAX is there.
+This module does not import JAX, because axes are named by modules that work without it.
 """
 
 __all__ = ["CELL", "CENSUS", "FLOW", "LIMIT", "OF_MODULES", "OUTER", "PICTURES", "TRAJECTORY", "TUNING"]
@@ -34,7 +34,7 @@ FLOW: dict[str, tuple[str, str, str]] = {
     "limit_is_isolated": ("limit_is_isolated", "whether the limit is isolated up to symmetries", "1"),
     "sound": ("sound", "whether derivatives of the limit are meaningful", "1"),
 }
-"""Field of `lcnn_flow.Flow`, meaning and units, one value a seed."""
+"""Field of `lcnn_flow.Flow`, meaning and units of variables with one value per seed."""
 
 OF_MODULES = (
     "sharpness",
@@ -56,7 +56,7 @@ OF_MODULES = (
     "minimum_norm_filter",
     "largest_normalized_margin",
 )
-"""What single modules or descents store, and what older results lack."""
+"""Variables that only some modules or descents store, or that older results do not have."""
 
 TRAJECTORY: _Described = {
     "risk": ((), "risk", "risk"),
@@ -76,7 +76,7 @@ TRAJECTORY: _Described = {
     "kernel_drift": ((), "change of the kernel K = J J^T of the end-to-end filter, relative to its start", "1"),
     "alignment": ((), "cosine of the angle between the parameters and minus the gradient", "1"),
 }
-"""Along the flow, after the dimensions seed and time; fields of `lcnn_flow.Trajectory`, and of single modules."""
+"""Variables along trajectories, with dimensions seed and time before those given here."""
 
 LIMIT: _Described = {
     "limit_risk": ((), "risk at the limit", "risk"),
@@ -99,7 +99,7 @@ LIMIT: _Described = {
     "lazy_filter": (("tap",), "limit of the flow of the linear model with the kernel of the start", "filter"),
     "norm_bound": (("layer",), "a-priori bound on the norm of each filter", "filter"),
 }
-"""What the limits are, after the dimension seed."""
+"""Variables of limits, with the dimension seed before those given here."""
 
 CELL: _Described = {
     "true_filter": (("tap",), "end-to-end filter that made the targets", "filter"),
@@ -124,7 +124,7 @@ CELL: _Described = {
     "shown_weight": (("point",), "weights of their samples", "1"),
     "wall_time": ((), "wall time of the cell, with compilation", "s"),
 }
-"""One value a cell."""
+"""Variables of cells."""
 
 CENSUS: _Described = {
     "census_expected_count": ((), "number N(k) of complex critical points with v != 0 that there should be", "1"),
@@ -150,7 +150,7 @@ CENSUS: _Described = {
     ),
     "census_point": (("seed",), "number of the critical point at which the flow ends (NaN: at none of them)", "1"),
 }
-"""All critical points of a cell up to rescaling, where `analysis.census` is true."""
+"""Variables of the census of a cell, if `analysis.census` is true; critical points are counted up to rescaling."""
 
 TUNING: _Described = {
     "objective": (("iteration",), "mean squared relative error of the limits that have a derivative", "1"),
@@ -165,7 +165,7 @@ TUNING: _Described = {
     "derivative": ((), "implicit derivative of the objective along a random direction, at the start", "1"),
     "finite_difference": ((), "the same derivative by a central difference of full flows", "1"),
 }
-"""Of the module `tuning`, a cell."""
+"""Variables of cells of the module `tuning`."""
 
 
 OUTER: _Described = {
@@ -180,7 +180,7 @@ OUTER: _Described = {
         "risk / filter^2",
     ),
 }
-"""The risk as a function of the end-to-end filter, a cell; of modules that compare with closed forms."""
+"""Variables of cells of modules that compare with closed forms: the risk as a function of the end-to-end filter."""
 
 
 PICTURES: _Described = {
@@ -192,4 +192,4 @@ PICTURES: _Described = {
         "standard deviation",
     ),
 }
-"""Of the module `imaging`, a cell."""
+"""Variables of cells of the module `imaging`."""

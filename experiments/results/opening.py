@@ -1,4 +1,4 @@
-"""Opens the results of a run directory, and refuses incomplete or foreign ones."""
+"""Opens the results of a run directory, and refuses results that are incomplete or were not written by this program."""
 
 import math
 import zipfile
@@ -14,7 +14,7 @@ __all__ = ["lost_chunks", "open_results"]
 
 
 def lost_chunks(group: zarr.Group) -> list[str]:
-    """Names of arrays with missing chunks: the runner writes all chunks, also those without computed flows."""
+    """Names of arrays with missing chunks; the runner writes all chunks, also those without computed flows."""
     return [name for name, array in group.arrays() if array.nchunks_initialized < array.nchunks]
 
 
@@ -22,7 +22,7 @@ def open_results(directory: str | Path, most_in_memory: float = math.inf) -> xr.
     """Results of a run directory, loaded into memory up to `most_in_memory` bytes, else read from disk at each use.
 
     Raises:
-        UserError: this is not a run directory, or its results are foreign, incomplete or damaged.
+        UserError: this is not a run directory, or its results are incomplete, damaged or of another program.
     """
     directory = Path(directory)
     if not directory.is_dir():

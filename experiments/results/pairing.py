@@ -1,4 +1,4 @@
-"""Cells and flows that two runs have in common: cells by the labels of their axes, flows by their seeds."""
+"""Matches the cells of two runs by the labels of their axes, and their flows by their seeds."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,11 +13,11 @@ _MOST_SHOWN = 6
 
 
 def pair_up(stores: Sequence[xr.Dataset], names: Sequence[str]) -> tuple[list[xr.Dataset], list[str]]:
-    """The common part of two runs, in the order of the first; and in words what only one of them has.
+    """The common part of two runs, in the order of the first, and sentences about what only one of them has.
 
     Returns:
-        Both runs with the same cells and seeds, and dimensions in the order axes, seed, others; no runs where the axes
-        are not the same. Then a sentence per axis with values of one run only.
+        Both runs with the same cells and seeds, and dimensions in the order axes, seed, others; an empty list if their
+        axes differ. Then a sentence per axis with values that only one run has.
     """
     keys = [{axis: sorted(_coordinates(store, axis)) for axis in sweep_axes(store)} for store in stores]
     if keys[0] != keys[1]:
@@ -30,14 +30,14 @@ def pair_up(stores: Sequence[xr.Dataset], names: Sequence[str]) -> tuple[list[xr
         for which, name in enumerate(names):
             alone = [label[0] for label in places[which] if label not in places[1 - which]]
             unmatched += [f"{row} = {_shortened(alone)}: only in {name}"] * bool(alone)
-        if any(list(known) != common for known in places):  # indices are slower to read than the whole
+        if any(list(known) != common for known in places):  # selecting by index is slower than reading the whole
             chosen = [[known[label] for label in common] for known in places]
             stores = [store.isel({row: here}) for store, here in zip(stores, chosen, strict=True)]
     return [store.transpose(*rows, ...) for store in stores], unmatched
 
 
 def cell_name(store: xr.Dataset, index: Sequence[int]) -> str:
-    """Name of the cell at an index along the axes, for people, such as "l_4, noise = 0.1"."""
+    """Name of the cell at an index along the axes, such as "l_4, noise = 0.1"."""
     words = []
     for axis, place in zip(sweep_axes(store), index, strict=True):
         for name, values in _coordinates(store, axis).items():
@@ -49,13 +49,13 @@ def cell_name(store: xr.Dataset, index: Sequence[int]) -> str:
 
 
 def _coordinates(store: xr.Dataset, axis: str) -> dict[str, list[Any]]:
-    """Values of an axis, and of what varies together with it."""
+    """Values of an axis, and of the keys that vary together with it."""
     names = [axis, *(str(name) for name, c in store.coords.items() if c.dims == (axis,) and name != axis)]
     return {name: store[name].values.tolist() for name in names}
 
 
 def _places(store: xr.Dataset, row: str) -> dict[tuple[Any, ...], int]:
-    """Place of every value of an axis; what varies together with it is part of the value."""
+    """Index of every value of an axis; the values of keys that vary together with it are part of the value."""
     found = _coordinates(store, row)
     columns = [found[name] for name in (row, *sorted(set(found) - {row}))]
     return {values: place for place, values in enumerate(zip(*columns, strict=True))}

@@ -1,4 +1,4 @@
-"""Learning rates of the stored descents, and groups of cells that differ in them alone."""
+"""Learning rates of stored descents, and groups of cells that differ only in the learning rate."""
 
 from collections.abc import Iterator
 
@@ -14,17 +14,17 @@ RATE = "dynamics.optimizer.learning_rate"
 
 
 def rate_of(cell: xr.Dataset) -> float:
-    """Learning rate of a cell, as its times say it; NaN where nothing was computed."""
+    """Learning rate of a cell, computed from its times; NaN if nothing was computed."""
     return float(cell["learning_time"].isel(time=1) / cell["time"].isel(time=1))
 
 
 def stable_sharpness(dataset: xr.Dataset) -> xr.DataArray:
-    """2/eta of every cell: gradient descent rests at no minimum that is sharper."""
+    """2/eta of every cell, the largest sharpness at which a minimum is stable under gradient descent."""
     return 2 * dataset["time"].isel(time=1) / dataset["learning_time"].isel(time=1)
 
 
 def groups_by_rate(dataset: xr.Dataset) -> Iterator[tuple[str, list[tuple[float, xr.Dataset]]]]:
-    """Name, and the cells by falling learning rate, of everything that differs in the learning rate alone."""
+    """Name and cells, with decreasing learning rates, of every group of cells that differ only in the learning rate."""
     axes = sweep_axes(dataset)
     found: dict[tuple[int, ...], list[tuple[float, xr.Dataset]]] = {}
     names: dict[tuple[int, ...], str] = {}

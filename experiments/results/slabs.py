@@ -1,4 +1,4 @@
-"""Reading stored results in parts that fit in memory.
+"""Reads stored results in parts that fit in memory.
 
 A slab of an array of shape n_1 x ... x n_k is (i_1, ..., i_{j-1}, a:b, :, ..., :), a contiguous range in C order.
 """
@@ -54,5 +54,5 @@ def read(variable: xr.DataArray, part: Mapping[str, Any]) -> np.ndarray:
 
 
 def in_order(names: Iterable[Hashable]) -> list[str]:
-    """Names of variables in the order in which people read them, verdicts first; the store keeps no order."""
+    """Names of variables in a fixed order, verdicts first; the store does not keep the order."""
     return sorted(map(str, names), key=lambda name: (_FIRST.get(name, len(_FIRST)), name))

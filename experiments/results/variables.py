@@ -1,6 +1,6 @@
-"""The variables of stored results: their codes, and dimensions and attributes of every name.
+"""The variables of stored results: dimensions and attributes by name, and the meanings of codes.
 
-Codes are integers with the meanings of their flags; -1 always stands for "not computed".
+Codes are integers whose meanings are stored as CF flags; -1 always means "not computed".
 """
 
 from typing import Any
@@ -24,7 +24,7 @@ VERDICTS = {int(verdict): verdict.name for verdict in lf.Verdict}
 KINDS = {int(kind): kind.word for kind in lf.critical.Kind}
 CERTIFICATES = {0: "certified", 1: "degenerate", 2: "inconclusive"}
 CENSUSES = {0: "certified_complete", 1: "numerically_complete", 2: "incomplete", 3: "refused"}
-"""Statuses of `lcnn_flow.Census`; "refused" are data without one, P without full rank or P^T y = 0."""
+"""Statuses of `lcnn_flow.Census`; "refused" means that the data have none: P without full rank, or P^T y = 0."""
 
 WITH_LIMIT = lf.verdict.WITH_LIMIT
 """Verdicts of flows that have a limit."""
@@ -38,12 +38,12 @@ _CODES: dict[str, tuple[tuple[str, ...], str, dict[int, str]]] = {
 
 
 def codes(name: str) -> dict[int, str] | None:
-    """Meanings of the codes of a variable; None for numbers."""
+    """Meanings of the codes of a variable; None if its values are numbers."""
     return _CODES[name][2] if name in _CODES else None
 
 
 def describe(name: str) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """Dimensions after the axes of the sweep, and attributes, of a stored variable."""
+    """Dimensions after the axes of the sweep, and attributes, of the variable with that name."""
     if name in _CODES:
         dims, long_name, meanings = _CODES[name]
         flags = [NOT_COMPUTED, *meanings]
@@ -66,6 +66,9 @@ def describe(name: str) -> tuple[tuple[str, ...], dict[str, Any]]:
             dims, long_name, units = table[name]
             return (*before, *dims), {"long_name": long_name, "units": units}
     which, part = name.split("_", 1)
+    if which == "shown":
+        words = {"long_name": f"filter of layer {part[1:]} along the first flows", "units": "filter"}
+        return ("shown_flow", "shown_step", f"shown_tap_{part[1:]}"), words  # of some cells only
     state = "last integrated state" if which == "final" else "limit (NaN where no limit was found)"
     if part == "filter":
         return ("seed", "tap"), {"long_name": f"end-to-end filter, {state}", "units": "filter"}

@@ -1,7 +1,7 @@
 """The file of one batch: an .npz archive with its own checksum.
 
-The comment of the zip archive is the SHA-256 of all bytes before it: any reader of .npz opens the file, and `decode`
-detects every truncation and every changed bit. Pickled objects are refused.
+The comment of the zip archive is the SHA-256 of all bytes before it. Therefore every reader of .npz can open the file,
+and `decode` detects truncation and changed bits. Pickled objects are refused.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Says what goes on while a command of unknown length works, so that nobody takes it for dead."""
+"""Shows that a command is still working, if it takes longer than two seconds."""
 
 import sys
 import threading
@@ -10,12 +10,12 @@ _FIRST, _NEXT = 2.0, 10.0  # seconds
 
 
 class Busy:
-    """A context manager: a line on standard error after two seconds, and then every ten."""
+    """A context manager that prints a note to standard error after two seconds, and then every ten seconds."""
 
     def __init__(self, note: str) -> None:
         self._note = note
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._speak, daemon=True)
+        self._thread = threading.Thread(target=self._print, daemon=True)
 
     def __enter__(self) -> "Busy":
         self._thread.start()
@@ -26,10 +26,10 @@ class Busy:
         self._thread.join()
 
     def say(self, note: str) -> None:
-        """What is going on from now on."""
+        """Replaces the note."""
         self._note = note
 
-    def _speak(self) -> None:
+    def _print(self) -> None:
         started, pause = time.monotonic(), _FIRST
         while not self._ended.wait(pause):
             print(f"{self._note} ({time.monotonic() - started:.0f} s)", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Seconds that this process spends on compilation, as JAX reports them: tracing, lowering, and XLA."""
+"""Seconds that this process spends on compilation (tracing, lowering and XLA), as JAX reports them."""
 
 import time
 from collections.abc import Callable
@@ -10,15 +10,15 @@ __all__ = ["Compilation"]
 
 _PREFIX = "/jax/core/compile/"
 _LARGE = 1.0
-"""Seconds of XLA that tell the program of the flows from those of a few operations."""
+"""Seconds of XLA above which a program counts as large: programs of a few operations take less."""
 _listening: "list[Compilation]" = []
 
 
 class Compilation:
-    """A context manager that listens, on all threads.
+    """A context manager that measures the compilation in all threads of this process.
 
     Args:
-        compiled: hears the seconds so far whenever a large program is ready.
+        compiled: called with the seconds so far whenever a large program has been compiled.
     """
 
     def __init__(self, compiled: Callable[[float], None]) -> None:
@@ -34,7 +34,7 @@ class Compilation:
 
     @property
     def seconds(self) -> float:
-        """Time so far in which something was being compiled; what happens at the same time counts once."""
+        """Time so far in which something was being compiled; compilations at the same time count once."""
         total, last = 0.0, float("-inf")
         for start, end in sorted(self._spans):
             total += max(0.0, end - max(start, last))
@@ -42,7 +42,7 @@ class Compilation:
         return total
 
     def hear(self, event: str, seconds: float) -> None:
-        """Something took so long, and ends now."""
+        """Records an event of JAX that has taken `seconds` and ends now."""
         now = time.monotonic()
         self._spans.append((now - seconds, now))
         if event.endswith("backend_compile_duration") and seconds >= _LARGE:

@@ -1,6 +1,6 @@
-"""Computes one batch: flows of its cells, and what is found out about them, as flat arrays ready to be stored.
+"""Computes one batch: the flows of its cells and their analysis, as flat arrays that are ready to be stored.
 
-Cells of a batch run as conditions of one ensemble wherever their data have the same shapes.
+The cells of a batch run as conditions of one ensemble if their data have the same shapes.
 """
 
 import functools
@@ -21,7 +21,10 @@ from experiments.computing.certification import Certifier
 from experiments.computing.descents import descents
 from experiments.computing.observables import observables_of
 from experiments.computing.shown_data import shown_data
+from experiments.computing.shown_flows import shown_flows
+from experiments.computing.solved_cell import SolvedCell
 from experiments.errors import UserError
+from experiments.modules import Module
 from experiments.modules.finding import find_module
 from experiments.planning.batches import Batch, still_defined
 from experiments.results.layout import describe_problem, flow_arrays
@@ -31,36 +34,37 @@ from experiments.running.engines.base import Outcome
 from experiments.schema import FileData
 from experiments.sweeps.sweep import Cell, Sweep
 
-__all__ = ["Tell", "attempt", "begin", "compute_batch"]
+__all__ = ["OnProgress", "compute_batch", "compute_outcome", "start_batch"]
 
 _STACKED_BYTES = 256 * 2**20
-"""Most bytes of the data of several cells at once."""
+"""Largest size of the data of several cells that run as one ensemble."""
 _FEW_CELLS = 12
-"""Cells of a sweep up to which a part of synthetic data is stored too: a report shows the fit of so few."""
+"""Largest number of cells of a sweep for which a part of synthetic data is stored, so that reports can show the fit."""
 
-Tell = Callable[[int, str], None]
-"""Hears how many flows of the batch have ended, not all before the batch is stored, and a word on what is going on."""
-
-
-def attempt(sweep: Sweep, batch: Batch) -> Outcome:
-    """Computes a batch and packs it, certificates and all, in this thread; errors are part of the outcome."""
-    return begin(sweep, batch, lambda done, note: None, Certifier(sweep.configuration.analysis.certificates))()
+OnProgress = Callable[[int, str], None]
+"""Called with the number of flows of the batch that have ended and with a note; all flows count as ended only when the
+batch is stored."""
 
 
-def begin(sweep: Sweep, batch: Batch, tell: Tell, certifier: Certifier) -> Callable[[], Outcome]:
-    """Computes what of a batch needs devices; the function returned waits for its certificates and packs it.
+def compute_outcome(sweep: Sweep, batch: Batch) -> Outcome:
+    """Computes a batch and packs it in this thread, certificates included; errors are part of the outcome."""
+    return start_batch(sweep, batch, lambda done, note: None, Certifier(sweep.configuration.analysis.certificates))()
 
-    That may be done in another thread, while devices compute the next batch. Errors are part of the outcome, and the
-    seconds in it are those of the devices.
+
+def start_batch(sweep: Sweep, batch: Batch, on_progress: OnProgress, certifier: Certifier) -> Callable[[], Outcome]:
+    """Does the part of the work on a batch that needs devices; returns a function that does the rest.
+
+    The returned function waits for the certificates and packs the batch. It may be called in another thread, while the
+    devices compute the next batch. Errors are part of the outcome; its seconds count the part that needs devices.
     """
-    started, told = time.perf_counter(), _Told(tell, sweep.noun)
-    compilation = Compilation(told.compiled)
+    started, notes = time.perf_counter(), _NotesWithCompilation(on_progress, sweep.noun)
+    compilation = Compilation(notes.compiled)
     try:
-        told(0, "")
+        notes(0, "")
         with compilation:
-            stored = compute_batch(sweep, batch, told, certifier)
+            stored = compute_batch(sweep, batch, notes, certifier)
         proofs, seconds = certifier.take(), time.perf_counter() - started
-    except Exception as error:  # whatever it was: other batches go on
+    except Exception as error:  # one failed batch does not end the run
         certifier.take()
         failed = _failure(error)
         return lambda: failed
@@ -70,7 +74,7 @@ def begin(sweep: Sweep, batch: Batch, tell: Tell, certifier: Certifier) -> Calla
             for wait in proofs:
                 wait()
             content = encode(batch, stored)
-        except Exception as error:  # likewise
+        except Exception as error:
             return _failure(error)
         device = jax.devices()[0]
         return Outcome(content, f"{device.platform} {device.device_kind}", seconds, compilation.seconds)
@@ -79,54 +83,56 @@ def begin(sweep: Sweep, batch: Batch, tell: Tell, certifier: Certifier) -> Calla
 
 
 def _failure(error: Exception) -> Outcome:
-    """The outcome of a batch that failed, to be called while the error is handled."""
+    """The outcome of a batch that failed; to be called in the `except` block, because it formats the traceback."""
     line = next(iter(str(error).strip().splitlines()), "")
     if "RESOURCE_EXHAUSTED" in line or isinstance(error, MemoryError):
-        jax.clear_caches()  # what compiled programs hold may be what is missing
+        jax.clear_caches()  # releases the memory that compiled programs hold
     retryable = not isinstance(error, UserError)
     text = f"{type(error).__name__}: {line}" if retryable else line
     return Outcome(error=text, trace=traceback.format_exc(), retryable=retryable)
 
 
-class _Told:
-    """A `Tell` that says too how long was spent on compilation."""
+class _NotesWithCompilation:
+    """An `OnProgress` that adds to every note the seconds spent on compilation so far."""
 
-    def __init__(self, tell: Tell, noun: str) -> None:
-        self._tell, self._noun = tell, noun
+    def __init__(self, on_progress: OnProgress, noun: str) -> None:
+        self._on_progress, self._noun = on_progress, noun
         self._done, self._note, self._compiled = 0, "", ""
 
     def __call__(self, done: int, note: str) -> None:
         self._done, self._note = done, note
-        self._tell(done, f"{note or f'{self._noun}s'}{self._compiled}" if note or self._compiled else "")
+        text = f"{note or f'{self._noun}s'}{self._compiled}" if note or self._compiled else ""
+        self._on_progress(done, text)
 
     def compiled(self, seconds: float) -> None:
-        """A large program is ready."""
+        """A large program has been compiled; `seconds` were spent on compilation so far."""
         self._compiled = f", {seconds:.0f} s compiled"
         self(self._done, self._note)
 
 
-def compute_batch(sweep: Sweep, batch: Batch, tell: Tell, certifier: Certifier) -> dict[str, np.ndarray]:
+def compute_batch(sweep: Sweep, batch: Batch, on_progress: OnProgress, certifier: Certifier) -> dict[str, np.ndarray]:
     """Arrays of all cells, named "cell/variable", with leading axis seed; and "wall_time" of the batch, in seconds.
 
-    What belongs to a cell as a whole comes with the batch that holds its first seed, and so do certificates.
+    Variables of a whole cell, and certificates, are part of the batch that holds the first seed of the cell.
     """
     started = time.perf_counter()
     cells = [sweep.cells[number] for number in batch.cells]
-    few = len(sweep.cells) <= _FEW_CELLS
-    problems = [_Problem(cell, batch, tell, few) for cell in cells]
-    flows = _flows(problems, batch, tell)
+    module, few = find_module(sweep.configuration.experiment.module), len(sweep.cells) <= _FEW_CELLS
+    problems = [_Problem(module, cell, batch, on_progress, few) for cell in cells]
+    flows = _flows(module, problems, batch, on_progress)
     stored: dict[str, np.ndarray] = {}
-    beside = find_module(sweep.configuration.experiment.module).beside
     for problem, flow in zip(problems, flows, strict=True):
-        note = f"{problem.cell.name}: " if len(cells) > 1 else ""
+        prefix = f"{problem.cell.name}: " if len(cells) > 1 else ""
+
+        def say(text: str, prefix: str = prefix) -> None:
+            on_progress(batch.flows - 1, f"{prefix}{text}")
+
         found = flow_arrays(problem.risk.network, flow) | problem.stored
-        prover = certifier if batch.start == 0 else Certifier(0)
-        found |= beside(problem.cell.configuration, problem.risk, problem.start, flow)
-        found |= analyse(
-            problem.risk, problem.start, flow, prover, lambda word, note=note: tell(batch.flows - 1, f"{note}{word}")
-        )
+        solved = SolvedCell(problem.cell.configuration, problem.risk, problem.start, flow)
+        found |= module.per_flow(solved) | (shown_flows(solved) | module.per_cell(solved) if batch.start == 0 else {})
+        found |= analyse(problem.risk, problem.start, flow, certifier if batch.start == 0 else Certifier(0), say)
         if problem.cell.configuration.analysis.census:
-            tell(batch.flows - 1, f"{note}census")
+            say("census")
             found |= ends_of_flows(problem.risk, flow)
             found |= points_of_cell(problem.risk) if batch.start == 0 else {}
         stored |= {f"{problem.cell.number}/{name}": array for name, array in found.items()}
@@ -137,41 +143,39 @@ def compute_batch(sweep: Sweep, batch: Batch, tell: Tell, certifier: Certifier) 
 
 
 class _Problem:
-    """Risk and initial filters of one cell, and what its data and its module have to store."""
+    """Risk and initial filters of one cell, and the arrays that are stored before its flows are computed."""
 
-    def __init__(self, cell: Cell, batch: Batch, tell: Tell, few: bool) -> None:
+    def __init__(self, module: Module, cell: Cell, batch: Batch, on_progress: OnProgress, few: bool) -> None:
         self.cell = cell
         configuration = cell.configuration
         arch, data, risk = build_problem(configuration)
         self.start = initial_filters(configuration, arch, range(batch.start, batch.stop))
-        module = find_module(configuration.experiment.module)
-        self.risk, self.stored = module.prepare(configuration, risk, self.start, lambda note: tell(0, note))
+        self.risk, self.stored = module.prepare(configuration, risk, self.start, lambda note: on_progress(0, note))
         if batch.start == 0:
             self.stored = self.stored | describe_problem(self.risk)
-            self.stored = self.stored | module.measure(configuration, self.risk)
             if (few or isinstance(configuration.data, FileData)) and arch.is_linear:
                 self.stored = self.stored | shown_data(arch, data)
 
 
-def _flows(problems: Sequence[_Problem], batch: Batch, tell: Tell) -> list[Any]:
-    """Flows or descents of every problem."""
+def _flows(module: Module, problems: Sequence[_Problem], batch: Batch, on_progress: OnProgress) -> list[Any]:
+    """The flows or descents of every problem."""
     first = problems[0].cell.configuration
-    record = observables_of(find_module(first.experiment.module))
+    record = observables_of(module, first)
     options = flow_options(first) | ({"record": record} if record and first.flow.times is not None else {})
     flows = len(problems) * _seeds(problems[0])
     if first.descent is not None:
-        progress = functools.partial(_tell_more, tell, 0, flows - 1)
+        progress = functools.partial(_count_flows, on_progress, 0, flows - 1)
         configurations, risks = [p.cell.configuration for p in problems], [p.risk for p in problems]
         return descents(configurations, risks, [p.start for p in problems], batch.start, record, progress)
     if len(problems) > 1 and _alike([problem.risk for problem in problems]):
         risk, start = _stack([p.risk for p in problems]), _stack([p.start for p in problems])
-        progress = functools.partial(_tell_more, tell, 0, flows - 1)
+        progress = functools.partial(_count_flows, on_progress, 0, flows - 1)
         together = lf.gradient_flow_ensemble(risk, start, progress=progress, **options)
         return [jax.tree.map(lambda x, i=i: x[i], together) for i in range(len(problems))]
     ended = []
     for problem in problems:
         before = len(ended) * _seeds(problem)
-        progress = functools.partial(_tell_more, tell, before, flows - 1)
+        progress = functools.partial(_count_flows, on_progress, before, flows - 1)
         ended.append(lf.gradient_flow_ensemble(problem.risk, problem.start, progress=progress, **options))
     return ended
 
@@ -180,12 +184,14 @@ def _seeds(problem: _Problem) -> int:
     return len(jax.tree.leaves(problem.start)[0])
 
 
-def _tell_more(tell: Tell, before: int, most: int, done: int, total: int) -> None:
-    tell(min(before + done, most), "")
+def _count_flows(on_progress: OnProgress, before: int, most: int, done: int, total: int) -> None:
+    """Reports `done` of `total` flows of an ensemble that follows `before` flows of the same batch; at most `most`."""
+    del total
+    on_progress(min(before + done, most), "")
 
 
 def _alike(risks: Sequence[lf.EmpiricalRisk]) -> bool:
-    """Whether risks can be one batch of risks: all parts of the same kinds and shapes, and not too large."""
+    """Whether risks can be stacked: all their arrays have the same shapes and types, and are not too large together."""
 
     def form(risk: lf.EmpiricalRisk) -> Any:
         leaves, structure = jax.tree.flatten(risk)

@@ -1,11 +1,12 @@
-"""What is known of a run while it runs: which program is being compiled, and how long the rest will take.
+"""The progress of a run: what is being computed, which program is being compiled, and the remaining time.
 
-Nothing is known of a program before it has run once. From then on a flow of it takes the median of what it took in the
-batches that have ended, compilation apart:
+The time per flow of a program is the median over its batches that have ended, without compilation; it is unknown until
+the first of them has ended. The estimate is
 
-    time left = sum over batches (flows left * seconds a flow) / (seconds worked / seconds passed).
+    time left = sum over batches (flows left * seconds per flow) / (seconds worked / seconds passed),
 
-The batch with the first seeds of its cells also proves what it can about them, so it stands for its kind alone.
+where the last quotient is the number of batches that are computed in parallel. Batches with the first seeds of their
+cells also compute certificates; their times are kept apart from those of other batches.
 """
 
 import statistics
@@ -20,12 +21,12 @@ __all__ = ["Course", "Left"]
 
 
 class Left(NamedTuple):
-    """How long a run will take from now."""
+    """The estimated remaining time of a run."""
 
     seconds: float
-    """Of the programs that have run once."""
+    """For the flows of programs whose time per flow is known."""
     unknown: int
-    """Programs that have not, and have flows left."""
+    """Number of programs that have flows left and whose time per flow is unknown."""
 
     def __str__(self) -> str:
         if self.unknown:
@@ -34,23 +35,26 @@ class Left(NamedTuple):
 
 
 class Course:
-    """What a run was heard to do.
+    """Collects the progress reports of a run.
 
     Args:
-        batches: all of them.
+        batches: all batches of the run.
         programs: the number of the compiled program of every batch, by the number of the batch.
-        clock: seconds.
-        noun: what is run, "flow" or "descent".
+        label: gives the names of batches.
+        noun: what is computed, "flow" or "descent".
+        clock: returns the current time in seconds.
     """
 
     def __init__(
         self,
         batches: Sequence[Batch],
         programs: Mapping[int, int],
-        clock: Callable[[], float] = time.monotonic,
+        label: Callable[[Batch], str],
         noun: str = "flow",
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.noun = noun
+        self._label = label
         self._batches = {batch.number: batch for batch in batches}
         self._programs, self._clock = programs, clock
         self._done = dict.fromkeys(self._batches, 0)
@@ -61,10 +65,11 @@ class Course:
         self._rates: dict[tuple[int, bool], list[float]] = {}
         self._started = self._last = clock()
         self._worked = 0.0
+        self._latest: tuple[Batch | None, str] = None, ""
 
     @property
     def flows(self) -> tuple[int, int]:
-        """Flows that are finished, and all."""
+        """Numbers of finished flows and of all flows."""
         return sum(self._done.values()), sum(batch.flows for batch in self._batches.values())
 
     @property
@@ -78,13 +83,25 @@ class Course:
         self._over.add(batch.number)
 
     def hear(self, batch: Batch, done: int, note: str) -> None:
-        """`done` flows of `batch` are finished; a note, or a flow, shows that its program is compiled."""
-        program = self._programs[batch.number]
+        """`done` flows of `batch` are finished; a note or a finished flow means that its program has been compiled."""
+        program, self._latest = self._programs[batch.number], (batch, note)
         self._done[batch.number] = done
         self._begun.setdefault(batch.number, self._clock())
         self._order.setdefault(program, len(self._order) + 1)
         if done > 0 or note:
             self._compiled.add(program)
+
+    def say(self, note: str) -> None:
+        """`note` describes other work than that on batches."""
+        self._latest = None, note
+
+    def __str__(self) -> str:
+        """What was reported last: the name of a batch and what is done with it, or a note."""
+        batch, note = self._latest
+        if batch is None:
+            return note or "waiting for the first batch"
+        note = self.compiling(batch) or note
+        return f"{self._label(batch)}: {note}" if note else self._label(batch)
 
     def ended(self, batch: Batch, outcome: Outcome) -> None:
         """`batch` was computed, or has failed for good."""
@@ -96,7 +113,7 @@ class Course:
             self._rates.setdefault(self._kind(batch), []).append(rate)
 
     def compiling(self, batch: Batch) -> str:
-        """ "compiling 1 of 3 (12 s)" while the program of `batch` has not run yet; else nothing."""
+        """ "compiling 1 of 3 (12 s)" until the program of `batch` has been compiled; then an empty text."""
         program, begun = self._programs[batch.number], self._begun.get(batch.number)
         if program in self._compiled or begun is None:
             return ""
@@ -105,7 +122,7 @@ class Course:
         return f"compiling {self._order[program]} of {total} ({self._clock() - begun:.0f} s)"
 
     def left(self) -> Left:
-        """How long the rest will take, from what has been measured."""
+        """The estimated remaining time."""
         seconds, unknown = 0.0, set()
         for number, batch in self._batches.items():
             rate = self._rate(batch)
@@ -122,7 +139,7 @@ class Course:
         return self._programs[batch.number], batch.start == 0
 
     def _rate(self, batch: Batch) -> float | None:
-        """Seconds a flow; None where the program has not run yet."""
+        """Seconds per flow; None if no batch with the program of this one has ended."""
         program, first = self._kind(batch)
         known = self._rates.get((program, first)) or self._rates.get((program, not first))
         return statistics.median(known) if known else None

@@ -1,7 +1,7 @@
-"""Which process computes a batch: the one that holds the lock of its name.
+"""File locks of a run directory: a batch is computed by the process that holds the lock with its number.
 
-A lock belongs to its process, so that it is free again the moment the process ends, killed or not. Locks hold between
-machines where the file system keeps them for all of them (NFS 4, GPFS, Lustre mounted with `flock`).
+The operating system releases a lock when the process that holds it ends, even if it was killed. Locks work between
+machines if the file system supports that (NFS 4, GPFS, Lustre mounted with `flock`).
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import filelock
 __all__ = ["Lock", "Locks"]
 
 Lock = filelock.BaseFileLock
-"""A lock that is held until its `release`; a second `release` does nothing."""
+"""A lock that is held until `release` is called; calling `release` again does nothing."""
 
 
 class Locks:
@@ -22,14 +22,14 @@ class Locks:
         self._folder = folder
 
     def take(self, name: str) -> Lock | None:
-        """The lock of that name; None if it is held already."""
+        """Acquires the lock of that name; returns None if it is already held."""
         try:
             return self._acquire(name, timeout=0)
         except filelock.Timeout:
             return None
 
     def wait_for(self, name: str) -> Lock:
-        """The lock of that name, as soon as it is free."""
+        """Acquires the lock of that name, and waits until it is free."""
         return self._acquire(name, timeout=-1)
 
     def _acquire(self, name: str, timeout: float) -> Lock:
@@ -39,7 +39,7 @@ class Locks:
         return lock
 
     def held(self, name: str) -> bool:
-        """Whether some process holds the lock of that name; False where the lock may not be read."""
+        """Whether a process holds the lock of that name; False if the lock file cannot be read."""
         if not (self._folder / f"{name}.lock").exists():
             return False
         try:
@@ -51,7 +51,7 @@ class Locks:
         return lock is None
 
     def discard(self) -> None:
-        """Removes the lock files of batches, once nothing is left to compute."""
+        """Removes the lock files of batches, when all batches have been computed."""
         for file in self._folder.glob("[0-9]*.lock"):
             with contextlib.suppress(OSError):
                 file.unlink()

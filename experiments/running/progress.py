@@ -20,12 +20,12 @@ _EVERY = 10.0
 
 
 class Monitor(Protocol):
-    """Shows how far a run is; a context manager."""
+    """Shows the progress of a run; a context manager."""
 
     def __enter__(self) -> "Monitor": ...
     def __exit__(self, *_: object) -> None: ...
     def __call__(self, batch: Batch, done: int, note: str = "") -> None:
-        """`done` of the flows of `batch` are finished; `note` says what is going on."""
+        """`done` flows of `batch` are finished; `note` says what is being computed."""
         ...
 
     def found(self, batch: Batch) -> None:
@@ -37,51 +37,33 @@ class Monitor(Protocol):
         ...
 
     def say(self, note: str) -> None:
-        """What is going on besides batches."""
+        """Shows a note about other work than that on batches."""
         ...
 
 
-def monitor(course: Course, label: Callable[[Batch], str]) -> Monitor:
-    """The monitor that fits where standard error goes; `label` names batches."""
-    return Bar(course, label) if sys.stderr.isatty() else Lines(course, label)
-
-
-class _Said:
-    """What was said last, in words."""
-
-    def __init__(self, course: Course, label: Callable[[Batch], str]) -> None:
-        self._course, self._label = course, label
-        self._batch: Batch | None = None
-        self._note = ""
-
-    def hear(self, batch: Batch | None, note: str) -> None:
-        self._batch, self._note = batch, note
-
-    def __str__(self) -> str:
-        if self._batch is None:
-            return self._note or "waiting for the first batch"
-        note = self._course.compiling(self._batch) or self._note
-        return f"{self._label(self._batch)}: {note}" if note else self._label(self._batch)
+def monitor(course: Course) -> Monitor:
+    """A bar if standard error is a terminal, else lines."""
+    return Bar(course) if sys.stderr.isatty() else Lines(course)
 
 
 class _Column(ProgressColumn):
-    """Words that are asked for whenever the bar is drawn, since time passes."""
+    """A column whose text is computed whenever the bar is drawn, because it contains times."""
 
-    def __init__(self, words: Callable[[], str]) -> None:
+    def __init__(self, text: Callable[[], str]) -> None:
         super().__init__()
-        self._words = words
+        self._text = text
 
     def render(self, task: Task) -> Text:
-        return Text(self._words())
+        return Text(self._text())
 
 
 class Bar:
     """A bar over all flows."""
 
-    def __init__(self, course: Course, label: Callable[[Batch], str]) -> None:
-        self._course, self._said = course, _Said(course, label)
-        words, left = _Column(lambda: str(self._said)), _Column(lambda: str(course.left()))
-        columns = (words, BarColumn(), MofNCompleteColumn(), TextColumn(f"{course.noun}s"), TimeElapsedColumn(), left)
+    def __init__(self, course: Course) -> None:
+        self._course = course
+        latest, left = _Column(lambda: str(course)), _Column(lambda: str(course.left()))
+        columns = (latest, BarColumn(), MofNCompleteColumn(), TextColumn(f"{course.noun}s"), TimeElapsedColumn(), left)
         self._progress = Progress(*columns, console=Console(stderr=True))
         self._task = self._progress.add_task("", total=course.flows[1])
 
@@ -94,7 +76,6 @@ class Bar:
 
     def __call__(self, batch: Batch, done: int, note: str = "") -> None:
         self._course.hear(batch, done, note)
-        self._said.hear(batch, note)
         self._progress.update(self._task, completed=self._course.flows[0])
 
     def found(self, batch: Batch) -> None:
@@ -108,14 +89,14 @@ class Bar:
 
     def say(self, note: str) -> None:
         """As `Monitor.say`."""
-        self._said.hear(None, note)
+        self._course.say(note)
 
 
 class Lines:
-    """A line every ten seconds, news or not, one for every failure, and one in the end."""
+    """One line every ten seconds, one per failure, and one at the end."""
 
-    def __init__(self, course: Course, label: Callable[[Batch], str]) -> None:
-        self._course, self._said = course, _Said(course, label)
+    def __init__(self, course: Course) -> None:
+        self._course = course
         self._last = 0.0
         self._lock, self._ended = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -132,9 +113,8 @@ class Lines:
         with self._lock:
             before = self._course.flows[0]
             self._course.hear(batch, done, note)
-            self._said.hear(batch, note)
             now, total = self._course.flows
-            self._speak(note.startswith("failed") or before < now == total)
+            self._print(note.startswith("failed") or before < now == total)
 
     def found(self, batch: Batch) -> None:
         """As `Monitor.found`."""
@@ -148,19 +128,20 @@ class Lines:
     def say(self, note: str) -> None:
         """As `Monitor.say`."""
         with self._lock:
-            self._said.hear(None, note)
-            self._speak()
+            self._course.say(note)
+            self._print()
 
     def _watch(self) -> None:
         while not self._ended.wait(1.0):
             with self._lock:
-                self._speak()
+                self._print()
 
-    def _speak(self, urgent: bool = False) -> None:
+    def _print(self, urgent: bool = False) -> None:
         elapsed = self._course.elapsed
         if not urgent and elapsed - self._last < _EVERY:
             return
         self._last = elapsed
         done, total = self._course.flows
         left = f", {text}" if done < total and (text := str(self._course.left())) else ""
-        print(f"{done}/{total} {self._course.noun}s  {self._said}  {elapsed:.0f} s{left}", file=sys.stderr, flush=True)
+        text = f"{done}/{total} {self._course.noun}s  {self._course}  {elapsed:.0f} s{left}"
+        print(text, file=sys.stderr, flush=True)

@@ -1,7 +1,7 @@
-"""Which batch is computed when: claims, retries, failures, and how a run is stopped.
+"""Schedules the missing batches of a run: locks, retries, failures, and stopping.
 
-Several processes may work on one run directory: a batch is computed by whoever holds its lock, and stored before the
-lock is given back.
+Several processes may work on one run directory. A process computes a batch only while it holds the lock of the batch,
+and stores the batch before it releases the lock.
 """
 
 import contextlib
@@ -35,9 +35,9 @@ class Finished(NamedTuple):
     """Errors of the batches that failed."""
     devices: tuple[str, ...]
     stopped: bool
-    """Whether Ctrl-C, or a signal to terminate, ended it before all was done."""
+    """Whether Ctrl-C or a signal to terminate ended it before all batches were computed."""
     compiling: float = 0.0
-    """Seconds of compilation, those of all workers together."""
+    """Seconds of compilation, summed over all workers."""
 
 
 class _Attempt(NamedTuple):
@@ -47,15 +47,15 @@ class _Attempt(NamedTuple):
 
 
 class Schedule:
-    """Computes the missing ones of `batches` with an engine, and stores them.
+    """Computes those of `batches` that are missing with an engine, and stores them.
 
     Args:
-        directory: where they are stored.
-        batches: all batches of the sweep.
-        task: what a worker is given for a batch.
+        directory: the run directory, in which the batches are stored.
+        batches: all batches of the run.
+        task: maps a batch to the task that an engine is given.
         retries: how often a batch that failed is tried again.
-        tell: called as tell(batch, flows done, note); all flows of a batch are done only when it is stored.
-        ended: hears the outcome of every batch that was computed here, or has failed for good.
+        on_progress: called as on_progress(batch, flows done, note); all flows count as done when the batch is stored.
+        ended: called with the outcome of every batch that this process has computed, or that has failed for good.
     """
 
     def __init__(
@@ -64,11 +64,11 @@ class Schedule:
         batches: Sequence[Batch],
         task: Callable[[Batch], Task],
         retries: int,
-        tell: Callable[[Batch, int, str], None],
+        on_progress: Callable[[Batch, int, str], None],
         ended: Callable[[Batch, Outcome], None] = lambda batch, outcome: None,
     ) -> None:
-        self._directory, self._task, self._retries, self._tell = directory, task, retries, tell
-        self._ended = ended
+        self._directory, self._task, self._retries = directory, task, retries
+        self._on_progress, self._ended = on_progress, ended
         self._waiting = deque(batch for batch in batches if not directory.has(batch))
         self._elsewhere: list[Batch] = []
         self._running: dict[Future[Outcome], _Attempt] = {}
@@ -80,16 +80,16 @@ class Schedule:
 
     @property
     def missing(self) -> int:
-        """Batches that are still to be computed."""
+        """Number of batches that are still to be computed."""
         return len(self._waiting) + len(self._elsewhere) + len(self._running)
 
     def run(self, engine: Engine) -> Finished:
-        """Until every batch is stored, by this process or another, or has failed.
+        """Runs until every batch has been stored, by this process or another, or has failed.
 
-        The first Ctrl-C, or signal to terminate, lets the batches in hand be finished and stored.
+        After the first Ctrl-C or signal to terminate, the batches that are being computed are finished and stored.
 
         Raises:
-            KeyboardInterrupt: the second one.
+            KeyboardInterrupt: at the second Ctrl-C or signal to terminate.
             RunError: a batch cannot be stored.
         """
         try:
@@ -106,20 +106,20 @@ class Schedule:
         return Finished(self._computed, self._failed, tuple(sorted(self._devices)), self._stopping, self._compiling)
 
     def _start(self, engine: Engine) -> None:
-        """Gives the engine what it can take, of what no other process has claimed."""
+        """Submits batches that no other process has locked, as many as the engine accepts."""
         while self._waiting and len(self._running) < engine.capacity:
             batch = self._waiting.popleft()
             lock = self._claim(batch)
-            if self._directory.has(batch):  # by another process, since we looked
+            if self._directory.has(batch):  # another process has stored it in the meantime
                 if lock is not None:
                     lock.release()
-                self._tell(batch, batch.flows, "")
+                self._on_progress(batch, batch.flows, "")
             elif lock is None:
                 self._elsewhere.append(batch)
             else:
                 self._submit(engine, _Attempt(batch, lock, 0))
         if not self._running and self._elsewhere:
-            self._tell(self._elsewhere[0], 0, f"waiting for {len(self._elsewhere)} batches of another process")
+            self._on_progress(self._elsewhere[0], 0, f"waiting for {len(self._elsewhere)} batches of another process")
             time.sleep(_LOOK_EVERY)
             self._waiting.extend(self._elsewhere)
             self._elsewhere.clear()
@@ -138,24 +138,24 @@ class Schedule:
             raise
 
     def _finish(self, engine: Engine) -> None:
-        """Takes over what has ended."""
+        """Handles the tasks that have ended."""
         if not self._running:
             return
         done, _ = wait(self._running, timeout=_LOOK_EVERY, return_when=FIRST_COMPLETED)
         problem: RunError | None = None
         for future in done:
             try:
-                self._take_over(engine, self._running.pop(future), _outcome(future))
-            except RunError as error:  # the others that have ended may still be stored
+                self._handle(engine, self._running.pop(future), _outcome(future))
+            except RunError as error:  # raised after the other tasks that have ended have been handled
                 problem = error
         if problem is not None:
             raise problem
 
-    def _take_over(self, engine: Engine, attempt: _Attempt, outcome: Outcome | None) -> None:
+    def _handle(self, engine: Engine, attempt: _Attempt, outcome: Outcome | None) -> None:
         if outcome is None and self._stopping:
             attempt.lock.release()
         elif outcome is None:
-            self._take_over(engine, attempt, Outcome(error="the engine gave the task up"))
+            self._handle(engine, attempt, Outcome(error="the engine gave the task up"))
         elif outcome.error is None:
             self._store(attempt, outcome)
         elif attempt.number < self._retries and outcome.retryable:
@@ -164,10 +164,10 @@ class Schedule:
             self._fail(attempt, outcome)
 
     def _try_again(self, engine: Engine, attempt: _Attempt, outcome: Outcome) -> None:
-        if self._stopping:  # it is missing, not failed: resuming tries it again
+        if self._stopping:  # the batch stays missing, so that resuming the run tries it again
             attempt.lock.release()
         else:
-            self._tell(attempt.batch, 0, f"failed ({outcome.error}), trying again")
+            self._on_progress(attempt.batch, 0, f"failed ({outcome.error}), trying again")
             self._submit(engine, attempt._replace(number=attempt.number + 1))
 
     def _store(self, attempt: _Attempt, outcome: Outcome) -> None:
@@ -183,7 +183,7 @@ class Schedule:
         self._compiling += outcome.compiling
         self._devices.add(outcome.device)
         self._ended(batch, outcome)
-        self._tell(batch, batch.flows, "")
+        self._on_progress(batch, batch.flows, "")
 
     def _fail(self, attempt: _Attempt, outcome: Outcome) -> None:
         batch, error = attempt.batch, outcome.error or ""
@@ -198,10 +198,10 @@ class Schedule:
         finally:
             attempt.lock.release()
         self._ended(batch, outcome)
-        self._tell(batch, 0, f"failed: {error}")
+        self._on_progress(batch, 0, f"failed: {error}")
 
     def _drop(self) -> None:
-        """Nothing new is started; what only waits in the engine is taken back."""
+        """Starts no more batches, and cancels tasks that the engine has not started."""
         self._waiting.clear()
         self._elsewhere.clear()
         for future in self._running:
@@ -229,13 +229,13 @@ class Schedule:
 
 
 def _outcome(future: "Future[Outcome]") -> Outcome | None:
-    """None for a task that was taken back."""
+    """The outcome of a task that has ended; None if it was cancelled."""
     try:
         return future.result()
     except CancelledError:
         return None
     except BrokenProcessPool:
         return Outcome(error="the worker process was killed (out of memory? lower compute.block_size)")
-    except Exception as error:  # the worker was lost: killed, out of memory, or its machine has gone
+    except Exception as error:  # the worker was killed, ran out of memory, or its machine is gone
         line = next(iter(str(error).strip().splitlines()), "")
         return Outcome(error=f"worker lost: {type(error).__name__}: {line}")

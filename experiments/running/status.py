@@ -1,4 +1,4 @@
-"""What is done, running, failed or missing in a run directory: the command `status`, which does without JAX."""
+"""What is done, running, failed or missing in a run directory: the command `status`, which works without JAX."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,8 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from experiments.errors import command
-from experiments.planning.batches import label_of
-from experiments.running.begun import begun_batches, load_run
+from experiments.running.begun import begun_plan
 from experiments.running.busy import Busy
 from experiments.running.store import RunDirectory
 
@@ -38,29 +37,28 @@ def status_text(directory: RunDirectory, verify: bool = False) -> str:
     Raises:
         UserError: the configuration or the manifest cannot be used.
     """
-    sweep = load_run(directory)
-    all_batches = begun_batches(sweep, directory.read_manifest())
-    finished = [batch for batch in all_batches if directory.has(batch)]
+    plan = begun_plan(directory)
+    finished = [batch for batch in plan.batches if directory.has(batch)]
     damaged = [batch for batch in finished if verify and directory.load(batch) is None]
     finished = [batch for batch in finished if directory.has(batch)]
     known = set(finished)
-    others = [batch for batch in all_batches if batch not in known]
+    others = [batch for batch in plan.batches if batch not in known]
     running = [batch for batch in others if directory.locks.held(f"{batch.number:06d}")]
     known.update(running)
     waiting = [batch for batch in others if batch not in known]
     failed = {batch: error for batch in waiting if (error := directory.failure(batch)) is not None}
     flows = sum(batch.flows for batch in finished)
     lines = [
-        f"{directory.path}: {len(finished)} of {len(all_batches)} batches done ({flows} {sweep.noun}s), "
+        f"{directory.path}: {len(finished)} of {len(plan.batches)} batches done ({flows} {plan.sweep.noun}s), "
         f"{len(running)} running, {len(failed)} failed, {len(waiting) - len(failed)} missing"
     ]
     if verify:
         lines.append(f"checksums: {len(finished)} fit, {len(damaged)} did not and are set aside in batches/damaged")
-    lines += [f"  running: {label_of(sweep, batch)}" for batch in running[:_MOST_SHOWN]]
-    lines += [f"  failed:  {label_of(sweep, batch)}: {error}" for batch, error in list(failed.items())[:_MOST_SHOWN]]
+    lines += [f"  running: {plan.label(batch)}" for batch in running[:_MOST_SHOWN]]
+    lines += [f"  failed:  {plan.label(batch)}: {error}" for batch, error in list(failed.items())[:_MOST_SHOWN]]
     if hidden := max(0, len(running) - _MOST_SHOWN) + max(0, len(failed) - _MOST_SHOWN):
         lines.append(f"  and {hidden} more")
-    foreign = directory.foreign(all_batches)
+    foreign = directory.foreign(plan.batches)
     if foreign:
         lines.append(
             f"  {len(foreign)} files in batches/ belong to another configuration or version, such as {foreign[0].name}"

@@ -1,6 +1,6 @@
-"""The run directory, in which no incomplete file has its final name.
+"""The run directory; files are renamed to their final names only when they are complete.
 
-config.toml      as resolved, runnable again
+config.toml      the resolved configuration, which can be run again
 manifest.json    versions, devices, precision, git revision, batches, sessions
 batches/         one file per finished batch; damaged files are moved to batches/damaged/
 failures/        one file per failed batch, with its error
@@ -146,6 +146,22 @@ class RunDirectory:
         except OSError as error:
             raise UserError(f"{path} cannot be read: {error.strerror}; make it readable, or move it away") from None
 
+    def load_cells(self, batch: Batch) -> dict[int, dict[str, np.ndarray]] | None:
+        """The same arrays, by the number of the cell and the name of the variable.
+
+        "wall_time" of a cell is its share of the wall time of the batch, in seconds.
+        """
+        arrays = self.load(batch)
+        if arrays is None:
+            return None
+        share = arrays["wall_time"] / len(batch.cells)
+        cells: dict[int, dict[str, np.ndarray]] = {number: {"wall_time": share} for number in batch.cells}
+        for key, array in arrays.items():
+            cell, slash, name = key.partition("/")
+            if slash:
+                cells[int(cell)][name] = array
+        return cells
+
     def _set_aside(self, batch: Batch, path: Path) -> dict[str, np.ndarray] | None:
         """Moves a damaged file away, unless another process did so, and perhaps computed the batch again."""
         aside = path.parent / "damaged"
@@ -166,8 +182,26 @@ class RunDirectory:
             raise UserError(f"{path} is damaged, and cannot be set aside: {error.strerror}; move it away") from None
         return None
 
+    def check_batches(self, batches: Sequence[Batch]) -> None:
+        """Reads the files of all finished batches, and sets damaged files aside.
+
+        Args:
+            batches: all batches of the run.
+
+        Raises:
+            UserError: there are batch files, but all of them belong to another run.
+        """
+        finished, foreign = list(filter(self.has, batches)), self.foreign(batches)
+        if foreign and not finished:
+            raise UserError(
+                f"{self.path}: the {len(foreign)} files in batches/ are those of another configuration or version: "
+                "undo what has changed, or start another run with --out"
+            )
+        for batch in finished:
+            self.load(batch)
+
     def foreign(self, batches: Sequence[Batch]) -> list[Path]:
-        """Files under batches/ that belong to no batch of the sweep."""
+        """Files under batches/ that belong to no batch of the run."""
         known = {file_name(batch) for batch in batches}
         return [file for file in sorted((self.path / "batches").glob("*.npz")) if file.name not in known]
 

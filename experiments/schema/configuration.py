@@ -1,9 +1,9 @@
-"""The whole configuration of an experiment, as it stands in a TOML file.
+"""The configuration of an experiment, as it is written in a TOML file.
 
-Sections: top-level `seeds` and `root_seed`, `[experiment]`, `[network]`, `[data]`, `[loss]`, `[initializer]`,
-`[dynamics]`, `[flow]`, `[analysis]`, `[compute]`, `[tune]` (module "tuning" only) and `[sweep]`. Of the last, every
-key with a list of values is an axis, and so is every table `[[sweep.zip]]`, whose keys vary together; `sweep.py` makes
-cells of them.
+It consists of `seeds` and `root_seed` outside all sections, and of the sections `[experiment]`, `[network]`, `[data]`,
+`[loss]`, `[initializer]`, `[dynamics]`, `[flow]`, `[analysis]`, `[compute]`, `[tune]` (module "tuning" only) and
+`[sweep]`. In `[sweep]` every key with a list of values is an axis, and so is every table `[[sweep.zip]]`, whose keys
+vary together; `experiments.sweeps` makes cells of them, and the models here describe one cell.
 """
 
 from typing import Annotated, Any, Literal
@@ -21,7 +21,7 @@ __all__ = ["Analysis", "Compute", "Configuration", "Experiment", "Flow", "Initia
 
 
 class Experiment(Model):
-    """Which module asks the question, and how the report is headed."""
+    """The module that asks the question; title and question of the report."""
 
     module: Text
     title: Text | None = None
@@ -65,14 +65,14 @@ class FanIn(Model):
 
 
 class Scaled(Model):
-    """Random directions with the given norms, one a layer."""
+    """Random directions with the given norms, one per layer."""
 
     kind: Literal["scaled"]
     norms: tuple[NonNegative, ...] = Field(min_length=1)
 
 
 class Constant(Model):
-    """The given filters, one list a layer, for every seed."""
+    """The given filters, one list per layer, for every seed."""
 
     kind: Literal["constant"]
     filters: tuple[tuple[Number, ...], ...] = Field(min_length=1)
@@ -102,7 +102,7 @@ _Tolerance = Annotated[float, Strict(), Field(gt=0, lt=1, allow_inf_nan=False)]
 
 
 class Flow(Model):
-    """Options of `lcnn_flow.gradient_flow`; an absent one takes the library's default."""
+    """Options of `lcnn_flow.gradient_flow`; missing options have the defaults of the library."""
 
     times: Times | None = None
     rtol: _Tolerance | None = None
@@ -122,26 +122,33 @@ class Flow(Model):
 
 
 class Analysis(Model):
-    """What is found out about the limits; `certify` is the number of limits a cell that are put to the proof.
+    """Analysis of the limits.
 
-    None: 8, of networks whose limits can be proved anything of (`certificates`). With `census` all critical points of
-    every cell are found (`lcnn_flow.census`), and every flow is told to end at one of them.
+    Attributes:
+        certify: number of limits per cell for which certificates are computed; 8 by default.
+        census: whether all critical points of every cell are found (`lcnn_flow.census`), and for every flow the point
+            at which it ends.
+        sharpness: whether the largest eigenvalue of the Hessian is stored along the trajectories.
     """
 
     certify: Natural | None = None
     census: Annotated[bool, Strict()] = False
+    sharpness: Annotated[bool, Strict()] = False
 
     @property
     def certificates(self) -> int:
-        """Number of limits a cell that are put to the proof."""
+        """Number of limits per cell for which certificates are computed."""
         return 8 if self.certify is None else self.certify
 
 
 class Compute(Model):
-    """How, not what: results agree to rounding whatever stands here, except for the precision.
+    """How the results are computed; except for the precision, these settings change results only by rounding.
 
-    `block_size` is that of `lcnn_flow.gradient_flow_ensemble`; `batch_size` is the number of seeds that are computed
-    and stored together; `retries` says how often a batch that failed is tried again.
+    Attributes:
+        precision: of all numbers.
+        block_size: argument of `lcnn_flow.gradient_flow_ensemble`.
+        batch_size: number of seeds that are computed and stored together.
+        retries: how often a batch that failed is tried again.
     """
 
     precision: Literal["float64", "float32"] = "float64"
@@ -151,7 +158,7 @@ class Compute(Model):
 
 
 class Configuration(Model):
-    """A whole experiment without its axes: one cell of the sweep."""
+    """One cell of the sweep: an experiment without its axes."""
 
     seeds: Annotated[int, Strict(), Field(ge=1, le=10**7)]
     root_seed: Natural = 0
@@ -161,7 +168,7 @@ class Configuration(Model):
     loss: Loss
     initializer: Initializer
     dynamics: Dynamics | None = None
-    """None: gradient flow."""
+    """None means gradient flow."""
     flow: Flow = Flow()
     analysis: Analysis = Analysis()
     compute: Compute = Compute()
@@ -169,7 +176,7 @@ class Configuration(Model):
 
     @property
     def descent(self) -> Descent | None:
-        """What descents are to do; None where flows are computed."""
+        """The settings of descents; None if flows are computed."""
         return self.dynamics if isinstance(self.dynamics, Descent) else None
 
     @property
@@ -180,5 +187,5 @@ class Configuration(Model):
         return 0 if self.flow.times is None else self.flow.times.count + 1
 
     def plain(self) -> dict[str, Any]:
-        """The configuration as TOML can hold it: tables, lists and scalars, without absent options."""
+        """The configuration as tables, lists and scalars for TOML, without missing options."""
         return self.model_dump(mode="json", exclude_none=True)

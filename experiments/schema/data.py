@@ -1,14 +1,14 @@
 """Data of a configuration: synthetic (three independent choices: inputs, targets, corruption) or a file.
 
-`[data]` needs a `kind`: "synthetic", "file" or "deblurring". A `label` names the data on an axis over all of
-`data`, and changes nothing else.
+`[data]` needs a `kind`: "synthetic", "file" or "deblurring". A `label` is the name of the data on an axis over `data`;
+it has no other effect.
 """
 
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, Strict, model_validator
 
-from experiments.schema.numbers import Count, Model, Natural, NonNegative, Number, Positive, Text
+from experiments.schema.numbers import Count, Fraction, Model, Natural, NonNegative, Number, Positive, Text
 
 __all__ = ["Data", "DeblurringData", "FileData", "Inputs", "Outliers", "SyntheticData", "Targets"]
 
@@ -70,7 +70,7 @@ class Planted(Model):
 
 
 class Cascade(Model):
-    """Targets made by the given filters, one list a layer."""
+    """Targets made by the given filters, one list per layer."""
 
     kind: Literal["cascade"]
     filters: tuple[tuple[Number, ...], ...] = Field(min_length=1)
@@ -84,18 +84,18 @@ class EndToEnd(Model):
 
 
 class Unrelated(Model):
-    """Normal targets that have nothing to do with the inputs."""
+    """Normal targets that are independent of the inputs."""
 
     kind: Literal["unrelated"]
     std: Positive = 1.0
 
 
 class Labels(Model):
-    """Signs -1 and 1 of the targets `source`, for margin losses; a share `flipped` of them is wrong."""
+    """Labels -1 and 1 for margin losses: signs of the targets `source`; the fraction `flipped` of them is wrong."""
 
     kind: Literal["labels"]
     source: Annotated[Planted | Cascade | EndToEnd, Field(discriminator="kind")] = Planted(kind="planted")
-    flipped: Annotated[float, Strict(), Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
+    flipped: Fraction = 0.0
 
 
 Targets = Annotated[Planted | Cascade | EndToEnd | Unrelated | Labels, Field(discriminator="kind")]
@@ -104,7 +104,7 @@ Targets = Annotated[Planted | Cascade | EndToEnd | Unrelated | Labels, Field(dis
 class Outliers(Model):
     """Impulsive noise: a `fraction` of the targets is hit, at `scale` times the rms of clean targets."""
 
-    fraction: Annotated[float, Strict(), Field(ge=0, le=1, allow_inf_nan=False)]
+    fraction: Fraction
     scale: Positive
 
 
@@ -121,7 +121,7 @@ Label = Annotated[Text, AfterValidator(_one_short_line)]
 
 
 class SyntheticData(Model):
-    """`samples = None` takes as many as the inputs offer (windows of a signal)."""
+    """Synthetic inputs and targets; without `samples`, all windows of a signal are used."""
 
     kind: Literal["synthetic"]
     label: Label | None = None
@@ -146,9 +146,9 @@ class SyntheticData(Model):
 
 
 class FileData(Model):
-    """A .npz, .npy or .csv file for `lcnn_flow.data.load`; a relative path starts at the configuration's directory.
+    """A .npz, .npy or .csv file for `lcnn_flow.data.load`; relative paths start at the folder of the configuration.
 
-    `inputs` and `targets` name arrays of an .npz file; `split` is the number of input columns of the other two.
+    `inputs` and `targets` are names of arrays of an .npz file; `split` is the number of input columns of other files.
     """
 
     kind: Literal["file"]
@@ -162,9 +162,8 @@ class FileData(Model):
 class DeblurringData(Model):
     """Windows of a blurred photograph as inputs, and the middle of the same windows of the sharp one as targets.
 
-    `blur` is the standard deviation of the Gaussian blur in pixels, `noise` that of white noise on the blurred
-    photograph, relative to the standard deviation of the sharp one. The upper half of the photograph is never learned
-    from.
+    `blur` is the standard deviation of the Gaussian blur in pixels. `noise` is the standard deviation of white noise on
+    the blurred photograph, relative to that of the sharp one. All samples are from the lower half of the photograph.
     """
 
     kind: Literal["deblurring"]

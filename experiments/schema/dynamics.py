@@ -1,10 +1,10 @@
-"""What moves the parameters: `[dynamics] kind = "flow"` (the default) or `"descent"` by an optimiser of optax.
+"""The dynamics of the parameters: `[dynamics] kind = "flow"` (the default), or `"descent"` by an optimiser of optax.
 
-The options of flows stand in `[flow]`, of which descents share gradient_rtol, gradient_atol and norm_bound. The numbers
-of an optimiser are arguments of its compiled program: an axis over them compiles once.
+The options of flows are in `[flow]`; descents use gradient_rtol, gradient_atol and norm_bound of them. The numbers of
+an optimiser are arguments of its compiled program, so that an axis over them compiles once.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import Field, Strict, model_validator
 
@@ -12,87 +12,74 @@ from experiments.schema.numbers import Count, Model, Natural, NonNegative, Posit
 
 __all__ = ["Descent", "Dynamics", "GradientFlow", "Optimizer"]
 
-_Share = Annotated[float, Strict(), Field(ge=0, lt=1, allow_inf_nan=False)]
+_Decay = Annotated[float, Strict(), Field(ge=0, lt=1, allow_inf_nan=False)]
 _MOST_RECORDS = 100_000
+_Kind = TypeVar("_Kind", bound=str)
 
 
-class Sgd(Model):
-    """w - learning_rate g: gradient descent."""
+class _Optimizer(Model, Generic[_Kind]):
+    """Base of the optimisers."""
 
-    kind: Literal["sgd"]
+    kind: _Kind
     learning_rate: Positive
 
 
-class Momentum(Model):
-    """Heavy ball: m' = momentum m + g, w - learning_rate m'."""
+class _WithMomentum(_Optimizer[_Kind]):
+    """Base of the optimisers that accumulate gradients."""
 
-    kind: Literal["momentum"]
-    learning_rate: Positive
-    momentum: _Share = 0.9
+    momentum: _Decay = 0.9
 
 
-class Nesterov(Model):
+class _WithMoments(_Optimizer[_Kind]):
+    """Base of the optimisers that estimate the first two moments of the gradient, with decay rates b1 and b2."""
+
+    b1: _Decay = 0.9
+    b2: _Decay = 0.999
+    eps: Positive = 1e-8
+
+
+class Sgd(_Optimizer[Literal["sgd"]]):
+    """Gradient descent: w' = w - learning_rate g."""
+
+
+class Momentum(_WithMomentum[Literal["momentum"]]):
+    """Heavy ball: m' = momentum m + g, w' = w - learning_rate m'."""
+
+
+class Nesterov(_WithMomentum[Literal["nesterov"]]):
     """Nesterov's momentum."""
 
-    kind: Literal["nesterov"]
-    learning_rate: Positive
-    momentum: _Share = 0.9
 
-
-class Adam(Model):
+class Adam(_WithMoments[Literal["adam"]]):
     """Adam (Kingma and Ba 2015)."""
 
-    kind: Literal["adam"]
-    learning_rate: Positive
-    b1: _Share = 0.9
-    b2: _Share = 0.999
-    eps: Positive = 1e-8
 
-
-class Nadam(Model):
+class Nadam(_WithMoments[Literal["nadam"]]):
     """Adam with Nesterov's momentum (Dozat 2016)."""
 
-    kind: Literal["nadam"]
-    learning_rate: Positive
-    b1: _Share = 0.9
-    b2: _Share = 0.999
-    eps: Positive = 1e-8
 
+class Adamw(_WithMoments[Literal["adamw"]]):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019), whose fixed points are not critical points."""
 
-class Adamw(Model):
-    """Adam with decoupled weight decay (Loshchilov and Hutter 2019): its rest points are not critical points."""
-
-    kind: Literal["adamw"]
-    learning_rate: Positive
-    b1: _Share = 0.9
-    b2: _Share = 0.999
-    eps: Positive = 1e-8
     weight_decay: NonNegative = 1e-4
 
 
-class Rmsprop(Model):
+class Rmsprop(_Optimizer[Literal["rmsprop"]]):
     """RMSProp (Hinton 2012)."""
 
-    kind: Literal["rmsprop"]
-    learning_rate: Positive
-    decay: _Share = 0.9
+    decay: _Decay = 0.9
     eps: Positive = 1e-8
 
 
-class Adagrad(Model):
+class Adagrad(_Optimizer[Literal["adagrad"]]):
     """AdaGrad (Duchi, Hazan and Singer 2011)."""
 
-    kind: Literal["adagrad"]
-    learning_rate: Positive
 
+class Lion(_Optimizer[Literal["lion"]]):
+    """Lion (Chen et al. 2023) without weight decay: in each step all entries change by the learning rate."""
 
-class Lion(Model):
-    """Lion (Chen et al. 2023), without weight decay: steps of one size in every entry."""
-
-    kind: Literal["lion"]
-    learning_rate: Positive
-    b1: _Share = 0.9
-    b2: _Share = 0.99
+    b1: _Decay = 0.9
+    b2: _Decay = 0.99
 
 
 Optimizer = Annotated[
@@ -110,8 +97,8 @@ class GradientFlow(Model):
 class Descent(Model):
     """Arguments of `lcnn_flow.gradient_descent_ensemble`.
 
-    The start, every `record_every`-th step and the last are stored; without it start and end alone. With `batch_size`
-    the steps are those of minibatches, drawn from `seed`.
+    The start and every `record_every`-th step are stored; without `record_every`, the start and the end. With
+    `batch_size` every step uses a minibatch, drawn with the random key of `seed`.
     """
 
     kind: Literal["descent"]

@@ -1,7 +1,7 @@
 """Losses of a configuration: `[loss] kind = "..."` and its numbers.
 
-`changes_program` names the numbers that are part of the compiled program; the others are data of it, so
-that an axis over them compiles once.
+Most numbers of a loss are arguments of the compiled program, so that an axis over them compiles once. Those that are
+part of the program are named in `changes_program`.
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -27,14 +27,20 @@ __all__ = [
 ]
 
 
-class Square(Model):
-    """rho(r) = r^2 / 2."""
+class _Loss(Model):
+    """Base of the losses."""
 
     changes_program: ClassVar[tuple[str, ...]] = ()
+    """Names of the numbers that are part of the compiled program."""
+
+
+class Square(_Loss):
+    """rho(r) = r^2 / 2."""
+
     kind: Literal["square"]
 
 
-class Lp(Model):
+class Lp(_Loss):
     """rho(r) = |r|^p / p, p > 1."""
 
     changes_program: ClassVar[tuple[str, ...]] = ("p",)
@@ -42,83 +48,73 @@ class Lp(Model):
     p: Annotated[float, Strict(), Field(gt=1, le=64, allow_inf_nan=False)]
 
 
-class PseudoHuber(Model):
+class PseudoHuber(_Loss):
     """rho(r) = delta^2 (sqrt(1 + (r/delta)^2) - 1)."""
 
-    changes_program: ClassVar[tuple[str, ...]] = ()
     kind: Literal["pseudo_huber"]
     delta: Positive
 
 
-class GeneralizedHuber(Model):
+class GeneralizedHuber(_Loss):
     """rho(r) = (1/a) log((e^{ar} + e^{-ar} + b) / (2 + b)), b > -2."""
 
-    changes_program: ClassVar[tuple[str, ...]] = ()
     kind: Literal["generalized_huber"]
     a: Positive
     b: Annotated[float, Strict(), Field(gt=-2, allow_inf_nan=False)]
 
 
-class LogCosh(Model):
+class LogCosh(_Loss):
     """rho(r) = (1/a) log cosh(ar)."""
 
-    changes_program: ClassVar[tuple[str, ...]] = ()
     kind: Literal["log_cosh"]
     a: Positive
 
 
-class Huber(Model):
+class Huber(_Loss):
     """r^2/2 up to |r| = delta, straight beyond; C^1, past the theory."""
 
-    changes_program: ClassVar[tuple[str, ...]] = ()
     kind: Literal["huber"]
     delta: Positive
 
 
-class Cauchy(Model):
+class Cauchy(_Loss):
     """rho(r) = (delta^2/2) log(1 + (r/delta)^2); not convex."""
 
-    changes_program: ClassVar[tuple[str, ...]] = ()
     kind: Literal["cauchy"]
     delta: Positive
 
 
-class Welsch(Model):
+class Welsch(_Loss):
     """rho(r) = (delta^2/2) (1 - e^{-(r/delta)^2}); bounded."""
 
-    changes_program: ClassVar[tuple[str, ...]] = ()
     kind: Literal["welsch"]
     delta: Positive
 
 
-class GemanMcClure(Model):
+class GemanMcClure(_Loss):
     """rho(r) = (r^2/2) / (1 + (r/delta)^2); bounded."""
 
-    changes_program: ClassVar[tuple[str, ...]] = ()
     kind: Literal["geman_mcclure"]
     delta: Positive
 
 
-class SmoothQuantile(Model):
+class SmoothQuantile(_Loss):
     """Smoothed quantile loss of the level tau, nearly straight beyond |r| = delta; its minimum is 0."""
 
-    changes_program: ClassVar[tuple[str, ...]] = ()
     kind: Literal["smooth_quantile"]
     tau: Annotated[float, Strict(), Field(gt=0, lt=1, allow_inf_nan=False)]
     delta: Positive
 
 
-class Logistic(Model):
+class Logistic(_Loss):
     """log(1 + e^{-z}) of the margin z = target * prediction, for targets -1 and 1."""
 
-    changes_program: ClassVar[tuple[str, ...]] = ()
     kind: Literal["logistic"]
 
 
-class Exponential(Model):
+class Exponential(_Loss):
     """e^{-z} of the margin z = target * prediction, for targets -1 and 1."""
 
-    changes_program: ClassVar[tuple[str, ...]] = ()
     kind: Literal["exponential"]
 
 

@@ -9,19 +9,19 @@ from experiments.schema.numbers import Model
 
 __all__ = ["Activation", "Convolution", "Dense", "Network"]
 
-_MOST_LAYERS = 256  # every layer makes the program longer: beyond, compilation takes hours or all memory
+_MOST_LAYERS = 256  # compilation of more layers takes hours, or all memory
 _Size = Annotated[int, Strict(), Field(ge=1, le=10**6)]
 
 
 def _number_or_list(value: Any) -> Any:
-    """One size, or one an axis: a plain union would report each mistake once a member."""
+    """Validates one size, or one size per axis; a pydantic union would report every mistake once per member."""
     entries = value if isinstance(value, list | tuple) else [value]
     if not entries or any(type(n) is not int or not 1 <= n <= 10**6 for n in entries):
         raise ValueError("should be an integer between 1 and 1000000, or a list of such integers")
     return tuple(value) if isinstance(value, list | tuple) else value
 
 
-_Sizes = Annotated[Any, PlainValidator(_number_or_list)]  # typed as Any: pydantic warns on writing the union
+_Sizes = Annotated[Any, PlainValidator(_number_or_list)]  # typed as Any, because pydantic warns when it writes a union
 
 
 def _number_or_lists(value: Any) -> Any:
@@ -34,13 +34,13 @@ _Strides = Annotated[Any, PlainValidator(_number_or_lists)]
 
 
 class NoActivation(Model):
-    """A linear network, as without this key: for an axis over activations."""
+    """A linear network, the default; for axes over activations."""
 
     kind: Literal["none"]
 
 
 class Relu(Model):
-    """max(x, 0); most of its flows slide along kinks until their steps are used up."""
+    """max(x, 0); most flows move along kinks of the risk until they reach the step limit."""
 
     kind: Literal["relu"]
 
@@ -93,7 +93,7 @@ class Convolution(Model):
     channels: tuple[_Size, ...] | None = None
     activation: Activation | None = None
     padding: Literal["valid", "circular"] | None = None
-    """None: "valid"."""
+    """None means "valid"."""
 
     @property
     def depth(self) -> int:

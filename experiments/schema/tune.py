@@ -1,4 +1,4 @@
-"""What the module "tuning" chooses, and how: the section `[tune]` of a configuration."""
+"""The section `[tune]` of a configuration, for the module "tuning"."""
 
 from typing import Annotated, Literal
 
@@ -10,7 +10,7 @@ __all__ = ["Tune"]
 
 
 class Tune(Model):
-    """Steps of Adam, and what they move: numbers of the loss, by their key, and the weights of the samples."""
+    """Steps of Adam, and the parameters that it tunes: numbers of the loss by key, and the weights of the samples."""
 
     iterations: Annotated[int, Strict(), Field(ge=1, le=100_000)]
     learning_rate: Positive = 0.1

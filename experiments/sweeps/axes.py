@@ -8,8 +8,9 @@ from typing import Any
 import tomli_w
 
 from experiments.results.meanings import CELL, FLOW, LIMIT, OUTER, PICTURES, TRAJECTORY, TUNING
+from experiments.sweeps.labels import label
 
-__all__ = ["Axis", "axes_toml", "label", "name_axes", "named_axes"]
+__all__ = ["Axis", "axes_toml", "name_axes", "named_axes"]
 
 _DIMENSIONS = (
     *("seed", "time", "layer", "interface", "tap", "other_tap"),
@@ -17,37 +18,37 @@ _DIMENSIONS = (
 )
 _CODES = ("verdict", "kind", "certificate")
 _RESERVED = {*_DIMENSIONS, *_CODES, *FLOW, *TRAJECTORY, *LIMIT, *CELL, *TUNING, *OUTER, *PICTURES}
-"""Names that results use themselves: no axis can have one of them."""
+"""Names of dimensions and variables of results, which no axis can have."""
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis: the dotted key that it varies, its values, and its name, which is that of the dimension of results."""
+    """One axis: the dotted key that it varies, its values, and its name, which is a dimension of the results."""
 
     name: str
     path: str
     values: tuple[Any, ...]
     further: tuple["Axis", ...] = ()
-    """Keys that vary together with `path`, with equally many values; they have names, but no dimension of their own."""
+    """Keys that vary together with `path`; they have equally many values, and names, but no dimension of their own."""
 
     @property
     def keys(self) -> tuple["Axis", ...]:
-        """All keys that vary along this axis: its own first, then the further ones."""
+        """All keys that vary along this axis: its own, then the further ones."""
         return (self, *self.further)
 
     @cached_property
     def labels(self) -> tuple[Any, ...]:
-        """Coordinates: numbers as they are, tables by their label, or else by their kind and numbers."""
+        """The coordinates: `labels.label` of every value."""
         return tuple(label(value) for value in self.values)
 
     @cached_property
     def numeric(self) -> bool:
-        """Whether the axis has a scale on which its values can be plotted."""
+        """Whether all values are numbers, so that they can be plotted on a scale."""
         return all(isinstance(value, int | float) and not isinstance(value, bool) for value in self.values)
 
     @cached_property
     def texts(self) -> tuple[str, ...]:
-        """The text of every value in names of cells: its label, and all numbers with their names."""
+        """The text of every value in names of cells: labels, and numbers with the names of their keys."""
         shown = [self, *(key for key in self.further if key.numeric)]
         labels = zip(*(key.labels for key in shown), strict=True)
         return tuple(", ".join(map(_text, shown, together)) for together in labels)
@@ -58,7 +59,7 @@ def _text(key: Axis, name: Any) -> str:
 
 
 def named_axes(written: Iterable[Sequence[tuple[str, Sequence[Any]]]]) -> tuple[Axis, ...]:
-    """Axes with names, from pairs of a dotted key and its values; every axis is named after its first key."""
+    """Axes with names, from lists of pairs of a dotted key and its values; an axis has the name of its first key."""
     axes = [list(pairs) for pairs in written]
     names = iter(name_axes([path for pairs in axes for path, _ in pairs]))
     keys = [[Axis(next(names), path, tuple(values)) for path, values in pairs] for pairs in axes]
@@ -66,7 +67,7 @@ def named_axes(written: Iterable[Sequence[tuple[str, Sequence[Any]]]]) -> tuple[
 
 
 def name_axes(paths: Sequence[str]) -> list[str]:
-    """Names of coordinates: the last part of a dotted key, or all of it where that is not unique."""
+    """Names of coordinates: the last part of a dotted key, or the whole key if its last part is not unique."""
     last = [path.rsplit(".", 1)[-1] for path in paths]
     return [
         name if last.count(name) == 1 and name not in _RESERVED else path.replace(".", "_")
@@ -77,7 +78,7 @@ def name_axes(paths: Sequence[str]) -> list[str]:
 def axes_toml(axes: Sequence[Axis]) -> str:
     """Lines of `[sweep]` that `written_axes` reads as the same axes in the same order.
 
-    After a zipped axis only zipped axes can be written; an axis of one key can be written as a zip too.
+    Axes that follow a zipped axis are written as zipped axes too, because TOML does not allow other keys there.
     """
     lines: list[str] = []
     for number, axis in enumerate(axes):
@@ -90,9 +91,10 @@ def axes_toml(axes: Sequence[Axis]) -> str:
 
 
 def _toml_lines(key: str, values: Iterable[Any]) -> str:
-    """TOML of a key and its list of values, each inline on a line of its own; a dotted key is quoted.
+    """TOML of a key and its list of values, one per line; a dotted key is quoted.
 
-    `tomli_w` writes a list of large tables as sections, which TOML puts after all other keys: the order would be lost.
+    `tomli_w` would write a list of large tables as sections, which must follow all other keys: the order of the axes
+    would be lost.
     """
     return "".join([f"{_key(key)} = [\n", *(f"    {_inline(value)},\n" for value in values), "]\n"])
 
@@ -107,24 +109,3 @@ def _inline(value: Any) -> str:
 
 def _key(name: str) -> str:
     return tomli_w.dumps({name: 0}).removesuffix(" = 0\n")
-
-
-def label(value: Any) -> Any:
-    """A short name of an axis value: its own label, or "l_4", "pseudo_huber(0.1)", "loss.delta + weights", 0.5."""
-    if isinstance(value, Mapping):
-        if value.get("label") is not None:
-            return str(value["label"])
-        numbers = [label(v) for key, v in value.items() if key != "kind" and v is not None]
-        kind = str(value.get("kind", ""))
-        if kind == "lp" and len(numbers) == 1:
-            return f"l_{_short(numbers[0])}"
-        return f"{kind}({', '.join(map(_short, numbers))})" if numbers else kind
-    if isinstance(value, list | tuple):
-        if value and all(isinstance(entry, str) for entry in value):
-            return " + ".join(value)
-        return "[" + ", ".join(_short(label(v)) for v in value) + "]"
-    return value
-
-
-def _short(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)

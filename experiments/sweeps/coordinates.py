@@ -1,6 +1,6 @@
 """Coordinates of results: seeds, the values of every axis, and times, known before anything is computed.
 
-Of descents "time" counts steps: learning rates may be an axis, so that no sum of them is the same in all cells.
+The coordinate "time" of descents counts steps, because the sum of the learning rates may differ between cells.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ __all__ = ["coordinates", "step_grid", "time_grid"]
 
 
 def coordinates(sweep: Sweep) -> dict[str, xr.Variable]:
-    """Coordinates by name. Keys that vary together share one dimension, which is called after the first of them."""
+    """Coordinates by name. Keys that vary together share one dimension, which has the name of the first of them."""
     configuration = sweep.configuration
     found = {"seed": xr.Variable(["seed"], np.arange(configuration.seeds))}
     for axis in sweep.axes:
@@ -32,7 +32,7 @@ def coordinates(sweep: Sweep) -> dict[str, xr.Variable]:
 
 
 def _values(key: Axis) -> np.ndarray:
-    """Labels of one kind, so that they can be stored: numbers, truth values, or else words."""
+    """The labels of a key as an array of one type: numbers, truth values, or else strings."""
     if key.numeric:
         return np.array(key.labels, float)
     if all(isinstance(label, bool) for label in key.labels):

@@ -4,7 +4,8 @@ from lcnn_flow.critical.certificate import Certificate, certify, certify_plain, 
 from lcnn_flow.critical.classification import CriticalPoint, Kind, classify
 from lcnn_flow.critical.distinct import above_lowest, grouped_by_filter
 from lcnn_flow.critical.overview import Overview, summary
-from lcnn_flow.critical.plain_numbers import PlainRisk, plain_risk
+from lcnn_flow.critical.plain_network import PlainNetwork
+from lcnn_flow.critical.plain_numbers import PlainRisk, plain_numbers_of, plain_risk
 from lcnn_flow.critical.rescaled import Orbits, orbits
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Kind",
     "Orbits",
     "Overview",
+    "PlainNetwork",
     "PlainRisk",
     "above_lowest",
     "certify",
@@ -21,6 +23,7 @@ __all__ = [
     "grouped_by_filter",
     "no_proof",
     "orbits",
+    "plain_numbers_of",
     "plain_risk",
     "summary",
 ]

@@ -8,6 +8,9 @@ from collections.abc import Callable, Mapping
 
 from flint import arb
 
+from lcnn_flow.critical.ball_margin_losses import BALL_MARGIN_LOSSES
+from lcnn_flow.critical.ball_ranges import NARROW, UNWANTED, Derivatives, monotonic, power
+from lcnn_flow.critical.ball_robust_losses import BALL_ROBUST_LOSSES
 from lcnn_flow.critical.balls import square
 
 __all__ = ["BALL_LOSSES", "Derivatives", "loss_derivatives", "slope_and_bend"]
@@ -15,19 +18,13 @@ __all__ = ["BALL_LOSSES", "Derivatives", "loss_derivatives", "slope_and_bend"]
 _FAR = 50
 """Beyond a|r| = 50 hyperbolic functions are written in e^{-a|r|}, so that nothing overflows."""
 
-_UNWANTED = arb.nan()
-
-_NARROW = 1e-9
-"""Half width, in units of delta, of balls on which little is lost by multiplying the factors of rho'."""
-
-Derivatives = tuple[arb, arb, arb, arb]
-"""The first to fourth derivative of rho; not finite where one does not exist everywhere on the ball."""
-
 
 def loss_derivatives(loss: str, numbers: Mapping[str, float], r: arb) -> Derivatives:
     """The first four derivatives of rho on a ball of residuals.
 
     For l_p, other than even p, those of order p and above do not exist at 0: they are not finite on balls that hold 0.
+    For Huber the second one jumps at |r| = delta: on balls that hold the jump it is [0, 1], and the third and fourth
+    are not finite.
 
     Raises:
         KeyError: no such loss; `BALL_LOSSES` has them all.
@@ -50,23 +47,10 @@ def _lp(numbers: Mapping[str, arb], r: arb, slope: bool, higher: bool) -> Deriva
     if p == 2:
         return _square(numbers, r, slope, higher)
     third = (p - 1) * (p - 2)
-    first, second = _power(p, 1, r) if slope else _UNWANTED, (p - 1) * _power(p, 2, r)
+    first, second = power(p - 1, True, r) if slope else UNWANTED, (p - 1) * power(p - 2, False, r)
     if not higher:
-        return first, second, _UNWANTED, _UNWANTED
-    return first, second, third * _power(p, 3, r), third * (p - 3) * _power(p, 4, r)
-
-
-def _power(p: arb, order: int, r: arb) -> arb:
-    """|r|^(p - order), times the sign of r for odd orders; not finite where r may be 0 and order >= p, p != 4."""
-    exponent, odd = p - order, order % 2 == 1
-    if r > 0 or r < 0:
-        power = abs(r) ** exponent
-        return -power if odd and r < 0 else power
-    if exponent > 0:
-        largest = r.abs_upper()
-        most = largest**exponent if largest > 0 else arb(0)
-        return arb(0, most.abs_upper()) if odd else arb(0).union(most)
-    return arb(1) if exponent == 0 and not odd else arb.nan()
+        return first, second, UNWANTED, UNWANTED
+    return first, second, third * power(p - 3, True, r), third * (p - 3) * power(p - 4, False, r)
 
 
 def _pseudo_huber(numbers: Mapping[str, arb], r: arb, slope: bool, higher: bool) -> Derivatives:
@@ -75,12 +59,12 @@ def _pseudo_huber(numbers: Mapping[str, arb], r: arb, slope: bool, higher: bool)
     squared = square(ratio)
     inverse = (1 + squared).rsqrt()
     cubed = inverse**3
-    first = _UNWANTED
+    first = UNWANTED
     if slope:
-        narrow = ratio.rad() < _NARROW
-        first = r * inverse if narrow else _increasing(lambda x: x * (1 + (x / delta) ** 2).rsqrt(), r)
+        narrow = ratio.rad() < NARROW
+        first = r * inverse if narrow else monotonic(lambda x: x * (1 + (x / delta) ** 2).rsqrt(), r)
     if not higher:
-        return first, cubed, _UNWANTED, _UNWANTED
+        return first, cubed, UNWANTED, UNWANTED
     fifth = cubed * inverse**2
     return first, cubed, -3 * ratio * fifth / delta, (12 * squared - 3) * fifth * inverse**2 / delta**2
 
@@ -91,8 +75,8 @@ def _generalized_huber(numbers: Mapping[str, arb], r: arb, slope: bool, higher: 
     x = a * r
     if x.abs_upper() < _FAR:
         # D = 2 cosh x + b as (2 + b) + 4 sinh^2(x/2): no cancellation for b near -2
-        sinh = _increasing(arb.sinh, x)
-        half = square(_increasing(arb.sinh, x / 2))
+        sinh = monotonic(arb.sinh, x)
+        half = square(monotonic(arb.sinh, x / 2))
         inverse = 1 / ((2 + b) + 4 * half)
         first = 2 * sinh * inverse
         bend = a * (4 + 2 * b * (1 + 2 * half)) * inverse**2
@@ -103,7 +87,7 @@ def _generalized_huber(numbers: Mapping[str, arb], r: arb, slope: bool, higher: 
         first = size if r > 0 else -size if r < 0 else arb(0, size.abs_upper())
         bend = a * t * (4 * t + b * (1 + t**2)) / d**2
     if not higher:
-        return first, bend, _UNWANTED, _UNWANTED
+        return first, bend, UNWANTED, UNWANTED
     # in terms of 1/D and rho' = S/D, S = 2 sinh x: D' = a S, S' = a (D - b), S^2 = (D - b)^2 - 4
     c = (2 - b) * (2 + b)
     third = -(a**2) * first * inverse * (b + 2 * c * inverse)
@@ -114,16 +98,18 @@ def _generalized_huber(numbers: Mapping[str, arb], r: arb, slope: bool, higher: 
 def _log_cosh(numbers: Mapping[str, arb], r: arb, slope: bool, higher: bool) -> Derivatives:
     a = numbers["a"]
     x = a * r
-    first = _increasing(arb.tanh, x) if slope or higher else _UNWANTED
+    first = monotonic(arb.tanh, x) if slope or higher else UNWANTED
     bend = square(x.abs_lower().sech().union(x.abs_upper().sech()))
     if not higher:
-        return first, a * bend, _UNWANTED, _UNWANTED
+        return first, a * bend, UNWANTED, UNWANTED
     return first, a * bend, -2 * a**2 * first * bend, a**3 * bend * (4 * square(first) - 2 * bend)
 
 
-def _increasing(function: Callable[[arb], arb], x: arb) -> arb:
-    """Values of an increasing function on a ball, from those at its ends: nothing is lost however wide it is."""
-    return function(x.lower()).union(function(x.upper()))
+def _smooth_quantile(numbers: Mapping[str, arb], r: arb, slope: bool, higher: bool) -> Derivatives:
+    """rho = (sqrt(r^2 + delta^2) + (1 - 2 tau) r)/2 up to a constant: half of pseudo-Huber over delta, and a line."""
+    first, *others = (x / (2 * numbers["delta"]) for x in _pseudo_huber(numbers, r, slope, higher))
+    second, third, fourth = others
+    return first + (arb(0.5) - numbers["tau"]), second, third, fourth
 
 
 BALL_LOSSES: dict[str, Callable[[Mapping[str, arb], arb, bool, bool], Derivatives]] = {
@@ -132,6 +118,9 @@ BALL_LOSSES: dict[str, Callable[[Mapping[str, arb], arb, bool, bool], Derivative
     "pseudo_huber": _pseudo_huber,
     "generalized_huber": _generalized_huber,
     "log_cosh": _log_cosh,
+    **BALL_ROBUST_LOSSES,
+    "smooth_quantile": _smooth_quantile,
+    **BALL_MARGIN_LOSSES,
 }
 """Enclosures by the name of the loss, of its numbers and a ball of residuals. The last two arguments say whether the
 first derivative, and whether the third and fourth are wanted: those that are not may be NaN."""

@@ -4,7 +4,9 @@ Data, loss parameters and filters are taken as the exact values of their floats.
 one exponent: the taps of layer l sit at flat offsets of the end-to-end filter that add up, in any dimension and with
 any strides, so v[t] is the sum of prod_l w_l[a_l] over all taps with offsets summing to t.
 
-    grad L = J^T g,   Hess L = J^T l''(v) J + sum_t g_t Hess v_t,   g = grad l(v),   J = dv/dw.
+    grad L = J^T g + lambda w,   Hess L = J^T l''(v) J + sum_t g_t Hess v_t + lambda,   g = grad l(v),   J = dv/dw,
+
+with lambda the weight decay.
 """
 
 import functools
@@ -15,6 +17,7 @@ from typing import Any
 from flint import arb, arb_mat
 
 from lcnn_flow.critical.ball_losses import BALL_LOSSES, Derivatives
+from lcnn_flow.critical.balls import diagonal
 from lcnn_flow.critical.data_rows import data_rows
 from lcnn_flow.critical.plain_numbers import PlainRisk
 
@@ -41,6 +44,8 @@ class BallRisk:
         self._rows = data_rows(risk)
         self.weights = self._rows.weights
         self._loss, self._numbers = BALL_LOSSES[risk.loss], {name: arb(x) for name, x in risk.numbers.items()}
+        units = zip(exponents, self.sizes, strict=True)
+        self._decay = [arb(risk.decay) * arb(4) ** e for e, size in units for _ in range(size)]
         self.is_quadratic = risk.loss == "square"
         """Whether rows of the data no longer count, once P^T W P and P^T W y are known."""
         self._last: Point | None = None
@@ -58,13 +63,14 @@ class BallRisk:
     def gradient(self, vector: list[arb]) -> arb_mat:
         """Enclosure of grad L, (n, 1)."""
         point = self.at(vector)
-        return point.jacobian.transpose() * point.slope
+        decay = arb_mat([[factor * x] for factor, x in zip(self._decay, vector, strict=True)])
+        return point.jacobian.transpose() * point.slope + decay
 
     def hessian(self, vector: list[arb]) -> list[list[arb]]:
         """Enclosure of Hess L, (n, n), symmetric."""
         point = self.at(vector)
         outer = point.jacobian.transpose() * (point.curvature * point.jacobian)
-        return (outer + self.filter_hessian(point.filters, point.slope)).tolist()
+        return (outer + self.filter_hessian(point.filters, point.slope) + diagonal(self._decay)).tolist()
 
     def filters(self, vector: list[arb]) -> list[Polynomial]:
         """The filters by offset."""

@@ -22,6 +22,7 @@ from collections.abc import Iterator
 import numpy as np
 from flint import arb, arb_mat
 
+from lcnn_flow.critical.ball_risk import BallRisk
 from lcnn_flow.critical.balls import diagonal, exact_matrix, middle, product_norm, row_sum_norm, spectral_norm
 from lcnn_flow.critical.basin_losses import CurvedLoss, Rows
 from lcnn_flow.critical.cubic_form import cubic_norm
@@ -38,13 +39,14 @@ class Basin:
     """The inequality above, on balls around a zero of F.
 
     Args:
-        system: F.
+        system: F of a linear network without weight decay.
+        balls: its risk.
         box: holds the zero.
         axes: a T, in floats, that need not be exact; used only where rounding spoils the one of `_euclidean_axes`.
     """
 
-    def __init__(self, system: LeafSystem, box: list[arb], axes: np.ndarray) -> None:
-        self._system, self._box, self._balls = system, box, system.balls
+    def __init__(self, system: LeafSystem, balls: BallRisk, box: list[arb], axes: np.ndarray) -> None:
+        self._system, self._box, self._balls = system, box, balls
         lengths = system.lengths()
         self._lengths = [t for t, size in zip(lengths, self._balls.sizes, strict=True) for _ in range(size)]
         derivative = system.derivative(box)

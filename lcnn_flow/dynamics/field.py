@@ -193,9 +193,11 @@ def symmetric_stage_solver(
     control: Array,
     gamma: float,
 ) -> tuple[Callable[[Array], Array], Array]:
-    """Stage solver for `vector_field`: the inverse of the symmetric matrix I/gamma + h Hess L.
+    """Solves the linear systems of the stages of a Rosenbrock method, with the symmetric matrix I/gamma + h Hess L.
 
-    The matrix does not allow a step if it is not positive definite.
+    Returns:
+        A function that multiplies a right-hand side by the inverse of the matrix, and whether the matrix is positive
+        definite; if not, the step must be rejected.
     """
     del terms, t
     matrix = jnp.eye(y.size, dtype=y.dtype) / gamma + control * args.risk.hessian(y)

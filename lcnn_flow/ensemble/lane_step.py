@@ -69,7 +69,7 @@ class Lanes(NamedTuple):
 
 
 class _Trial(NamedTuple):
-    """A step that is about to be tried."""
+    """The step that is tried next in every lane."""
 
     ended: Bool[Array, " lanes"]
     norm: Float[Array, " lanes"]

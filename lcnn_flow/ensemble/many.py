@@ -31,6 +31,7 @@ from lcnn_flow.ensemble.programs import (
 from lcnn_flow.errors import FlowError
 from lcnn_flow.flow.result import Flow
 from lcnn_flow.flow.single import in_tree, refuse_false_symmetry
+from lcnn_flow.losses.named import Square
 from lcnn_flow.numerics.memory import check_memory, flow_bytes
 from lcnn_flow.risk.base import RiskLike, is_risk, runs_in_lanes
 from lcnn_flow.risk.function import as_risk
@@ -40,6 +41,8 @@ __all__ = ["as_ensemble_risk", "check_axes", "gradient_flow_ensemble"]
 
 _LOCKSTEP = 64
 """Number of flows integrated in lockstep; in larger groups more flows wait for the slowest one."""
+_FEW = 64
+"""Number of flows up to which the program of the lanes costs more to compile than it saves, where it decides few."""
 _LEFTOVERS = 16
 """Number of flows integrated in lockstep if only part of a block is undecided."""
 _ROUNDS, _MOST_ROUNDS = 8, 32
@@ -107,7 +110,9 @@ def gradient_flow_ensemble(
             stacking or by `batched` of `Risk`.
         params: initial parameters with a leading axis S, the seeds, in every layer; with C risks (C, S, ...).
         block_size: seeds per block. By default it follows from the number of seeds and the kind of device: on CPUs two
-            blocks from 128 seeds on, eight from 4,096 on, and at most 2,048 seeds per block.
+            blocks from 128 seeds on, eight from 4,096 on, and at most 2,048 seeds per block. And on CPUs up to 64 flows
+            of a loss other than the square, or with channels, do without lanes, which would decide only a part of them:
+            one program is compiled instead of two.
         devices: devices to use; all local devices by default. Flows that do not run in lanes use only as many CPU
             devices as justify a compilation for each, and only the first one with solvers other than Rosenbrock methods
             of this library.
@@ -135,6 +140,8 @@ def gradient_flow_ensemble(
     objective.check_params(objective.space.tree(seed) if len(seed) == objective.space.num_layers else seed)
     flat = tuple(np.asarray(w).reshape(-1, *np.shape(w)[len(leading) :]) for w in layers)
     lanes = runs_in_lanes(objective) and fits_lanes(settings) and objective.form != "layers"
+    if lanes and block_size is None and len(flat[0]) <= _FEW and chosen[0].platform == "cpu":
+        lanes = _decides_most(objective, settings)
     if isinstance(settings.adjoint, diffrax.RecursiveCheckpointAdjoint):  # the results are numpy arrays
         settings = dataclasses.replace(settings, adjoint=diffrax.ForwardMode())
     on_progress = _progress_counter(progress, len(flat[0]))
@@ -176,6 +183,11 @@ def as_ensemble_risk(name: str, risk: Any, params: PyTree) -> Any:
     return as_risk(name, risk, jax.tree.map(first, params))
 
 
+def _decides_most(risk: LinearRisk, settings: FlowSettings) -> bool:
+    """Whether lanes decide nearly all flows, so that usually no second program is needed: those of the square loss."""
+    return isinstance(risk.loss, Square) and can_decide_in_lanes(risk, settings)
+
+
 def _searches_that_fit(risk: RiskLike, device: Any) -> int:
     """Number of flows in lockstep that fit into half of the memory of a device; at least one."""
     check_memory(risk.space.num_parameters, np.float32)
@@ -201,9 +213,10 @@ def check_axes(name: str, risk: Any, layers: tuple[Any, ...]) -> tuple[int | Non
 
 
 def _lane_sizes(risk: LinearRisk, seeds: int, block_size: int | None, device: Any, times: int) -> tuple[int, int]:
-    """The number of lanes, and of seeds per block, which is a multiple of it.
+    """The number of lanes, and the number of seeds per block, which is a multiple of the number of lanes.
 
-    Both depend on the amount of work and the kind of device, not on the number of devices.
+    Both depend on the amount of work and on the kind of device, but not on the number of devices, so that the results
+    are the same on any number of devices.
     """
     width = min(lanes_that_fit(risk, device, times), -(-(block_size or seeds) // 8) * 8)
     if block_size is None:

@@ -26,7 +26,13 @@ _MOST_LOOPS = 200
 
 
 class StartSet(NamedTuple):
-    """All solutions for d, u: unit filters one after the other and mu, (sum k_l + 1, N); d and u, (prod k_l,)."""
+    """All N solutions of the critical point equations for one pair of parameters d, u.
+
+    Attributes:
+        points: one solution per column: the entries of all unit filters, then mu; (sum k_l + 1, N).
+        diagonal: d, (prod k_l,).
+        load: u, (prod k_l,).
+    """
 
     points: np.ndarray
     diagonal: np.ndarray
@@ -34,7 +40,7 @@ class StartSet(NamedTuple):
 
 
 def family_sums(sizes: tuple[int, ...]) -> TapSums:
-    """A member of the family: the architecture of stride 1. With G = c = 0 it plays no part which."""
+    """The tap sums of the architecture with stride 1; for G = c = 0 every architecture of the family would do."""
     taps = tuple(sum(index) for index in itertools.product(*map(range, sizes)))
     return TapSums(sizes, taps, taps[-1] + 1)
 
@@ -46,7 +52,7 @@ def find_start_set(
 
     Args:
         sizes: filter sizes, every one at least 2.
-        seed: of the parameters and the loops; another one makes another start set.
+        seed: seed of the random parameters and loops; other seeds give other start sets.
         progress: called as progress(found, N) after every loop.
 
     Raises:
@@ -77,7 +83,7 @@ def _drawn(sums: TapSums, rng: np.random.Generator) -> tuple[np.ndarray, np.ndar
 
 
 def _first_solution(sums: TapSums, rng: np.random.Generator) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
-    """Random filters, mu = 1, a random d, and the random u moved least to make them a solution."""
+    """A solution to begin with: random filters, mu = 1, a random d, and the u nearest to a random one that fits."""
     d, u = _drawn(sums, rng)
     filters = [rng.normal(size=k) + 1j * rng.normal(size=k) for k in sums.sizes]
     filters = [w / np.linalg.norm(w) for w in filters]
@@ -97,7 +103,7 @@ def _carried(sums: TapSums, points: np.ndarray, start: tuple[Any, ...], end: tup
 
 
 def _merged(sums: TapSums, old: np.ndarray, new: np.ndarray, here: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """The old solutions and those of the new ones that are others, polished."""
+    """The known solutions together with the new ones that differ from them, all polished."""
     both = np.concatenate([old, new], axis=1)
     chart = choose_chart(sums.sizes, both)
     form = quadratic_form(sums, here[0], np.zeros((sums.width, sums.width)))

@@ -1,4 +1,4 @@
-"""Elementwise losses rho(r) of a residual r, with rho(0) = 0, and what convergence theory asks of them.
+"""Elementwise losses rho(r) of a residual r, with rho(0) = 0, and the properties that the theory requires.
 
 Every loss gives rho, rho' and rho'' in forms free of cancellation and of overflow. Differentiating rho
 returns the formula of rho', differentiating rho' the one of rho'', under any of `jax.grad`, `jvp` and `vmap`:
@@ -277,12 +277,15 @@ LOSSES: dict[str, type[Loss]] = {loss.name: loss for loss in (Square, Lp, Pseudo
 
 
 def positive_parameter(loss: str, name: str, value: Any) -> Any:
-    """A leaf for a number above 0; LossError for another one."""
+    """The parameter `value` as a leaf of the loss; raises LossError if it is not above 0."""
     return _parameter(loss, name, value, above=0.0)
 
 
 def _parameter(loss: str, name: str, value: Any, above: float) -> Any:
-    """A leaf for the number `value`; checked only where it has a value to look at."""
+    """The parameter `value` as a leaf of the loss; raises LossError if it is not finite and above `above`.
+
+    Tracers have no value yet and are not checked.
+    """
     if isinstance(value, Tracer):
         return value
     try:

@@ -1,4 +1,4 @@
-"""Losses past those of the theory, for data with outliers: Huber, Cauchy, Welsch, Geman-McClure.
+"""Losses beyond those of the theory, for data with outliers: Huber, Cauchy, Welsch, Geman-McClure.
 
 All have rho(0) = 0 and rho''(0) = 1, and delta is the residual from which on they differ from the square loss. Huber is
 convex and C^1; the others are not convex, so that even a convolution of a single layer has spurious minima, and Welsch
@@ -99,7 +99,7 @@ for _name, _value, _first, _second in (
 
 
 class _Robust(Loss):
-    """A loss with one number, delta > 0, and |rho''| at most rho''(0) = 1."""
+    """Base of the losses with one parameter delta > 0 that satisfy |rho''(r)| <= rho''(0) = 1 for all r."""
 
     parameters = ("delta",)
 

@@ -77,8 +77,8 @@ def spectrum_marks(
             color=style.colour,
             label=label,
         )
-    ax.axhline(0, color="#555555", linewidth=0.8)
     if (found <= 0).any():
+        ax.axhline(0, color="#555555", linewidth=0.8)
         away = np.abs(found[np.abs(found) > _DECADES * largest])
         ax.set_yscale("symlog", linthresh=10.0 ** np.floor(np.log10(away.min() if away.size else largest)))
     else:

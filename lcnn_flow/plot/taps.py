@@ -11,7 +11,7 @@ from lcnn_flow.errors import PlotError
 from lcnn_flow.network.architecture import Architecture, refuse_flows
 from lcnn_flow.network.dense import Dense
 from lcnn_flow.network.filters import end_to_end_filter
-from lcnn_flow.plot.looks import Look, axes_for, look, put_legend
+from lcnn_flow.plot.looks import INK, Look, axes_for, look, put_legend
 from lcnn_flow.plot.spread import quantiles
 
 __all__ = ["filter_marks", "filters", "network_and_leading"]
@@ -109,5 +109,5 @@ def filter_marks(
         ax.plot(taps[beyond], heights, linestyle="", marker=marker, color=look.colour, markersize=9)
         for tap, value in zip(taps[beyond], middle[beyond], strict=True):
             offset = (0, -7 if border > 0 else 7)
-            style: dict[str, Any] = {"ha": "center", "va": "top" if border > 0 else "bottom", "color": look.colour}
+            style: dict[str, Any] = {"ha": "center", "va": "top" if border > 0 else "bottom", "color": INK}
             ax.annotate(f"{value:.3g}", (tap, place), offset, textcoords="offset points", fontsize=8, **style)

@@ -168,7 +168,7 @@ class LaneRisk(CompositeRisk, Protocol):
     """A risk whose flows can run in lanes; flows of other risks are integrated in lockstep."""
 
     def driver(self, lanes: int) -> FilterRisk:
-        """The form of the risk that evaluates this number of flows at once, see `lane_forms`."""
+        """The risk as a function of the end-to-end filters of `lanes` flows at once; see `lane_forms`."""
         ...
 
 

@@ -231,7 +231,10 @@ class LinearRisk(EmpiricalRisk):
 def risk_of_the_filter(
     network: Network, reduced: bool, loss: Loss, arrays: tuple[Any, ...]
 ) -> PatchForm | QuadraticForm:
-    """The form of evaluation from inputs, targets and weights; compiled as one program instead of some twenty."""
+    """The risk as a function of the end-to-end filter, from inputs, targets and weights; compiled as one program.
+
+    With `reduced`, patches and targets are reduced to the size of the filter by a QR decomposition.
+    """
     table = to_patches(network, loss, Dataset(*arrays))
     return QuadraticForm(table.patches, table.targets, table.weights) if reduced else table
 

@@ -222,7 +222,7 @@ class QuadraticForm(Pytree):
         return _quadratic_gradient(V, self)
 
     def hessian(self, V: Float[Array, "c q ..."]) -> Float[Array, "c q q ..."]:
-        """Second derivative: the same matrix G in every output channel."""
+        """The second derivative of l at V, one (q, q) block G per output channel; blocks between channels are 0."""
         return jnp.broadcast_to(_trailing(self.gram[None], V), (V.shape[0], *self.gram.shape, *V.shape[2:]))
 
     def gradient_and_curvature(self, V: Float[Array, "c q ..."]) -> tuple[Float[Array, "c q ..."], CurvatureProduct]:

@@ -33,7 +33,7 @@ class NoSymmetry:
         return levels
 
     def directions(self, vector: Float[Array, " n"]) -> Float[Array, "n e"]:
-        """A matrix without columns."""
+        """A matrix without columns, because no direction leaves the risk unchanged by symmetry."""
         return jnp.zeros((vector.size, 0), vector.dtype)
 
     def equal(self, vector: Float[Array, " n"]) -> Float[Array, "N N"]:

@@ -44,7 +44,7 @@ def library_outcomes(family: Family, conditions: list[Condition], engine: str) -
     layers = np.split(starts, ends, axis=-1)
     params = tuple(w.reshape(*w.shape[:2], *s) for w, s in zip(layers, arch.layer_shapes, strict=True))
     if engine == "ensemble":
-        flows = lf.gradient_flow_ensemble(risks, params)
+        flows = lf.gradient_flow_ensemble(risks, params, block_size=starts.shape[1])  # few flows, but in lanes
         flows = jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), flows)
     else:
         flows = _one_by_one(risks, params)

@@ -12,6 +12,7 @@ import pytest
 import lcnn_flow as lf
 from lcnn_flow.dynamics.settings import flow_settings
 from lcnn_flow.ensemble.many import _searching, _Work
+from lcnn_flow.ensemble.programs import LaneBlock, SearchBlock
 from lcnn_flow.flow.single import run_flow
 
 ARCH = lf.Architecture(4, (2, 2))
@@ -102,6 +103,35 @@ def test_searches_take_as_many_cpu_devices_as_repay_their_compilation(platform, 
     devices = tuple(SimpleNamespace(platform=platform) for _ in range(3))
     settings = flow_settings(STARTS, times=[1.0], solver=solver)
     assert _searching(_Work(problem(1), STARTS, settings, devices, print, step_cost), 1000) == devices[:used]
+
+
+@pytest.mark.parametrize(
+    ("loss", "channels", "seeds", "options", "program"),
+    [
+        (lf.losses.Square(), None, 10, {}, LaneBlock),
+        (lf.losses.PseudoHuber(1.0), None, 10, {}, SearchBlock),
+        (lf.losses.Square(), (1, 2, 1), 10, {}, SearchBlock),
+        (lf.losses.Square(), None, 10, {"polish": False}, SearchBlock),
+        (lf.losses.PseudoHuber(1.0), None, 65, {}, LaneBlock),
+        (lf.losses.PseudoHuber(1.0), None, 10, {"block_size": 10}, LaneBlock),
+    ],
+)
+def test_few_flows_run_in_lanes_only_where_lanes_decide_nearly_all(
+    monkeypatch, loss, channels, seeds, options, program
+):
+    class Started(Exception):
+        pass
+
+    def start(block, *args, **options):
+        raise Started(type(block))
+
+    monkeypatch.setattr("lcnn_flow.ensemble.many.run_blocks", start)
+    arch = lf.Architecture(4, (2, 2), channels=channels)
+    risk = lf.EmpiricalRisk(arch, loss, lf.data.synthesize(jax.random.key(0), arch, samples=12, noise=0.3))
+    params = tuple(jnp.ones((seeds, *shape)) for shape in arch.layer_shapes)
+    with pytest.raises(Started) as started:
+        lf.gradient_flow_ensemble(risk, params, **options)
+    assert started.value.args[0] is (program if jax.default_backend() == "cpu" else LaneBlock)
 
 
 @pytest.mark.parametrize(

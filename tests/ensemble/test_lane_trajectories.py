@@ -66,7 +66,7 @@ def test_trajectories_of_lanes_are_those_of_lockstep_with_channels():
     arch, loss = lf.Architecture(3, (2, 2), channels=(1, 2, 2)), lf.losses.Square()
     risk = random_problem(arch, loss, samples=9)
     params = jax.vmap(lambda key: lf.initializers.gaussian(0.6)(key, arch))(jax.random.split(jax.random.key(5), 2))
-    lanes = lf.gradient_flow_ensemble(risk, params, times=TIMES)
+    lanes = lf.gradient_flow_ensemble(risk, params, times=TIMES, block_size=2)
     assert_same(lanes, lf.gradient_flow_ensemble(risk, params, times=TIMES, adjoint=diffrax.ForwardMode()))
 
 

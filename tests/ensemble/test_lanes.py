@@ -249,7 +249,7 @@ def test_limits_that_fit_fewer_samples_than_there_are_parameters_are_never_said_
     numbers = np.random.default_rng(0)
     data = lf.Dataset(numbers.normal(size=(3, 5)), numbers.normal(size=(3, 1)))
     start = tuple(jnp.asarray(numbers.normal(size=(64, k))) for k in (3, 2))
-    flows = lf.gradient_flow_ensemble(lf.EmpiricalRisk(arch, lf.losses.PseudoHuber(1.0), data), start)
+    flows = lf.gradient_flow_ensemble(lf.EmpiricalRisk(arch, lf.losses.PseudoHuber(1.0), data), start, block_size=64)
     fits = flows.risk < 1e-12  # there the Hessian J^T P^T P J has rank 3 at most, and 4 directions lie in a leaf
     assert np.sum(fits) > 50
     assert np.all(flows.verdict[fits] == lf.Verdict.CONVERGED)

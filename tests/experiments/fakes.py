@@ -33,6 +33,35 @@ times = { start = 1e-3, stop = 1e4, count = 60 }
 loss = [{ kind = "square" }, { kind = "lp", p = 4 }, { kind = "pseudo_huber", delta = 0.1 }]
 """
 
+
+def toml_of_module(
+    module: str,
+    seeds: int,
+    network: str = "{ input_shape = 5, kernel_sizes = [2, 2] }",
+    samples: int = 8,
+    inputs: str = '{ kind = "white" }',
+    targets: str = '{ kind = "planted" }',
+    loss: str = '{ kind = "square" }',
+    initializer: str = '{ kind = "gaussian", std = 0.5 }',
+    more: str = "",
+) -> str:
+    """A configuration with synthetic data for tests of one module; `more` are further sections."""
+    return f"""
+seeds = {seeds}
+network = {network}
+loss = {loss}
+initializer = {initializer}
+[experiment]
+module = "{module}"
+[data]
+kind = "synthetic"
+samples = {samples}
+inputs = {inputs}
+targets = {targets}
+{more}
+"""
+
+
 TIMES = np.concatenate([[0.0], np.geomspace(1e-3, 1e4, 60)])
 
 MANIFEST = {

@@ -63,7 +63,7 @@ def test_keys_of_a_zip_vary_together_and_multiply_with_other_axes(file):
     together = [(0.0, 32), (0.1, 64), (0.2, 128)]
     assert numbers(sweep) == [(std, *pair) for std in (0.5, 1.0) for pair in together]
     assert sweep.cells[1].name == "std = 0.5, noise = 0.1, samples = 64"
-    assert [len(group) for group in sweep.groups()] == [2, 2, 2]  # another number of samples compiles anew
+    assert [len(group) for group in sweep.groups] == [2, 2, 2]  # another number of samples compiles anew
 
 
 def test_a_zip_by_hand_is_the_zip_of_a_file(file, tmp_path):
@@ -321,5 +321,5 @@ def test_ten_thousand_cells_are_loaded_and_checked_in_three_seconds(file):
     axes = [f"data.noise={noise}", f"initializer.std={std}"]
     sweep = load(file, ["data.samples=32"], axes)
     assert len(sweep.cells) == 10_000
-    assert len(sweep.groups()) == 1
+    assert len(sweep.groups) == 1
     assert time.process_time() - started < 3

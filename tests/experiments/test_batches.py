@@ -1,5 +1,7 @@
 """Batches cover every flow once, follow from the configuration alone, and are known by what their results depend on."""
 
+from dataclasses import replace
+
 import fakes
 import numpy as np
 import pytest
@@ -9,9 +11,11 @@ from hypothesis import strategies as st
 import experiments.running.compute
 from experiments.computing.certification import Certifier
 from experiments.errors import UserError
-from experiments.planning.batches import batches, label_of
 from experiments.planning.loading import load
-from experiments.running.compute import attempt, compute_batch
+from experiments.planning.plan import plan_of
+from experiments.running.compute import compute_batch, compute_outcome
+from experiments.running.engines.base import Task
+from experiments.running.work import work
 
 PLAIN = fakes.CONFIGURATION.replace("times = { start = 1e-3, stop = 1e4, count = 60 }", "")
 
@@ -34,27 +38,27 @@ def test_every_flow_belongs_to_one_batch_and_a_batch_to_one_group(tmp_path, seed
     overrides = [f"seeds={seeds}"] + ([f"compute.batch_size={size}"] if size else [])
     axis = f"data.noise={[0.1 * n for n in range(noise)]}"
     sweep = sweep_of(tmp_path, overrides, [axis], fakes.CONFIGURATION if times else PLAIN)
-    found = batches(sweep)
+    found = plan_of(sweep).batches
     assert [batch.number for batch in found] == list(range(len(found)))
     flows = [(cell, seed) for batch in found for cell in batch.cells for seed in range(batch.start, batch.stop)]
     assert len(flows) == len(set(flows)) == len(sweep.cells) * seeds
     assert sum(batch.flows for batch in found) == len(flows)
-    group_of = {cell.number: number for number, group in enumerate(sweep.groups()) for cell in group}
+    group_of = {cell.number: number for number, group in enumerate(sweep.groups) for cell in group}
     for batch in found:
         assert len({group_of[cell] for cell in batch.cells}) == 1
         assert len(batch.cells) == 1 or (batch.start, batch.stop) == (0, seeds)
         assert size is None or batch.stop - batch.start <= size
     assert len({batch.key for batch in found}) == len(found)
-    assert batches(sweep) == found
+    assert plan_of(sweep).batches == found
 
 
 def test_many_seeds_are_cut_into_equal_batches_where_that_is_possible(tmp_path):
     sweep = sweep_of(tmp_path, ["seeds=1000000", "loss={kind='square'}"], (), PLAIN)
-    found = batches(sweep)
+    found = plan_of(sweep).batches
     assert {batch.stop - batch.start for batch in found} == {4000}
     assert len(found) == 250
     prime = sweep_of(tmp_path, ["seeds=10007", "loss={kind='square'}"], (), PLAIN)
-    assert [batch.stop - batch.start for batch in batches(prime)] == [4096, 4096, 1815]
+    assert [batch.stop - batch.start for batch in plan_of(prime).batches] == [4096, 4096, 1815]
 
 
 @pytest.mark.parametrize(
@@ -76,7 +80,7 @@ def test_many_seeds_are_cut_into_equal_batches_where_that_is_possible(tmp_path):
 )
 def test_the_key_changes_with_what_the_results_depend_on_and_with_nothing_else(tmp_path, override, changes):
     overrides = ["seeds=2", "loss={kind='square'}"]
-    first, second = (batches(sweep_of(tmp_path, options)) for options in (overrides, [*overrides, override]))
+    first, second = (plan_of(sweep_of(tmp_path, options)).batches for options in (overrides, [*overrides, override]))
     assert len(first) == len(second) == 1
     assert (first[0].key != second[0].key) == changes
 
@@ -84,7 +88,7 @@ def test_the_key_changes_with_what_the_results_depend_on_and_with_nothing_else(t
 def test_the_key_changes_with_a_census(tmp_path):
     overrides = ["seeds=2", "loss={kind='square'}", "network={input_shape=6, kernel_sizes=[2, 2]}"]
     more = [*overrides, "analysis.census=true"]
-    (first,), (second,) = (batches(sweep_of(tmp_path, options)) for options in (overrides, more))
+    (first,), (second,) = (plan_of(sweep_of(tmp_path, options)).batches for options in (overrides, more))
     assert first.key != second.key
 
 
@@ -93,25 +97,25 @@ def test_the_key_changes_with_the_bytes_of_a_data_file(tmp_path):
     keys = []
     for number in range(2):
         np.savez(tmp_path / "mine.npz", inputs=np.full((3, 12), float(number)), targets=np.zeros((3, 6)))
-        keys.append(batches(sweep_of(tmp_path, own))[0].key)
+        keys.append(plan_of(sweep_of(tmp_path, own)).batches[0].key)
     assert keys[0] != keys[1]
 
 
 def test_labels_name_the_cell_and_the_seeds_of_a_part(tmp_path):
     sweep = sweep_of(tmp_path, ["compute.batch_size=5"])
-    assert [label_of(sweep, batch) for batch in batches(sweep)[:3]] == [
+    assert [plan_of(sweep).label(batch) for batch in plan_of(sweep).batches[:3]] == [
         "square, seeds 0 to 4",
         "square, seeds 5 to 9",
         "square, seeds 10 to 11",
     ]
     joint = sweep_of(tmp_path, ["seeds=2", "loss={kind='square'}"], ["data.noise=[0.0, 0.1, 0.2]"])
-    assert [label_of(joint, batch) for batch in batches(joint)] == ["noise = 0.0 … noise = 0.2"]
+    assert [plan_of(joint).label(batch) for batch in plan_of(joint).batches] == ["noise = 0.0 … noise = 0.2"]
 
 
 def test_cells_computed_together_have_the_limits_that_they_have_alone(tmp_path, monkeypatch):
     options = ["seeds=4", "loss={kind='square'}", "analysis.certify=1", "network={input_shape=6, kernel_sizes=[2, 2]}"]
     sweep = sweep_of(tmp_path, options, ["data.noise=[0.0, 0.3]"], PLAIN)
-    (batch,) = batches(sweep)
+    (batch,) = plan_of(sweep).batches
     assert batch.cells == (0, 1)
     told = []
     together = compute_batch(sweep, batch, lambda done, note: told.append(done), Certifier(1))
@@ -126,9 +130,16 @@ def test_cells_computed_together_have_the_limits_that_they_have_alone(tmp_path, 
     assert not np.allclose(together["0/limit_filter"], together["1/limit_filter"], atol=1e-3)
 
 
+def test_a_worker_refuses_a_batch_that_has_another_key_there(tmp_path):
+    plan = plan_of(sweep_of(tmp_path))
+    outcome = work(Task(plan.sweep.toml(), replace(plan.batches[0], key="ab" * 32), cache=False))
+    assert "the batch has another key here" in outcome.error
+    assert (outcome.content, outcome.retryable) == (None, False)
+
+
 def test_an_error_becomes_the_outcome_with_its_trace_and_a_mistake_is_not_retried(tmp_path, monkeypatch):
     sweep = sweep_of(tmp_path)
-    batch = batches(sweep)[0]
+    batch = plan_of(sweep).batches[0]
 
     def fail(error):
         def compute(*_):
@@ -138,10 +149,10 @@ def test_an_error_becomes_the_outcome_with_its_trace_and_a_mistake_is_not_retrie
 
     full = RuntimeError("RESOURCE_EXHAUSTED: 12 GiB\nmore")
     monkeypatch.setattr(experiments.running.compute, "compute_batch", fail(full))
-    outcome = attempt(sweep, batch)
+    outcome = compute_outcome(sweep, batch)
     assert (outcome.content, outcome.error) == (None, "RuntimeError: RESOURCE_EXHAUSTED: 12 GiB")
     assert "Traceback" in outcome.trace
     assert outcome.retryable
     monkeypatch.setattr(experiments.running.compute, "compute_batch", fail(UserError("no such file")))
-    outcome = attempt(sweep, batch)
+    outcome = compute_outcome(sweep, batch)
     assert (outcome.error, outcome.retryable) == ("no such file", False)

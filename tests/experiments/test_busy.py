@@ -1,4 +1,4 @@
-"""Commands that take long say what they do; quick ones say nothing."""
+"""Commands that take long print what they do; quick commands print nothing."""
 
 import threading
 import time
@@ -7,7 +7,7 @@ from experiments.running import busy
 
 
 def _wait_for(told, capsys, words):
-    """Adds what is told to `told` until all words are in it."""
+    """Appends the printed text to `told` until it contains all words."""
     end = time.monotonic() + 30
     while not all(word in told[0] for word in words) and time.monotonic() < end:
         told[0] += capsys.readouterr().err

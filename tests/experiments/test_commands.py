@@ -12,11 +12,11 @@ import pytest
 
 from experiments import describing
 from experiments.cli import main
-from experiments.planning.batches import batches
 from experiments.planning.loading import load
+from experiments.planning.plan import plan_of
 from experiments.results import files
-from experiments.running.begun import begun_batches, load_run
-from experiments.running.execute import begin
+from experiments.running.begun import begun_plan
+from experiments.running.record import begin
 from experiments.running.store import RunDirectory
 
 ROOT = Path(__file__).parents[2]
@@ -182,19 +182,22 @@ def test_what_needs_no_run_imports_nothing_heavy(arguments):
 
 def test_status_imports_nothing_heavy_as_long_as_the_configuration_is_as_the_run_wrote_it(configuration, tmp_path):
     sweep, directory = load(configuration), RunDirectory.create(tmp_path / "run", "any")
-    begin(sweep, directory)
+    begin(plan_of(sweep), directory)
     assert heavy_imports_of("status", directory.path) == ("[]\n", 0)
     file = directory.path / "config.toml"
     file.write_text(f"# a comment changes nothing that counts\n{file.read_text()}")
-    assert begun_batches(load_run(directory), directory.read_manifest()) == batches(sweep)
+    assert begun_plan(directory) == plan_of(sweep)
     file.write_text(file.read_text().replace("seeds = ", "seeds = 1"))
     assert heavy_imports_of("status", directory.path)[1] == 2
 
 
 def test_status_cuts_a_run_anew_where_its_manifest_does_not_say_how_it_was_cut(configuration, tmp_path):
-    sweep = load(configuration)
+    plan, directory = plan_of(load(configuration)), RunDirectory.create(tmp_path / "run", "any")
+    begin(plan, directory)
+    manifest = directory.read_manifest()
     for lines in ([], ["cells 0"], ["cells 99 seeds 0-1"], ["cells 0 seeds 0-100000"], [3]):
-        assert begun_batches(sweep, {"batches": lines}) == batches(sweep)
+        directory.write_manifest({**manifest, "batches": lines})
+        assert begun_plan(directory) == plan
 
 
 def test_what_is_stored_of_the_modules_is_what_they_say():

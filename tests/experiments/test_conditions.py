@@ -54,11 +54,11 @@ def test_labels_name_the_values_of_an_axis_over_data_and_change_nothing_else(tmp
     data, loss = sweep.axes
     assert (data.name, data.labels) == ("data", ("all seen", "unseen (noisy)", "unseen (exact)"))
     assert loss.labels == ("square", "l_4")
-    assert [len(group) for group in sweep.groups()] == [3, 3]
+    assert [len(group) for group in sweep.groups] == [3, 3]
     assert sweep.cells[2].name == "unseen (noisy), square"
     unlabelled = fakes.sweep_of(tmp_path, SWEEP.replace('label = "all seen", ', ""))
     assert "white" in unlabelled.axes[0].labels[0]
-    assert [len(group) for group in unlabelled.groups()] == [3, 3]
+    assert [len(group) for group in unlabelled.groups] == [3, 3]
     drawn = [build_data(s.cells[0].configuration, architecture(s.configuration)) for s in (sweep, unlabelled)]
     assert jax.tree.all(jax.tree.map(np.array_equal, *drawn))
 
@@ -109,7 +109,7 @@ def test_files_on_an_axis_of_data_are_found_from_the_directory_of_the_configurat
 def test_the_shipped_configuration_walks_down_the_ladder_in_two_programs_a_loss():
     sweep = load(ROOT / "configs" / "data_conditions.toml")
     assert sweep.shape == (6, 3)
-    assert len(sweep.groups()) == 6
+    assert len(sweep.groups) == 6
     last, exact = (sweep.cells[number].configuration.data for number in (12, 15))
     assert exact.model_copy(update={"noise": last.noise, "label": last.label}) == last
 

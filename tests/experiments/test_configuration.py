@@ -267,11 +267,11 @@ def test_axes_multiply_and_only_shapes_and_kinds_make_compile_groups(tmp_path):
     sweep = load(file, [], ["data.noise=[0.0, 0.1]", "initializer.std=[0.1, 0.5, 1.0]"])
     assert sweep.shape == (3, 2, 3)
     assert len(sweep.cells) == 18
-    assert [len(group) for group in sweep.groups()] == [6, 6, 6]
+    assert [len(group) for group in sweep.groups] == [6, 6, 6]
     deltas = load(file, [], ['loss=[{kind="pseudo_huber", delta=0.1}, {kind="pseudo_huber", delta=1.0}]'])
-    assert [len(group) for group in deltas.groups()] == [2]
+    assert [len(group) for group in deltas.groups] == [2]
     powers = load(file, [], ['loss=[{kind="lp", p=3}, {kind="lp", p=4}]'])
-    assert [len(group) for group in powers.groups()] == [1, 1]
+    assert [len(group) for group in powers.groups] == [1, 1]
 
 
 def test_dotted_and_quoted_axes_are_the_same(tmp_path):

@@ -4,9 +4,10 @@ import fakes
 import numpy as np
 import pytest
 
-from experiments.computing.beside import conservation_beside
 from experiments.computing.build import build_problem, initial_filters
 from experiments.computing.descents import descents
+from experiments.computing.flow_comparison import compare_conservation
+from experiments.computing.solved_cell import SolvedCell
 from experiments.modules.conservation import (
     CONSERVATION,
     drift_has_order_one,
@@ -19,30 +20,18 @@ SEEDS = 3
 RATES = (0.02, 0.01, 0.005)
 KINDS = ("sgd", "momentum", "adam")
 OPTIMIZERS = ", ".join(f'{{ kind = "{kind}", learning_rate = {rate} }}' for kind in KINDS for rate in RATES)
-TEXT = f"""
-seeds = {SEEDS}
-[experiment]
-module = "conservation"
-[network]
-input_shape = 5
-kernel_sizes = [2, 2]
-[data]
-kind = "synthetic"
-samples = 8
-inputs = {{ kind = "white" }}
-targets = {{ kind = "planted" }}
-[loss]
-kind = "square"
-[initializer]
-kind = "gaussian"
-std = 0.5
+TEXT = fakes.toml_of_module(
+    "conservation",
+    SEEDS,
+    more=f"""
 [dynamics]
 kind = "descent"
 steps = 40
 record_every = 1
 [sweep]
 dynamics.optimizer = [{OPTIMIZERS}]
-"""
+""",
+)
 
 
 def runs(tmp_path, order=1.0, flat=0.0, flow=1e-9, miss=0.5):
@@ -91,7 +80,7 @@ def test_real_steps_of_plain_descent_alone_obey_the_law_and_the_flow_conserves(t
         arch, _, risk = build_problem(configuration)
         start = initial_filters(configuration, arch, range(SEEDS))
         (run,) = descents([configuration], [risk], [start], 0, {}, lambda done, total: None)
-        found = conservation_beside(configuration, risk, start, run)
+        found = compare_conservation(SolvedCell(configuration, risk, start, run))
         assert (found["flow_drift"] <= 1e-6).all()
         assert (found["law_miss"] <= most).all()
         assert (found["law_miss"] >= least).all()

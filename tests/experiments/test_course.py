@@ -1,4 +1,4 @@
-"""Progress says what compiles, counts it apart, and guesses the time left from what was measured alone."""
+"""Progress shows what is compiled, and estimates the remaining time from measured times without compilation."""
 
 import threading
 from statistics import median
@@ -11,7 +11,8 @@ import pytest
 
 import experiments.running.compute
 from experiments.computing.certification import Certifier
-from experiments.planning.batches import Batch, batches
+from experiments.planning.batches import Batch
+from experiments.planning.plan import plan_of
 from experiments.running.compilation import Compilation
 from experiments.running.course import Course
 from experiments.running.engines.base import Outcome
@@ -19,7 +20,7 @@ from experiments.running.progress import Lines
 
 
 class Run:
-    """A made-up run, one batch after the other: batches of a program compile once and take what is said."""
+    """A made-up run, one batch after the other: every program is compiled once, and batches take the given seconds."""
 
     def __init__(self, programs, seconds, compiling, flows=64, cells_in_one=1):
         self.now = 0.0
@@ -27,7 +28,7 @@ class Run:
             Batch(n, (n,), 64 * (n % cells_in_one), 64 * (n % cells_in_one) + flows, "") for n, _ in enumerate(programs)
         ]
         self.programs, self.seconds, self.compile_seconds = dict(enumerate(programs)), seconds, compiling
-        self.course = Course(self.batches, self.programs, lambda: self.now)
+        self.course = Course(self.batches, self.programs, lambda batch: f"cell {batch.number}", clock=lambda: self.now)
 
     def go(self):
         """Yields after every quarter of a batch."""
@@ -117,14 +118,13 @@ def test_the_first_batch_of_a_cell_which_proves_stands_for_its_kind_alone():
 
 def test_lines_come_every_ten_seconds_with_what_is_going_on(capsys):
     run = Run([0, 1], [24.0, 8.0], compiling=36.0)
-    lines = Lines(run.course, lambda batch: f"cell {batch.number}")
-    for batch in run.go():
-        lines._said.hear(batch, "flows")
-        lines._speak()
+    lines = Lines(run.course)
+    for _ in run.go():
+        lines._print()
     assert capsys.readouterr().err.splitlines() == [
         "0/128 flows  cell 0: compiling 1 of 2 (36 s)  36 s",
         "32/128 flows  cell 0: flows  48 s",
-        "64/128 flows  cell 0: flows  60 s",
+        "64/128 flows  cell 0  60 s",
         "64/128 flows  cell 1: compiling 2 of 2 (36 s)  96 s",
     ]
 
@@ -157,6 +157,8 @@ def test_what_is_told_of_a_batch_says_how_long_was_compiled_once_something_was(m
         return made_up(sweep, batch, tell, certifier)
 
     monkeypatch.setattr(experiments.running.compute, "compute_batch", compute)
-    experiments.running.compute.begin(sweep, batches(sweep)[0], lambda *words: told.append(words), Certifier(0))()
+    experiments.running.compute.start_batch(
+        sweep, plan_of(sweep).batches[0], lambda *words: told.append(words), Certifier(0)
+    )()
     compiled = ", 12 s compiled"
     assert told == [(0, ""), (0, "tuning 1/3"), (0, f"tuning 1/3{compiled}"), (3, f"flows{compiled}")]

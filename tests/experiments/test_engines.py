@@ -13,14 +13,15 @@ import pytest
 
 import experiments.running.engines.local
 from experiments.cli import main
-from experiments.planning.batches import batches
+from experiments.planning.batches import Batch
 from experiments.planning.loading import load
+from experiments.planning.plan import plan_of
 from experiments.results.opening import open_results
 from experiments.running.engines.base import Outcome, Task
 from experiments.running.engines.dask import DaskEngine
 from experiments.running.engines.local import LocalEngine
 from experiments.running.engines.processes import ProcessEngine
-from experiments.running.execute import begin
+from experiments.running.record import begin
 from experiments.running.schedule import Schedule
 from experiments.running.store import RunDirectory
 
@@ -62,7 +63,7 @@ def configuration(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def uninterrupted(configuration):
-    """The directory of a run by the engine local that nobody disturbed."""
+    """The directory of a run by the engine local that was not interrupted."""
     out = configuration.parent / "uninterrupted"
     done = command("run", configuration, "--out", out)
     assert done.wait() == 0
@@ -151,10 +152,10 @@ def kill_worker(engine):
 
 @pytest.mark.parametrize("kind", [DaskEngine, ProcessEngine])
 def test_a_worker_killed_in_mid_run_loses_nothing(kind, configuration, uninterrupted, tmp_path):
-    sweep, directory = load(configuration), RunDirectory(tmp_path)
+    plan, directory = plan_of(load(configuration)), RunDirectory(tmp_path)
     (tmp_path / "batches").mkdir()
-    begin(sweep, directory)
-    every, toml = batches(sweep), sweep.toml()
+    begin(plan, directory)
+    toml = plan.sweep.toml()
     killed = []
 
     def tell(batch, done, note):
@@ -163,7 +164,7 @@ def test_a_worker_killed_in_mid_run_loses_nothing(kind, configuration, uninterru
 
     engine = kind(workers=2)
     try:
-        schedule = Schedule(directory, every, lambda batch: Task(toml, batch.number, batch.key), 1, tell)
+        schedule = Schedule(directory, plan.batches, lambda batch: Task(toml, batch), 1, tell)
         finished = schedule.run(engine)
     finally:
         engine.close(now=False)
@@ -176,9 +177,9 @@ def test_a_worker_killed_in_mid_run_loses_nothing(kind, configuration, uninterru
 def test_two_processes_that_resume_a_run_at_once_compute_every_batch_once(configuration, uninterrupted, tmp_path):
     import json
 
-    sweep, directory = load(configuration), RunDirectory(tmp_path)
+    directory = RunDirectory(tmp_path)
     (tmp_path / "batches").mkdir()
-    begin(sweep, directory)
+    begin(plan_of(load(configuration)), directory)
     both = [command("resume", tmp_path) for _ in range(2)]
     assert [process.wait() for process in both] == [0, 0]
     sessions = json.loads((tmp_path / "manifest.json").read_text())["sessions"]
@@ -223,7 +224,7 @@ def wait_for(condition, patience=120):
 
 
 def _children(pid):
-    """Processes below a process, where the system shows them."""
+    """The descendants of a process, as Linux shows them."""
     found = []
     for task in Path(f"/proc/{pid}/task").glob("*"):
         try:
@@ -259,7 +260,7 @@ def test_a_run_killed_at_25_random_moments_is_resumed_to_the_same_bits(engine, c
         kill_after(ready, moment, [*cut, *engine], configuration, whole, tmp_path / str(number))
         for number, (ready, moment) in enumerate([*early, *late])
     ]
-    assert sum(0 < number < count for number in finished) > 8  # in the midst of it
+    assert sum(0 < number < count for number in finished) > 8  # killed while batches were computed
 
 
 def test_a_signal_to_the_whole_group_of_processes_ends_no_worker_in_the_middle_of_its_work():
@@ -287,7 +288,7 @@ def test_a_task_that_dask_gives_up_ends_with_an_error():
     engine = DaskEngine(workers=1)
     try:
         blocker = engine._client.submit(time.sleep, 2)
-        future = engine.submit(Task("", 0, ""))
+        future = engine.submit(Task("", Batch(0, (0,), 0, 1, "")))
         (remote,) = engine._remote
         engine._client.cancel(remote)
         with pytest.raises(ConnectionError, match="gave the task up"):
@@ -300,14 +301,14 @@ def test_a_task_that_dask_gives_up_ends_with_an_error():
 def test_certificates_of_a_batch_are_waited_for_while_the_next_one_is_computed(configuration, monkeypatch):
     sweep, next_one = load(configuration), threading.Event()
 
-    def begin(sweep, batch, tell, certifier):
+    def start_batch(sweep, batch, on_progress, certifier):
         if batch.number == 1:
             next_one.set()
         return lambda: Outcome(b"", f"{batch.number}, {next_one.wait(20)}")
 
-    monkeypatch.setattr(experiments.running.engines.local, "begin", begin)
+    monkeypatch.setattr(experiments.running.engines.local, "start_batch", start_batch)
     engine = LocalEngine(sweep, lambda batch, done, note: None)
     toml = sweep.toml()
-    futures = [engine.submit(Task(toml, batch.number, batch.key)) for batch in batches(sweep)[:2]]
+    futures = [engine.submit(Task(toml, batch)) for batch in plan_of(sweep).batches[:2]]
     engine.close(now=False)
     assert [future.result(30).device for future in futures] == ["0, True", "1, True"]

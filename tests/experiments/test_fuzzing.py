@@ -1,4 +1,4 @@
-"""Whatever stands in a file, the answer is a result or one message with exit code 2, never a traceback."""
+"""For every content of a file, the answer is a result or one message with exit code 2, never a traceback."""
 
 import copy
 import io
@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 import lcnn_flow as lf
 from experiments.cli import main
 from experiments.errors import UserError
-from experiments.planning.batches import batches
 from experiments.planning.loading import load
+from experiments.planning.plan import plan_of
 
 ROOT = Path(__file__).parents[2]
 GOOD = {file.name: tomllib.loads(file.read_text()) for file in sorted((ROOT / "configs").glob("*.toml"))}
 
 
 def cases(count):
-    """So many cases, however long they take."""
+    """Settings for this number of cases, without a limit on their time."""
     calm = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
     return settings(deadline=None, max_examples=count, suppress_health_check=calm)
 
@@ -238,4 +238,4 @@ def test_a_foreign_data_file_is_a_data_set_or_a_message(suffix, tmp_path, conten
 def test_every_good_configuration_makes_batches_of_all_its_flows():
     for name in GOOD:
         sweep = load(ROOT / "configs" / name)
-        assert sum(batch.flows for batch in batches(sweep)) == len(sweep.cells) * sweep.configuration.seeds
+        assert sum(batch.flows for batch in plan_of(sweep).batches) == len(sweep.cells) * sweep.configuration.seeds

@@ -33,27 +33,15 @@ CURVATURE = np.array(
     ]
 )
 PULL = CURVATURE @ np.array([0.41970709, -1.87370725, -0.8317362])
-TEXT = """
-seeds = 4
-[experiment]
-module = "landscape"
-[network]
-input_shape = 3
-kernel_sizes = [2, 2]
-[data]
-kind = "synthetic"
-samples = 8
-inputs = { kind = "anisotropic", condition = 1.0 }
-targets = { kind = "unrelated" }
-[loss]
-kind = "square"
-[initializer]
-kind = "balanced"
-std = 0.5
-[analysis]
-census = true
-certify = 0
-"""
+TEXT = fakes.toml_of_module(
+    "landscape",
+    4,
+    "{ input_shape = 3, kernel_sizes = [2, 2] }",
+    inputs='{ kind = "anisotropic", condition = 1.0 }',
+    targets='{ kind = "unrelated" }',
+    initializer='{ kind = "balanced", std = 0.5 }',
+    more="[analysis]\ncensus = true\ncertify = 0",
+)
 SWEEP = "[sweep]\ndata.inputs.condition = [1.0, 10.0]\ndata.seed = [1, 2]\n"
 
 

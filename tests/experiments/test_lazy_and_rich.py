@@ -7,6 +7,7 @@ import pytest
 
 import lcnn_flow as lf
 from experiments.computing.kernels import lazy_filters, minimum_norm_filter
+from experiments.computing.solved_cell import SolvedCell
 from experiments.modules.lazy_and_rich import (
     LAZY_AND_RICH,
     large_starts_find_the_filter_of_the_kernel,
@@ -18,28 +19,19 @@ from experiments.planning.loading import load
 
 SEEDS = 3
 SCALES = (0.01, 0.1, 1.0, 10.0, 100.0)
-TEXT = f"""
-seeds = {SEEDS}
-[experiment]
-module = "lazy_and_rich"
-[network]
-kind = "dense"
-widths = [4, 5, 1]
-[data]
-kind = "synthetic"
-samples = 2
-inputs = {{ kind = "white" }}
-targets = {{ kind = "planted" }}
-[loss]
-kind = "square"
-[initializer]
-kind = "scaled"
-norms = [1.0, 0.0]
+TEXT = fakes.toml_of_module(
+    "lazy_and_rich",
+    SEEDS,
+    '{ kind = "dense", widths = [4, 5, 1] }',
+    samples=2,
+    initializer='{ kind = "scaled", norms = [1.0, 0.0] }',
+    more=f"""
 [flow]
 times = {{ start = 1e-2, stop = 1e2, count = 3 }}
 [sweep]
 initializer.norms = {[[scale, 0.0] for scale in SCALES]}
-"""
+""",
+)
 
 
 def test_the_filter_of_the_kernel_is_that_of_the_least_step_of_the_linearised_network():
@@ -47,7 +39,7 @@ def test_the_filter_of_the_kernel_is_that_of_the_least_step_of_the_linearised_ne
     data = lf.data.synthesize(jax.random.key(0), network, 2)
     risk = lf.EmpiricalRisk(network, lf.losses.Square(), data)
     starts = jax.vmap(lambda key: lf.initializers.gaussian(0.7)(key, network))(jax.random.split(jax.random.key(1), 2))
-    found = lazy_filters(None, risk, starts, None)["lazy_filter"]
+    found = lazy_filters(SolvedCell(None, risk, starts, None))["lazy_filter"]
     inputs, targets = np.asarray(data.inputs), np.asarray(data.targets).ravel()
     for seed, (first, last) in enumerate(zip(*(np.asarray(w) for w in starts), strict=True)):
         columns = [np.outer(last[0], np.eye(4)[i]).ravel() for i in range(4)]  # dv_i / dW_1
@@ -56,7 +48,9 @@ def test_the_filter_of_the_kernel_is_that_of_the_least_step_of_the_linearised_ne
         step = np.linalg.lstsq(inputs @ jacobian, targets - inputs @ v, rcond=None)[0]
         np.testing.assert_allclose(found[seed], v + jacobian @ step, rtol=1e-10)
     least = np.linalg.lstsq(inputs, targets, rcond=None)[0]
-    np.testing.assert_allclose(minimum_norm_filter(None, risk)["minimum_norm_filter"], least, rtol=1e-10)
+    np.testing.assert_allclose(
+        minimum_norm_filter(SolvedCell(None, risk, None, None))["minimum_norm_filter"], least, rtol=1e-10
+    )
 
 
 def flows(tmp_path, lazy=-4.0, rich=-2.0, large=0.0, small=0.0):

@@ -16,30 +16,18 @@ from experiments.cli import main
 from experiments.computing.build import build_problem, initial_filters
 from experiments.computing.descents import OPTIMIZERS, numbers_of
 from experiments.networks import architecture, params_of
-from experiments.planning.batches import batches
 from experiments.planning.loading import load
+from experiments.planning.plan import plan_of
 from experiments.schema import Configuration
 
-PLAIN = """
-seeds = 4
-[experiment]
-module = "convergence"
-[network]
-kind = "dense"
-widths = [2, 2, 1]
-activation = { kind = "tanh" }
-bias = true
-[data]
-kind = "synthetic"
-samples = 6
-inputs = { kind = "white" }
-targets = { kind = "planted" }
-noise = 0.1
-[loss]
-kind = "square"
-[initializer]
-kind = "fan_in"
-"""
+PLAIN = fakes.toml_of_module(
+    "convergence",
+    4,
+    '{ kind = "dense", widths = [2, 2, 1], activation = { kind = "tanh" }, bias = true }',
+    samples=6,
+    initializer='{ kind = "fan_in" }',
+    more="noise = 0.1",  # in [data]
+)
 DESCENT = """
 [dynamics]
 kind = "descent"
@@ -97,9 +85,9 @@ def test_whole_dynamics_are_no_axis_and_numbers_of_the_optimiser_share_a_program
     adam = "{kind='adam', learning_rate=0.01}"
     (tmp_path / "some.toml").write_text(PLAIN + DESCENT)
     one = load(tmp_path / "some.toml", [], ["dynamics.optimizer.learning_rate=[0.1, 0.2]"])
-    assert [len(group) for group in one.groups()] == [2]
+    assert [len(group) for group in one.groups] == [2]
     two = load(tmp_path / "some.toml", [], [f"dynamics.optimizer=[{{kind='sgd', learning_rate=0.1}}, {adam}]"])
-    assert [len(group) for group in two.groups()] == [1, 1]
+    assert [len(group) for group in two.groups] == [1, 1]
 
 
 @pytest.mark.parametrize(
@@ -127,7 +115,7 @@ def test_defaults_that_are_written_out_leave_keys_of_batches_as_they_are(tmp_pat
     plain, written = (
         load(tmp_path / "some.toml", more) for more in ([], ["network.kind=convolution", "analysis.certify=8"])
     )
-    assert [batch.key for batch in batches(plain)] == [batch.key for batch in batches(written)]
+    assert [batch.key for batch in plan_of(plain).batches] == [batch.key for batch in plan_of(written).batches]
 
 
 def test_every_optimiser_takes_the_numbers_that_its_table_may_hold():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import lcnn_flow as lf
 from experiments.errors import UserError
 from experiments.figures import filter_error, house_style, risk
 from experiments.figures.series import panels
@@ -93,11 +94,34 @@ def test_two_reports_of_the_same_results_are_equal_and_all_references_in_them_re
     assert references | links | described <= set(identifiers)
 
 
-def test_greys_of_figures_turn_in_the_dark_and_colours_stay(run_directory):
+def contrast(one, other):
+    """Ratio of the relative luminances of two colours, as WCAG 2.1 defines it."""
+
+    def luminance(colour):
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_the_contrast_of_the_dark_is_that_of_the_guidelines_for_words_and_for_the_colours_of_series(run_directory):
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    html = without_scripts(write_report(run_directory)[0].read_text())
+    dark = re.search(r"prefers-color-scheme: dark.*?:root \{(.*?)\}", html, flags=re.DOTALL)[1]
+    value = dict(re.findall(r"--(\w+): (#\w{6})", dark))
+    words = ("ink", "soft", "good", "bad", "open", "link", "222222", "333333", "555555")
+    assert min(contrast(value[name], value[ground]) for name in words for ground in ("paper", "wash")) >= 4.5
+    series = [lf.plot.look(number).colour.lower() for number in range(7)]
+    assert min(contrast(value.get(colour[1:], colour), value["paper"]) for colour in series) >= 4.5
+
+
+def test_greys_and_dim_colours_of_figures_turn_in_the_dark(run_directory):
     html = without_scripts(write_report(run_directory)[0].read_text())
     greys = set(re.findall(r"var\(--(\w+),#\1\)", html))
-    dark = re.search(r"prefers-color-scheme: dark.*?figure \{(.*?)\}", html, flags=re.DOTALL)[1]
-    assert {"ffffff", "e6e6e6", "222222"} <= greys <= set(re.findall(r"--(\w+): #", dark))
+    dark = re.search(r"prefers-color-scheme: dark.*?:root \{(.*?)\}", html, flags=re.DOTALL)[1]
+    assert {"ffffff", "e6e6e6", "222222", "0072b2"} <= greys <= set(re.findall(r"--(\w+): #", dark))
     svgs = "".join(re.findall("<svg.*?</svg>", html, flags=re.DOTALL))
     plain = {
         colour
@@ -105,7 +129,6 @@ def test_greys_of_figures_turn_in_the_dark_and_colours_stay(run_directory):
         if len({colour[:2], colour[2:4], colour[4:]}) == 1
     }
     assert plain == set()
-    assert "#0072b2" in svgs
 
 
 @pytest.mark.usefixtures("quick_figures")

@@ -1,4 +1,4 @@
-"""A run that was stopped, broken or damaged goes on from what it has, to what it would have been."""
+"""A run that was stopped or damaged is resumed, and its results are those of an uninterrupted run."""
 
 import json
 import os
@@ -16,11 +16,13 @@ import zarr
 import experiments.running.compute
 import experiments.running.engines.local
 import experiments.running.execute
+import experiments.running.slab_writing
 from experiments.cli import main
 from experiments.errors import UserError
 from experiments.planning.loading import load
+from experiments.planning.plan import plan_of
 from experiments.results.opening import open_results
-from experiments.running.execute import begin
+from experiments.running.record import begin
 from experiments.running.store import RunDirectory
 
 
@@ -49,7 +51,7 @@ def test_an_interrupted_run_keeps_its_finished_batches_and_is_resumed(configurat
     def slow(sweep, batch, tell, certifier):
         if batch.number == 1 and not out.joinpath("results.zarr").exists():
             os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.5)  # the signal is heard before the batch is done
+            time.sleep(0.5)  # so that the signal is handled before the batch is finished
         return compute(sweep, batch, tell, certifier)
 
     monkeypatch.setattr(experiments.running.compute, "compute_batch", slow)
@@ -180,9 +182,9 @@ def test_data_that_change_during_a_run_or_after_it_are_refused(configuration, tm
 def test_a_run_is_not_begun_where_another_was(configuration, tmp_path, capsys):
     begun = RunDirectory.create(tmp_path / "run", "x")
     other = RunDirectory.create(tmp_path / "run", "x")  # neither has written anything yet
-    begin(load(configuration), begun)
+    begin(plan_of(load(configuration)), begun)
     with pytest.raises(UserError, match="another run was begun there"):
-        begin(load(configuration), other)
+        begin(plan_of(load(configuration)), other)
     assert main(["run", configuration, "--out", str(tmp_path / "run")]) == 2
     assert "resume" in capsys.readouterr().err
     names = {RunDirectory.create(None, str(tmp_path / "x")).path for _ in range(2)}
@@ -192,7 +194,7 @@ def test_a_run_is_not_begun_where_another_was(configuration, tmp_path, capsys):
 @pytest.mark.usefixtures("quick_figures")
 def test_an_engine_that_is_lost_ends_with_one_message_and_a_session(configuration, tmp_path, made_up_cells, capsys):
     def lost(self, task):
-        if task.number == 1:
+        if task.batch.number == 1:
             raise ConnectionError("the scheduler has gone")
         return whole(self, task)
 
@@ -227,8 +229,8 @@ def test_a_collection_that_is_killed_leaves_the_store_as_it_was(configuration, t
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(experiments.running.collect, "_stored_state", lambda _: {})
-    monkeypatch.setattr(experiments.running.collect._Slab, "write", killed)
+    monkeypatch.setattr(experiments.running.collect, "_stored_checksums", lambda _: {})
+    monkeypatch.setattr(experiments.running.slab_writing._Slab, "write", killed)
     assert main(["collect", str(out)]) == 130
     assert open_results(out).identical(before)
     assert not list(out.glob(".*.tmp"))
@@ -307,7 +309,7 @@ def test_a_cell_in_several_batches_is_the_same_as_in_one(configuration, tmp_path
     assert run(configuration, whole) == 0
     assert run(configuration, parts, "--set", "compute.batch_size=5") == 0
     assert len(list((parts / "batches").glob("*.npz"))) == 9
-    assert same(parts, whole, but=["wall_time", "orbit"])  # what is made up has other orbits than limits
+    assert same(parts, whole, but=["wall_time", "orbit"])  # the made-up orbits do not fit the made-up limits
     times = [open_results(out)["wall_time"].values for out in (whole, parts)]
     assert np.allclose(times[1], 3 * times[0])
 
@@ -320,7 +322,7 @@ def test_results_in_many_slabs_are_those_in_one(configuration, tmp_path, monkeyp
     shutil.copytree(out, cut)
     for size in (200_000, 500_000, 2_000_000):
         shutil.rmtree(cut / "results.zarr")
-        monkeypatch.setattr(experiments.running.collect, "_SLAB_BYTES", size)
+        monkeypatch.setattr(experiments.running.slab_writing, "_SLAB_BYTES", size)
         assert main(["collect", str(cut)]) == 0
         assert same(cut, out)
 
@@ -334,7 +336,7 @@ def test_orbits_of_a_cell_in_several_batches_are_numbered_over_all_of_it(configu
     def with_orbits(sweep, batch, tell, certifier):
         stored = compute(sweep, batch, tell, certifier)
         mine = kinds[batch.start : batch.stop]
-        known = list(dict.fromkeys(mine))  # a batch numbers them as they come
+        known = list(dict.fromkeys(mine))  # a batch numbers its orbits in the order of its flows
         for cell in batch.cells:
             stored[f"{cell}/orbit"] = np.asarray([known.index(k) for k in mine], float)
             for layer in range(1, 4):

@@ -98,7 +98,7 @@ def test_the_configuration_of_the_guide_is_valid(tmp_path):
     (tmp_path / "mine.toml").write_text(text)
     sweep = load(tmp_path / "mine.toml")
     assert sweep.shape == (2, 3)
-    assert len(sweep.groups()) == 2
+    assert len(sweep.groups) == 2
     (printed,) = re.findall(r"python -m experiments run mine.toml --out runs/mine (.*)", EXPERIMENTS)
     _, override, _, axis = shlex.split(printed)
     assert load(tmp_path / "mine.toml", [override], [axis]).shape == (2, 3, 2)

@@ -36,7 +36,7 @@ def content(batch):
 
 
 class FakeEngine:
-    """Computes in threads; `plan` maps numbers to what the next attempts end with: an error, or an exception."""
+    """Computes in threads; `plan` maps numbers of batches to the outcomes or exceptions of the next attempts."""
 
     def __init__(self, batches, workers=3, plan=None, delay=0.0):
         self.batches, self.capacity, self.plan, self.delay = batches, workers, dict(plan or {}), delay
@@ -50,21 +50,21 @@ class FakeEngine:
         self.pool.shutdown(wait=not now, cancel_futures=True)
 
     def _work(self, task):
-        self.computed[task.number] += 1
+        self.computed[task.batch.number] += 1
         time.sleep(self.delay)
-        if self.plan.get(task.number):
-            end = self.plan[task.number].pop(0)
+        if self.plan.get(task.batch.number):
+            end = self.plan[task.batch.number].pop(0)
             if isinstance(end, BaseException):
                 raise end
             if isinstance(end, Outcome):
                 return end
-        return Outcome(content(self.batches[task.number]), device="fake")
+        return Outcome(content(self.batches[task.batch.number]), device="fake")
 
 
 def schedule(folder, batches, retries=1, tell=lambda batch, done, note: None):
     """A schedule of `batches` in `folder`."""
     (folder / "batches").mkdir(exist_ok=True)
-    return Schedule(RunDirectory(folder), batches, lambda b: Task("", b.number, b.key), retries, tell)
+    return Schedule(RunDirectory(folder), batches, lambda batch: Task("", batch), retries, tell)
 
 
 def stored(folder):
@@ -245,13 +245,13 @@ def test_a_process_killed_at_any_moment_leaves_whole_batches_and_free_locks(tmp_
 def test_a_task_that_the_engine_gives_up_is_tried_again_and_never_forgotten(tmp_path):
     class GivesUp(FakeEngine):
         def submit(self, task):
-            self.computed[task.number] += 1
+            self.computed[task.batch.number] += 1
             future = Future()
-            if task.number == 1 or self.computed[task.number] == 1:
+            if task.batch.number == 1 or self.computed[task.batch.number] == 1:
                 future.cancel()
                 future.set_running_or_notify_cancel()
             else:
-                future.set_result(Outcome(content(self.batches[task.number])))
+                future.set_result(Outcome(content(self.batches[task.batch.number])))
             return future
 
     batches = some_batches(3)
@@ -276,7 +276,7 @@ def test_a_damaged_file_is_set_aside_only_while_nobody_computes_it_again(tmp_pat
     lock = other.locks.take("000000")
     assert lock is not None
     assert directory.load(batch) is None
-    assert path.read_bytes() == b"PK"  # the other one will replace it
+    assert path.read_bytes() == b"PK"  # the process that holds the lock replaces the file
     lock.release()
     assert directory.load(batch) is None
     assert not path.exists()
@@ -310,7 +310,7 @@ def test_a_batch_that_fails_while_the_run_is_stopped_is_missing_and_not_failed(t
     engine = FakeEngine(batches, workers=4, delay=0.05, plan={1: [OSError("worker died")]})
 
     def submit(task):
-        if task.number == 3:  # all are in hand
+        if task.batch.number == 3:  # all batches have been submitted
             os.kill(os.getpid(), signal.SIGTERM)
         return FakeEngine.submit(engine, task)
 

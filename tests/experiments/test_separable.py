@@ -21,28 +21,21 @@ Reason = verdict.Reason
 SEEDS = 3
 TIMES = np.concatenate([[0.0], np.geomspace(1e-2, 1e12, 80)])
 LOG = np.log(np.maximum(TIMES, np.e))
-TEXT = f"""
-seeds = {SEEDS}
-[experiment]
-module = "separable"
-[network]
-kind = "dense"
-widths = [4, 3, 1]
-[data]
-kind = "synthetic"
-samples = 9
-inputs = {{ kind = "white" }}
-targets = {{ kind = "labels" }}
-[loss]
-kind = "logistic"
-[initializer]
-kind = "gaussian"
-std = 0.1
+TEXT = fakes.toml_of_module(
+    "separable",
+    SEEDS,
+    '{ kind = "dense", widths = [4, 3, 1] }',
+    samples=9,
+    targets='{ kind = "labels" }',
+    loss='{ kind = "logistic" }',
+    initializer='{ kind = "gaussian", std = 0.1 }',
+    more="""
 [flow]
-times = {{ start = 1e-2, stop = 1e12, count = 80 }}
+times = { start = 1e-2, stop = 1e12, count = 80 }
 [sweep]
 data.targets.flipped = [0.0, 0.4]
-"""
+""",
+)
 
 
 def test_the_largest_margin_is_that_of_closed_forms():

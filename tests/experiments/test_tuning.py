@@ -15,8 +15,8 @@ from experiments.computing.tune import check_derivative
 from experiments.errors import UserError
 from experiments.figures.tuning import objective, tuned_weights
 from experiments.modules.tuning import derivative_is_that_of_flows, tuning_helps
-from experiments.planning.batches import batches, label_of
 from experiments.planning.loading import load
+from experiments.planning.plan import plan_of
 from experiments.reporting.report import write_report
 from experiments.results.opening import open_results
 from experiments.running.course import Course
@@ -189,9 +189,9 @@ def test_a_report_shows_what_was_tuned_and_leaves_out_what_was_not(tmp_path):
 
 def test_progress_says_how_far_the_tuning_is_and_guesses_no_end(tmp_path, capsys):
     now = 0.0
-    sweep = fakes.sweep_of(tmp_path, CONFIGURATION)
-    (batch,) = batches(sweep)
-    lines = Lines(Course([batch], {0: 0}, lambda: now), lambda batch: label_of(sweep, batch))
+    plan = plan_of(fakes.sweep_of(tmp_path, CONFIGURATION))
+    (batch,) = plan.batches
+    lines = Lines(Course(plan.batches, plan.programs, plan.label, clock=lambda: now))
     for now, done, note in ((11.0, 0, "tuning 1/3"), (12.0, 0, "tuning 2/3"), (22.0, 3, "")):  # noqa: B007
         lines(batch, done, note)
     assert capsys.readouterr().err.splitlines() == [

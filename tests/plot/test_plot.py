@@ -1,5 +1,6 @@
 """What is drawn are the numbers of closed forms: courses, taps, roots, eigenvalues and level lines."""
 
+import itertools
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ import pytest
 import lcnn_flow as lf
 
 figure = pytest.importorskip("matplotlib.figure")
+followed = pytest.importorskip("lcnn_flow.plot.moving_roots").followed
 TARGET = np.array([1.0, -2.0, 0.5])
 STARTS = np.array([[0.0, 0.0, 0.0], [3.0, -2.0, 0.5], [1.0, 1.0, 1.0]])
 CURVATURES = np.array([1.0, 4.0, 0.25])
@@ -130,11 +132,64 @@ def test_roots_far_away_stand_at_the_border_with_their_modulus_and_those_at_infi
     np.testing.assert_allclose(marks(ax)["layer 2"], [-0.5])
 
 
+def lines(ax):
+    """Complex places of all lines that join several of them, but the unit circle and the axes."""
+    drawn = [line for line in ax.get_lines() if line.get_linestyle() != "None" and line.get_color() != "#999999"]
+    return [line.get_xdata() + 1j * np.asarray(line.get_ydata()) for line in drawn if len(line.get_xdata()) > 2]
+
+
+def test_roots_are_followed_whatever_their_order_and_two_that_meet_go_on_as_two():
+    time = np.linspace(0, 1, 41)
+    circling, growing = 0.8 * np.exp(3j * time), 0.5 + time
+    shuffled = [np.array([a, b])[:: 1 if i % 3 else -1] for i, (a, b) in enumerate(zip(circling, growing, strict=True))]
+    first, second = sorted(followed(shuffled), key=lambda path: path[0].real, reverse=True)
+    np.testing.assert_array_equal(first, circling)
+    np.testing.assert_array_equal(second, growing)
+    meeting = [np.roots([1, 0, c]).astype(complex) for c in np.linspace(-0.5, 0.5, 41)]  # real, double, imaginary
+    paths = followed(meeting)
+    assert [len(path) for path in paths] == [41, 41]
+    np.testing.assert_allclose(np.sort_complex([path[0] for path in paths]), [-(0.5**0.5), 0.5**0.5])
+    np.testing.assert_allclose(np.sort_complex([path[-1] for path in paths]), [-(0.5**0.5) * 1j, 0.5**0.5 * 1j])
+
+
+def test_a_root_that_jumps_is_not_taken_for_the_one_before():
+    paths = followed([np.array([0.5 + 0j]), np.array([0.6 + 0j]), np.array([-0.9 + 0j]), np.array([-0.8 + 0j])])
+    assert [list(path) for path in paths] == [[0.5, 0.6], [-0.9, -0.8]]
+
+
+def test_a_root_that_passes_through_infinity_leaves_on_one_side_and_comes_in_on_the_other(ax):
+    slopes = np.linspace(0.4, -0.4, 80)
+    taps = np.stack([np.ones_like(slopes), slopes], axis=-1)  # the root is -1/slope
+    lf.plot.root_path_marks(ax, [taps[None]], [1])
+    (path,) = lines(ax)
+    assert np.isnan(path).any()
+    reach = ax.get_xlim()[1]
+    for a, b in itertools.pairwise(path.real):
+        assert not (a < -reach and b > reach), "a line across the picture"
+    np.testing.assert_allclose(path[[0, -1]], [-2.5, 2.5])
+
+
+def test_paths_of_roots_are_those_of_the_flow_in_closed_form(risk, flows, ax):
+    chosen = jax.tree.map(lambda x: x[2:], flows)
+    lf.plot.root_paths(risk, chosen, ax=ax)
+    decay = np.exp(-CURVATURES * np.asarray(flows.trajectory.time[0])[:, None])
+    expected = [np.roots(w[::-1]).astype(complex) for w in TARGET + (STARTS[2] - TARGET) * decay]
+    found = [path for path in lines(ax) if len(path)]
+    for i in (0, 7, 12):
+        near = [min(abs(path - root).min() for path in found) for root in expected[i]]
+        np.testing.assert_allclose(near, 0, atol=1e-4)
+    inside, beyond = np.sort_complex(expected[-1])
+    np.testing.assert_allclose(marks(ax)["layer 1"][0], inside, rtol=1e-4)
+    assert [text.get_text() for text in ax.texts] == [f"|z| = {beyond.real:.3g}"]  # at the border of the frame
+    np.testing.assert_allclose(marks(ax)["start"], np.sort_complex(expected[0]), rtol=1e-9)
+
+
 def test_the_spectrum_is_that_of_the_data_and_negative_eigenvalues_have_a_place(risk, flows, ax):
     lf.plot.spectrum(risk, flows.limit, ax=ax)
     line = next(line for line in ax.get_lines() if line.get_label() == "minimum")
     np.testing.assert_allclose(np.reshape(line.get_ydata(), (3, 3)), np.tile(np.sort(CURVATURES), (3, 1)), rtol=1e-9)
     assert ax.get_yscale() == "log"
+    assert ax.get_ylim()[0] > 0.1 * CURVATURES.min()  # a line at 0 would stretch the axis
     saddle = figure.Figure().subplots()
     kinds = [lf.critical.Kind.MINIMUM, lf.critical.Kind.STRICT_SADDLE]
     lf.plot.spectrum_marks(saddle, np.array([[1.0, 2.0], [-0.5, np.nan]]), kinds, ["a", "b"])
@@ -192,6 +247,8 @@ def test_saddles_of_one_height_stand_side_by_side_and_without_a_census_no_minimu
         (lambda r, f: lf.plot.filters(r, (np.ones(3),), truth=np.ones(2)), "truth has 2 taps"),
         (lambda r, f: lf.plot.roots(3, (np.ones(3),)), "pass a network, or a risk of one"),
         (lambda r, f: lf.plot.roots(lf.Dense((2, 2)), (np.ones((2, 2)),)), "no polynomials of one variable"),
+        (lambda r, f: lf.plot.root_paths(r, f._replace(trajectory=None)), "write gradient_flow"),
+        (lambda r, f: lf.plot.root_paths(lf.Architecture(3, (2, 2)), f), r"needs the shapes"),
         (lambda r, f: lf.plot.landscape(r, [(TARGET,)]), "through has 1 points"),
         (lambda r, f: lf.plot.landscape(r, [(TARGET,)] * 3), "span no plane"),
         (lambda r, f: lf.plot.landscape(r, [(TARGET,)], (TARGET,)), "give two"),

@@ -5,7 +5,6 @@
   const inputs = [...section.querySelectorAll("input, select")];
   const named = (name) => inputs.filter((input) => input.name === name);
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
-  const lighter = { "#0072B2": "#4a9fe0", "#56B4E9": "#b5e2fa", "#D55E00": "#f2853d", "#009E73": "#35c99b", "#333333": "#d5d5d5" };
   const views = {};
   let focus = -1;
 
@@ -46,7 +45,7 @@
     return {
       background: paper,
       font: getComputedStyle(document.body).fontFamily,
-      range: { category: colours.map((colour) => (dark.matches && lighter[colour]) || colour) },
+      range: { category: colours.map((colour) => style.getPropertyValue("--" + colour.slice(1).toLowerCase()).trim() || colour) },
       axis: Object.assign({ gridColor: line, domainColor: soft, tickColor: soft }, text),
       legend: Object.assign({ symbolFillColor: soft, symbolStrokeColor: soft }, text),
       view: { stroke: "transparent" },

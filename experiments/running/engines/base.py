@@ -1,11 +1,14 @@
-"""What the runner asks of an engine: a little less than concurrent.futures.Executor.
+"""The interface of an engine, a small part of that of concurrent.futures.Executor.
 
-Tasks and outcomes are made of strings, numbers and bytes: they go to other processes and machines.
+Tasks and outcomes are sent to other processes and machines. Therefore they hold only strings, numbers, bytes and
+batches, which are made of numbers and strings.
 """
 
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
+
+from experiments.planning.batches import Batch
 
 __all__ = ["Engine", "Outcome", "Task"]
 
@@ -15,12 +18,11 @@ class Task:
     """A batch of the sweep whose resolved configuration is `toml`."""
 
     toml: str
-    number: int
-    key: str
+    batch: Batch
     cache: bool = True
     """Whether compiled programs are stored in the user's cache folder."""
     directory: str | None = None
-    """A run directory that the worker can write to: then the worker stores the batch itself."""
+    """A run directory in which the worker stores the batch itself; None: the batch file is part of the outcome."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,11 @@ class Outcome:
     """How the computation of a batch ended."""
 
     content: bytes | None = None
-    """Bytes of the batch file; None after an error, or if the worker has stored the file."""
+    """Content of the batch file; None after an error, or if the worker has stored the file."""
     device: str = ""
     seconds: float = 0.0
     compiling: float = 0.0
-    """Seconds of these in which something was being compiled."""
+    """The part of `seconds` in which something was being compiled."""
     error: str | None = None
     """One line; None if there was no error."""
     trace: str = ""
@@ -41,14 +43,14 @@ class Outcome:
 
 
 class Engine(Protocol):
-    """Computes tasks side by side.
+    """Computes tasks in parallel.
 
-    The future of a task ends with its outcome, or with an exception where the worker was lost.
+    The future of a task holds its outcome, or an exception if the worker was lost.
     """
 
     @property
     def capacity(self) -> int:
-        """Number of tasks that it accepts at once; more would wait here, where no other process can take them."""
+        """Number of tasks that are submitted at once: a submitted task can no longer be taken by another process."""
         ...
 
     def submit(self, task: Task) -> "Future[Outcome]":
@@ -56,5 +58,5 @@ class Engine(Protocol):
         ...
 
     def close(self, now: bool) -> None:
-        """Stops all workers: at once with `now`, else after the tasks that they hold."""
+        """Stops all workers: at once if `now`, else after the tasks that have been submitted."""
         ...

@@ -22,10 +22,10 @@ ENGINES = ("local", "processes", "dask", "slurm")
 
 @dataclass(frozen=True)
 class Choice:
-    """An engine and its options.
+    """The name and the options of an engine.
 
     Raises:
-        UserError: an unknown engine, or an option that it does not have.
+        UserError: the engine is unknown or does not have an option.
     """
 
     name: str = "local"

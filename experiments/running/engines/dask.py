@@ -1,4 +1,4 @@
-"""Workers of dask.distributed: on this machine, or wherever those of a scheduler are. Batches of a dead worker move."""
+"""Workers of dask.distributed, on this machine or of a running scheduler. Batches of a dead worker move to another."""
 
 from concurrent.futures import CancelledError, Future
 from typing import Any
@@ -9,8 +9,10 @@ from experiments.running.work import work
 
 __all__ = ["DaskEngine"]
 
-_ANSWER = 15  # seconds for the scheduler to answer
-_PATIENCE = 60  # seconds for a worker to turn up
+_ANSWER = 15
+"""Seconds within which the scheduler must answer."""
+_FIRST_WORKER = 60
+"""Seconds within which the first worker must connect to the scheduler."""
 
 
 class DaskEngine:
@@ -39,21 +41,21 @@ class DaskEngine:
         except (OSError, ValueError) as error:
             raise UserError(f"no dask scheduler answers at {address}: {str(error).splitlines()[0]}") from None
         try:
-            self._client.wait_for_workers(1, timeout=_PATIENCE)
+            self._client.wait_for_workers(1, timeout=_FIRST_WORKER)
         except TimeoutError:
             self.close(now=True)
             raise UserError(f"the scheduler at {address} has no worker: start one with dask worker {address}") from None
-        self._remote: set[Any] = set()  # dask forgets what nobody holds
+        self._remote: set[Any] = set()  # dask cancels tasks whose futures are no longer referenced
 
     @property
     def capacity(self) -> int:
-        """Twice the threads of all workers, which come and go."""
+        """Twice the number of threads of all workers that are connected now."""
         return max(1, 2 * sum(self._client.nthreads().values()))
 
     def submit(self, task: Task) -> "Future[Outcome]":
         """Starts a task on some worker."""
         future: Future[Outcome] = Future()
-        future.set_running_or_notify_cancel()  # so that nobody takes it back: a worker may have it already
+        future.set_running_or_notify_cancel()  # so that it cannot be cancelled: a worker may have started it
         remote = self._client.submit(work, task, pure=False)
         self._remote.add(remote)
         remote.add_done_callback(lambda done: self._pass_on(done, future))
@@ -65,11 +67,11 @@ class DaskEngine:
             future.set_result(remote.result())
         except CancelledError:
             future.set_exception(ConnectionError("the dask scheduler has gone, or gave the task up"))
-        except Exception as error:  # what killed the worker: the runner says so
+        except Exception as error:  # the worker was lost; the schedule reports it
             future.set_exception(error)
 
     def close(self, now: bool) -> None:
-        """Leaves the scheduler, and ends the cluster that was started here."""
+        """Disconnects from the scheduler, and stops the cluster if this engine has started it."""
         del now
         self._client.close()
         if self._cluster is not None:

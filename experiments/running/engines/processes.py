@@ -1,4 +1,4 @@
-"""Worker processes of this machine, each with devices of its own: a GPU each, or a share of the cores."""
+"""Worker processes on this machine, each with devices of its own: one GPU, or a part of the cores."""
 
 import multiprocessing
 import os
@@ -11,15 +11,16 @@ from concurrent.futures.process import BrokenProcessPool
 
 from experiments.computing.parents import end_with_parent
 from experiments.running.engines.base import Outcome, Task
-from experiments.running.work import prepare_environment, work
+from experiments.running.work import work
+from experiments.running.worker_environment import prepare_environment
 
 __all__ = ["ProcessEngine", "visible_gpus"]
 
 
 class ProcessEngine:
-    """`workers` processes; as many as there are GPUs, or else cores, by default.
+    """A fixed number of worker processes; by default one per GPU, or one per core if there is no GPU.
 
-    Each is a pool of its own: one that dies is replaced, and takes only its own task with it.
+    Every worker is a process pool of its own, so that a worker that dies loses only its own task, and is replaced.
     """
 
     def __init__(self, workers: int | None = None) -> None:
@@ -40,18 +41,18 @@ class ProcessEngine:
         except BrokenProcessPool:  # killed while it was idle
             self._replace(number)
             future = self._pools[number].submit(work, task)
-        future.add_done_callback(lambda done: self._back(number, done))
+        future.add_done_callback(lambda done: self._release(number, done))
         return future
 
     def close(self, now: bool) -> None:
-        """Ends all workers."""
+        """Ends all workers: at once if `now`, else after their tasks."""
         for pool in self._pools:
             if now:
                 for process in list((getattr(pool, "_processes", None) or {}).values()):
                     process.kill()
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _back(self, number: int, future: "Future[Outcome]") -> None:
+    def _release(self, number: int, future: "Future[Outcome]") -> None:
         if not future.cancelled() and isinstance(future.exception(), BrokenProcessPool):
             self._replace(number)
         self._idle.put(number)
@@ -62,7 +63,7 @@ class ProcessEngine:
 
 
 def visible_gpus() -> list[str]:
-    """Names of the NVIDIA GPUs that this process may use, without touching them."""
+    """Names of the NVIDIA GPUs that this process may use; the GPUs are not initialised."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
         return [name for name in chosen.split(",") if name.strip() and name.strip() != "-1"]

@@ -1,4 +1,4 @@
-"""Jobs of a SLURM cluster, one a batch, by submitit. All machines see the run directory; jobs store batches there."""
+"""Jobs of a SLURM cluster, one per batch, by submitit. The jobs store their batches in the shared run directory."""
 
 import threading
 import time
@@ -18,16 +18,16 @@ _LOOK_EVERY = 0.5  # seconds
 
 
 class SlurmEngine:
-    """At most `workers` jobs in the queue at once.
+    """Keeps a limited number of jobs in the queue.
 
     Args:
         directory: the run directory, on a file system that all machines share.
-        workers: 100 by default.
+        workers: largest number of jobs in the queue, 100 by default.
         parameters: of submitit, such as slurm_partition, timeout_min or gpus_per_node.
-        cluster: "slurm", or "local" for processes of this machine in its place.
+        cluster: "slurm", or "local" for processes on this machine instead of jobs.
 
     Raises:
-        UserError: submitit or SLURM is not there, or a parameter is not known.
+        UserError: submitit or SLURM is not installed, or a parameter is unknown.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class SlurmEngine:
         return future
 
     def close(self, now: bool) -> None:
-        """Cancels the jobs in the queue, where they are not to be waited for."""
+        """Waits until all jobs have ended, unless `now`; cancels those that are left."""
         while not now and self._jobs:
             time.sleep(_LOOK_EVERY)
         self._closed.set()
@@ -76,7 +76,7 @@ class SlurmEngine:
                     if not job.done():
                         continue
                     future.set_result(job.result())
-                except Exception as error:  # submitit's own, or what killed the job: the runner says so
+                except Exception as error:  # the job was killed, or submitit failed; the schedule reports it
                     future.set_exception(error)
                 with self._lock:
                     del self._jobs[job]

@@ -29,9 +29,9 @@ class WrittenAxis:
     """An axis as the user wrote it."""
 
     place: str
-    """Prefix of the paths of its faults: "sweep" or "sweep.zip[0]"."""
+    """Prefix of the paths in messages about its faults: "sweep" or "sweep.zip[0]"."""
     lists: tuple[tuple[str, Any], ...]
-    """Pairs of a dotted key and its list of values, which may be no list yet."""
+    """Pairs of a dotted key and what the user has written as its list of values, which need not be a list."""
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -39,7 +39,7 @@ class WrittenAxis:
         return tuple(key for key, _ in self.lists)
 
     def without(self, keys: Sequence[str]) -> "WrittenAxis":
-        """This axis without the given keys, and without keys inside of them."""
+        """This axis without the given keys and without keys inside them."""
         kept = [pair for pair in self.lists if not any(_inside(pair[0], key) or pair[0] == key for key in keys)]
         return WrittenAxis(self.place, tuple(kept))
 
@@ -71,7 +71,7 @@ def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def faults_of_repeats(axes: Sequence[WrittenAxis]) -> list[Fault]:
-    """Faults of keys that occur twice: one of the two lists would be ignored."""
+    """Faults of keys that occur twice, because one of the two lists would be ignored."""
     keys = [key for axis in axes for key in axis.keys]
     return [
         Fault(f"{axis.place}.{key}", "this axis occurs twice; write its key once in all of [sweep]")
@@ -82,7 +82,7 @@ def faults_of_repeats(axes: Sequence[WrittenAxis]) -> list[Fault]:
 
 
 def faults_of_lists(axes: Sequence[WrittenAxis]) -> list[Fault]:
-    """Faults of keys that cannot be axes, of values that are no lists, and of lists that do not fit together."""
+    """Faults of keys that cannot be axes, of values that are not lists, and of zipped lists of different lengths."""
     return [
         Fault(f"{axis.place}.{key}", message)
         for axis in axes
@@ -126,7 +126,7 @@ def _values(entries: Sequence[Any]) -> str:
 
 
 def _hashable(value: Any) -> Any:
-    """A hashable value that is equal to another one exactly if the TOML values are equal."""
+    """A hashable value; two of them are equal exactly if the TOML values are equal."""
     if isinstance(value, Mapping):
         return frozenset((key, _hashable(entry)) for key, entry in value.items())
     return tuple(map(_hashable, value)) if isinstance(value, list) else value

@@ -1,0 +1,17 @@
+"""Settings that JAX and equinox read when they are imported: made before, in every process."""
+
+import os
+
+__all__ = ["prepare_environment"]
+
+
+def prepare_environment() -> None:
+    """Sets the environment variables of a process that computes; variables that the user has set stay as they are.
+
+    Errors raised from compiled code need host callbacks, and programs with host callbacks are not cached. Therefore
+    equinox returns NaN instead of raising, and such a flow ends with the verdict NOT_FINITE. Every core, up to eight,
+    is a JAX device of its own, so that flows run on all cores.
+    """
+    os.environ.setdefault("EQX_ON_ERROR", "nan")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(min(8, cores)))
