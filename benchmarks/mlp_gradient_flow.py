@@ -46,14 +46,14 @@ class Run(NamedTuple):
     smallest_curvature: float
 
 
-def problem(key: Array, samples: int = 10_000) -> lf.EmpiricalRisk:
-    """The risk of a random teacher."""
+def problem(key: Array, samples: int = 10_000) -> tuple[lf.EmpiricalRisk, list[Array]]:
+    """The risk of a random teacher, and its parameters in the order W_1, b_1, W_2, b_2."""
     for_inputs, for_teacher = jax.random.split(key)
     inputs = jax.random.normal(for_inputs, (samples, _INPUTS))
     keys = jax.random.split(for_teacher, len(_TEACHER.layer_shapes))
     arrays = [jax.random.normal(k, shape) for k, shape in zip(keys, _TEACHER.layer_shapes, strict=True)]
     targets = lf.apply(_TEACHER, _TEACHER.assemble(arrays[::2], arrays[1::2]), inputs)
-    return lf.EmpiricalRisk(STUDENT, lf.losses.Square(), lf.Dataset(inputs, targets))
+    return lf.EmpiricalRisk(STUDENT, lf.losses.Square(), lf.Dataset(inputs, targets)), arrays
 
 
 def glorot(key: Array) -> tuple[tuple[Array, Array], ...]:
@@ -68,7 +68,7 @@ def glorot(key: Array) -> tuple[tuple[Array, Array], ...]:
 def run(seed: int, samples: int = 10_000) -> Run:
     """The flow of one seed, with what is known of its end."""
     for_problem, for_start = jax.random.split(jax.random.key(seed))
-    risk, start = problem(for_problem, samples), glorot(for_start)
+    (risk, _), start = problem(for_problem, samples), glorot(for_start)
     begun = time.perf_counter()
     flow = jax.block_until_ready(lf.gradient_flow(risk, start))
     seconds = time.perf_counter() - begun

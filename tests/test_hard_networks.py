@@ -85,7 +85,7 @@ def differences(function, x, step=1e-6):
     return (function(x + step) - function(x - step)) / (2 * step)
 
 
-@pytest.mark.parametrize("number", [4, 14, 20, 24, 30], ids=lambda n: str(FAMILIES[n]))
+@pytest.mark.parametrize("number", [14, 20, 30], ids=lambda n: str(FAMILIES[n]))
 def test_risks_are_those_of_the_library_and_their_derivatives_those_of_differences(number):
     family = FAMILIES[number]
     condition = draw_conditions(family, 1, number, [0], borders=False)[0]
@@ -106,7 +106,7 @@ def test_risks_are_those_of_the_library_and_their_derivatives_those_of_differenc
     np.testing.assert_allclose(hessian, bends, rtol=1e-5, atol=1e-6 * np.max(np.abs(hessian)))
 
 
-@pytest.mark.parametrize("number", range(len(FAMILIES)), ids=lambda n: str(FAMILIES[n]))
+@pytest.mark.parametrize("number", [2, 3, 8, 14, 18, 19, 22, 24, 30], ids=lambda n: str(FAMILIES[n]))
 def test_balls_contain_the_same_derivatives_as_floats(number):
     family = FAMILIES[number]
     condition = draw_conditions(family, 2, number, [0], borders=False)[0]

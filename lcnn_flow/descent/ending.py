@@ -21,6 +21,7 @@ from lcnn_flow.limits.cases import first_case
 from lcnn_flow.limits.declaration import keeps_symmetry
 from lcnn_flow.limits.judgement import judge
 from lcnn_flow.limits.kinks import is_clear_of_kinks
+from lcnn_flow.limits.saturation import is_clear_of_saturation
 from lcnn_flow.limits.verdict import WITH_LIMIT, Reason, Verdict
 from lcnn_flow.numerics.norms import safe_norm
 from lcnn_flow.numerics.stored_programs import storable
@@ -149,6 +150,11 @@ def judged(
         near = claimed & ~is_clear_of_kinks(risk, here.limit, here.distance)
         verdict = jnp.where(near, int(Verdict.UNDECIDED), verdict).astype(jnp.int32)
         reason = jnp.where(near, int(Reason.NEAR_A_KINK), reason).astype(jnp.int32)
+    if risk.can_saturate:
+        critical = (verdict == int(Verdict.CONVERGED)) | (verdict == int(Verdict.AT_SADDLE))
+        flat = (seen.verdict < 0) & critical & ~is_clear_of_saturation(risk, here.limit, signature.nullity)
+        verdict = jnp.where(flat, int(Verdict.UNDECIDED), verdict).astype(jnp.int32)
+        reason = jnp.where(flat, int(Reason.SATURATED), reason).astype(jnp.int32)
     known = jnp.isin(verdict, jnp.asarray(WITH_LIMIT, verdict.dtype))
     none = jnp.asarray(-1, jnp.int32)
     return end._replace(

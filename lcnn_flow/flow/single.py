@@ -27,7 +27,8 @@ from lcnn_flow.flow.twins import is_insensitive
 from lcnn_flow.limits.declaration import keeps_symmetry
 from lcnn_flow.limits.kinks import is_clear_of_kinks
 from lcnn_flow.limits.newton import implicit_derivative
-from lcnn_flow.limits.verdict import WITH_LIMIT, Reason
+from lcnn_flow.limits.saturation import is_clear_of_saturation
+from lcnn_flow.limits.verdict import WITH_LIMIT, Reason, Verdict
 from lcnn_flow.network.parameters import ParamsLike, as_params, ravel
 from lcnn_flow.numerics.arrays import is_concrete
 from lcnn_flow.numerics.compiling import quick_to_compile
@@ -149,6 +150,10 @@ def run_flow(
         claimed = jnp.isin(end.verdict, jnp.asarray(WITH_LIMIT, end.verdict.dtype))
         clear = is_clear_of_kinks(held, limit, end.polish_distance)
         end = withhold_unless(~claimed | clear, end, Reason.NEAR_A_KINK)
+    if risk.can_saturate:
+        critical = (end.verdict == int(Verdict.CONVERGED)) | (end.verdict == int(Verdict.AT_SADDLE))
+        clear = is_clear_of_saturation(held, limit, end.curvature.nullity)
+        end = withhold_unless(~critical | clear, end, Reason.SATURATED)
     if settings.polish:
         unsound = jnp.nan if settings.unsound_derivative == "nan" else 0.0
         factor = jnp.where(end.sound, 1.0, unsound).astype(start.dtype)

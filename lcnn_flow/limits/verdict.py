@@ -64,6 +64,7 @@ class Reason(IntEnum):
     GROWS_SLOWLY = 17
     SLIDES_ALONG_A_KINK = 18
     STILL_GROWS = 19
+    SATURATED = 20
 
 
 REASONS = {
@@ -92,6 +93,8 @@ REASONS = {
     "methods for smooth equations do not advance there; a smooth activation does, such as softplus(b x)/b",
     Reason.STILL_GROWS: "max_steps reached while the parameters still grow: if outputs cancel better and better, there "
     "is no minimum, which weight_decay would give; otherwise raise max_steps",
+    Reason.SATURATED: "a hidden neuron is saturated on all samples, so that its weights have no influence in this "
+    "precision; in exact arithmetic they still move: begin with smaller parameters, or add weight_decay",
     Reason.MINIBATCHES: "the gradients were those of minibatches, whose noise allows no limit: continue from .final "
     "with batch_size=None",
     Reason.STEPS_USED_UP: "all steps were taken, with the gradient above tolerance: raise steps, or "

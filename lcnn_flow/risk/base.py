@@ -123,6 +123,15 @@ class RiskLike(Protocol):
         """1 where the input of an activation with a kink is positive, 0 elsewhere; empty without kinks."""
         ...
 
+    @property
+    def can_saturate(self) -> bool:
+        """Whether neurons can become constant or linear within rounding, though their activation is neither; static."""
+        ...
+
+    def is_saturated(self, vector: Float[Array, " n"]) -> Bool[Array, ""]:
+        """Whether some neuron is constant or linear within rounding on all samples; false if none can be."""
+        ...
+
     def is_separated(self, vector: Float[Array, " n"]) -> Bool[Array, ""]:
         """Whether no point of at most this risk is critical, so that the parameters of the flow are not bounded."""
         ...
@@ -171,6 +180,7 @@ class RiskBase(Pytree):
 
     knows_scales = False
     has_kinks = False
+    can_saturate = False
 
     @abstractmethod
     def leaf_ranks(self) -> list[tuple[Any, int]]:
@@ -197,6 +207,11 @@ class RiskBase(Pytree):
     def activation_signs(self, vector: Float[Array, " n"]) -> Float[Array, " k"]:
         """1 where the input of an activation with a kink is positive, 0 elsewhere; empty without kinks."""
         return jnp.zeros((0,), vector.dtype)
+
+    def is_saturated(self, vector: Float[Array, " n"]) -> Bool[Array, ""]:
+        """Whether some neuron is constant or linear within rounding on all samples; false if none can be."""
+        del vector
+        return jnp.asarray(False)
 
     def is_separated(self, vector: Float[Array, "n ..."]) -> Bool[Array, "..."]:
         """Whether no point of at most this risk is critical; false where that is not known."""

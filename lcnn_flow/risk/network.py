@@ -13,7 +13,7 @@ from lcnn_flow.data import Dataset
 from lcnn_flow.errors import RiskError
 from lcnn_flow.losses.named import Square
 from lcnn_flow.losses.registry import ALL_LOSSES
-from lcnn_flow.network.dense import Network
+from lcnn_flow.network.dense import Dense, Network
 from lcnn_flow.network.forward import forward
 from lcnn_flow.numerics.arrays import DType, as_float_array, is_concrete
 from lcnn_flow.risk.autodiff import AutodiffRisk
@@ -83,6 +83,12 @@ class NetworkRisk(EmpiricalRisk, AutodiffRisk):
         return self.network.activation is not None and self.network.activation.has_kink
 
     @property
+    def can_saturate(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether the activation is analytic and not homogeneous, such as tanh, softplus and gelu."""
+        sigma = self.network.activation
+        return sigma is not None and sigma.analytic and sigma.degree is None
+
+    @property
     def step_cost(self) -> int:
         """Approximate multiply-adds of one step of Rodas4: those of the Hessian and of the elimination."""
         n = self.network.num_parameters
@@ -145,6 +151,29 @@ class NetworkRisk(EmpiricalRisk, AutodiffRisk):
         if not self.has_kinks:
             return super().activation_signs(vector)
         return (self._hidden(vector) > 0).astype(vector.dtype)
+
+    def is_saturated(self, vector: Float[Array, " n"]) -> Bool[Array, ""]:
+        """Whether sigma'' is at most the square root of the rounding unit for some neuron on all samples.
+
+        Inputs z with |z| < 1 do not count: sigma'' of tanh vanishes at 0. A neuron of a convolutional network is one
+        channel, at all of its positions.
+        """
+        sigma = self.network.activation
+        if not self.can_saturate or sigma is None:
+            return super().is_saturated(vector)
+        level, axis = jnp.finfo(vector.dtype).eps ** 0.5, 1 if isinstance(self.network, Dense) else 0
+
+        def second(z: Array) -> Array:
+            def first(x: Array) -> Array:
+                return jax.jvp(sigma, (x,), (jnp.ones_like(x),))[1]
+
+            return jax.jvp(first, (z,), (jnp.ones_like(z),))[1]
+
+        found = jnp.asarray(False)
+        for z in forward(self.network, self.space.unravel(vector), self.data.inputs)[1]:
+            sizes = jnp.moveaxis(jnp.where(jnp.abs(z) < 1, 1, jnp.abs(second(z))), axis, 0)
+            found |= jnp.any(jnp.max(sizes.reshape(sizes.shape[0], -1), axis=1) <= level)
+        return found
 
     def _hidden(self, vector: Float[Array, " n"]) -> Float[Array, " k"]:
         """The inputs of the activations in all hidden layers, for every sample."""

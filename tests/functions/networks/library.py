@@ -44,7 +44,7 @@ def outcomes(family: Family, conditions: list[Condition], engine: str = "ensembl
         if family.optimiser == "momentum":
             numbers["momentum"] = np.full(len(RATES["momentum"]), MOMENTUM)
         key = None if family.batch is None else jax.random.key(0)
-        options = {"steps": STEPS, "batch_size": family.batch, "key": key}
+        options: dict[str, Any] = {"steps": STEPS, "batch_size": family.batch, "key": key}
         found = lf.gradient_descent_ensemble(risk, params, _SGD[family.optimiser], numbers, **options)
     lead = np.ndim(found.verdict)
     size = net_of(family).size
