@@ -12,7 +12,7 @@ __all__ = ["bound_figure", "tightness"]
 
 
 def tightness(dataset: xr.Dataset) -> np.ndarray:
-    """Bound over the largest norm along the flow, of every filter; NaN where either is not known or not finite."""
+    """Bound divided by the largest norm along the flow, for every filter; NaN if either is unknown or not finite."""
     if "norm_bound" not in dataset or "squared_norms" not in dataset:
         return np.zeros(0)
     ratio = dataset["norm_bound"] / dataset["squared_norms"].max("time") ** 0.5
@@ -20,7 +20,7 @@ def tightness(dataset: xr.Dataset) -> np.ndarray:
 
 
 def bound_figure(dataset: xr.Dataset) -> Drawing | None:
-    """Both logarithmic, a dot per flow and layer, above the diagonal if the bound is kept."""
+    """Bounds against largest norms, both logarithmic, one dot per flow and layer; above the diagonal bounds hold."""
     shown = list(panels(dataset))
     if not shown or not np.isfinite(tightness(dataset)).any():
         return None

@@ -1,4 +1,4 @@
-"""Figures of the conditions on the data: shares of verdicts beside the hypotheses, and the growth of the filters."""
+"""Figures of the conditions on the data: shares of verdicts with the hypotheses, and the growth of the filters."""
 
 from typing import Any
 
@@ -93,7 +93,7 @@ def _stack(panel: Axes, row: int, verdict: np.ndarray) -> set[int]:
 
 
 def _marks(series: list[Series]) -> str:
-    """`(A) yes  (B) no  (C) no`, of all cells of a row; nothing of networks that are not linear."""
+    """`(A) yes  (B) no  (C) no` for all cells of a row; empty for networks that are not linear."""
     words = []
     if not all("full_rank_inputs" in one.data and bool(one.data["full_rank_inputs"].notnull()) for one in series):
         return ""
@@ -130,7 +130,7 @@ def filter_growth(dataset: xr.Dataset) -> Drawing | None:
 
 
 def _growth(panel: Axes, one: Series) -> Line2D:
-    """Lines of one cell; returns what stands for it in the legend."""
+    """Draws the lines of one cell; returns the line that represents it in the legend."""
     times = one.data["time"].values
     norm = one.data["squared_norms"].max("layer", skipna=True) ** 0.5
     diverged = (one.data["verdict"] == Verdict.DIVERGED).values

@@ -1,4 +1,4 @@
-"""Figures of what the limits are: roots of the layers in the complex plane, and spectra of the Hessian."""
+"""Figures of the limits: roots of the layers in the complex plane, and spectra of the Hessian."""
 
 import numpy as np
 import xarray as xr
@@ -83,7 +83,7 @@ def spectrum(dataset: xr.Dataset) -> Drawing | None:
 
 
 def with_networks(dataset: xr.Dataset, most: int) -> list[tuple[Series, lf.Architecture]]:
-    """The cells that are shown, `most` at the most, with their networks, where these are linear convolutions."""
+    """The cells that are shown, at most `most`, with their networks, if these are linear convolutions."""
     axes = sweep_axes(dataset)
     sizes = [dataset.sizes[axis] for axis in axes]
     numbers = xr.Variable(axes, np.arange(int(np.prod(sizes))).reshape(sizes))
@@ -109,7 +109,7 @@ def true_roots(panel: Axes, true_filter: np.ndarray) -> None:
 
 
 def _distinct(cell: xr.Dataset) -> list[tuple[int, float]]:
-    """A flow per distinct limit, the lowest risk first, and the limit's share of the flows."""
+    """One flow per distinct limit, the lowest risk first, and the share of the flows that have this limit."""
     orbit, risk = cell["orbit"].values, cell["limit_risk"].values
     total = int((cell["verdict"].values != NOT_COMPUTED).sum())
     known = np.unique(orbit[np.isfinite(orbit)])[:_MOST_LIMITS]  # the most frequent first

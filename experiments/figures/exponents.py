@@ -1,4 +1,4 @@
-"""Lojasiewicz exponents of every cell beside those of the theory."""
+"""Lojasiewicz exponents of every cell, and those that the theory expects."""
 
 from collections.abc import Mapping
 
@@ -47,5 +47,5 @@ def exponents(dataset: xr.Dataset, expected: Mapping[tuple[str, ...], float]) ->
 
 
 def cell_key(cell: xr.Dataset) -> tuple[str, ...]:
-    """The scalar coordinates that tell a cell from the others."""
+    """The scalar coordinates of a cell, which identify it."""
     return tuple(str(cell[name].values) for name in sorted(map(str, cell.coords)) if cell[name].ndim == 0)

@@ -48,7 +48,7 @@ def relative_error(dataset: xr.Dataset) -> xr.DataArray:
 
 
 def filters(dataset: xr.Dataset, before: str | None = None) -> Drawing | None:
-    """Learned filters and, where it is known, the true one, a panel per cell; `before` names earlier filters."""
+    """Learned filters and the true one if it is known, one panel per cell; `before` is the name of earlier filters."""
     if "limit_filter" not in dataset:
         return None
     shown = [one for one in cells(dataset) if bool(learned_filter(one.data).notnull().any())]
@@ -86,7 +86,7 @@ def filters(dataset: xr.Dataset, before: str | None = None) -> Drawing | None:
 
 
 def draw_filters(panel: Axes, cell: Series, before: str | None = None) -> None:
-    """The filters of one cell, in the frame that the panel has."""
+    """Draws the filters of one cell within the limits of the panel."""
     if "true_filter" in cell.data:
         truth = cell.data["true_filter"].values
         panel.bar(np.arange(truth.size), truth, width=0.75, color="#d4d4d4", label="true filter")
@@ -109,7 +109,7 @@ def filter_frame(shown: list[Series]) -> tuple[float, float]:
 
 
 def _marks(panel: Axes, values: xr.DataArray, look: Look, label: str, shift: float = 0, hollow: bool = False) -> None:
-    """Median and 10% to 90% of filters over the seeds, in the frame that the panel has."""
+    """Draws median and 10% to 90% of filters over the seeds, within the limits of the panel."""
     lf.plot.filter_marks(panel, values.transpose("seed", "tap").values, look, label, shift, hollow)
 
 
@@ -133,7 +133,7 @@ def filter_error(dataset: xr.Dataset) -> Drawing | None:
 
 
 def error_text(error: float) -> str:
-    """A relative error in three digits, or "exact" where it is rounding."""
+    """A relative error with three digits, or "exact" if it is at the rounding error."""
     return "exact" if error <= EXACT else f"{error:.3g}"
 
 
@@ -174,7 +174,7 @@ def _by_category(dataset: xr.Dataset) -> Figure:
 
 
 def _against_numbers(dataset: xr.Dataset, axis: str) -> tuple[Figure, str]:
-    """The figure, and what it cannot show."""
+    """The figure, and a sentence about the cells that it does not show."""
     others = [name for name in sweep_axes(dataset) if name != axis]
     parts = list(facets(dataset, others[1:]))
     label = "relative error of the end-to-end filter"

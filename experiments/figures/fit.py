@@ -1,4 +1,4 @@
-"""How well the learned filter explains the data: predictions beside targets, and the residuals."""
+"""How well the learned filter explains the data: predictions, targets and residuals."""
 
 from typing import Any, NamedTuple
 
@@ -28,12 +28,12 @@ class Fit(NamedTuple):
 
     @property
     def residual(self) -> np.ndarray:
-        """Prediction less target, as in the risk."""
+        """Prediction minus target, as in the risk."""
         return self.predicted - self.target
 
 
 def fit_of(cell: xr.Dataset) -> Fit | None:
-    """The fit of the lowest limit of a cell; None where the data are not stored, or no flow was computed."""
+    """The fit of the lowest limit of a cell; None if the data are not stored or no flow was computed."""
     seed = lowest_flow(cell)
     if "shown_target" not in cell or seed is None:
         return None

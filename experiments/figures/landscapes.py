@@ -85,7 +85,7 @@ def points_by_index(dataset: xr.Dataset) -> Drawing | None:
 
 
 def morse_graphs(dataset: xr.Dataset) -> Drawing | None:
-    """Minima and the saddles that join them, of the data set with most spurious minima of every series."""
+    """Minima and the saddles that join them, for the data set of every series with most spurious minima."""
     chosen = _chosen_cells(dataset)
     if not chosen:
         return None
@@ -117,13 +117,13 @@ def morse_graphs(dataset: xr.Dataset) -> Drawing | None:
 
 
 def _axis_across(dataset: xr.Dataset) -> str | None:
-    """The axis along which figures go: the second of the groups, or the only one."""
+    """The horizontal axis of the figures: the second axis of the groups, or the only one."""
     axes = axes_of_groups(dataset)
     return axes[min(1, len(axes) - 1)] if axes else None
 
 
 def _series(dataset: xr.Dataset) -> dict[str, list[DataGroup]]:
-    """Groups by their values of all axes but that across."""
+    """Groups by their values of all axes but the horizontal one."""
     axes = axes_of_groups(dataset)
     across = _axis_across(dataset)
     found: dict[str, list[DataGroup]] = {}
@@ -144,7 +144,7 @@ def _places(groups: list[DataGroup]) -> np.ndarray:
 
 
 def _across(panel: Axes, dataset: xr.Dataset) -> None:
-    """Ticks and label of the axis across; values stand side by side."""
+    """Sets ticks and label of the horizontal axis, on which values have equal distances."""
     if (axis := _axis_across(dataset)) is not None:
         values = dataset[axis].values
         panel.set_xticks(range(len(values)), [pretty(value) for value in values])
@@ -191,7 +191,7 @@ def _mean_of_index(group: DataGroup, index: int) -> float:
 
 
 def _chosen_cells(dataset: xr.Dataset) -> list[tuple[str, xr.Dataset]]:
-    """Of every series the complete cell with most spurious minima, and of these that with most minima."""
+    """For every series, the complete cell with most spurious minima; among equals the one with most minima."""
     if "point_flows_to" not in dataset:
         return []
     across, chosen = _axis_across(dataset), []

@@ -40,7 +40,7 @@ def norm_law(dataset: xr.Dataset) -> Drawing | None:
 
 
 def margin_growth(dataset: xr.Dataset) -> Drawing | None:
-    """Smoothed normalised margin against time, with the largest that any network of the cell can have, if known."""
+    """Smoothed normalised margin against time, with the largest possible margin if it is known."""
     if "largest_normalized_margin" not in dataset or not bool(dataset["smoothed_margin"].notnull().any()):
         return None
 
@@ -78,7 +78,7 @@ def risk_law(dataset: xr.Dataset) -> Drawing | None:
 
 
 def _diverged(one: Series) -> bool:
-    """Whether most flows of a cell are DIVERGED: they separate the data."""
+    """Whether most flows of a cell have the verdict DIVERGED, because they separate the data."""
     return bool((one.data["verdict"] == int(Verdict.DIVERGED)).mean() > 0.5)
 
 
@@ -115,7 +115,7 @@ def _drawn(
 def _curve(
     panel: Axes, one: Series, values: xr.DataArray, guide: Guide, abscissa: Callable[[np.ndarray], np.ndarray]
 ) -> Line2D | None:
-    """Median, band and guide of a series; nothing where it has no values."""
+    """Draws median, band and guide of a series, if it has values."""
     times = values["time"].values
     low, middle, high = quantiles(values)
     seen = (times > _FROM) & np.isfinite(middle)

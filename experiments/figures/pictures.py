@@ -1,4 +1,4 @@
-"""Photographs before and after: sharp, blurred, and what the learned and the least-squares filter make of it."""
+"""Photographs: sharp, blurred, and filtered by the learned and by the least-squares filter."""
 
 import numpy as np
 import xarray as xr
@@ -16,7 +16,7 @@ _MOST = 4
 
 
 def filtered(picture: np.ndarray, taps: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """The picture that an end-to-end filter makes of another one, valid part only."""
+    """A picture filtered by an end-to-end filter; only the part without boundary effects."""
     height, width = picture.shape[0] - shape[0] + 1, picture.shape[1] - shape[1] + 1
     reach = tuple(size - length + 1 for size, length in zip(picture.shape, shape, strict=True))
     assert reach == (height, width)
@@ -24,7 +24,7 @@ def filtered(picture: np.ndarray, taps: np.ndarray, shape: tuple[int, int]) -> n
 
 
 def pictures_of(cell: xr.Dataset) -> dict[str, np.ndarray] | None:
-    """By name: sharp, blurred, learned (by the lowest limit) and least squares; None where nothing was computed."""
+    """Pictures by name: sharp, blurred, learned (by the lowest limit) and least squares; None without a limit."""
     seed = lowest_flow(cell)
     if "sharp" not in cell or seed is None:
         return None
@@ -107,7 +107,7 @@ def filters_in_two_dimensions(dataset: xr.Dataset) -> Drawing | None:
 
 
 def _whole(picture: np.ndarray) -> np.ndarray:
-    """Without the rows and columns that fill up smaller cells."""
+    """The filter without the rows and columns of NaN that pad the filters of smaller cells."""
     known = np.isfinite(picture)
     return picture[known.any(axis=1)][:, known.any(axis=0)]
 

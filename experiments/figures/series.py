@@ -1,4 +1,4 @@
-"""Which series a figure shows: the first axis of the sweep makes the series, all other axes together the panels."""
+"""Series and panels of a figure: one series per value of the first axis, one panel per combination of the others."""
 
 import math
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ class Series:
 
 
 def panels(dataset: xr.Dataset, most: int = _MOST_PANELS) -> Iterator[tuple[str, list[Series]]]:
-    """Title and series of every panel that has any, `most` at the most; cells that were not computed are left out."""
+    """Title and series of every panel, at most `most` panels; cells that were not computed are left out."""
     axes = sweep_axes(dataset)
     for title, part in facets(dataset, axes[1:], most):
         found = list(_series(part, axes[0] if axes else None))
@@ -49,7 +49,7 @@ def panels(dataset: xr.Dataset, most: int = _MOST_PANELS) -> Iterator[tuple[str,
 
 
 def cells(dataset: xr.Dataset, most: int = MOST_CELLS) -> list[Series]:
-    """Every cell by itself, `most` at the most, for figures with a panel per cell; labels name series and panel."""
+    """Every cell, at most `most` cells, for figures with one panel per cell; labels name series and panel."""
     return [
         Series("\n".join(filter(None, (one.label, title))), one.look, one.data)
         for title, found in panels(dataset, _panels_of(dataset, most))
@@ -58,7 +58,7 @@ def cells(dataset: xr.Dataset, most: int = MOST_CELLS) -> list[Series]:
 
 
 def facets(dataset: xr.Dataset, axes: list[str], most: int = _MOST_PANELS) -> Iterator[tuple[str, xr.Dataset]]:
-    """Name and part of the results for every combination of values of `axes`, of which `most` at the most."""
+    """Name and part of the results for every combination of values of `axes`, at most `most` combinations."""
     chosen = _chosen([dataset.sizes[axis] for axis in axes], most)
     for index in np.ndindex(*map(len, chosen)):
         part = dataset.isel({axis: values[i] for axis, values, i in zip(axes, chosen, index, strict=True)})
@@ -76,14 +76,14 @@ def evenly_spaced(dataset: xr.Dataset, most: int) -> xr.Dataset:
 
 
 def left_out(dataset: xr.Dataset, most_cells: int | None = None) -> str:
-    """Sentence for a caption where a figure, of `panels` or of at most so many `cells`, cannot show the whole sweep."""
+    """A sentence for the caption if `panels`, or at most so many `cells`, do not show the whole sweep."""
     most = _MOST_PANELS if most_cells is None else _panels_of(dataset, most_cells)
     sizes = [dataset.sizes[axis] for axis in sweep_axes(dataset)[1:]]
     return shown_of(dataset, _series_count(dataset) * math.prod(map(len, _chosen(sizes, most))))
 
 
 def shown_of(dataset: xr.Dataset, shown: int) -> str:
-    """Sentence for a caption where `shown` cells are not all; nothing where they are."""
+    """A sentence for the caption if not all cells are shown; otherwise empty."""
     total = math.prod(dataset.sizes[axis] for axis in sweep_axes(dataset))
     if shown == total:
         return ""
@@ -91,7 +91,7 @@ def shown_of(dataset: xr.Dataset, shown: int) -> str:
 
 
 def quantiles(values: xr.DataArray, over: str = "seed") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """10%, 50% and 90% quantiles; NaN where fewer than half of the flows have a value."""
+    """10%, 50% and 90% quantiles; NaN if fewer than half of the flows have a value."""
     return lf.plot.quantiles(values.transpose(over, ...).values)
 
 

@@ -147,7 +147,7 @@ def sharpness_over_time(dataset: xr.Dataset) -> Drawing | None:
 
 
 def _twice_inverse(values: ArrayLike) -> np.ndarray:
-    """2/x; 0 has no place on logarithmic axes."""
+    """2/x: infinite at 0, which logarithmic axes do not show."""
     with np.errstate(divide="ignore"):
         return 2 / np.asarray(values, float)
 
@@ -199,7 +199,7 @@ def _over_time(
 def _known(
     facets: Iterable[tuple[str, list[Series]]], quantity: Callable[[xr.Dataset], xr.DataArray]
 ) -> Iterator[tuple[str, list[Series]]]:
-    """The panels with the series that have such a quantity: networks that conserve nothing have no drift."""
+    """The panels with only the series that have a quantity, which may be undefined, as the drift of some networks."""
     for title, series in facets:
         found = [one for one in series if bool(quantity(one.data).notnull().any())]
         if found:
@@ -207,7 +207,7 @@ def _known(
 
 
 def _context(dataset: xr.Dataset) -> str:
-    """End of every caption: what the grey lines are, and which axes are held fixed."""
+    """The last sentences of captions: what the grey lines are, and which axes are held fixed."""
     facets = list(panels(dataset))
     if _apart(facets):
         return " Grey lines: the medians of the other panels." + left_out(dataset)

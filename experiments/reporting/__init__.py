@@ -1,1 +1,1 @@
-"""From results to tables and the report."""
+"""Makes tables and reports of stored results."""

@@ -26,7 +26,7 @@ _HEADER = ("point", "kind", "index", "risk", "above the lowest", "rank dv/dw", "
 
 
 def census_table(dataset: xr.Dataset) -> Table | None:
-    """Critical points by risk; None where none were counted."""
+    """Critical points of every cell by risk; None if no census was made."""
     if "census_status" not in dataset:
         return None
     hidden: list[int] = []
@@ -50,7 +50,7 @@ def census_table(dataset: xr.Dataset) -> Table | None:
 
 
 def _rows(cell: xr.Dataset) -> tuple[list[tuple[str, ...]], int]:
-    """Rows of one cell, and how many points have none."""
+    """Rows of one cell, and the number of its points that are left out."""
     count, ends = real_points(cell), cell["census_point"].values
     seeds = int((cell["verdict"].values != NOT_COMPUTED).sum())
     risk, index = cell["point_risk"].values[:count], cell["point_index"].values[:count]
@@ -106,7 +106,7 @@ def landscape_table(dataset: xr.Dataset) -> Table | None:
 
 
 def _over_data(group: DataGroup) -> list[str]:
-    """Numbers of one kind of data, of which some has a complete census."""
+    """Entries for one kind of data, for which at least one census is complete."""
     having, total = with_spurious(group)
     found = starts_in_spurious(group)
     assert found is not None

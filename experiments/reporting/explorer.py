@@ -1,4 +1,4 @@
-"""Interactive charts of a report: their data, thinned to what the eye can see, and their script, once in the page.
+"""Interactive charts of a report: their data, thinned to the resolution of the eye, and their script.
 
 Nothing is loaded from elsewhere: the JavaScript of Vega is part of the page. Readers without scripts, and printers,
 have the figures.
@@ -48,7 +48,7 @@ _QUANTITIES = {
 
 
 class Explorer(NamedTuple):
-    """What the template of a report puts into the page."""
+    """The parts of the interactive charts that the template of a report inserts into the page."""
 
     data: Markup
     """JSON."""
@@ -68,7 +68,7 @@ class Explorer(NamedTuple):
 
 
 def explorer(dataset: xr.Dataset) -> Explorer | None:
-    """Charts of the flows of a run; None where none was computed."""
+    """Charts of the flows of a run; None if no flow was computed."""
     data = page_data(dataset)
     if data is None:
         return None
@@ -134,7 +134,7 @@ def page_data(dataset: xr.Dataset) -> dict[str, Any] | None:
 
 
 def _quantity(dataset: xr.Dataset, name: str, axes: list[str]) -> np.ndarray | None:
-    """A number per flow, (flows,); None where the results have none of it."""
+    """A quantity with one number per flow, (flows,); None if the results do not contain it."""
     if name == "filter_error":
         values = relative_error(dataset) if "true_filter" in dataset else None
     else:
@@ -181,7 +181,7 @@ def _plain(label: str) -> str:
 
 
 def _short(values: Iterable[float]) -> list[float | None]:
-    """Numbers of four digits; None for what is not finite."""
+    """Numbers with four digits; None for numbers that are not finite."""
     return [float(f"{value:.4g}") if np.isfinite(value) else None for value in values]
 
 

@@ -20,7 +20,7 @@ __all__ = ["write_gallery"]
 
 
 class _Card(NamedTuple):
-    """What the page says of one run."""
+    """The contents of the card of one run."""
 
     name: str
     title: str
@@ -91,7 +91,7 @@ def _card(run: Path) -> _Card:
 
 
 def _tally(claims: list[Claim]) -> str:
-    """How many claims agree with the data, of those about which the theory is not silent."""
+    """How many claims agree with the data, and how many questions are open."""
     silent = sum(claim.conclusion == "open" for claim in claims)
     return agreement(claims) + (f"; {silent} where the theory is silent" if silent else "")
 

@@ -46,7 +46,7 @@ _MARKS = {"agrees": "✓", "disagrees": "✗", "undecided": "?", "open": "○"}
 
 
 class Report(NamedTuple):
-    """Where a report is, and what it says first."""
+    """The path of a report, its claims and its answer."""
 
     path: Path
     claims: list[Claim]
@@ -161,12 +161,12 @@ def _contents(figures: list[dict[str, Any]], tables: list[tuple[str, str, Table]
 
 
 def _whole(text: str) -> str:
-    """Keeps browsers from breaking lines inside of numbers such as 1e-07."""
+    """Prevents browsers from breaking lines inside numbers such as 1e-07."""
     return re.sub(r"e-(\d)", "e\u2011\\1", text)
 
 
 def _inline(svg: str, name: str) -> Markup:
-    """An SVG that can share a page with others: no prologue, and identifiers of its own."""
+    """An SVG for inclusion in a page: without prologue, and with identifiers that no other figure has."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(f"#({'|'.join(_NEUTRAL + _COLOURS)})\\b", r"var(--\1,#\1)", svg)  # which the page sets in the dark
@@ -177,7 +177,7 @@ def _inline(svg: str, name: str) -> Markup:
 
 
 def _tally(dataset: xr.Dataset, module: Module, claims: list[Claim]) -> tuple[str, str]:
-    """The colour of the answer, and what is to be said of the claims and of what is missing."""
+    """The colour of the answer, and sentences about the claims and about missing flows."""
     count = {word: sum(claim.conclusion == word for claim in claims) for word in _MARKS}
     missing = int((dataset["verdict"] == NOT_COMPUTED).sum())
     text = agreement(claims)

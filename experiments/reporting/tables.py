@@ -97,7 +97,7 @@ def verdict_table(dataset: xr.Dataset) -> Table:
 
 
 def hypotheses_table(dataset: xr.Dataset) -> Table | None:
-    """The ladder (A), (B), (C) and what it takes of the loss, for every data condition of linear networks."""
+    """The hypotheses (A), (B), (C) and whether all hypotheses hold, for every data condition of linear networks."""
     if "full_rank_inputs" not in dataset:
         return None
     header = (
@@ -239,7 +239,7 @@ def orbit_table(dataset: xr.Dataset) -> Table | None:
 
 
 def shortened(table: Table, most: int, hidden: Sequence[int], noun: str) -> Table:
-    """The first rows of a table, grouped by cell; the note says how many it lacks, with those hidden before."""
+    """The first rows of a table, grouped by cell; the note counts the rows that are left out here or were before."""
     rows = table.rows[:most]
     left = sum(hidden) + len(table.rows) - len(rows)
     note = table.note + (f" {left} more {noun} are in results.zarr." if left else "")
@@ -253,7 +253,7 @@ def share_label(count: int, total: int) -> str:
 
 
 def _filters(cell: xr.Dataset) -> list[np.ndarray]:
-    """Starts of a cell with isolated limits, one array an end-to-end filter, the lowest risk first."""
+    """Starts of a cell with isolated limits, one array per end-to-end filter, the lowest risk first."""
     orbit, filters = cell["orbit"].values, cell["limit_filter"].values
     ends = [np.flatnonzero(orbit == name) for name in np.unique(orbit[np.isfinite(orbit)])]
     groups = lf.critical.grouped_by_filter(filters[[here[0] for here in ends]])
@@ -268,7 +268,7 @@ def table_by_cell(
     note: str,
     collapse: bool = False,
 ) -> Table:
-    """Rows of all computed cells behind their labels; with `collapse` axes that make no difference are left out."""
+    """Rows of all computed cells with their labels; with `collapse`, axes that make no difference are left out."""
     axes = sweep_axes(dataset)
     found = {index: cells(cell) for _, index, cell in computed_cells(dataset)}
     kept = list(range(len(axes)))

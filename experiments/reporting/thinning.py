@@ -1,4 +1,4 @@
-"""Curves with the points left out that the eye would not miss.
+"""Leaves out points of curves where the difference cannot be seen.
 
 Douglas and Peucker (1973): the point farthest from the chord of a stretch is kept, and both halves are treated alike,
 until no point is farther away than a tolerance.

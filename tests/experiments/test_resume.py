@@ -152,7 +152,7 @@ def test_data_that_change_during_a_run_or_after_it_are_refused(configuration, tm
     def write(size):
         np.savez(file, inputs=size * rng.normal(size=(20, 12)), targets=rng.normal(size=(20, 6)))
 
-    def change(*_):  # what comes before the flows has read the file already
+    def change(*_):  # the problem has been built from the old file before
         write(2.0)
         return [None]
 
@@ -165,9 +165,9 @@ def test_data_that_change_during_a_run_or_after_it_are_refused(configuration, tm
     write(1.0)
     good = file.read_bytes()
     own = ["--set", "experiment.module=convergence", "--set", f"data={{kind='file', path='{file}'}}"]
-    for name, replaced in {"_Problem": lambda *_: problem, "_flows": change, "flow_arrays": nothing}.items():
+    made_up = dict.fromkeys(("flow_arrays", "shown_flows", "analyse"), nothing)
+    for name, replaced in {"_Problem": lambda *_: problem, "_flows": change, **made_up}.items():
         monkeypatch.setattr(experiments.running.compute, name, replaced)
-    monkeypatch.setattr(experiments.running.compute, "analyse", nothing)
     assert run(configuration, out, *own, "--set", "loss={kind='square'}") == 1
     message = capsys.readouterr().err
     assert "all 1 batches failed" in message
