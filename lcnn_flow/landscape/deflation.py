@@ -50,7 +50,7 @@ def deflated_newton(
         squares = jnp.sum((vector[None] - known) ** 2, axis=1)
         return jnp.sum(counts * jnp.log1p(size**2 / jnp.where(squares > 0, squares, 1)))
 
-    def step(_: int, vector: Array) -> Array:
+    def step(_: int | Array, vector: Array) -> Array:
         matrix = risk.hessian(vector) + jax.hessian(leaf)(vector)
         change = -jnp.linalg.solve(matrix, gradient(vector))
         change = change / (1 + jnp.dot(jax.grad(logarithm)(vector), change))
