@@ -12,7 +12,7 @@ from benchmarks import compile as compile_time
 from benchmarks import descent, gemm, peers, report, scaling, sweeps, waiting, work_precision
 from benchmarks.runtime import about, configure
 
-__all__ = ["main"]
+__all__ = ["main", "updated"]
 
 PARTS: dict[str, ModuleType] = {
     "waiting": waiting,
@@ -40,23 +40,40 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--quick", action="store_true", help="few seeds, few points: that everything runs, in 2 minutes"
     )
+    parser.add_argument(
+        "--update",
+        action="store_true",
+        help="with --only: replace these parts of the stored results, with a line that says when, and keep the others",
+    )
     parser.add_argument("--draw", action="store_true", help="measure nothing: write again from results.json")
     parser.add_argument("--out", type=Path, help="folder to write into")
     options = parser.parse_args(arguments)
     chosen = list(PARTS) if options.only is None else options.only.split(",")
     if unknown := [name for name in chosen if name not in PARTS]:
         parser.error(f"no part {', '.join(unknown)}: write some of {','.join(PARTS)}")
-    partial = options.quick or options.only is not None
+    if options.update and (options.only is None or options.quick):
+        parser.error("--update replaces the parts that --only names, measured without --quick")
+    partial = (options.quick or options.only is not None) and not options.update
     folder = options.out or (_PARTIAL if partial else _HERE)
+    stored = folder / "results.json"
+    if (options.draw or options.update) and not stored.exists():
+        parser.error(f"{stored} does not exist: measure first, or name its folder with --out")
     if options.draw:
-        stored = folder / "results.json"
-        if not stored.exists():
-            parser.error(f"{stored} does not exist: measure first, or name its folder with --out")
         report.write(json.loads(stored.read_text()), PARTS, folder)
     else:
         configure()
-        report.write(_measure(chosen, options.quick), PARTS, folder)
+        results = _measure(chosen, options.quick)
+        if options.update:
+            results = updated(json.loads(stored.read_text()), results)
+        report.write(results, PARTS, folder)
     print(f"wrote {folder / 'RESULTS.md'}", flush=True)
+
+
+def updated(earlier: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
+    """Earlier results with the parts of later ones in place of their own; `later` says when those were measured."""
+    parts = earlier["parts"] | results["parts"]
+    later = earlier.get("later", {}) | dict.fromkeys(results["parts"], results["about"])
+    return earlier | {"parts": {name: parts[name] for name in PARTS if name in parts}, "later": later}
 
 
 def _measure(chosen: list[str], quick: bool) -> dict[str, Any]:

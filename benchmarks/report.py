@@ -27,14 +27,30 @@ def write(results: dict[str, Any], parts: Mapping[str, ModuleType], folder: Path
 def markdown(results: dict[str, Any], parts: Mapping[str, ModuleType]) -> str:
     """The whole of RESULTS.md."""
     sections = [parts[name].section(data) for name, data in results["parts"].items()]
+    later = results.get("later", {})
+    sections = [
+        _with_date(section, later[name]) if name in later else section
+        for name, section in zip(results["parts"], sections, strict=True)
+    ]
     return "\n\n".join([_head(results["about"]), *sections]) + "\n"
+
+
+def _with_date(section: str, about: dict[str, Any]) -> str:
+    """A section with a first line, below its heading, that says when this part was measured."""
+    heading, rest = section.split("\n", 1)
+    return f"{heading}\n\nMeasured later than the other parts, on {about['date']}.{_source(about)}\n{rest}"
+
+
+def _source(about: dict[str, Any]) -> str:
+    """The revision that was measured, as a sentence; empty where it is not known."""
+    revision = about["git"]
+    changed = ", with changes" if revision and revision["dirty"] else ""
+    return f" Revision {revision['revision'][:12]}{changed}." if revision else ""
 
 
 def _head(about: dict[str, Any]) -> str:
     device, versions = about["device"], ", ".join(f"{name} {number}" for name, number in about["versions"].items())
-    revision = about["git"]
-    changed = ", with changes" if revision and revision["dirty"] else ""
-    source = f" Revision {revision['revision'][:12]}{changed}." if revision else ""
+    source = _source(about)
     quick = "**A quick run: it shows that everything works, its numbers mean little.** " if about["quick"] else ""
     precision = "float64" if about["precision"]["x64"] else "float32"
     machine = f"{about['processor']}, {device['host']}, as {device['count']} {device['platform']} device(s)"

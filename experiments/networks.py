@@ -8,6 +8,7 @@ import numpy as np
 
 from experiments.schema import Configuration
 from experiments.schema.network import Dense, Network
+from experiments.schema.numbers import hashable
 
 __all__ = ["architecture", "architecture_of", "layer_names", "layers_of", "may_conserve", "params_of"]
 
@@ -25,7 +26,7 @@ def architecture(configuration: Configuration) -> Any:
     Raises:
         lcnn_flow.ArchitectureError: its sizes do not fit together.
     """
-    return architecture_of(configuration.network)
+    return architecture_of(hashable(configuration.network))
 
 
 @functools.lru_cache(maxsize=1024)

@@ -1,4 +1,4 @@
-"""Arguments of the wrong kind, named in words before JAX or Python stumbles over them."""
+"""Checks the kinds of arguments, so that errors name the argument before JAX or Python fails on it."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ __all__ = ["check_key", "check_kind", "described"]
 
 
 def described(value: Any) -> str:
-    """What a value is, for an error message: "the class Square", "an Architecture", "a tuple of 2"."""
+    """The kind of a value, for an error message: "the class Square", "an Architecture", "a tuple of 2"."""
     if isinstance(value, type):
         return f"the class {value.__name__}"
     if isinstance(value, jax.Array):

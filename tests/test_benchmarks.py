@@ -268,6 +268,30 @@ def test_the_hand_written_descent_ends_where_the_ensemble_does():
     np.testing.assert_allclose(run.trajectory.gradient_norm[:, 1:], norm, rtol=1e-10)
 
 
+def test_a_part_that_is_measured_again_replaces_its_own_and_says_when():
+    stored = _stored()
+    names = ("peers", "gemm")
+    earlier = stored | {"parts": {name: stored["parts"][name] for name in names}}
+    again = {
+        "parts": {"gemm": stored["parts"]["gemm"] | {"seeds": 4321}},
+        "about": stored["about"] | {"date": "2002-03-04"},
+    }
+    both = cli.updated(earlier, again)
+    assert list(both["parts"]) == list(names)
+    peers_, gemm_ = report.markdown(both, cli.PARTS).split("\n## ")[1:]
+    assert "2002-03-04" not in peers_
+    assert "4321" not in report.markdown(earlier, cli.PARTS)
+    assert "Measured later than the other parts, on 2002-03-04." in gemm_
+    assert "4,321" in gemm_ or "4321" in gemm_
+
+
+@pytest.mark.parametrize("options", [["--update"], ["--update", "--only", "gemm", "--quick"]])
+def test_an_update_needs_parts_and_no_quick_run(options, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(options)
+    assert "--update replaces the parts that --only names" in capsys.readouterr().err
+
+
 def test_an_unknown_part_is_refused_by_name(capsys):
     with pytest.raises(SystemExit):
         cli.main(["--only", "peers,speed"])

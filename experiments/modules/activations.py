@@ -25,7 +25,7 @@ _MOVED = 1e-2
 
 
 def smooth_ones_are_decided(dataset: xr.Dataset) -> Claim | None:
-    """Share of flows of analytic activations with a limit, shown to diverge, or with filters that still grow."""
+    """Flows with analytic activations have a limit, are shown to diverge, or have filters that still grow."""
     rows, shares = [], []
     for (name, index), network in zip(named_cells(dataset), networks_of(dataset), strict=True):
         verdict, rate = (dataset[part].isel(index).values for part in ("verdict", "growth_rate"))
@@ -68,7 +68,7 @@ def homogeneous_ones_conserve(dataset: xr.Dataset) -> Claim | None:
 
 
 def others_do_not_conserve(dataset: xr.Dataset) -> Claim | None:
-    """The same is not conserved by other activations: the median flow moves it clearly."""
+    """|w_l|^2 - |w_{l+1}|^2 is not conserved with other activations: its median change over the flows is large."""
     found = _drift_where(dataset, homogeneous=False)
     if found is None:
         return None
@@ -91,7 +91,7 @@ def others_do_not_conserve(dataset: xr.Dataset) -> Claim | None:
 
 
 def _drift_where(dataset: xr.Dataset, homogeneous: bool) -> tuple[xr.Dataset, xr.DataArray] | None:
-    """Results of the cells whose networks have a degree, or have none, and the drift of all."""
+    """The results with only the cells whose activations are homogeneous, or are not, and the drift of all cells."""
     if "squared_norms" not in dataset:
         return None
     chosen = xr.zeros_like(dataset["verdict"], dtype=bool)
@@ -103,7 +103,7 @@ def _drift_where(dataset: xr.Dataset, homogeneous: bool) -> tuple[xr.Dataset, xr
 
 
 def _answer(dataset: xr.Dataset) -> str:
-    """Shares with a limit, activation by activation; then `convergence_answer`."""
+    """Shares of flows with a limit for every activation; then `convergence_answer`."""
     parts = []
     for name, index in named_cells(dataset):
         verdict = dataset["verdict"].isel(index).values

@@ -42,7 +42,7 @@ _EXPONENT_TOLERANCE = 1e-2
 
 
 def injective_data_give_limits(dataset: xr.Dataset) -> Claim | None:
-    """Where (C) holds: a verdict with a limit satisfies, DIVERGED violates; cells without (C) are left out."""
+    """Where (C) holds, a verdict with a limit satisfies the claim and DIVERGED violates it."""
     here = _restrict(dataset, dataset["injective_on_attainable"] == 1)
     if here is None:
         return None
@@ -76,7 +76,7 @@ def divergence_needs_failure(dataset: xr.Dataset) -> Claim | None:
 
 
 def failure_forces_nothing(dataset: xr.Dataset) -> Claim | None:
-    """Some flow converges in spite of a (C) that fails."""
+    """At least one flow converges although (C) fails."""
     here = _restrict(dataset, dataset["injective_on_attainable"] == 0)
     if here is None:
         return None
@@ -99,7 +99,7 @@ def failure_forces_nothing(dataset: xr.Dataset) -> Claim | None:
 
 
 def growth_has_its_exponent(dataset: xr.Dataset) -> Claim | None:
-    """Exponents of DIVERGED flows of the two-layer network without tap 0 against 1/4 and 1/(2p+2).
+    """Exponents of DIVERGED flows of the two-layer network without tap 0 are 1/4 or 1/(2p+2).
 
     Attainable filters are V = w_2 w_1^T of rank one, and V_11 is unseen. Along the valley V_11 = s^2, both first taps
     s, V_12 and V_21 settle and V_22 = V_12 V_21 / s^2 =: e. The risk there is g(e), and the flow ds/dt of order
@@ -147,7 +147,7 @@ def _exponent(configuration: Configuration) -> float:
 
 
 def _restrict(dataset: xr.Dataset, flows: xr.DataArray) -> xr.Dataset | None:
-    """Results in which only the given flows count as computed; None where there are none."""
+    """The results with only the given flows counted as computed; None if there are none."""
     flows = flows & (dataset["verdict"] != NOT_COMPUTED)
     if not bool(flows.any()):
         return None

@@ -41,7 +41,7 @@ Group = tuple[str, str, list[tuple[float, xr.Dataset]]]
 
 
 def _groups(dataset: xr.Dataset) -> Iterator[Group]:
-    """Kind of the optimiser, name of the rest, and the cells by falling rate, of what differs in the rate alone."""
+    """Groups of cells that differ only in the rate: kind of the optimiser, name, and cells with decreasing rates."""
     axes = sweep_axes(dataset)
     rest = [axis for axis in axes if not str(dataset[axis].attrs.get("path", "")).startswith("dynamics.optimizer")]
     found: dict[tuple[str, ...], list[tuple[float, xr.Dataset]]] = {}
@@ -59,7 +59,7 @@ def _groups(dataset: xr.Dataset) -> Iterator[Group]:
 
 
 def _drifts(cells: list[tuple[float, xr.Dataset]]) -> list[tuple[float, np.ndarray]]:
-    """Learning rate, and for every start the largest change of the balancedness up to the time that all cells reach.
+    """For every cell its learning rate, and the largest change of the balancedness up to a time that all cells reach.
 
     Relative to the largest squared norm of a layer; NaN where a descent broke off before.
     """
@@ -83,7 +83,7 @@ def _orders(cells: list[tuple[float, xr.Dataset]]) -> np.ndarray:
 
 
 def the_flow_conserves(dataset: xr.Dataset) -> Claim | None:
-    """The flow from the same start moves the balancedness by the error of its integration alone."""
+    """The flow from the same start changes the balancedness only by its integration error."""
     if "flow_drift" not in dataset:
         return None
     here = restricted(dataset, dataset["flow_drift"].notnull())
@@ -119,7 +119,7 @@ def drift_has_order_one(dataset: xr.Dataset) -> Claim | None:
 
 
 def sign_like_steps_do_not_conserve(dataset: xr.Dataset) -> Claim | None:
-    """The drift of optimisers that rescale the gradient entry by entry stays as the learning rate falls."""
+    """The drift of optimisers that scale every entry of the gradient does not vanish with the learning rate."""
     rows = []
     for kind, name, cells in _groups(dataset):
         if kind not in _GRADIENT_LIKE and len(cells) > 1:
@@ -163,7 +163,7 @@ def _range_of(order: np.ndarray) -> str:
 
 
 def _answer(dataset: xr.Dataset) -> str:
-    """Median drifts at the largest and at the smallest rate, optimiser by optimiser, and that of the flow."""
+    """Median drifts of every optimiser at the largest and at the smallest rate, and the drift of the flow."""
     parts = []
     for kind, name, cells in _groups(dataset):
         ends = [(rate, float(np.nanmedian(drift))) for rate, drift in _drifts(cells)]

@@ -22,7 +22,7 @@ _SAME = 1e-12
 
 
 def convolutions_have_spurious_minima(dataset: xr.Dataset) -> Claim | None:
-    """In some convolutional cell a start ends in a minimum above the lowest limit."""
+    """In at least one convolutional cell, a start ends in a minimum above the lowest limit of the cell."""
     rows = _shares(dataset, dense=False)
     if not rows:
         return None
@@ -37,7 +37,7 @@ def convolutions_have_spurious_minima(dataset: xr.Dataset) -> Claim | None:
 
 
 def dense_ones_have_none(dataset: xr.Dataset) -> Claim | None:
-    """In no dense linear cell does a start end in a minimum above the lowest limit."""
+    """In every dense linear cell, no start ends in a minimum above the lowest limit of the cell."""
     rows = _shares(dataset, dense=True)
     if not rows:
         return None
@@ -51,7 +51,7 @@ def dense_ones_have_none(dataset: xr.Dataset) -> Claim | None:
 
 
 def the_data_are_the_same(dataset: xr.Dataset) -> Claim | None:
-    """Singular values of the inputs and size of the targets, of all networks."""
+    """Singular values of the inputs and size of the targets are the same for all networks."""
     names = ("inputs_smallest", "inputs_largest", "targets_size", "sample_count")
     if any(name not in dataset for name in names) or not _shares(dataset, dense=True):
         return None
@@ -81,7 +81,7 @@ def _shares(dataset: xr.Dataset, dense: bool) -> list[tuple[str, int, int]]:
 
 
 def _answer(dataset: xr.Dataset) -> str:
-    """Starts in spurious minima, network by network."""
+    """Shares of starts in spurious minima for every network."""
     parts = []
     for name, _, cell in computed_cells(dataset):
         caught = spurious(cell)

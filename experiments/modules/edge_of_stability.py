@@ -1,4 +1,4 @@
-"""How sharp are the minima where gradient descent comes to rest, beside those of the flow?"""
+"""How sharp are the minima at which gradient descent stops, compared with those of the flow?"""
 
 import numpy as np
 import xarray as xr
@@ -24,7 +24,7 @@ _ALIKE = 0.1
 
 
 def rest_is_stable(dataset: xr.Dataset) -> Claim | None:
-    """Where a descent came to rest, lambda_max <= 2/eta."""
+    """Where a descent has converged, lambda_max <= 2/eta."""
     here = restricted(dataset, dataset["verdict"].isin(WITH_LIMIT))
     if here is None:
         return None
@@ -40,7 +40,7 @@ def rest_is_stable(dataset: xr.Dataset) -> Claim | None:
 
 
 def sharper_limits_are_left(dataset: xr.Dataset) -> Claim | None:
-    """Where the flow ends sharper than 2/eta, the descent that comes to rest does so at a flatter point."""
+    """Where the flow ends at a sharpness above 2/eta, a descent that converges does so at a flatter point."""
     flow, edge = _last(dataset["flow_sharpness"]), stable_sharpness(dataset)
     here = restricted(dataset, (flow > _BEYOND * edge) & dataset["verdict"].isin(WITH_LIMIT))
     if here is None:
@@ -57,7 +57,7 @@ def sharper_limits_are_left(dataset: xr.Dataset) -> Claim | None:
 
 
 def far_below_the_edge_the_flow_is_followed(dataset: xr.Dataset) -> Claim | None:
-    """Where the flow stays below half of 2/eta all along, descent and flow end equally sharp."""
+    """Where the sharpness of the flow is always below half of 2/eta, descent and flow end at the same sharpness."""
     below = dataset["flow_sharpness"].max("time", skipna=False) <= _FAR_BELOW * stable_sharpness(dataset)
     here = restricted(dataset, below)
     if here is None:
@@ -74,12 +74,12 @@ def far_below_the_edge_the_flow_is_followed(dataset: xr.Dataset) -> Claim | None
 
 
 def _last(values: xr.DataArray) -> xr.DataArray:
-    """At the last stored step; NaN where the trajectory broke off."""
+    """The value at the last stored step; NaN if the trajectory ended early."""
     return values.isel(time=-1)
 
 
 def _answer(dataset: xr.Dataset) -> str:
-    """How many flows end beyond the edge, and how sharp descent and flow are at the end, rate by rate."""
+    """How many flows end above 2/eta, and the final sharpness of descent and flow for every rate."""
     parts = []
     for _, _, cell in computed_cells(dataset):
         edge = 2 / rate_of(cell)

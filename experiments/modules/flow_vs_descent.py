@@ -21,7 +21,7 @@ _LAW_TOLERANCE = 1e-13
 
 
 def _largest_distance(cell: xr.Dataset, times: np.ndarray) -> np.ndarray:
-    """Largest distance of each descent of a cell from the flow, of those at `times`; NaN where one breaks off.
+    """Largest distance of each descent of a cell from the flow over `times`; NaN if the descent ended early.
 
     Between stored steps the distance is interpolated linearly, so that other learning rates are seen at equal times.
     """
@@ -30,7 +30,7 @@ def _largest_distance(cell: xr.Dataset, times: np.ndarray) -> np.ndarray:
 
 
 def _common_times(cells: list[tuple[float, xr.Dataset]]) -> np.ndarray:
-    """Stored times of the largest learning rate, as far as all cells reach."""
+    """Stored times of the cell with the largest learning rate, up to a time that all cells reach."""
     until = min(float(cell["learning_time"].isel(time=-1)) for _, cell in cells)
     times = cells[0][1]["learning_time"].values
     return times[times <= until * (1 + 1e-9)]
@@ -86,12 +86,12 @@ def balancedness_obeys_its_law(dataset: xr.Dataset) -> Claim | None:
 
 
 def _has_law(cell: xr.Dataset) -> bool:
-    """Whether plain gradient descent was run in this cell: the law is that of no other optimiser."""
+    """Whether plain gradient descent was run in this cell; other optimisers do not obey the law."""
     return bool(cell["law_defect"].notnull().any())
 
 
 def _answer(dataset: xr.Dataset) -> str:
-    """Median of the largest distances, rate by rate."""
+    """Median of the largest distances for every rate."""
     parts = []
     for name, cells in groups_by_rate(dataset):
         found = [(rate, _largest_distance(cell, _common_times(cells))) for rate, cell in cells]

@@ -36,7 +36,7 @@ _BOUNDED = ("pseudo_huber", "generalized_huber", "log_cosh", "huber", "cauchy", 
 
 
 def bounded_influence_helps(dataset: xr.Dataset) -> Claim | None:
-    """Median filter error of every loss with bounded rho' against that of the square loss, if both were run."""
+    """Losses with bounded rho' have a smaller median filter error than the square loss, if both were run."""
     statement = "Under outliers, losses of bounded influence find the filter better than the square loss"
     expected = "median error over the seeds below that of the square loss, for each of them, on these data"
     labels = [str(v) for v in dataset["loss"].values] if "loss" in sweep_axes(dataset) else []
@@ -61,7 +61,7 @@ def bounded_influence_helps(dataset: xr.Dataset) -> Claim | None:
 
 
 def _with_outliers(dataset: xr.Dataset) -> xr.Dataset:
-    """The cells whose targets have outliers; without them the claim has no subject."""
+    """The results with only the cells whose targets have outliers, which the claim is about."""
     outliers = tomllib.loads(dataset.attrs["configuration"])["data"].get("outliers", {})
     for axis in sweep_axes(dataset):
         if dataset[axis].attrs.get("path") == "data.outliers.fraction":

@@ -27,7 +27,7 @@ _ROUNDING = 1e-9
 
 
 def filter_sharpens_what_it_was_not_shown(dataset: xr.Dataset) -> Claim | None:
-    """Error of the filtered picture against that of the blurred one, on the part that was not learned from."""
+    """The filtered picture is nearer to the sharp one than the blurred picture, on a part without samples."""
     rows = []
     for name, cell, _ in configured_cells(dataset):
         if (made := pictures_of(cell)) is not None:
@@ -42,7 +42,7 @@ def filter_sharpens_what_it_was_not_shown(dataset: xr.Dataset) -> Claim | None:
 
 
 def least_squares_is_a_lower_bound(dataset: xr.Dataset) -> Claim | None:
-    """No limit has a lower risk than the least-squares filter, which may take every shape."""
+    """No limit has a lower risk than the least-squares filter, which is the optimum over all end-to-end filters."""
     rows = []
     for name, cell, _ in configured_cells(dataset):
         gap, limit = cell["optimality_gap"].values, cell["limit_risk"].values
@@ -54,7 +54,7 @@ def least_squares_is_a_lower_bound(dataset: xr.Dataset) -> Claim | None:
 
 
 def price_of_the_product_is_open(dataset: xr.Dataset) -> Claim:
-    """How much of the gain of least squares the learned filter reaches."""
+    """The fraction of the gain of the least-squares filter that the learned filter reaches."""
     rows = []
     for name, cell, _ in configured_cells(dataset):
         if (made := pictures_of(cell)) is not None:
@@ -65,7 +65,7 @@ def price_of_the_product_is_open(dataset: xr.Dataset) -> Claim:
 
 
 def imaging_answer(dataset: xr.Dataset) -> str:
-    """Errors before and after, cell by cell."""
+    """Errors of the blurred picture and of both filtered pictures for every cell."""
     parts = []
     for name, cell, _ in configured_cells(dataset):
         if (made := pictures_of(cell)) is not None:

@@ -48,7 +48,7 @@ class _Point(NamedTuple):
 
 
 def _points(dataset: xr.Dataset) -> dict[str, list[_Point]]:
-    """The cells by rising scale, by the name of what else they have in common."""
+    """Cells with increasing scales of the start, by the name of the other settings that they share."""
     found: dict[str, list[_Point]] = {}
     for _, cell, configuration in configured_cells(dataset):
         norms = configuration.initializer
@@ -69,7 +69,7 @@ def _points(dataset: xr.Dataset) -> dict[str, list[_Point]]:
 
 
 def _distance(limit: np.ndarray, other: np.ndarray) -> float:
-    """Median over the starts that have a limit of its distance from a filter, relative to that; NaN without any."""
+    """Median distance of the limits from a filter, relative to the norm of that filter; NaN without limits."""
     distance = np.linalg.norm(limit - other, axis=-1) / np.linalg.norm(other, axis=-1)
     return float(np.nanmedian(distance)) if np.isfinite(distance).any() else np.nan
 
@@ -105,12 +105,12 @@ def _law(dataset: xr.Dataset, lazy: bool) -> Claim | None:
 
 
 def lazy_drift_follows_its_law(dataset: xr.Dataset) -> Claim | None:
-    """Kernel drift of large starts against the power -2N of their scale."""
+    """The kernel drift of large starts is proportional to the power -2N of their scale."""
     return _law(dataset, lazy=True)
 
 
 def rich_drift_follows_its_law(dataset: xr.Dataset) -> Claim | None:
-    """Kernel drift of small starts against the power -2(N - 1) of their scale."""
+    """The kernel drift of small starts is proportional to the power -2(N - 1) of their scale."""
     return _law(dataset, lazy=False)
 
 
@@ -150,7 +150,7 @@ def small_starts_find_the_least_filter(dataset: xr.Dataset) -> Claim | None:
 
 
 def _answer(dataset: xr.Dataset) -> str:
-    """Drift and distances at both ends of the scale."""
+    """Drift and distances at the smallest and at the largest scale."""
     parts = []
     for name, points in _points(dataset).items():
         low, high = points[0], points[-1]
@@ -191,7 +191,7 @@ def drift_figure(dataset: xr.Dataset) -> Drawing | None:
 
 
 def filters_figure(dataset: xr.Dataset) -> Drawing | None:
-    """Distances of the learned filter from the closed forms of both ends against the scale of the start."""
+    """Distances of the learned filter from the closed forms for small and large starts, against their scale."""
     shown = []
     for name, points in _points(dataset).items():
         scale = np.array([p.scale for p in points])

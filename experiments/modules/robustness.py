@@ -36,7 +36,7 @@ def _fraction(configuration: Configuration) -> float:
 
 
 def _errors(dataset: xr.Dataset) -> dict[tuple[str, float], dict[str, tuple[float, Configuration]]]:
-    """Median relative error by inputs and fraction of outliers, then by name of the loss."""
+    """Median relative errors by inputs and fraction of outliers, and then by name of the loss."""
     found: dict[tuple[str, float], dict[str, tuple[float, Configuration]]] = {}
     for _, cell, configuration in configured_cells(dataset):
         error = relative_error(cell).values
@@ -56,7 +56,7 @@ def _inputs(configuration: Configuration) -> str:
 
 
 def bounded_influence_withstands_outliers(dataset: xr.Dataset) -> Claim | None:
-    """Where there are outliers: the best loss of bounded influence against the square loss, by signal and fraction."""
+    """With outliers, every loss of bounded influence has a smaller error than the square loss."""
     rows = []
     for (inputs, fraction), errors in _errors(dataset).items():
         robust = {name: error for name, (error, _) in errors.items() if name.startswith(_BOUNDED)}
@@ -108,7 +108,7 @@ def _mean_square(configuration: Configuration) -> float:
 
 
 def order_of_the_losses_is_open(dataset: xr.Dataset) -> Claim:
-    """Which loss is the best, by signal and fraction."""
+    """The loss with the smallest error for every signal and fraction of outliers."""
     rows = []
     for (inputs, fraction), errors in _errors(dataset).items():
         best = min(errors, key=lambda name: errors[name][0])

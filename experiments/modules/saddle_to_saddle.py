@@ -35,7 +35,7 @@ _LEFT = 0.1
 
 
 def plateau_times(cell: xr.Dataset) -> np.ndarray:
-    """Time at which every flow has lost a tenth of the risk that it loses in all; NaN where it never does; (seeds,).
+    """Time at which every flow has lost a tenth of its total loss of risk; NaN if it is not reached; (seeds,).
 
     Between stored times the loss is interpolated linearly, its logarithm against time: on a plateau of two layers it
     grows exponentially.
@@ -56,7 +56,7 @@ def plateau_times(cell: xr.Dataset) -> np.ndarray:
 
 
 def top_singular_value(cell: xr.Dataset, configuration: Configuration) -> float:
-    """Of B_ij = pull_(i + S j), two layers: the rate at which a small start grows."""
+    """Largest singular value of B_ij = pull_(i + S j) for two layers: the growth rate of small starts."""
     first, second = convolution_of(configuration).kernel_sizes
     strides = convolution_of(configuration).strides
     step = strides[0] if isinstance(strides, tuple) else strides
@@ -66,7 +66,7 @@ def top_singular_value(cell: xr.Dataset, configuration: Configuration) -> float:
 
 
 def _scales(dataset: xr.Dataset) -> dict[tuple[Any, ...], list[tuple[float, xr.Dataset, Configuration]]]:
-    """Cells by all but their initial scale, the largest scale first."""
+    """Groups of cells that differ only in their initial scale, the largest scale first."""
     groups: dict[tuple[Any, ...], list[tuple[float, xr.Dataset, Configuration]]] = {}
     for _, cell, configuration in configured_cells(dataset):
         if "risk" not in cell or not isinstance(configuration.initializer, Balanced):
@@ -106,7 +106,7 @@ def plateaus_last_as_long_as_the_theory_says(dataset: xr.Dataset) -> Claim | Non
 
 
 def plateaus_on_the_way(dataset: xr.Dataset) -> Claim | None:
-    """How many further plateaus the flows of the smallest scale have."""
+    """Number of further plateaus of the flows with the smallest initial scale."""
     rows = []
     for (sizes, _), scales in _scales(dataset).items():
         _, cell, _ = scales[-1]
@@ -120,7 +120,7 @@ def plateaus_on_the_way(dataset: xr.Dataset) -> Claim | None:
 
 
 def _steps(values: np.ndarray) -> int:
-    """Steps down of the risk between levels at which it changes by less than 1% over 5% of a decade or more."""
+    """Number of decreases of the risk between levels; on a level it changes by less than 1% over 5% of a decade."""
     lost = (values[0] - values) / max(values[0] - values[-1], np.finfo(float).tiny)
     moving = np.diff(lost) > 0.01
     ends = np.flatnonzero(np.diff(np.concatenate([[0], moving.astype(int), [0]])))

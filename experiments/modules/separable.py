@@ -43,7 +43,7 @@ _LEAST_STOP = 1e8
 
 
 def _separable(cell: xr.Dataset, configuration: Configuration) -> bool | None:
-    """Whether some parameters of the network separate the data of a cell; None where that is not known."""
+    """Whether some parameters of the network separate the data of a cell; None if that is not known."""
     margin = float(cell["linear_margin"].max())
     if not margin > 0:
         return False if margin == 0 else None
@@ -58,7 +58,7 @@ def _separable(cell: xr.Dataset, configuration: Configuration) -> bool | None:
 
 
 def _separated_cells(dataset: xr.Dataset) -> xr.DataArray:
-    """1 where the network can separate the data of a cell, 0 where not, NaN where that is not known; over the axes."""
+    """For every cell: 1 if the network can separate its data, 0 if not, NaN if that is not known; over the axes."""
     known = xr.full_like(dataset["linear_margin"], np.nan, dtype=float)
     cells = sweep_of_toml(dataset.attrs["configuration"]).cells
     for (_, index), cell in zip(named_cells(dataset), cells, strict=True):
@@ -68,18 +68,18 @@ def _separated_cells(dataset: xr.Dataset) -> xr.DataArray:
 
 
 def _flows_where(dataset: xr.Dataset, separable: bool) -> xr.Dataset | None:
-    """Results in which only the flows of cells count that are known to be separable, or known not to be."""
+    """The results with only the cells whose data are known to be separable, or known not to be."""
     wanted = (_separated_cells(dataset) == float(separable)).broadcast_like(dataset["verdict"])
     return restricted(dataset, wanted)
 
 
 def _separate(dataset: xr.Dataset) -> xr.DataArray:
-    """Which flows ended because they separate the data."""
+    """Which flows were ended because they separate the data."""
     return (dataset["verdict"] == int(Verdict.DIVERGED)) & (dataset["reason"] == int(Reason.SEPARATES))
 
 
 def separated_flows_diverge(dataset: xr.Dataset) -> Claim | None:
-    """Where the network can separate the data, flows end DIVERGED because they do."""
+    """Where the network can separate the data, flows separate them and end with the verdict DIVERGED."""
     here = _flows_where(dataset, separable=True)
     if here is None:
         return None
@@ -110,7 +110,7 @@ def others_converge(dataset: xr.Dataset) -> Claim | None:
 
 
 def norm_follows_its_law(dataset: xr.Dataset) -> Claim | None:
-    """Powers of log t with which |w| grows, of the late part of the flows, against 1/N."""
+    """In the late part of the flows |w| grows like the power 1/N of log t."""
     rows = []
     for name, cell, configuration in configured_cells(dataset):
         power = _powers_of_norm(cell)
@@ -128,19 +128,19 @@ def norm_follows_its_law(dataset: xr.Dataset) -> Claim | None:
 
 
 def _powers_of_norm(cell: xr.Dataset) -> np.ndarray:
-    """Powers of log t with which the norms of the flows of a cell that separate grow, late."""
+    """Powers of log t like which |w| grows in the late part of the flows of a cell that separate the data."""
     norm = cell["squared_norms"].sum("layer", min_count=1).transpose("seed", "time").values ** 0.5
     return _late_power(cell, np.log(norm), np.log)
 
 
 def _left_out(dataset: xr.Dataset) -> float:
-    """Size of the next term of the laws relative to the first, in the middle of the stretch of the fits."""
+    """Size of the second term of the laws relative to the first, in the middle of the interval of the fits."""
     middle = (1 + _LATE) / 2 * np.log(float(dataset["time"][-1]))
     return float(np.log(middle) / middle)
 
 
 def risk_follows_its_law(dataset: xr.Dataset) -> Claim | None:
-    """Powers of t with which the risk falls, of the late part of the flows that separate, against -1."""
+    """In the late part of the flows that separate the data, the risk falls like the power -1 of t."""
     rows = []
     for name, cell, _ in configured_cells(dataset):
         power = _late_power(cell, np.log(cell["risk"].transpose("seed", "time").values), lambda log_time: log_time)
@@ -156,7 +156,7 @@ def risk_follows_its_law(dataset: xr.Dataset) -> Claim | None:
 
 
 def _late_power(cell: xr.Dataset, logarithm: np.ndarray, abscissa: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Slopes of a logarithm, (seeds, times), against a function of log t, of every flow of a cell that separates."""
+    """Slopes of a logarithm, (seeds, times), against a function of log t, for flows that separate the data."""
     times = cell["time"].values
     late = (times > 0) & (np.log(np.maximum(times, 1.0)) >= _LATE * np.log(times[-1]))
     chosen = logarithm[_separate(cell).values][:, late]
@@ -165,7 +165,7 @@ def _late_power(cell: xr.Dataset, logarithm: np.ndarray, abscissa: Callable[[np.
 
 
 def margins_never_fall(dataset: xr.Dataset) -> Claim | None:
-    """The smoothed normalised margin, once positive, never falls along a flow."""
+    """The smoothed normalised margin does not decrease along a flow once it is positive."""
     here = restricted(dataset, dataset["smoothed_margin"].notnull().any("time"))
     if here is None:
         return None
@@ -198,7 +198,7 @@ def directions_are_kkt_points(dataset: xr.Dataset) -> Claim | None:
 
 
 def margins_reach_the_largest(dataset: xr.Dataset) -> Claim | None:
-    """Normalised margins of dense networks against the largest one, which the support vectors give."""
+    """Normalised margins of dense networks reach the largest one, which follows from the support vectors."""
     if not bool(dataset["largest_normalized_margin"].notnull().any()):
         return None
     largest = dataset["largest_normalized_margin"]
@@ -219,7 +219,7 @@ def margins_reach_the_largest(dataset: xr.Dataset) -> Claim | None:
 
 
 def _answer(dataset: xr.Dataset) -> str:
-    """How many flows diverge where the network separates the data, with which powers, and converge where none can."""
+    """How many flows diverge on separable data, with which powers, and how many converge on other data."""
     parts = []
     if (here := _flows_where(dataset, separable=True)) is not None:
         text = f"{_share(here, _separate(here))} on separable data separate them and diverge"

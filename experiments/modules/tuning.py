@@ -26,7 +26,7 @@ _NUMBERS = {"pseudo_huber": ("delta",), "generalized_huber": ("a", "b"), "log_co
 
 
 def tuning_helps(dataset: xr.Dataset) -> Claim | None:
-    """Mean squared relative error of the limits, before and after, over the seeds with a derivative in both."""
+    """Tuning lowers the mean squared relative error of the limits, over seeds with a derivative in both."""
     statement = "Tuning brings the limit nearer to the true filter"
     rounding = (1e3 * np.finfo(_dtype(dataset)).eps) ** 2
     expected = "mean squared relative error |v − v*|²/|v*|² below that before tuning, in every cell"
@@ -41,7 +41,7 @@ def tuning_helps(dataset: xr.Dataset) -> Claim | None:
 
 
 def tuning_answer(dataset: xr.Dataset) -> str:
-    """How much of the error tuning leaves, cell by cell; then `convergence_answer`."""
+    """Errors before and after tuning for every cell; then `convergence_answer`."""
     found = [(name, *_errors(cell)) for name, cell in _computed(dataset)]
     parts = [f"{name}: {before:.2g} before, {after:.2g} after" for name, before, after, both in found if both.any()]
     text = f"Mean squared relative error of the filter by tuning: {few(parts)}. " if parts else ""
@@ -49,7 +49,7 @@ def tuning_answer(dataset: xr.Dataset) -> str:
 
 
 def derivative_is_that_of_flows(dataset: xr.Dataset) -> Claim | None:
-    """Implicit derivative of the error along one random direction against a difference of full flows."""
+    """The implicit derivative of the error along a random direction equals a difference of full flows."""
     tolerance = 1e-5 if _dtype(dataset) == np.float64 else 1e-2
     statement = "The derivative of the limit by the implicit function theorem is that of full flows"
     expected = f"relative difference from a central finite difference at the start below {tolerance:.0e}"
@@ -89,7 +89,7 @@ def _computed(dataset: xr.Dataset) -> Iterator[tuple[str, xr.Dataset]]:
 
 
 def _claim(statement: str, expected: str, rows: list[tuple[Any, ...]], numbers: np.ndarray, words: str) -> Claim | None:
-    """Agrees where every cell does; quotes the largest number, and the only cell in full."""
+    """The claim that agrees if every cell agrees; it quotes the largest number, or the text of the only cell."""
     if not rows:
         return None
     conclusions = [row[2] for row in rows]

@@ -13,6 +13,7 @@ from experiments.planning.census_checks import census_faults
 from experiments.schema import Configuration, FileData, SyntheticData
 from experiments.schema.configuration import Flow
 from experiments.schema.data import Labels
+from experiments.schema.numbers import hashable
 from experiments.sweeps.axes import Axis
 from experiments.sweeps.sizes import stored_bytes
 from experiments.sweeps.sweep import Cell, Sweep
@@ -167,8 +168,7 @@ def _sharpness_faults(configuration: Configuration) -> list[Fault]:
 
 
 def _tolerance_faults(configuration: Configuration) -> tuple[Fault, ...]:
-    flow: Any = configuration.flow  # a frozen model can be hashed, which type checkers do not know
-    return _unresolved(flow, configuration.compute.precision)
+    return _unresolved(hashable(configuration.flow), configuration.compute.precision)
 
 
 @functools.lru_cache(maxsize=1024)

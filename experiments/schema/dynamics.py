@@ -4,7 +4,7 @@ The options of flows are in `[flow]`; descents use gradient_rtol, gradient_atol 
 an optimiser are arguments of its compiled program, so that an axis over them compiles once.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import Field, Strict, model_validator
 
@@ -14,22 +14,23 @@ __all__ = ["Descent", "Dynamics", "GradientFlow", "Optimizer"]
 
 _Decay = Annotated[float, Strict(), Field(ge=0, lt=1, allow_inf_nan=False)]
 _MOST_RECORDS = 100_000
+_Kind = TypeVar("_Kind", bound=str)
 
 
-class _Optimizer(Model):
+class _Optimizer(Model, Generic[_Kind]):
     """Base of the optimisers."""
 
-    kind: str
+    kind: _Kind
     learning_rate: Positive
 
 
-class _WithMomentum(_Optimizer):
+class _WithMomentum(_Optimizer[_Kind]):
     """Base of the optimisers that accumulate gradients."""
 
     momentum: _Decay = 0.9
 
 
-class _WithMoments(_Optimizer):
+class _WithMoments(_Optimizer[_Kind]):
     """Base of the optimisers that estimate the first two moments of the gradient, with decay rates b1 and b2."""
 
     b1: _Decay = 0.9
@@ -37,61 +38,46 @@ class _WithMoments(_Optimizer):
     eps: Positive = 1e-8
 
 
-class Sgd(_Optimizer):
+class Sgd(_Optimizer[Literal["sgd"]]):
     """Gradient descent: w' = w - learning_rate g."""
 
-    kind: Literal["sgd"]
 
-
-class Momentum(_WithMomentum):
+class Momentum(_WithMomentum[Literal["momentum"]]):
     """Heavy ball: m' = momentum m + g, w' = w - learning_rate m'."""
 
-    kind: Literal["momentum"]
 
-
-class Nesterov(_WithMomentum):
+class Nesterov(_WithMomentum[Literal["nesterov"]]):
     """Nesterov's momentum."""
 
-    kind: Literal["nesterov"]
 
-
-class Adam(_WithMoments):
+class Adam(_WithMoments[Literal["adam"]]):
     """Adam (Kingma and Ba 2015)."""
 
-    kind: Literal["adam"]
 
-
-class Nadam(_WithMoments):
+class Nadam(_WithMoments[Literal["nadam"]]):
     """Adam with Nesterov's momentum (Dozat 2016)."""
 
-    kind: Literal["nadam"]
 
-
-class Adamw(_WithMoments):
+class Adamw(_WithMoments[Literal["adamw"]]):
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019), whose fixed points are not critical points."""
 
-    kind: Literal["adamw"]
     weight_decay: NonNegative = 1e-4
 
 
-class Rmsprop(_Optimizer):
+class Rmsprop(_Optimizer[Literal["rmsprop"]]):
     """RMSProp (Hinton 2012)."""
 
-    kind: Literal["rmsprop"]
     decay: _Decay = 0.9
     eps: Positive = 1e-8
 
 
-class Adagrad(_Optimizer):
+class Adagrad(_Optimizer[Literal["adagrad"]]):
     """AdaGrad (Duchi, Hazan and Singer 2011)."""
 
-    kind: Literal["adagrad"]
 
-
-class Lion(_Optimizer):
+class Lion(_Optimizer[Literal["lion"]]):
     """Lion (Chen et al. 2023) without weight decay: in each step all entries change by the learning rate."""
 
-    kind: Literal["lion"]
     b1: _Decay = 0.9
     b2: _Decay = 0.99
 

@@ -4,11 +4,11 @@ TOML has types of its own. Therefore a string is not accepted as a number, nor 1
 refused everywhere.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, Strict
+from pydantic import BaseModel, ConfigDict, Field, Strict
 
-__all__ = ["Count", "Fraction", "Model", "Natural", "NonNegative", "Number", "Positive", "Text"]
+__all__ = ["Count", "Fraction", "Model", "Natural", "NonNegative", "Number", "Positive", "Text", "hashable"]
 
 Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 Positive = Annotated[float, Strict(), Field(gt=0, allow_inf_nan=False)]
@@ -19,5 +19,12 @@ Natural = Annotated[int, Strict(), Field(ge=0, lt=2**32)]
 Text = Annotated[str, Strict()]
 
 
-class Model(BaseModel, frozen=True, extra="forbid", protected_namespaces=()):
+class Model(BaseModel):
     """Base of every section."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+def hashable(model: Model) -> Any:
+    """The model itself, as a key of a cache: frozen models can be hashed, which type checkers do not know."""
+    return model

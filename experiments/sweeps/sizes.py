@@ -2,10 +2,11 @@
 
 import functools
 import math
+from typing import Any
 
 from experiments.networks import architecture_of
 from experiments.schema import Configuration, FileData
-from experiments.schema.network import Network
+from experiments.schema.numbers import hashable
 
 __all__ = ["SHOWN_DATA", "stored_bytes"]
 
@@ -16,13 +17,14 @@ SHOWN_DATA = 24_000
 
 def stored_bytes(configuration: Configuration) -> int:
     """Size of the results of one cell, uncompressed."""
-    of_cell, of_flow = _numbers(configuration.network, configuration.records, configuration.analysis.census)
+    network = hashable(configuration.network)
+    of_cell, of_flow = _numbers(network, configuration.records, configuration.analysis.census)
     of_data = SHOWN_DATA if isinstance(configuration.data, FileData) else 0
     return _FLOAT * (of_cell + configuration.seeds * of_flow + of_data)
 
 
 @functools.lru_cache(maxsize=1024)
-def _numbers(network: Network, records: int, census: bool) -> tuple[int, int]:
+def _numbers(network: Any, records: int, census: bool) -> tuple[int, int]:
     """How many numbers are stored of a cell as a whole, and of one flow with `records` points of its trajectory.
 
     Of a cell all critical points that a census can find are stored; none of a network that has no census, which the

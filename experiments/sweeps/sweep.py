@@ -147,7 +147,7 @@ def _program(configuration: Configuration) -> _Key:
     """What determines the compiled program: shapes, kind of loss and its static numbers, options of the flow."""
     data, loss = configuration.data, configuration.loss
     if isinstance(data, FileData):
-        samples: _Key = data.model_copy(update={"label": None})
+        samples: Any = data.model_copy(update={"label": None})
     else:
         samples = data.inputs if isinstance(data, SyntheticData) and data.samples is None else data.samples
     fixed = (loss.kind, *[getattr(loss, name) for name in loss.changes_program])

@@ -100,7 +100,8 @@ def certify(
     channels and biases. Linear networks with channels have no isolated critical points. Of a function known by its
     values alone nothing is shown. Data, numbers of loss and activation, and parameters are taken as the exact values of
     their floats (those of the risk: float32 values where JAX was told to use no float64); everything is computed in
-    ball arithmetic with 128 bits.
+    ball arithmetic with 128 bits. With 20 parameters of a network with an activation that takes about a second per 100
+    samples.
 
     Args:
         risk: what is minimised.

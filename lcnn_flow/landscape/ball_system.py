@@ -117,15 +117,15 @@ class BallSystem:
 
 
 def _matrices(z: list[Any]) -> type[Any]:
-    """The class of matrices of these numbers."""
+    """The class of flint matrices for these numbers."""
     return acb_mat if isinstance(z[-1], acb) else arb_mat
 
 
 def _matrices_of(filters: list[list[Any]]) -> type[Any]:
-    """The class of matrices of the entries of these filters; real without any."""
+    """The class of flint matrices for the entries of these filters; real if there are none."""
     return acb_mat if any(isinstance(x, acb) for w in filters for x in w) else arb_mat
 
 
 def as_floats(matrix: Any) -> np.ndarray:
-    """Middles of a real matrix."""
+    """Midpoints of the balls of a real matrix, as floats."""
     return np.asarray([[float(x.mid()) for x in row] for row in matrix.tolist()])

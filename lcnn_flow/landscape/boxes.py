@@ -1,4 +1,4 @@
-"""Proofs that zeros of the equations are there, one in every box, and that no two boxes hold the same.
+"""Proves that every box contains exactly one zero of the equations, and that different boxes contain different zeros.
 
 Krawczyk's test (R. Krawczyk, Computing 4, 1969; complex: every coordinate a square): with a float inverse Y of F'(x),
 the box x + [-r, r] holds exactly one zero, and a regular one, if |Y F(x)| + sqrt(2) |I - Y F'(box)| r < r in the
@@ -53,7 +53,7 @@ class Box:
 
     @property
     def is_finite(self) -> bool:
-        """Whether mu is shown not to vanish: the zero is a critical point of finite size."""
+        """Whether mu is proved not to be 0, which means that the zero is a finite critical point."""
         return not self.balls[-1].contains(0)
 
     @property
@@ -64,7 +64,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Boxes:
-    """What was proved of the solutions of one problem."""
+    """What has been proved about the solutions of one problem."""
 
     real: tuple[Box, ...]
     pairs: tuple[Box, ...]
@@ -83,12 +83,12 @@ class Boxes:
 
     @property
     def finite(self) -> int:
-        """Number of zeros shown to be of finite size."""
+        """Number of zeros that are proved to be finite critical points."""
         return sum(box.is_finite for box in self.real) + 2 * sum(box.is_finite for box in self.pairs)
 
 
 def prove_zeros(problem: SquareProblem, chart: Chart, coordinates: np.ndarray) -> Boxes:
-    """Puts every approximate solution to the proof.
+    """Tries to prove, for every approximate solution, that there is an exact one nearby.
 
     Args:
         problem: the exact numbers; solutions of another one are not proved.
@@ -126,7 +126,7 @@ def prove_zeros(problem: SquareProblem, chart: Chart, coordinates: np.ndarray) -
 
 
 def _inverses(matrices: np.ndarray) -> list[np.ndarray]:
-    """Float inverses; NaN where there is none."""
+    """Inverses in floats; NaN for singular matrices."""
     result = []
     for matrix in matrices:
         try:
@@ -188,7 +188,7 @@ def _excludes_real(box: Box) -> bool:
 
 
 def _clashes(real: list[Box], pairs: list[Box]) -> int:
-    """Pairs of boxes, conjugates included, that are not shown to be disjoint; real and other boxes always are."""
+    """Pairs of boxes, conjugates included, that are not proved to be disjoint; real boxes are disjoint from others."""
     mirrored = [Box([_conjugate(x) for x in box.centre], box.radius, None) for box in pairs]
     return sum(_overlaps(group) for group in (real, [*pairs, *mirrored]))
 

@@ -139,7 +139,7 @@ def _columns(count: int, filters: list[np.ndarray], bases: Sequence[np.ndarray],
 
 
 def distinct(coordinates: np.ndarray) -> np.ndarray:
-    """Rows, in their order, of which no earlier one is the same solution."""
+    """The rows, in their order, without those that are the same solution as an earlier row."""
     count = len(coordinates)
     if not count:
         return np.zeros(0, int)
@@ -162,6 +162,6 @@ def distinct(coordinates: np.ndarray) -> np.ndarray:
 
 
 def closed_under_conjugation(coordinates: np.ndarray) -> np.ndarray:
-    """The distinct rows and their conjugates: of real equations both are solutions."""
+    """The distinct rows and their conjugates, which are solutions too because the equations are real."""
     both = np.concatenate([coordinates, np.conj(coordinates)])
     return both[distinct(both)]

@@ -1,4 +1,4 @@
-"""`census`: tracks, proves, and concludes.
+"""`census`: finds all critical points of a problem, and proves that there are no others.
 
 Theorem. If the equations of (G, c) have N(k) distinct regular zeros, solutions at infinity counted, they have no other
 zero. For another one would be a limit of zeros of generic parameters, as all of them form an irreducible variety; near
@@ -56,7 +56,7 @@ def census(risk: Any, max_paths: int = MAX_PATHS, seed: int = 0) -> Census:
 
 
 def census_of_solutions(problem: SquareProblem, solutions: Solutions) -> Census:
-    """What approximate solutions prove about a problem; whatever is claimed of it is proved for its own data."""
+    """The census that follows from approximate solutions; all its claims are proved for the data of this problem."""
     boxes = prove_zeros(problem, solutions.chart, solutions.coordinates)
     with ctx.workprec(BITS):
         at_zero = float((problem.energy / (2 * problem.weight)).mid())
@@ -92,7 +92,7 @@ def digest_of(problem: SquareProblem) -> str:
 def _real_orbits(
     problem: SquareProblem, chart: Chart, boxes: list[Box], at_zero: float
 ) -> tuple[list[Orbit], tuple[int, ...]]:
-    """The orbits by risk, and the numbers of the minima that no other orbit is shown to lie below."""
+    """The real orbits, ordered by risk, and the numbers of the minima below which no other orbit is proved to lie."""
     system = BallSystem(problem, chart)
     pairs = sorted((orbit_of(problem, system, box) for box in boxes), key=lambda pair: _order(pair[0], at_zero))
     if not pairs:
@@ -109,7 +109,7 @@ def _order(orbit: Orbit, at_zero: float) -> tuple[Any, ...]:
 
 
 def _conclusion(problem: SquareProblem, solutions: Solutions, boxes: Boxes, orbits: list[Orbit]) -> tuple[str, str]:
-    """Status and reason."""
+    """The status of the census and its reason."""
     count, zeros, clear = problem.count, boxes.zeros, sum(box.is_finite for box in boxes.real)
     short = f"found {zeros} of {count} solutions"
     if boxes.clashes:

@@ -36,22 +36,22 @@ class CensusEnsemble(Sequence[Census]):
 
     @property
     def complete(self) -> np.ndarray:
-        """(C,) whether certified complete."""
+        """Whether the census of every condition is certified complete; (C,)."""
         return np.asarray([census.status == COMPLETE for census in self.censuses])
 
     @property
     def minima(self) -> np.ndarray:
-        """(C,) numbers of certified local minima; -1 where the census is not certified complete."""
+        """Numbers of certified local minima; -1 where the census is not certified complete; (C,)."""
         return self._counted(lambda census: len(census.minima))
 
     @property
     def spurious_minima(self) -> np.ndarray:
-        """(C,) numbers of certified spurious minima; -1 where the census is not certified complete."""
+        """Numbers of certified spurious minima; -1 where the census is not certified complete; (C,)."""
         return self._counted(lambda census: len(census.spurious_minima or ()))
 
     @property
     def orbits(self) -> np.ndarray:
-        """(C,) numbers of real critical orbits; -1 where the census is not certified complete."""
+        """Numbers of real critical orbits; -1 where the census is not certified complete; (C,)."""
         return self._counted(lambda census: len(census.orbits))
 
     def _counted(self, count: Callable[[Census], int]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""How many complex critical orbits a generic problem has, before anything is computed.
+"""The number of complex critical orbits of a generic problem, from the sizes of its filters alone.
 
 N(k), the generic Euclidean distance degree of the Segre variety of the filters of sizes k_l, with n = sum (k_l - 1):
 
@@ -49,7 +49,7 @@ class CriticalCount:
 
 
 def critical_count(arch: Architecture) -> CriticalCount:
-    """N(k) of an architecture, at no cost: what `census` has to find.
+    """The number N(k) of critical orbits that `census` has to find for an architecture.
 
     Args:
         arch: a single-channel linear convolutional network.
@@ -77,7 +77,7 @@ def filter_sizes(arch: Architecture) -> tuple[int, ...]:
 
 
 def generic_count(sizes: Sequence[int]) -> int:
-    """N(k)."""
+    """The number N(k) for filters of these sizes."""
     dims = [size - 1 for size in sizes]
     n, found = sum(dims), 0
     for taken in itertools.product(*(range(d + 1) for d in dims)):
@@ -111,7 +111,7 @@ def _unit(length: int, place: int, exponent: int) -> tuple[int, ...]:
 
 
 def _product(left: Terms, right: Terms, top: tuple[int, ...]) -> Terms:
-    """The product without terms that no factor brings back below `top`."""
+    """The product without terms whose degree in a variable is above its entry of `top`."""
     result: Counter[tuple[int, ...]] = Counter()
     for (a, x), (b, y) in itertools.product(left.items(), right.items()):
         exponents = tuple(i + j for i, j in zip(a, b, strict=True))

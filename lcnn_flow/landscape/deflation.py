@@ -1,4 +1,4 @@
-"""Newton's method for critical points of one leaf, kept away from those that are known.
+"""Newton's method for critical points on one leaf, deflated so that it does not converge to known points.
 
 On the leaf of balanced filters critical points are zeros of F = grad Phi, Phi = L + (kappa/2) sum_l h_l^2. With known
 zeros w_i the method is applied to M(w) F(w), M = prod_i (1 + size^2/|w - w_i|^2), which has the same other zeros and is
@@ -28,7 +28,7 @@ _LONGEST = 0.5
 def deflated_newton(
     risk: LinearRisk, vectors: Float[Array, "S n"], known: Float[Array, "K n"], counts: Array
 ) -> Float[Array, "S n"]:
-    """Where the method is after 60 steps, from every start; not finite where it broke down.
+    """The points after 60 steps from every start; not finite where the method failed.
 
     Args:
         risk: a single risk of a single-channel network.

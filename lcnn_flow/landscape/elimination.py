@@ -36,7 +36,7 @@ def solve(table: Planes) -> Planes:
 
 @as_kernel
 def _eliminate(table: Planes) -> tuple[Planes, Planes]:
-    """The pivot row over its pivot, without it, and the other rows without their first entry."""
+    """One step of elimination: the pivot row divided by its pivot, and the other rows; without the first column."""
     place = _largest(table)
     row = _divided(_chosen(table, place))
     first = table[0]
@@ -45,7 +45,7 @@ def _eliminate(table: Planes) -> tuple[Planes, Planes]:
 
 
 def _largest(table: Planes) -> Int[Array, " lanes"]:
-    """Row of the largest entry of the first column; the first of equals."""
+    """The row with the largest entry in the first column; the first one if several are equal."""
     sizes = jnp.abs(table.re[:, 0]) + jnp.abs(table.im[:, 0])
     top = reduce(jnp.maximum, [sizes[r] for r in range(sizes.shape[0])])
     place = jnp.zeros(top.shape, jnp.int32)

@@ -1,4 +1,4 @@
-"""What the indices of all critical orbits must add up to: an independent check of a census.
+"""The sum of (-1)^index over all critical orbits, which topology determines: an independent check of a census.
 
 With Z = {[w] : c^T v(w) = 0} in the product of real projective spaces RP^{k_l - 1},
 
@@ -20,7 +20,7 @@ _NEAR = 1e-6
 
 
 def expected_index_sum(sizes: tuple[int, ...], load: np.ndarray) -> int | None:
-    """The sum; None where no closed form is known.
+    """The expected sum; None if no closed form is known.
 
     Args:
         sizes: of the filters with more than one tap.
@@ -46,7 +46,7 @@ def expected_index_sum(sizes: tuple[int, ...], load: np.ndarray) -> int | None:
 
 
 def _projective(dimension: int) -> int:
-    """chi(RP^d)."""
+    """The Euler characteristic of the real projective space of dimension d."""
     return 1 if dimension >= 0 and dimension % 2 == 0 else 0
 
 

@@ -83,7 +83,7 @@ def _drawn(sums: TapSums, rng: np.random.Generator) -> tuple[np.ndarray, np.ndar
 
 
 def _first_solution(sums: TapSums, rng: np.random.Generator) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
-    """Random filters, mu = 1, a random d, and the random u moved least to make them a solution."""
+    """A solution to begin with: random filters, mu = 1, a random d, and the u nearest to a random one that fits."""
     d, u = _drawn(sums, rng)
     filters = [rng.normal(size=k) + 1j * rng.normal(size=k) for k in sums.sizes]
     filters = [w / np.linalg.norm(w) for w in filters]
@@ -103,7 +103,7 @@ def _carried(sums: TapSums, points: np.ndarray, start: tuple[Any, ...], end: tup
 
 
 def _merged(sums: TapSums, old: np.ndarray, new: np.ndarray, here: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """The old solutions and those of the new ones that are others, polished."""
+    """The known solutions together with the new ones that differ from them, all polished."""
     both = np.concatenate([old, new], axis=1)
     chart = choose_chart(sums.sizes, both)
     form = quadratic_form(sums, here[0], np.zeros((sums.width, sums.width)))

@@ -45,12 +45,12 @@ class MorseGraph:
 
     @property
     def into_saddles(self) -> tuple[Edge, ...]:
-        """Edges of which an end is no minimum, or unknown: there the flows are not in general position."""
+        """Edges with an end that is not a minimum, or unknown; for data in general position there are none."""
         return tuple(edge for edge in self.edges if not all(end in self.census.minima for end in edge.ends))
 
     @property
     def connected(self) -> bool:
-        """Whether the edges join all minima to one another."""
+        """Whether the graph of all minima and edges is connected."""
         groups = _Groups(len(self.census.orbits))
         for edge in self.edges:
             groups.join(edge)
@@ -58,7 +58,7 @@ class MorseGraph:
 
     @property
     def barriers(self) -> dict[int, float]:
-        """For every minimum the least rise of the risk on a path along edges to a lower one; infinite if none."""
+        """For every minimum, the smallest barrier on a path along edges to a lower one; infinite if there is none."""
         orbits, minima = self.census.orbits, self.census.minima
         rising = sorted(self.edges, key=lambda edge: orbits[edge.saddle].risk)
         found = {}
@@ -94,7 +94,7 @@ def _same(graph: MorseGraph, m: int) -> set[int]:
 
 
 class _Groups:
-    """Which orbits are joined so far."""
+    """Groups of orbits that have been joined so far (a union-find structure)."""
 
     def __init__(self, count: int) -> None:
         self._parent = list(range(count))
@@ -106,7 +106,7 @@ class _Groups:
         return i
 
     def join(self, edge: Edge) -> None:
-        """Joins a saddle with the ends that are known."""
+        """Joins a saddle with its known ends."""
         for end in edge.ends:
             if end is not None:
                 self._parent[self.of(end)] = self.of(edge.saddle)
@@ -146,7 +146,7 @@ def morse_graph(risk: Any, census: Census, balancedness: Any = None) -> MorseGra
 
 
 def _room(count: int) -> int:
-    """Saddles that flow together, some of them twice: a power of 2, so that few programs are compiled."""
+    """The number of saddles, padded to a power of 2 by repetition, so that few programs are compiled."""
     return max(_FEWEST, 1 << (count - 1).bit_length())
 
 
@@ -156,7 +156,7 @@ def _known(label: int) -> int | None:
 
 @quick_to_compile
 def _beside(risk: LinearRisk, layers: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-    """Starts on both sides of saddles along their unstable direction: first all of one side, then of the other."""
+    """Starts on both sides of the saddles along their unstable directions; first all starts on one side."""
 
     def one(filters: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         vector = ravel(filters)

@@ -55,7 +55,7 @@ class Orbit:
 
     @property
     def kind(self) -> str:
-        """ "minimum" or "strict_saddle", "degenerate" where the index is not known."""
+        """ "minimum" or "strict_saddle"; "degenerate" if the index is not known."""
         if self.hessian_index < 0:
             return Kind.DEGENERATE.word
         return (Kind.STRICT_SADDLE if self.hessian_index else Kind.MINIMUM).word
@@ -120,7 +120,7 @@ def orbit_of(problem: SquareProblem, system: BallSystem, box: Box) -> tuple[Orbi
 def _balanced(
     problem: SquareProblem, filters: list[list[arb]], mu: arb, unit: arb
 ) -> tuple[tuple[np.ndarray, ...], float]:
-    """All filters with one norm and the product that v asks for, rounded, and how far the exact ones may be.
+    """Filters of equal norms with product v, rounded, and a bound on the distance of the exact ones.
 
     Of all choices of signs that in which the largest entry of every filter but the last is positive.
     """
@@ -180,7 +180,7 @@ def _jacobian_rank(problem: SquareProblem, params: tuple[np.ndarray, ...]) -> in
 
 
 def _root_pattern(arch: Architecture, params: tuple[np.ndarray, ...]) -> RootPattern | None:
-    """Pairs of layers with roots in common: the kernel of the Sylvester matrix of their polynomials."""
+    """Pairs of layers whose polynomials have common roots, by the kernels of their Sylvester matrices."""
     if arch.dimension != 1:
         return None
     strides, found = [stride[0] for stride in arch.cumulative_strides], []

@@ -1,4 +1,4 @@
-"""Complex numbers as two real arrays, so that a CPU computes with many of them side by side.
+"""Complex numbers as two real arrays, so that operations on many of them are vectorised on CPUs.
 
 XLA keeps complex numbers as pairs in memory, and loops over pairs do not become vector instructions: the programs of
 the tracker are several times as fast on separate planes.
@@ -27,7 +27,7 @@ class Planes:
 
     @classmethod
     def of(cls, values: np.ndarray) -> "Planes":
-        """The planes of a complex array of the host."""
+        """The real and imaginary parts of a complex numpy array."""
         return cls(np.ascontiguousarray(np.real(values)), np.ascontiguousarray(np.imag(values)))
 
     def __add__(self, other: "Planes") -> "Planes":
@@ -85,7 +85,7 @@ def select(condition: Any, yes: Planes, no: Planes) -> Planes:
 
 
 def contract(left: Planes, right: Planes) -> Planes:
-    """sum_r left_r right_r, entry by entry of what broadcasts: one kernel a plane."""
+    """sum_r left_r right_r, with broadcasting of all other axes; one kernel per plane."""
     rows = left.re.shape[0]
     return Planes(
         unrolled_sum(rows, lambda r: left.re[r] * right.re[r] - left.im[r] * right.im[r]),

@@ -32,7 +32,7 @@ BITS = 128
 
 @dataclass(frozen=True)
 class SquareProblem:
-    """Everything that the critical points of one risk follow from."""
+    """All numbers that determine the critical points of one risk."""
 
     arch: Architecture
     sums: TapSums
@@ -58,12 +58,12 @@ class SquareProblem:
 
     @cached_property
     def float_gram(self) -> np.ndarray:
-        """The middle of `gram` in floats: for tracking, never for conclusions."""
+        """Midpoints of `gram` as floats, for tracking only and not for proofs."""
         return np.asarray([[float(x.mid()) for x in row] for row in self.gram.tolist()])
 
     @cached_property
     def float_moment(self) -> np.ndarray:
-        """The middle of `moment` in floats."""
+        """Midpoints of `moment` as floats."""
         return np.asarray([float(x.mid()) for x in self.moment.entries()])
 
     @cached_property
@@ -73,7 +73,7 @@ class SquareProblem:
 
     @cached_property
     def finite_count(self) -> int | None:
-        """Number of finite solutions of generic c at this G where a theorem tells it, else None.
+        """Number of finite solutions for this G and generic c, if a theorem gives it; otherwise None.
 
         It does where no two products of taps meet and G is exactly a multiple of the identity.
         """
@@ -88,7 +88,7 @@ class SquareProblem:
 
 
 def check_countable(function: str, risk: Any) -> LinearRisk:
-    """The risk, single or a batch, if its critical points can be counted.
+    """Returns the risk, single or a batch, if its critical points can be counted; otherwise raises RiskError.
 
     Raises:
         RiskError: not the square loss of a linear single-channel network, or floats of 32 bits.
@@ -111,7 +111,7 @@ def check_countable(function: str, risk: Any) -> LinearRisk:
 
 
 def square_problem(function: str, risk: LinearRisk, max_paths: int) -> SquareProblem:
-    """The numbers of a single risk that `check_countable` passed.
+    """The numbers of a single risk that has passed `check_countable`.
 
     Raises:
         ArchitectureError: more solutions than `max_paths`.

@@ -77,7 +77,7 @@ class Census:
 
     @property
     def zero_filter(self) -> str:
-        """What the critical points with v = 0 are, which are not counted."""
+        """A description of the critical points with v = 0, which are not counted."""
         depth = self.arch.depth
         if depth == 1:
             return "v = 0 is no critical point"
@@ -86,7 +86,7 @@ class Census:
         return "v = 0 at w = 0, degenerate with Hessian 0, and perhaps where one or two filters vanish"
 
     def match(self, params: Any) -> int | None:
-        """Number of the orbit that these filters belong to; None if they belong to none.
+        """Number of the orbit to which these filters belong; None if they belong to none.
 
         Unit filters up to sign, and end-to-end filters relative to their norm, have to agree to 1e-6.
 

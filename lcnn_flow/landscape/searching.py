@@ -1,4 +1,4 @@
-"""`search_critical_points`: for losses and data without a census, some critical points, never all of them.
+"""`search_critical_points`: finds some critical points for losses and data that have no census, without completeness.
 
 Three sources: limits of flows; Newton's method, which is drawn to saddles as well; and Newton's method deflated by all
 that is known, until a round brings nothing new. What is found is classified, and certified where it can be.
@@ -123,7 +123,7 @@ def _layers(risk: LinearRisk, vectors: np.ndarray) -> list[np.ndarray]:
 
 
 def _balanced(risk: LinearRisk, vectors: np.ndarray) -> np.ndarray:
-    """The same orbits with filters of one norm; without those of which a filter vanishes."""
+    """The same orbits with filters of equal norms, without orbits in which a filter is 0."""
     layers = _layers(risk, vectors)
     norms = np.stack([np.linalg.norm(w, axis=1) for w in layers])
     kept = np.all(norms > 0, axis=0)
@@ -133,7 +133,7 @@ def _balanced(risk: LinearRisk, vectors: np.ndarray) -> np.ndarray:
 
 
 def _distinct(risk: LinearRisk, old: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """The old points, and those of the new ones that are critical, have v != 0, and are no old orbit; balanced."""
+    """The known points, and the new ones that are critical, have v != 0 and belong to no known orbit; balanced."""
     new = _balanced(risk, new)
     sizes = np.prod([np.linalg.norm(w, axis=1) for w in _layers(risk, new)], axis=0)
     new = new[sizes > _VANISHES * float(risk.parameter_scale()) ** risk.arch.depth]
@@ -152,7 +152,7 @@ def _params(risk: LinearRisk, vectors: np.ndarray) -> tuple[np.ndarray, ...]:
 
 
 def _images(risk: LinearRisk, found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """All choices of signs of the known points, filled up, and which of them count."""
+    """All choices of signs of the known points, padded, and a mask of the valid ones."""
     layers, parts = _layers(risk, found), []
     for signs in itertools.product((1.0, -1.0), repeat=len(layers) - 1):
         last = np.prod(signs)
@@ -165,7 +165,7 @@ def _images(risk: LinearRisk, found: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def _classified(risk: LinearRisk, vectors: np.ndarray) -> CriticalPoint:
-    """`classify`, filled up to a multiple of 32 points, so that few programs are compiled."""
+    """`classify` of the points padded to a multiple of 32, so that few programs are compiled."""
     room = -(-len(vectors) // _BATCH) * _BATCH
     return classify(risk, _params(risk, np.resize(vectors, (room, vectors.shape[1]))))
 
@@ -183,7 +183,7 @@ def _point(risk: LinearRisk, vector: np.ndarray, points: CriticalPoint, i: int) 
 
 
 def _expected(risk: LinearRisk) -> int | None:
-    """What the indices add up to; None unless the risk is known to be strictly convex and coercive in v."""
+    """The expected sum of (-1)^index; None unless the risk is known to be strictly convex and coercive in v."""
     form, theory = risk.outer, risk.loss.theory
     width = int(np.prod(risk.arch.end_to_end_kernel_size))
     if not (theory.convex is True and theory.coercive is True) or int(form.rank) < width:

@@ -113,7 +113,7 @@ def basins(risk: Any, census: Census, params: Any, **options: Any) -> Basins:
 
 
 def check_belongs(function: str, risk: Any, census: Any) -> LinearRisk:
-    """The risk, if the census is one of exactly these data; else RiskError."""
+    """Returns the risk if the census is one of exactly these data; otherwise raises RiskError."""
     if not isinstance(census, Census):
         raise RiskError(f"{function}: the second argument is the census: write census = lf.census(risk) before")
     risk = check_countable(function, risk)
@@ -123,7 +123,7 @@ def check_belongs(function: str, risk: Any, census: Any) -> LinearRisk:
 
 
 def wilson_interval(count: int | float, total: int | float) -> tuple[float, float]:
-    """95% interval of a share of `count` in `total`; an effective number of starts need not be whole."""
+    """95% interval of the share `count` of `total`; both may be fractional, as effective numbers of starts are."""
     p, n = count / total, total
     middle, half = p + _Z**2 / (2 * n), _Z * math.sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2))
     low, high = ((middle + sign * half) / (1 + _Z**2 / n) for sign in (-1, 1))

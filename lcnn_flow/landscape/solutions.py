@@ -1,4 +1,4 @@
-"""Approximate solutions of many problems of one architecture: tracked, polished, told apart; nothing proved yet.
+"""Approximate solutions of many problems of one architecture: tracked, polished and compared; nothing is proved here.
 
 Paths run from the start set at (d, u) to the user's (G, c), those of all problems in one queue. Problems that come out
 short run again with another gamma, d -> gamma d and mu -> gamma mu, which starts the same paths along other lines.
@@ -37,7 +37,7 @@ class Solutions:
 
     @property
     def finite(self) -> int:
-        """Number of those that do not lie at infinity."""
+        """Number of solutions that are not at infinity."""
         return int(np.sum(np.abs(self.chart.unit_points(self.coordinates)[-1]) > _INFINITE))
 
 
@@ -73,7 +73,7 @@ def find_solutions(problems: Sequence[SquareProblem], seed: int = 0, start: Star
 
 
 def finite_generic_count(problem: SquareProblem, seed: int = 11) -> int:
-    """Number of finite solutions where A^T c is a random tensor and G that of the problem: found, not proved."""
+    """Number of finite solutions for the G of the problem and a random tensor A^T c; found, but not proved."""
     sums, begin = problem.sums, start_set(problem.sums.sizes)
     rng = np.random.default_rng(seed)
     load = rng.normal(size=sums.entries) + 1j * rng.normal(size=sums.entries)
@@ -90,7 +90,7 @@ def finite_generic_count(problem: SquareProblem, seed: int = 11) -> int:
 
 
 def _is_enough(problem: SquareProblem, found: Solutions, lost: list[int]) -> bool:
-    """Whether another pass is of no use: all are there, or the same paths end at no regular solution again."""
+    """Whether another pass is useless: all solutions are found, or the same paths failed again."""
     if len(found.coordinates) >= problem.count:
         return True
     if problem.finite_count is not None and found.finite >= problem.finite_count:
@@ -99,7 +99,7 @@ def _is_enough(problem: SquareProblem, found: Solutions, lost: list[int]) -> boo
 
 
 def _tracked(begin: StartSet, gamma: complex, problems: list[SquareProblem]) -> list[np.ndarray]:
-    """Where the paths of every problem arrived: (sum k_l + 1, paths) each."""
+    """The end points of the paths of every problem, (sum k_l + 1, paths) each."""
     sums, count = problems[0].sums, begin.points.shape[1]
     points = begin.points.copy()
     points[-1] *= gamma
@@ -116,7 +116,7 @@ def _tracked(begin: StartSet, gamma: complex, problems: list[SquareProblem]) -> 
 
 
 def _told_apart(problem: SquareProblem, old: np.ndarray, new: np.ndarray, seed: int) -> tuple[Solutions, int]:
-    """All distinct solutions so far, and how many paths of the last pass brought none."""
+    """All distinct solutions so far, and the number of paths of the last pass that gave no new solution."""
     sums = problem.sums
     both = np.concatenate([old, new], axis=1)
     chart = choose_chart(sums.sizes, both, seed)
@@ -130,7 +130,7 @@ def _told_apart(problem: SquareProblem, old: np.ndarray, new: np.ndarray, seed: 
 
 
 def _only(problem: SquareProblem, seed: int) -> Solutions:
-    """The one solution where at most one filter has more than one tap: v = G^{-1} c."""
+    """The only solution if at most one filter has more than one tap: v = G^{-1} c."""
     v = np.linalg.solve(problem.float_gram, problem.float_moment)
     length = np.linalg.norm(v)
     filters = v / length if problem.sums.sizes else np.zeros(0)

@@ -1,4 +1,4 @@
-"""Start sets: shipped with the library where N(k) is at most 450, made on demand and kept in the user's cache else.
+"""Start sets: part of the library for N(k) up to 450, otherwise computed on demand and stored in the user's cache.
 
 A start set belongs to a family, the sorted filter sizes; other orders of layers permute the axes of its tensors.
 
@@ -66,7 +66,7 @@ def _of_family(family: tuple[int, ...]) -> StartSet:
 
 
 def user_folder() -> Path:
-    """Where start sets made on demand are kept: in $XDG_CACHE_HOME or ~/.cache."""
+    """The folder for start sets that are computed on demand, in $XDG_CACHE_HOME or ~/.cache."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     return Path(base) / "lcnn_flow" / "start_sets"
 
@@ -93,7 +93,7 @@ def _read(file: Path) -> StartSet:
 
 
 def _keep(made: StartSet, file: Path) -> None:
-    """Writes beside and renames; a folder that cannot be written is told, and the set is made again next time."""
+    """Stores a start set by writing a temporary file and renaming it; warns if the folder cannot be written."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         handle, beside = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
@@ -105,7 +105,7 @@ def _keep(made: StartSet, file: Path) -> None:
 
 
 def main(folder: str) -> None:
-    """Makes the start sets that come with the library."""
+    """Computes the start sets that are part of the library."""
     for family in SHIPPED:
         _keep(find_start_set(family), Path(folder) / ("_".join(map(str, family)) + ".npz"))
 

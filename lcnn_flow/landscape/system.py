@@ -27,7 +27,7 @@ __all__ = ["Line", "TapSums", "complements", "linearise", "moved"]
 
 @dataclass(frozen=True)
 class TapSums:
-    """Which entries of the tensor add up to which tap of the end-to-end filter: A, without zeros. Hashable.
+    """The matrix A that sums entries of the tensor to taps of the end-to-end filter, stored without zeros; hashable.
 
     Args:
         sizes: (k_1, ..., k_N), every one at least 2.
@@ -143,7 +143,7 @@ def _tangents(filters: list[Planes], bases: list[Planes]) -> Planes:
 
 
 def _outer(filters: list[Planes]) -> Planes | None:
-    """w_1 (x) ... (x) w_N, (entries, lanes); None of none."""
+    """The tensor product w_1 (x) ... (x) w_N, (entries, lanes); None without filters."""
     return reduce(_times, filters) if filters else None
 
 
@@ -163,7 +163,7 @@ def _between(left: Planes | None, base: Planes, right: Planes | None) -> Planes:
 
 
 def _images(taps: tuple[int, ...], width: int, tangents: Planes) -> Planes:
-    """A T."""
+    """The product A T."""
     rows = [[i for i, tap in enumerate(taps) if tap == v] for v in range(width)]
     return stack([reduce(lambda a, b: a + b, [tangents[i] for i in row]) for row in rows])
 

@@ -1,4 +1,4 @@
-"""Paths of solutions along a line of parameters, many side by side in lanes, refilled from a queue.
+"""Tracks solutions along a line of parameters, many paths at once in lanes that are refilled from a queue.
 
 A step predicts with the classical Runge-Kutta method for dy/dt = -(dF/dy)^{-1} dF/dt and corrects by two Newton steps,
 in charts around the unit filters at its start. The lengths of the corrections decide: the step counts if the first is
@@ -43,7 +43,7 @@ class Parameters(NamedTuple):
 
 
 class Ends(NamedTuple):
-    """Where paths ended: unit filters one after the other and mu, (sum k_l + 1, paths); t = 1 if they arrived."""
+    """The ends of paths: entries of the unit filters, then mu, (sum k_l + 1, paths); t = 1 if they reached the end."""
 
     points: np.ndarray
     arrived: np.ndarray
@@ -51,7 +51,7 @@ class Ends(NamedTuple):
 
 
 class _State(NamedTuple):
-    """Every lane's unit filters and mu, how far it is, its next step, and whether it is still on its way."""
+    """The state of every lane: unit filters and mu, its t, its next step, and whether its path has not ended."""
 
     filters: list[Planes]
     mu: Planes
@@ -61,7 +61,7 @@ class _State(NamedTuple):
 
 
 def track(sums: TapSums, points: np.ndarray, parameters: Parameters, which: np.ndarray, lanes: int) -> Ends:
-    """Carries solutions from the start of their lines to the end.
+    """Tracks solutions from the start of their lines to the end.
 
     Args:
         sums: the architecture.
@@ -109,7 +109,7 @@ def _block(sums: TapSums) -> Any:
 
 @quick_to_compile
 def _advance(sums: TapSums, *leaves: Array) -> tuple[Any, ...]:
-    """Some steps of all lanes."""
+    """Several steps of all lanes."""
     point, (t, step, alive) = Planes(*leaves[:2]), leaves[2:5]
     start_d, start_u, end_d, end_u = (Planes(*leaves[i : i + 2]) for i in range(5, 13, 2))
     line = Line(start_d, start_u, end_d, end_u, *leaves[13:])
@@ -135,7 +135,7 @@ def _advance(sums: TapSums, *leaves: Array) -> tuple[Any, ...]:
 
 
 def _step(sums: TapSums, state: _State, line: Line) -> _State:
-    """One step of every lane that is on its way."""
+    """One step of every lane whose path has not ended."""
     bases, n, lanes = complements(state.filters), sums.dimension, state.t.shape[0]
     acting = state.alive & (state.t < 1)
     h = jnp.where(acting, jnp.minimum(state.step, 1 - state.t), 0.0)
@@ -192,7 +192,7 @@ def _advanced(
 def _judged(
     state: _State, acting: Array, h: Array, filters: list[Planes], mu: Planes, first: Array, second: Array
 ) -> tuple[Any, ...]:
-    """The new state: the step taken where the corrections are small, and the length of the next."""
+    """The new state: accepts the step if its corrections are small, and chooses the length of the next one."""
     finite = jnp.isfinite(first + second)
     good = acting & finite & (first < _TOLERANCE) & (second < jnp.maximum(0.05 * first, _ROUNDING))
     norms = [jnp.sqrt(reduce(jnp.add, [w[j].square for j in range(w.re.shape[0])])) for w in filters]

@@ -1,4 +1,4 @@
-"""Elementwise losses of the theory, others past it for outliers, quantiles and classification, and any other."""
+"""Elementwise losses: those of the theory, others for outliers, quantiles and classification, and custom ones."""
 
 from lcnn_flow.losses.base import Loss, LossTheory
 from lcnn_flow.losses.classification import MARGIN_LOSSES, Exponential, Logistic, MarginLoss

@@ -1,4 +1,4 @@
-"""What a loss is: rho(r) of a residual r, or of a margin, and what convergence theory asks of it."""
+"""The interface of a loss rho(r) of a residual r, or of a margin, and the properties that the theory requires."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ __all__ = ["Loss", "LossTheory"]
 
 @dataclass(frozen=True)
 class LossTheory:
-    """What is known of a loss at concrete parameters, on the host; `None` where it is not known.
+    """Properties of a loss with concrete parameters, on the host; `None` where a property is not known.
 
     Attributes:
         analytic: rho is real analytic on the whole line.
@@ -57,7 +57,7 @@ class Loss(Pytree):
         """rho''(r)."""
 
     def argument(self, prediction: Float[Array, "..."], target: Float[Array, "..."]) -> Float[Array, "..."]:
-        """What rho is taken of: the residual, prediction - target."""
+        """The argument of rho: the residual, prediction - target."""
         return prediction - target
 
     def largest_slope(self, r: Real[ArrayLike, "..."]) -> Float[Array, "..."]:
@@ -79,14 +79,14 @@ class Loss(Pytree):
     @property
     @abstractmethod
     def theory(self) -> LossTheory:
-        """What is known of this loss; on the host, for concrete parameters."""
+        """The known properties of this loss; on the host, for concrete parameters."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{n}={_shown(getattr(self, n))}' for n in self.parameters)})"
 
 
 def _shown(value: Any) -> str:
-    """A parameter as one writes it; of a batch of them its shape."""
+    """A parameter as text; for a batch of parameters its shape."""
     if callable(value):
         return getattr(value, "__name__", repr(value))
     if not is_concrete(value):

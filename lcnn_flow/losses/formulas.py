@@ -1,4 +1,4 @@
-"""Formulas of rho, rho' and rho'' that neither cancel nor overflow, tied together for autodiff.
+"""Formulas of rho, rho' and rho'' without cancellation and overflow, connected for automatic differentiation.
 
 With s = sqrt(1 + (r/delta)^2), pseudo-Huber is r (r/(1 + s)). With t = e^{-a|r|}, the generalised Huber
 loss is log1p(4 sinh^2(ar/2)/(2+b))/a near 0 and |r| + (log(1 + b t + t^2) - log(2+b))/a far out. Derived from
@@ -118,7 +118,7 @@ def _inverse_root_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tu
 
 
 def _ratio(r: Array, delta: Array) -> Array:
-    """r/delta, held where its square is representable: past that rho' and rho'' no longer change with it."""
+    """r/delta, limited to values whose square is representable; beyond them rho' and rho'' are constant."""
     q = r * (1.0 / jnp.maximum(delta, jnp.finfo(r.dtype).tiny))
     most = float(jnp.finfo(q.dtype).max) ** 0.45
     return jnp.clip(q, -most, most)
@@ -160,7 +160,7 @@ def _huber_terms(r: Array, a: Array, b: Array) -> tuple[Array, Array, Array, Arr
 
 
 def _is_near(r: Array, a: Array, b: Array) -> Array:
-    """Where rho is still far below |r|: up to about the r at which e^{a|r|} reaches 2 + b."""
+    """Whether rho is still far below |r|: up to about the r at which e^{a|r|} reaches 2 + b."""
     return a * jnp.abs(r) <= 1.0 + jnp.log1p(2.0 + b)
 
 

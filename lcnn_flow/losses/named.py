@@ -1,4 +1,4 @@
-"""Elementwise losses rho(r) of a residual r, with rho(0) = 0, and what convergence theory asks of them.
+"""Elementwise losses rho(r) of a residual r, with rho(0) = 0, and the properties that the theory requires.
 
 Every loss gives rho, rho' and rho'' in forms free of cancellation and of overflow. Differentiating rho
 returns the formula of rho', differentiating rho' the one of rho'', under any of `jax.grad`, `jvp` and `vmap`:

@@ -1,4 +1,4 @@
-"""Every loss that numbers alone describe, by name."""
+"""All losses that are determined by a name and numbers."""
 
 from lcnn_flow.losses.base import Loss
 from lcnn_flow.losses.classification import MARGIN_LOSSES

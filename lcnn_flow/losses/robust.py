@@ -1,4 +1,4 @@
-"""Losses past those of the theory, for data with outliers: Huber, Cauchy, Welsch, Geman-McClure.
+"""Losses beyond those of the theory, for data with outliers: Huber, Cauchy, Welsch, Geman-McClure.
 
 All have rho(0) = 0 and rho''(0) = 1, and delta is the residual from which on they differ from the square loss. Huber is
 convex and C^1; the others are not convex, so that even a convolution of a single layer has spurious minima, and Welsch

@@ -63,7 +63,7 @@ class AutodiffRisk(RiskBase):
         return jnp.where(size > 0, safe_norm(gradient) ** 2 / jnp.where(size > 0, size, 1), 0)
 
     def contrast(self, vector: Float[Array, " n"]) -> Float[Array, ""]:
-        """1, because nothing is known about it."""
+        """1, because the contrast is not known."""
         return jnp.ones((), vector.dtype)
 
     def largest_norm(self, start: Float[Array, " n"]) -> Float[Array, ""]:
@@ -71,7 +71,7 @@ class AutodiffRisk(RiskBase):
         return jnp.asarray(jnp.inf, start.dtype)
 
     def curvature_scale(self, vector: Float[Array, " n"]) -> Float[Array, ""]:
-        """0, because nothing is known about it."""
+        """0, because the size of the Hessian without cancellation is not known."""
         return jnp.zeros((), vector.dtype)
 
     def without_data(self) -> Any:

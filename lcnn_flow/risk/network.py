@@ -118,7 +118,7 @@ class NetworkRisk(EmpiricalRisk, AutodiffRisk):
         return jnp.where(self.weight_decay > 0, bound, infinite)
 
     def is_separated(self, vector: Float[Array, " n"]) -> Bool[Array, ""]:
-        """As of `EmpiricalRisk`; false with weight decay, which has a critical point."""
+        """As in `EmpiricalRisk`; false with weight decay, with which a critical point always exists."""
         found = super().is_separated(vector)
         return found if self.weight_decay is None else found & (self.weight_decay == 0)
 

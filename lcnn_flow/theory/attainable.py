@@ -29,7 +29,7 @@ _PENCILS = 200  # elements of the kernel with prescribed real roots
 
 
 class _Layers(NamedTuple):
-    """Where the taps of every layer lie in the raveled end-to-end filter: offsets add up."""
+    """Offsets of the taps of every layer in the raveled end-to-end filter; the offsets of layers add up."""
 
     size: int
     offsets: tuple[np.ndarray, ...]
@@ -52,7 +52,7 @@ def attainable_minimum(arch: Architecture, rows: np.ndarray) -> float:
 
 
 def attainable_zero(arch: Architecture, rows: np.ndarray, kernel: np.ndarray, eps: float) -> np.ndarray | None:
-    """An attainable v, |v| = 1, with rows @ v = 0 to rounding; None where the search finds none.
+    """An attainable v with |v| = 1 and rows @ v = 0 to rounding; None if the search finds none.
 
     `rows` have norm 1, `kernel` of shape (k_v, d) is an orthonormal basis of their kernel. Every entry of rows @ v
     is at most `rounding_of` it.
@@ -82,12 +82,12 @@ def attainable_zero(arch: Architecture, rows: np.ndarray, kernel: np.ndarray, ep
 
 
 def rounding_of(rows: np.ndarray, sizes: np.ndarray, eps: float) -> np.ndarray:
-    """10 k_v eps |P_i| . |w_1| * ... * |w_N|: what rounding of P, of the filters and of the sums makes of (P v)_i."""
+    """10 k_v eps |P_i| . |w_1| * ... * |w_N|: a bound on the rounding error of (P v)_i."""
     return ROUNDING * rows.shape[1] * eps * (sizes @ abs(rows).T)
 
 
 def real_roots_needed(arch: Architecture) -> int | None:
-    """Number of even k_l: attainable filters at stride 1 are the polynomials with at least as many real roots.
+    """Number of even k_l: at stride 1, v is attainable exactly if its polynomial has at least as many real roots.
 
     Roots are projective and count with multiplicity. None for 2-D networks, and where strides space taps out.
     """
@@ -105,7 +105,7 @@ def _layers(arch: Architecture) -> _Layers:
 
 
 def _product(layers: _Layers, filters: np.ndarray, without: int = -1) -> np.ndarray:
-    """End-to-end filters (starts, k_v) of filters (starts, parameters), one layer left out on demand."""
+    """End-to-end filters (starts, k_v) of filters (starts, parameters); one layer may be left out."""
     v = np.zeros((len(filters), layers.size))
     v[:, 0] = 1
     for number, (offsets, part) in enumerate(zip(layers.offsets, layers.parts, strict=True)):
@@ -115,7 +115,7 @@ def _product(layers: _Layers, filters: np.ndarray, without: int = -1) -> np.ndar
 
 
 def _shifted(v: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Columns (starts, k_v, taps): v moved by each offset."""
+    """v shifted by each offset, as columns (starts, k_v, taps)."""
     moved = np.zeros((*v.shape, len(offsets)))
     for tap, offset in enumerate(offsets):
         moved[:, offset:, tap] = v[:, : v.shape[1] - offset]
@@ -128,7 +128,7 @@ def _jacobian(layers: _Layers, filters: np.ndarray, layer: int) -> np.ndarray:
 
 
 def _unit(layers: _Layers, filters: np.ndarray) -> np.ndarray:
-    """Every filter at norm 1."""
+    """Every filter divided by its norm."""
     several = [filters[:, part] for part in layers.parts]
     return np.concatenate([w / np.linalg.norm(w, axis=1, keepdims=True) for w in several], axis=1)
 
@@ -148,7 +148,7 @@ def _sweep(layers: _Layers, matrix: np.ndarray, filters: np.ndarray) -> np.ndarr
 
 
 def _fit(layers: _Layers, kernel: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Filters fitted to random elements of the kernel, then to the projections of what they make to the kernel."""
+    """Filters fitted to random elements of the kernel, then to the projections of their products to the kernel."""
     filters = _random(layers, rng, STARTS // 2)
     drawn = rng.normal(size=(len(filters), kernel.shape[1])) @ kernel.T
 
@@ -184,7 +184,7 @@ def _factorise(arch: Architecture, layers: _Layers, kernel: np.ndarray, rng: np.
 
 
 def _real_factors(arch: Architecture, layers: _Layers, v: np.ndarray) -> tuple[float, np.ndarray]:
-    """Filters whose product is near v, by its roots, and how far roots had to be moved to the real axis."""
+    """Filters whose product is near v, from its roots, and the distance by which roots were moved to the real axis."""
     roots = np.roots(v[::-1])
     upper = roots[roots.imag > 0]
     distance = upper.imag / (1 + abs(upper) ** 2)
@@ -204,7 +204,7 @@ def _real_factors(arch: Architecture, layers: _Layers, v: np.ndarray) -> tuple[f
 
 
 def _levenberg_marquardt(layers: _Layers, matrix: np.ndarray, filters: np.ndarray) -> np.ndarray:
-    """Filters after damped Gauss-Newton steps on matrix v/|v| from every start, until it falls no more."""
+    """Filters after damped Gauss-Newton steps on matrix v/|v| from every start, until it does not decrease."""
     filters, damping = filters.copy(), np.full(len(filters), 1e-3)
     values = _quotient(layers, matrix, filters)
     active = np.arange(len(filters))
@@ -225,7 +225,7 @@ def _levenberg_marquardt(layers: _Layers, matrix: np.ndarray, filters: np.ndarra
 def _step(
     layers: _Layers, filters: np.ndarray, residuals: np.ndarray, derivatives: np.ndarray, damping: np.ndarray
 ) -> np.ndarray:
-    """The damped step; along the filters themselves, which change no quotient, it is zero."""
+    """The damped step; its components along the filters, which do not change the quotient, are zero."""
     normal = np.swapaxes(derivatives, 1, 2) @ derivatives
     scale = np.trace(normal, axis1=1, axis2=2)[:, None, None] + np.finfo(float).tiny
     for part in layers.parts:

@@ -1,4 +1,4 @@
-"""The a-priori bound on the filters of a gradient flow, as users ask for it."""
+"""The a-priori bound on the filters of a gradient flow, as a public function."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Which hypotheses of the convergence theory a training problem satisfies, with the numbers that decide.
+"""Which hypotheses of the convergence theory a problem satisfies, with the numbers that decide it.
 
 The data conditions form a ladder. X holds the samples as columns, P is the patch matrix, M the set of attainable
 end-to-end filters v = pi(w):
@@ -198,7 +198,7 @@ def _on_attainable(
 
 
 def _loss_name(loss: Loss) -> str:
-    """As its repr, with plain numbers for arrays."""
+    """The text of the loss, with plain numbers instead of arrays."""
     numbers = {name: getattr(loss, name) for name in loss.parameters}
     shown = [f"{name}={value if callable(value) else f'{float(value):g}'}" for name, value in numbers.items()]
     return f"{type(loss).__name__}({', '.join(shown)})"

@@ -86,7 +86,7 @@ def lojasiewicz_exponent(trajectory: Trajectory | None) -> LojasiewiczFit:
 
 
 class _Line(NamedTuple):
-    """y = c + theta log(tail + add) over a window, and why it is not to be believed."""
+    """The fit y = c + theta log(tail + add) over a window, and the reason if it is not reliable."""
 
     window: slice
     reason: str
@@ -117,7 +117,7 @@ def _fit(time: np.ndarray, slope: np.ndarray) -> LojasiewiczFit:
 
 
 def _squares(time: np.ndarray, slope: np.ndarray) -> np.ndarray:
-    """int g^2 over every interval, for g exponential inside it: the logarithmic mean of the ends."""
+    """The integral of g^2 over every interval if g is exponential there, by the logarithmic mean of the ends."""
     left, right = slope[:-1] ** 2, slope[1:] ** 2
     fall = 2 * np.log(slope[1:] / slope[:-1])
     flat = np.abs(fall) < 1e-4

@@ -1,4 +1,4 @@
-"""Flows of margin losses on data that the network separates: where filters go that grow without bound.
+"""Flows of margin losses on data that the network separates: the direction in which the filters diverge.
 
 A network is positively homogeneous of degree D in its parameters where f(a w) = a^D f(w) for a > 0: layers without
 biases and with an activation of degree p have D_1 = 1 and D_(l+1) = p D_l + 1, linear ones D = N. Let z_i = y_i f_i(w)
@@ -32,7 +32,7 @@ __all__ = ["Margin", "homogeneity", "margin"]
 
 
 class Margin(NamedTuple):
-    """Where parameters stand in the margin problem; under vmap every field has the batch axes in front."""
+    """Margins and direction of parameters in the margin problem; under vmap every field has leading batch axes."""
 
     margins: Float[Array, "m ..."]
     """z = target * prediction, of every output of every sample."""
@@ -52,7 +52,7 @@ class Margin(NamedTuple):
 
 
 def margin(risk: EmpiricalRisk, params: Any) -> Margin:
-    """Direction, normalised margin and its growth at `params`, of a homogeneous network; jit and vmap work.
+    """Direction, normalised margin and its growth at `params` for a homogeneous network; works under jit and vmap.
 
     Of a trajectory: jax.vmap(lambda w: margin(risk, w))(flow.trajectory.params). A flow stops at its verdict, which
     is long before its direction settles; `times` take it as far as wanted, such as lf.log_times(1e-2, 1e60, 40).
@@ -112,7 +112,7 @@ def _margin(risk: Any, vector: Float[Array, " n"], degree: float, params: Any) -
 
 
 def homogeneity(network: Network) -> float | None:
-    """D with f(a w) = a^D f(w) for all a > 0, w all parameters together; None where there is none."""
+    """The D with f(a w) = a^D f(w) for all a > 0 and all parameters w together; None if there is none."""
     power = 1.0 if network.activation is None else network.activation.degree
     if power is None or power < 1 or (isinstance(network, Dense) and network.bias):
         return None

@@ -1,4 +1,4 @@
-"""The largest step of gradient descent that a critical point bears: 2 / lambda_max of the Hessian."""
+"""The largest step of gradient descent at which a minimum is stable: 2 / lambda_max of the Hessian."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ __all__ = ["max_stable_step"]
 
 
 def max_stable_step(risk: Any, params: Any) -> Float[Array, ""]:
-    """2 / lambda_max(Hess L) at `params`, infinite where no curvature is positive; jit and vmap work.
+    """2 / lambda_max(Hess L) at `params`, infinite if no eigenvalue is positive; works under jit and vmap.
 
     Gradient descent w - eta grad L(w) with a larger eta does not stay near this point, since along the eigenvector the
     distance to it grows by |1 - eta lambda_max| > 1 a step; in units of (squared parameter)/risk.

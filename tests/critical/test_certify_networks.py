@@ -179,6 +179,7 @@ def test_gradients_in_the_trapping_ball_of_a_tanh_network_point_away_from_the_mi
             assert derivatives(risk)(vector + step)[0] @ step > 0
 
 
+@pytest.mark.slow
 def test_flows_from_the_edge_of_the_trapping_ball_of_a_tanh_network_end_at_the_minimum():
     risk, rng = problem(STUDENT), np.random.default_rng(7)
     vector = next(x for x, i in critical_points(risk) if i == 0)
@@ -191,13 +192,11 @@ def test_flows_from_the_edge_of_the_trapping_ball_of_a_tanh_network_end_at_the_m
 
 def on_leaf(risk, start):
     """A critical point that conserves what `start` has, by Newton's method in the sense of least squares; or None."""
-    symmetry, levels, w = risk.symmetry, risk.symmetry.conserved(jnp.asarray(start)), np.array(start)
+    forms, w = plain_network(risk).conserved, start
     for _ in range(60):
         slope, bend = derivatives(risk)(w)
-        directions = np.asarray(symmetry.directions(jnp.asarray(w)))
-        rows = np.concatenate([bend, directions.T])
-        right = np.concatenate([slope, np.asarray(symmetry.conserved(jnp.asarray(w)) - levels)])
-        step = np.linalg.lstsq(rows, right, rcond=None)[0]
+        right = np.concatenate([slope, forms @ (w**2 - start**2) / 2])
+        step = np.linalg.lstsq(np.concatenate([bend, forms * w]), right, rcond=None)[0]
         w = w - step * min(1, 1 / np.linalg.norm(step))
         if np.linalg.norm(step) < 1e-12:
             return w
@@ -335,7 +334,7 @@ def test_huber_is_certified_with_a_residual_at_its_kink():
 
 
 def test_the_jets_of_the_reference_agree_with_jax():
-    for risk in NETWORKS[:4]:
+    for risk in NETWORKS[2:4]:
         vector = np.random.default_rng(8).normal(size=risk.network.num_parameters)
         with mpmath.workdps(30):
             jet = risk_jet(risk, list(map(mpmath.mpf, vector)))

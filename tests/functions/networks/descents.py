@@ -29,7 +29,6 @@ class DescentEnds(NamedTuple):
     vectors: np.ndarray
     later: np.ndarray
     """After as many steps again."""
-    finite: np.ndarray
     determined: np.ndarray
     """Whether a start 1e-11 beside ends at the same place to 1e-4: otherwise rounding decides."""
 
@@ -47,7 +46,7 @@ def own_descents(family: Family, data: dict[str, np.ndarray], starts: np.ndarray
         one, two = np.split(ends, 2)
         size = np.maximum(np.linalg.norm(one, axis=1), np.linalg.norm(starts, axis=1))
         same = np.linalg.norm(one - two, axis=1) <= 1e-4 * size
-        return DescentEnds(one, np.split(later, 2)[0], np.isfinite(one).all(axis=1), same)
+        return DescentEnds(one, np.split(later, 2)[0], same)
 
 
 class Optimiser:

@@ -125,19 +125,18 @@ class Objective:
         below, inputs, slopes, bends = self._forward(w, data)
         value, g, bend = self._terms(below[-1], data)
         samples, lead, n = value.shape[-2], w.shape[:-1], self.net.size
-        after, jacobian = [], None
+        after: list[Any] = []
         for number, layer in enumerate(self.net.layers):
             own = np.zeros((*value.shape[:-1], layer.weights.shape[0], n), w.dtype)
             outs, ins = self._places[number]
             own[..., outs, self._owners[number]] = inputs[number][..., ins]
             if layer.biases is not None:
                 own[..., np.arange(len(layer.biases)), layer.biases] = 1
-            if jacobian is not None:
-                moved = slopes[number - 1][..., None] * jacobian
+            if number:
+                moved = slopes[number - 1][..., None] * after[-1]
                 own = own + self._matrix(w, number)[..., None, :, :] @ moved
-            jacobian = own
-            after.append(jacobian)
-        rows = jacobian.reshape(*lead, -1, n)
+            after.append(own)
+        rows = after[-1].reshape(*lead, -1, n)
         gradient = _times(g.reshape(*lead, -1), rows)
         hessian = _congruence(rows, bend.reshape(*lead, -1))
         for number in reversed(range(1, len(self.net.layers))):

@@ -1,7 +1,7 @@
 """Families through the library and the judge, and the counts."""
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import NamedTuple
 
 import numpy as np
@@ -50,7 +50,7 @@ class Table:
 
     def __init__(self) -> None:
         self.findings: list[Finding] = []
-        self.seconds: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
 
     @property
     def false(self) -> list[Finding]:
