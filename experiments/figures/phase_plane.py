@@ -6,6 +6,7 @@ of the two angles, periodic in both with period pi, whose critical points below 
 with the same number of negative curvatures, because the risk is convex in s. Derived.
 """
 
+import re
 from typing import Any
 
 import numpy as np
@@ -104,9 +105,7 @@ def _landscapes(dataset: xr.Dataset) -> list[tuple[str, xr.Dataset]]:
 
     Of cells that differ in the seed of their data alone it is one, that with most such starts.
     """
-    read = [
-        name for name in map(str, dataset.data_vars) if name in (*_NEEDED, *_OF_CENSUS) or name.startswith("shown_w")
-    ]
+    read = [*_NEEDED, *_OF_CENSUS, *(name for name in _layers_along(dataset) if name not in _NEEDED)]
     kinds = [axis for axis in axes_of_groups(dataset) if dataset.sizes[axis] > 1]
     of_data: dict[bytes, _Ranked] = {}
     for _, _, cell in computed_cells(dataset[read]):
@@ -132,10 +131,14 @@ def _keep(best: dict[Any, _Ranked], key: Any, found: _Ranked) -> None:
 
 def _is_of_two_pairs(cell: xr.Dataset) -> bool:
     """Whether the filters are two of two taps, and known along some flows."""
-    layers = [str(name) for name in cell.data_vars if str(name).startswith("shown_w")]
-    known = [name for name in layers if np.isfinite(cell[name].values).any()]
+    known = [name for name in _layers_along(cell) if np.isfinite(cell[name].values).any()]
     sizes = [int(np.isfinite(cell[name].values).any(axis=(0, 1)).sum()) for name in known]
     return sizes == [2, 2]
+
+
+def _layers_along(dataset: xr.Dataset) -> list[str]:
+    """Names of the filters along the flows."""
+    return [name for name in map(str, dataset.data_vars) if re.fullmatch(r"shown_w\d+", name)]
 
 
 def _levels(panel: Axes, cell: xr.Dataset) -> None:

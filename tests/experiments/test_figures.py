@@ -352,6 +352,7 @@ def test_the_phase_plane_has_a_panel_per_landscape_with_its_critical_points_and_
         "census_point": (("loss", "seed"), np.tile(spurious, (3, 1)) * [[0], [1], [0]]),
         "pull": (("loss", "tap"), np.tile(np.pad(PULL, (0, 4), constant_values=np.nan), (3, 1))),
         "curvature": (("loss", "tap", "other_tap"), np.full((3, 7, 7), np.nan)),
+        "shown_weight": (("loss", "point"), np.ones((3, 5))),  # of data, not of a layer
     }
     points["curvature"][1][:, :3, :3] = CURVATURE
     with house_style():

@@ -236,7 +236,8 @@ def test_kinds_of_data_have_their_shares_and_mean_numbers(counted):
 
 def test_figures_show_shares_points_and_graphs(counted):
     with house_style():
-        shares, points, graphs = (draw(counted) for draw in LANDSCAPE.figures)
+        shares, points, graphs, plane = (draw(counted) for draw in LANDSCAPE.figures)
+    assert plane is None  # no filters along the flows are stored
     left, right = shares.figure.axes
     assert list(left.containers[0].lines[0].get_ydata()) == [1, 1]
     np.testing.assert_allclose(right.containers[0].lines[0].get_ydata(), [0.125, 0.125])
