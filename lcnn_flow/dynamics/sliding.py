@@ -2,9 +2,9 @@
 
 Where the gradient jumps and the flow points to the kink from both sides, the solution stays on the kink and slides
 along it (Filippov 1988, Differential Equations with Discontinuous Righthand Sides). A method for smooth equations
-crosses the kink to and fro instead, in steps as short as its tolerance asks, and does not come to an end. A flow that
-crosses kinks on its way changes the sign of one input of an activation only a few times. Derived; the number is chosen:
-flows that converged had at most 4 changes, and flows that slide have one every second step.
+crosses the kink back and forth instead, in steps as short as its tolerance asks, and does not come to an end. A flow
+that crosses kinks on its way changes the sign of one input of an activation only a few times. Derived; the number is
+chosen: flows that converged had at most 4 changes, and flows that slide have one every second step.
 """
 
 from typing import NamedTuple
