@@ -257,7 +257,7 @@ def test_the_default_number_of_steps_follows_rtol():
 
 def test_every_reason_has_words_and_a_frozen_code():
     assert set(REASONS) == set(Reason) - {Reason.NONE}
-    assert [int(reason) for reason in Reason] == list(range(18))
+    assert [int(reason) for reason in Reason] == list(range(21))
 
 
 def test_float64_data_that_become_float32_are_warned_of_once():
