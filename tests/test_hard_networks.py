@@ -21,8 +21,8 @@ import lcnn_flow as lf
 from lcnn_flow.limits.verdict import Reason
 from lcnn_flow.losses.registry import ALL_LOSSES
 
-FAST = {15: 2, 38: 2}
-"""Conditions of the families of the fast lane: a robust loss, and descents on labels."""
+SAMPLE = {15: 2, 38: 2}
+"""Conditions of the families of a first look: a robust loss, and descents on labels."""
 SLOW_CONDITIONS = 10
 """Of each family, every kind of data once: 2,800 flows and 1,680 descents."""
 DECIDED = 0.7
@@ -31,18 +31,20 @@ DECIDED = 0.7
 
 @pytest.fixture(scope="module")
 def table():
-    """The fast lane."""
+    """The first look."""
     found = Table()
-    for number, count in FAST.items():
+    for number, count in SAMPLE.items():
         run_family(found, number, range(count))
     return found
 
 
+@pytest.mark.slow
 def test_nothing_said_of_these_flows_and_descents_is_false(table):
-    assert len(table.findings) == len(START_KINDS) * (FAST[15] + len(RATES["sgd"]) * FAST[38])
+    assert len(table.findings) == len(START_KINDS) * (SAMPLE[15] + len(RATES["sgd"]) * SAMPLE[38])
     assert not table.false, "\n".join(map(str, table.false))
 
 
+@pytest.mark.slow
 def test_most_regular_limits_are_decided(table):
     said, of = table.decided()
     assert of > 10
