@@ -1,5 +1,7 @@
 """Figures of the limits: roots of the layers in the complex plane, and spectra of the Hessian."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
@@ -14,7 +16,7 @@ from experiments.results.layout import sweep_axes
 from experiments.results.limits import lowest_flow
 from experiments.results.variables import NOT_COMPUTED
 
-__all__ = ["roots", "spectrum", "squares", "true_roots", "with_networks"]
+__all__ = ["complex_planes", "roots", "spectrum", "squares", "with_networks"]
 
 _MOST_CELLS = 12
 _MOST_LIMITS = 10
@@ -31,19 +33,11 @@ def roots(dataset: xr.Dataset) -> Drawing | None:
     shown = [found for found in shown if np.isfinite(_layers(*found)[0]).all()]
     if not shown:
         return None
-    figure, axes = squares(len(shown), 2.9 if len(shown) > 2 else 3.6)
-    for panel, (one, arch, seed) in zip(axes, shown, strict=True):
-        lf.plot.root_marks(panel, _layers(one, arch, seed), [stride[0] for stride in arch.cumulative_strides])
-        if "true_filter" in one.data:
-            true_roots(panel, one.data["true_filter"].values)
-        panel.set_title(one.label)
-    figure.supxlabel("real part of the root $z$", fontsize=9.5)
-    figure.supylabel("imaginary part of the root $z$", fontsize=9.5)
-    put_legend(figure, axes, 4)
+    layers = [_layers(*found) for found in shown]
     return Drawing(
         "roots",
         "Roots of the filters",
-        figure,
+        complex_planes([(one, arch) for one, arch, _ in shown], layers, lf.plot.root_marks),
         "Roots of the polynomial of every layer, w_l(z^S) with S the spacing of its taps, and of the end-to-end "
         "filter, at the lowest limit of every cell. Its roots are those of the layers together; where those of two "
         "layers coalesce the derivative of the network loses rank, and a critical point may be spurious. "
@@ -101,11 +95,35 @@ def _layers(one: Series, arch: lf.Architecture, seed: int) -> list[np.ndarray]:
     ]
 
 
-def true_roots(panel: Axes, true_filter: np.ndarray) -> None:
+def _true_roots(panel: Axes, true_filter: np.ndarray) -> None:
     """Crosses at the roots of the true filter within the frame."""
     found, _ = projective_roots(true_filter)
     found = found[np.abs(found) <= panel.get_xlim()[1]]
     panel.plot(np.real(found), np.imag(found), linestyle="", marker="x", color="#777777", label="true filter")
+
+
+def complex_planes(
+    shown: Sequence[tuple[Series, lf.Architecture]],
+    layers: Sequence[list[np.ndarray]],
+    marks: Callable[[Axes, list[np.ndarray], list[int]], None],
+) -> Figure:
+    """A panel of the complex plane per cell, with the roots of the true filter where it is known.
+
+    Args:
+        shown: the cells with their networks.
+        layers: taps of every layer, for every cell.
+        marks: draws the roots: `lf.plot.root_marks`, or `lf.plot.root_path_marks`.
+    """
+    figure, axes = squares(len(shown), 2.9 if len(shown) > 2 else 3.6)
+    for panel, (one, arch), taps in zip(axes, shown, layers, strict=True):
+        marks(panel, taps, [stride[0] for stride in arch.cumulative_strides])
+        if "true_filter" in one.data:
+            _true_roots(panel, one.data["true_filter"].values)
+        panel.set_title(one.label)
+    figure.supxlabel("real part of the root $z$", fontsize=9.5)
+    figure.supylabel("imaginary part of the root $z$", fontsize=9.5)
+    put_legend(figure, axes, 4)
+    return figure
 
 
 def _distinct(cell: xr.Dataset) -> list[tuple[int, float]]:

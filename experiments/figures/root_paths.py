@@ -4,9 +4,9 @@ import numpy as np
 import xarray as xr
 
 import lcnn_flow as lf
-from experiments.figures.critical_points import squares, true_roots, with_networks
+from experiments.figures.critical_points import complex_planes, with_networks
 from experiments.figures.series import left_out
-from experiments.figures.style import Drawing, put_legend
+from experiments.figures.style import Drawing
 
 __all__ = ["root_paths"]
 
@@ -22,20 +22,12 @@ def root_paths(dataset: xr.Dataset) -> Drawing | None:
     shown = [(one, arch) for one, arch in with_networks(dataset, _MOST_CELLS) if _is_shown(one.data)]
     if not shown:
         return None
-    figure, axes = squares(len(shown), 2.9 if len(shown) > 2 else 3.6)
-    for panel, (one, arch) in zip(axes, shown, strict=True):
-        lf.plot.root_path_marks(panel, _courses(one.data, arch), [stride[0] for stride in arch.cumulative_strides])
-        if "true_filter" in one.data:
-            true_roots(panel, one.data["true_filter"].values)
-        panel.set_title(one.label)
-    figure.supxlabel("real part of the root $z$", fontsize=9.5)
-    figure.supylabel("imaginary part of the root $z$", fontsize=9.5)
-    put_legend(figure, axes, 4)
+    courses = [_courses(one.data, arch) for one, arch in shown]
     flows = min(_MOST_FLOWS, dataset.sizes["shown_flow"])
     return Drawing(
         "root_paths",
         "Roots along the flow",
-        figure,
+        complex_planes(shown, courses, lf.plot.root_path_marks),
         "Roots of the polynomial of every layer, w_l(z^S) with S the spacing of its taps, "
         f"{f'along the first {flows} flows' if flows > 1 else 'along the first flow'} of every cell, from dots to the "
         "mark of the layer at the limit; those beyond the frame stand at its border with their modulus. All together "

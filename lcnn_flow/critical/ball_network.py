@@ -13,7 +13,6 @@ Data, numbers of loss and activation, and parameters are taken as the exact valu
 """
 
 import functools
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,6 +20,7 @@ from flint import arb, arb_mat
 
 from lcnn_flow.critical.ball_activations import BALL_ACTIVATIONS, Curve
 from lcnn_flow.critical.ball_losses import BALL_LOSSES
+from lcnn_flow.critical.ball_points import AtPoints
 from lcnn_flow.critical.plain_network import ONE, PlainLayer, PlainNetwork
 
 __all__ = ["BallNetwork"]
@@ -28,7 +28,7 @@ __all__ = ["BallNetwork"]
 Rows = list[list[arb]]
 
 
-class BallNetwork:
+class BallNetwork(AtPoints["NetworkPoint"]):
     """Gradient and Hessian of a risk at balls of parameters, in the unit 2^e of all of them.
 
     Args:
@@ -37,9 +37,8 @@ class BallNetwork:
     """
 
     def __init__(self, risk: PlainNetwork, exponent: int) -> None:
+        super().__init__(risk.sizes, lambda vector: NetworkPoint(self, vector))
         self.risk = risk
-        self.sizes = list(risk.sizes)
-        self.ends = list(itertools.accumulate(risk.sizes))
         self.unit = arb(2) ** exponent
         self.numbers = {name: arb(x) for name, x in risk.numbers.items()}
         self.activation_numbers = [arb(x) for x in risk.activation_numbers]
@@ -51,17 +50,6 @@ class BallNetwork:
         weights = [arb(float(risk.weights[i])) for i in kept]
         total = sum(weights, arb(0))
         self.weights = [w / total for w in weights]
-        self._last: NetworkPoint | None = None
-
-    def layers(self, vector: list[arb]) -> Rows:
-        """The raveled parameters, one list per array."""
-        return [vector[end - size : end] for size, end in zip(self.sizes, self.ends, strict=True)]
-
-    def at(self, vector: list[arb]) -> "NetworkPoint":
-        """The risk at a point; asked again for the same list, which nobody may change, it knows what it has found."""
-        if self._last is None or self._last.vector is not vector:
-            self._last = NetworkPoint(self, vector)
-        return self._last
 
     def gradient(self, vector: list[arb]) -> arb_mat:
         """Enclosure of grad L, (n, 1)."""

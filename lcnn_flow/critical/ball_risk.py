@@ -17,6 +17,7 @@ from typing import Any
 from flint import arb, arb_mat
 
 from lcnn_flow.critical.ball_losses import BALL_LOSSES, Derivatives
+from lcnn_flow.critical.ball_points import AtPoints
 from lcnn_flow.critical.balls import diagonal
 from lcnn_flow.critical.data_rows import data_rows
 from lcnn_flow.critical.plain_numbers import PlainRisk
@@ -27,7 +28,7 @@ Polynomial = dict[int, arb]
 """Coefficients by flat offset."""
 
 
-class BallRisk:
+class BallRisk(AtPoints["Point"]):
     """Gradient and Hessian of a risk at balls of filters, in units 2^e of each layer.
 
     Args:
@@ -36,9 +37,8 @@ class BallRisk:
     """
 
     def __init__(self, risk: PlainRisk, exponents: list[int]) -> None:
+        super().__init__([len(offsets) for offsets in risk.offsets], lambda vector: Point(self, vector))
         self.risk = risk
-        self.sizes = [len(offsets) for offsets in risk.offsets]
-        self.ends = list(itertools.accumulate(self.sizes))
         self._unit = arb(2) ** sum(exponents)
         """Of the end-to-end filter."""
         self._rows = data_rows(risk)
@@ -48,17 +48,6 @@ class BallRisk:
         self._decay = [arb(risk.decay) * arb(4) ** e for e, size in units for _ in range(size)]
         self.is_quadratic = risk.loss == "square"
         """Whether rows of the data no longer count, once P^T W P and P^T W y are known."""
-        self._last: Point | None = None
-
-    def layers(self, vector: list[arb]) -> list[list[arb]]:
-        """The raveled filters, one list a layer."""
-        return [vector[end - size : end] for size, end in zip(self.sizes, self.ends, strict=True)]
-
-    def at(self, vector: list[arb]) -> "Point":
-        """The risk at a point; asked again for the same list, which nobody may change, it knows what it has found."""
-        if self._last is None or self._last.vector is not vector:
-            self._last = Point(self, vector)
-        return self._last
 
     def gradient(self, vector: list[arb]) -> arb_mat:
         """Enclosure of grad L, (n, 1)."""

@@ -142,19 +142,16 @@ def judged(
     )
     end = seen._replace(verdict=verdict, reason=reason, limit=here.limit)
     if isinstance(risk.symmetry, Declared):
-        kept = keeps_symmetry(risk, start, end) | (seen.verdict >= 0)
-        verdict = jnp.where(kept, verdict, int(Verdict.UNDECIDED)).astype(jnp.int32)
-        reason = jnp.where(kept, reason, int(Reason.SYMMETRY_NOT_KEPT)).astype(jnp.int32)
+        changed = (seen.verdict < 0) & ~keeps_symmetry(risk, start, end)
+        verdict, reason = _withheld(changed, verdict, reason, Reason.SYMMETRY_NOT_KEPT)
     if risk.has_kinks:
         claimed = (seen.verdict < 0) & jnp.isin(verdict, jnp.asarray(WITH_LIMIT, verdict.dtype))
         near = claimed & ~is_clear_of_kinks(risk, here.limit, here.distance)
-        verdict = jnp.where(near, int(Verdict.UNDECIDED), verdict).astype(jnp.int32)
-        reason = jnp.where(near, int(Reason.NEAR_A_KINK), reason).astype(jnp.int32)
+        verdict, reason = _withheld(near, verdict, reason, Reason.NEAR_A_KINK)
     if risk.can_saturate:
         critical = (verdict == int(Verdict.CONVERGED)) | (verdict == int(Verdict.AT_SADDLE))
         flat = (seen.verdict < 0) & critical & ~is_clear_of_saturation(risk, here.limit, signature.nullity)
-        verdict = jnp.where(flat, int(Verdict.UNDECIDED), verdict).astype(jnp.int32)
-        reason = jnp.where(flat, int(Reason.SATURATED), reason).astype(jnp.int32)
+        verdict, reason = _withheld(flat, verdict, reason, Reason.SATURATED)
     known = jnp.isin(verdict, jnp.asarray(WITH_LIMIT, verdict.dtype))
     none = jnp.asarray(-1, jnp.int32)
     return end._replace(
@@ -178,3 +175,9 @@ def scale_record(norms: Float[Array, " T"]) -> Record:
 
 def _root(vector: Array) -> Array:
     return jnp.sqrt(jnp.finfo(vector.dtype).eps).astype(vector.dtype)
+
+
+def _withheld(where: Array, verdict: Array, reason: Array, because: Reason) -> tuple[Array, Array]:
+    """Verdict and reason, changed to UNDECIDED `because` of a further test that failed."""
+    undecided = jnp.where(where, int(Verdict.UNDECIDED), verdict).astype(jnp.int32)
+    return undecided, jnp.where(where, int(because), reason).astype(jnp.int32)

@@ -120,7 +120,7 @@ class RecordingSolver(diffrax.AbstractWrappedSolver[Any]):
         return self.solver.term_structure
 
     @property
-    def interpolation_cls(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def interpolation_cls(self) -> Any:
         return self.solver.interpolation_cls
 
     def order(self, terms: Any) -> Any:

@@ -23,6 +23,7 @@ __all__ = [
     "frame_of",
     "layer_roots",
     "marks_at",
+    "name_plane",
     "one_variable",
     "ring_marks",
     "root_marks",
@@ -57,6 +58,11 @@ def roots(network: Any, params: Any, ax: Axes | None = None, coalesced: float = 
     spacings = [stride[0] for stride in arch.cumulative_strides]
     layers = [np.asarray(w, float).reshape(int(np.prod(leading)), -1) for w in params]
     root_marks(ax, layers, spacings, coalesced)
+    return name_plane(ax)
+
+
+def name_plane(ax: Axes) -> Axes:
+    """Names the axes of the complex plane of roots, and puts the legend below; returns the axes."""
     ax.set(xlabel=r"real part of the root $z$", ylabel=r"imaginary part of the root $z$")
     put_legend(ax, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)
     return ax

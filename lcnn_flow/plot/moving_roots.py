@@ -20,11 +20,12 @@ from lcnn_flow.plot.complex_plane import (
     frame_of,
     layer_roots,
     marks_at,
+    name_plane,
     one_variable,
     ring_marks,
     unit_circle,
 )
-from lcnn_flow.plot.looks import INK, axes_for, look, put_legend
+from lcnn_flow.plot.looks import INK, axes_for, look
 
 __all__ = ["followed", "root_path_marks", "root_paths"]
 
@@ -60,9 +61,7 @@ def root_paths(network: Any, flow: Any, ax: Axes | None = None, coalesced: float
     layers = [np.asarray(w, float).reshape(-1, leading[-1], np.shape(w)[-1]) for w in trajectory.params]
     ax = axes_for("lf.plot.root_paths", ax)
     root_path_marks(ax, layers, [stride[0] for stride in arch.cumulative_strides], coalesced)
-    ax.set(xlabel=r"real part of the root $z$", ylabel=r"imaginary part of the root $z$")
-    put_legend(ax, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)
-    return ax
+    return name_plane(ax)
 
 
 def root_path_marks(ax: Axes, layers: Sequence[np.ndarray], spacings: Sequence[int], coalesced: float = 1e-3) -> None:

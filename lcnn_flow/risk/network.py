@@ -78,12 +78,12 @@ class NetworkRisk(EmpiricalRisk, AutodiffRisk):
         return Homogeneous(self.network, degree)
 
     @property
-    def has_kinks(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def has_kinks(self) -> bool:
         """Whether the activation has a kink."""
         return self.network.activation is not None and self.network.activation.has_kink
 
     @property
-    def can_saturate(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def can_saturate(self) -> bool:
         """Whether the activation is analytic and not homogeneous, such as tanh, softplus and gelu."""
         sigma = self.network.activation
         return sigma is not None and sigma.analytic and sigma.degree is None

@@ -50,7 +50,7 @@ class Declared(NoSymmetry):
         object.__setattr__(self, "space", None)
 
     @property
-    def isolates(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def isolates(self) -> bool:
         """Whether a limit can be isolated on its leaf; false if directions are listed in addition to the gradients."""
         return self.directions_of is None
 
