@@ -10,11 +10,10 @@ from jaxtyping import Array, Float
 
 from lcnn_flow.descent.course import DescentTrajectory
 from lcnn_flow.dynamics.field import start_scales
-from lcnn_flow.dynamics.recording import blank_record
 from lcnn_flow.dynamics.settings import FlowSettings, flow_settings
 from lcnn_flow.errors import DescentError
-from lcnn_flow.flow.integration import Span, integrate
 from lcnn_flow.flow.single import flow_arguments
+from lcnn_flow.flow.trajectory import integrate_on_grid, span_at_start
 from lcnn_flow.numerics.arrays import is_concrete
 from lcnn_flow.numerics.compiling import quick_to_compile
 from lcnn_flow.numerics.norms import safe_norm
@@ -105,12 +104,9 @@ def _states(risk: Any, start: Array, times: Array, settings: FlowSettings) -> Fl
     """States of the flow from `start` at `times`; NaN at times that the integration did not reach."""
     scales = start_scales(risk, start, settings)
     args = flow_arguments(risk, risk, start, scales, settings)
-    args = args._replace(gradient_atol=-jnp.ones_like(args.gradient_atol), gradient_rtol=0 * args.gradient_rtol)
-    zero, no = jnp.zeros((), start.dtype), jnp.asarray(False)
-    span = Span(start, blank_record(start, zero, None), zero, jnp.asarray(0, jnp.int32), no, no)
-    end, record = integrate(args, span, times[-1], settings, scales.rtol, risk.space.per_entry(scales.atol), times)
-    assert record.saved is not None
-    return jnp.where((record.saved.times <= end.time)[:, None], record.saved.states, jnp.nan)
+    atol = risk.space.per_entry(scales.atol)
+    end, saved = integrate_on_grid(args, span_at_start(start, None), times, atol, settings)
+    return jnp.where((saved.times <= end.time)[:, None], saved.states, jnp.nan)
 
 
 _distances = quick_to_compile(_distances_of)

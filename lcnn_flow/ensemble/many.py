@@ -7,11 +7,9 @@ networks, risks evaluated layer by layer, other solvers, trajectories with an ad
 do not reach the last of the times.
 """
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -142,8 +140,6 @@ def gradient_flow_ensemble(
     lanes = runs_in_lanes(objective) and fits_lanes(settings) and objective.form != "layers"
     if lanes and block_size is None and len(flat[0]) <= _FEW and chosen[0].platform == "cpu":
         lanes = _decides_most(objective, settings)
-    if isinstance(settings.adjoint, diffrax.RecursiveCheckpointAdjoint):  # the results are numpy arrays
-        settings = dataclasses.replace(settings, adjoint=diffrax.ForwardMode())
     on_progress = _progress_counter(progress, len(flat[0]))
     seen = objective.without_data() if settings.record is None else objective  # the user's observables may use the data
     work = _Work(seen, flat, settings, chosen, on_progress, objective.step_cost)

@@ -21,9 +21,9 @@ from lcnn_flow.ensemble.lane_step import LaneStart
 from lcnn_flow.ensemble.lane_trajectory import lane_trajectories
 from lcnn_flow.ensemble.lanes import LanesEnd, integrate_lanes
 from lcnn_flow.ensemble.regular_limit import regular_limit
+from lcnn_flow.flow.decision import CLEAR_OF_SADDLES
 from lcnn_flow.flow.integration import Span
 from lcnn_flow.flow.result import Flow
-from lcnn_flow.flow.search import CLEAR_OF_SADDLES
 from lcnn_flow.flow.single import end_of_time, run_flow
 from lcnn_flow.limits.growth import growth_rate
 from lcnn_flow.limits.verdict import Verdict

@@ -20,11 +20,11 @@ from lcnn_flow.dynamics.field import (
     symmetric_stage_solver,
     vector_field,
 )
-from lcnn_flow.dynamics.recording import Record, Recorded, RecordingSolver, blank_record
+from lcnn_flow.dynamics.recording import Record, Recorded, RecordingSolver
 from lcnn_flow.dynamics.settings import FlowSettings
 from lcnn_flow.solvers import AbstractRosenbrock, dense_stage_solver
 
-__all__ = ["Span", "integrate"]
+__all__ = ["Span", "integrate", "without_table"]
 
 
 class Span(NamedTuple):
@@ -32,7 +32,6 @@ class Span(NamedTuple):
 
     vector: Float[Array, " n"]
     record: Record
-    """The record, without saved states."""
     time: Float[Array, ""]
     steps: Int[Array, ""]
     out_of_steps: Bool[Array, ""]
@@ -84,15 +83,11 @@ def integrate(
     settings: FlowSettings,
     rtol: Float[Array, ""],
     atol: Float[Array, " n"],
-    times: Float[Array, " T"] | None = None,
-) -> tuple[Span, Record]:
+) -> Span:
     """Integrates from the end of `begin` until t1 or an event of `stops`, whichever comes first.
 
     The solver's clock starts at 0, because late in a flow the first step is smaller than the rounding error of the
-    time. If t1 equals the time of `begin`, no step is taken.
-
-    Returns:
-        The state at the end, and the record with the states at `times`, which are not finite where not reached.
+    time. If t1 equals the time of `begin`, no step is taken. Times at which states are to be saved are on this clock.
     """
     solver = settings.solver
     if isinstance(solver, AbstractRosenbrock) and solver.stage_solver is dense_stage_solver:
@@ -103,16 +98,13 @@ def integrate(
     moves = stop > 0
     stop = jnp.where(moves, stop, first)  # this step is discarded
     controller = _Controller(rtol=rtol, atol=atol, norm=root_mean_square, dtmin=1e-12 * first, first=first, stop=stop)
-    record = begin.record
-    if times is not None:
-        record = blank_record(begin.vector, begin.time, times)._replace(switches=record.switches)
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(recorded_field),
         RecordingSolver(solver, diffrax.ODETerm(vector_field)),
         np.zeros((), begin.time.dtype),
         np.asarray(np.inf, begin.time.dtype),
         None,
-        Recorded(begin.vector, record),
+        Recorded(begin.vector, begin.record),
         args._replace(stop=stop),
         saveat=diffrax.SaveAt(t1=True),
         stepsize_controller=controller,
@@ -125,13 +117,17 @@ def integrate(
     out_of_steps = solution.result == diffrax.RESULTS.max_steps_reached
     ends: Any = solution.ts
     new: Recorded = jax.tree.map(lambda x: x[0], solution.ys)
-    end: Recorded = jax.tree.map(lambda x, y: jnp.where(moves, x, y), new, Recorded(begin.vector, record))
-    span = Span(
+    end: Recorded = jax.tree.map(lambda x, y: jnp.where(moves, x, y), new, Recorded(begin.vector, begin.record))
+    return Span(
         end.vector,
-        end.record._replace(saved=None),
+        end.record,
         begin.time + jnp.where(moves, ends[0], 0),
-        jnp.where(moves, solution.stats["num_steps"], 0),
+        jnp.where(moves, solution.stats["num_steps"], 0).astype(begin.steps.dtype),
         moves & out_of_steps,
         moves & stuck & ~out_of_steps,
     )
-    return span, end.record
+
+
+def without_table(span: Span) -> Span:
+    """The state without the table of states at requested times."""
+    return span._replace(record=span.record._replace(saved=None))

@@ -11,94 +11,28 @@ critical point diverges, and stops there.
 """
 
 import dataclasses
-from typing import NamedTuple, TypeVar
 
 import diffrax
-import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
-from lcnn_flow.dynamics.field import FINEST_RTOL, FieldArguments, at_rest, gradient_tolerance
-from lcnn_flow.dynamics.recording import Record
+from lcnn_flow.dynamics.field import FINEST_RTOL, FieldArguments, at_rest
 from lcnn_flow.dynamics.settings import FlowSettings
-from lcnn_flow.dynamics.sliding import slides
-from lcnn_flow.flow.integration import Span, integrate
-from lcnn_flow.limits.cases import first_case
-from lcnn_flow.limits.curvature import Curvature
-from lcnn_flow.limits.growth import growth_rate, growth_since
-from lcnn_flow.limits.judgement import Judgement, judge
-from lcnn_flow.limits.verdict import Reason, Verdict
-from lcnn_flow.losses.classification import MarginLoss
+from lcnn_flow.flow.decision import PARTS, decide
+from lcnn_flow.flow.integration import Span, integrate, without_table
+from lcnn_flow.flow.state import End, Search, blank_search, select
+from lcnn_flow.limits.judgement import judge
+from lcnn_flow.limits.verdict import Reason
+from lcnn_flow.numerics.loops import while_loop
 from lcnn_flow.numerics.norms import safe_norm
-from lcnn_flow.risk.base import is_composite
 
-__all__ = ["CLEAR_OF_SADDLES", "End", "find_limit", "withhold_unless"]
+__all__ = ["find_limit"]
 
-T = TypeVar("T")
-
-_PARTS = (1.0, 1e-1, 1e-2, 1e-3, 1e-5, 1e-7, 1e-9)
-"""Fractions of the gradient tolerance, round by round."""
-_THOUSANDTH = 3
-"""The first round in which a verdict may follow from the fact that the flow stayed where it was."""
 _TIGHTER = 1e-3
 """Factor by which rtol is reduced at each level."""
-_LEVELS = 2
 _TIGHTEST = 1e-5
 """Factor by which rtol is reduced for flows whose growth is followed."""
-CLEAR_OF_SADDLES = 0.03
-"""Largest product of rtol and the rebound of the gradient after a passage (`recording`) at which the side of a saddle
-is certain."""
-_MANIFOLD_RTOL = 1e-6
-"""Largest rtol at which the point that a flow reaches on a manifold of minimisers is accepted."""
-_ABOVE_ROUNDING = 2.0
-"""Multiple of its rounding error below which a gradient counts as being as small as possible."""
-_GROWTH = 0.01
-_GROWTH_CHANGE = 0.05
-_WATCHES = 5
-
-
-class End(NamedTuple):
-    """The end of a flow, and the results of the tests there."""
-
-    vector: Float[Array, " n"]
-    record: Record
-    time: Float[Array, ""]
-    steps: Int[Array, ""]
-    gradient_norm: Float[Array, ""]
-    tolerance: Float[Array, ""]
-    limit: Float[Array, " n"]
-    polish_distance: Float[Array, ""]
-    curvature: Curvature
-    isolated: Bool[Array, ""]
-    sound: Bool[Array, ""]
-    growth_rate: Float[Array, ""]
-    verdict: Int[Array, ""]
-    reason: Int[Array, ""]
-
-
-class _Search(NamedTuple):
-    end: End
-    round: Int[Array, ""]
-    level: Int[Array, ""]
-    """How often rtol has been tightened."""
-    restart: Bool[Array, ""]
-    """Whether the next round starts again."""
-    watches: Int[Array, ""]
-    """Number of the decade of time over which growth is followed next, from 1; 0 before, -1 after growth has ended."""
-    floor: Float[Array, ""]
-    """Smallest gradient norm that rounding allows, at the last end."""
-    watched_rate: Float[Array, ""]
-    """Exponent of growth over the previous decade."""
-    undecided: Bool[Array, ""]
-
-
-class _Growth(NamedTuple):
-    rate: Float[Array, ""]
-    reported: Float[Array, ""]
-    grows: Bool[Array, ""]
-    fades: Bool[Array, ""]
-    steady: Bool[Array, ""]
 
 
 def find_limit(
@@ -110,42 +44,59 @@ def find_limit(
     atol: Float[Array, " n"],
     settings: FlowSettings,
     reached: Span | None = None,
-) -> End:
+) -> tuple[End, Span]:
     """Integrates to the limit and determines the verdict.
 
     Args:
         args: risk and tolerances.
         start: raveled initial filters, which determine the invariant leaf.
-        earlier: state of the integration so far.
+        earlier: state of the integration so far. If its record has a table of states at requested times, these are
+            integrated first, so that one compiled solver serves both.
         intact: whether the integration so far succeeded; otherwise only the verdict is determined.
         max_time: in units of squared filter / risk.
         atol: absolute local error tolerance of round 0.
         settings: all other settings; the adjoint is ignored, because nothing here is differentiated.
         reached: end of round 0, or the state up to which it was integrated elsewhere.
+
+    Returns:
+        The end, and the state from which rounds start again: that at the last of the requested times, with their table.
     """
     levels = args.risk.symmetry.leaf_levels(start)
-    parts = jnp.asarray(_PARTS, start.dtype)
+    parts = jnp.asarray(PARTS, start.dtype)
     sane = jnp.isfinite(safe_norm(args.risk.gradient(start)))
     settings = dataclasses.replace(settings, adjoint=diffrax.ForwardMode())
+    table = earlier.record.saved
 
-    def one_round(search: _Search) -> _Search:
-        watching = search.watches > 0
-        begin = _where(search.restart, earlier, _span_of(search.end))
+    def one_round(search: Search) -> Search:
+        watching, earlier, on_grid = search.watches > 0, search.earlier, search.on_grid
+        begin = select(search.restart, without_table(earlier), _span_of(search.end))
         stop = jnp.where(watching, jnp.minimum(10 * begin.time, max_time), max_time)
         part = parts[search.round]
+        to_the_end = watching | on_grid
         tight = args._replace(
-            gradient_atol=jnp.where(watching, -1.0, jnp.maximum(args.gradient_atol * part, search.floor)),
-            gradient_rtol=jnp.where(watching, 0.0, args.gradient_rtol * part),
+            gradient_atol=jnp.where(to_the_end, -1.0, jnp.maximum(args.gradient_atol * part, search.floor)),
+            gradient_rtol=jnp.where(to_the_end, 0.0, args.gradient_rtol * part),
         )
-        already = at_rest(begin.vector, begin.record, tight) | ~intact
+        already = at_rest(begin.vector, begin.record, tight) | ~search.intact
         moves = search.undecided & ~already
+        if table is not None:
+            stop, moves = jnp.where(on_grid, table.times[-1], stop), moves | on_grid
+            open_ = table._replace(times=jnp.where(on_grid, table.times, jnp.inf))  # later rounds save nothing
+            begin = begin._replace(record=begin.record._replace(saved=open_))
         tighter = jnp.where(watching, _TIGHTEST, _TIGHTER ** search.level.astype(start.dtype))
         local = jnp.minimum(args.rtol, jnp.maximum(args.rtol * tighter, FINEST_RTOL))
         until = jnp.where(moves, stop, begin.time)
-        span, _ = integrate(tight, begin, until, settings, local, atol * local / args.rtol)
-        span = span._replace(stuck=span.stuck | earlier.stuck)
+        span = integrate(tight, begin, until, settings, local, atol * local / args.rtol)
+        if table is None:
+            return judged(search, tight, span, moves, local)
+        after = blank_search(span, span.time >= table.times[-1])
+        span = without_table(span)
+        return lax.cond(on_grid, lambda: after, lambda: judged(search, tight, span, moves, local))
+
+    def judged(search: Search, tight: FieldArguments, span: Span, moves: Array, local: Array) -> Search:
+        span = span._replace(stuck=span.stuck | search.earlier.stuck)
         here = judge(args, span.vector, span.record, start, levels)
-        search = _decide(args, tight, span, here, search, local, intact & sane, max_time)
+        search = decide(args, tight, span, here, search, local, search.intact & sane, max_time)
         steps = search.end.steps + jnp.where(moves, span.steps, 0)
         reason = jnp.where(sane, search.end.reason, int(Reason.START_NOT_FINITE))
         sound = search.end.isolated & settings.polish
@@ -153,248 +104,14 @@ def find_limit(
         end = search.end._replace(steps=steps, reason=reason, sound=sound, limit=limit, polish_distance=distance)
         return search._replace(end=end)
 
-    def keep_decided(search: _Search) -> _Search:
-        return _where(search.undecided, one_round(search), search)
+    def keep_decided(search: Search) -> Search:
+        return select(search.undecided, one_round(search), search)
 
-    blank = _blank_search(earlier if reached is None else reached)
-    return lax.while_loop(lambda search: search.undecided, keep_decided, blank).end
-
-
-def withhold_unless(passes: Bool[Array, ""], end: End, reason: Reason) -> End:
-    """The end of a flow, changed to UNDECIDED for this reason unless a further test `passes`."""
-    whole, no = jnp.asarray(-1, jnp.int32), jnp.asarray(False)
-    withheld = end._replace(
-        verdict=jnp.asarray(int(Verdict.UNDECIDED), end.verdict.dtype),
-        reason=jnp.asarray(int(reason), end.reason.dtype),
-        curvature=Curvature(whole, whole, end.curvature.smallest),
-        isolated=no,
-        sound=no,
-    )
-    return _where(passes, end, withheld)
-
-
-def _decide(
-    args: FieldArguments,
-    tight: FieldArguments,
-    span: Span,
-    here: Judgement,
-    search: _Search,
-    rtol: Array,
-    intact: Array,
-    max_time: Array,
-) -> _Search:
-    """The verdict after one round, or the settings of the next round; step counts are unchanged."""
-    growth = _growth(span, here, search, search.watches > 0)
-    signs = _signs(args, tight, span, here, search, growth, rtol, intact, max_time)
-    verdict, reason = _verdict(args, span, here, signs, growth, intact)
-    signature, open_ = here.curvature, verdict == int(Verdict.UNDECIDED)
-    known = Curvature(
-        jnp.where(open_, -1, signature.index), jnp.where(open_, -1, signature.nullity), signature.smallest
-    )
-    end = search.end._replace(
-        vector=span.vector,
-        record=span.record,
-        time=span.time,
-        gradient_norm=here.norm,
-        tolerance=here.tolerance,
-        curvature=known,
-        isolated=here.isolated & (verdict == Verdict.CONVERGED),
-        growth_rate=growth.reported,
-        verdict=verdict,
-        reason=reason,
-    )
-    lasts = growth.grows & (search.watches < _WATCHES)
-    begun = jnp.where(signs.begins, 1, search.watches)
-    return _Search(
-        end=end,
-        round=jnp.where(signs.again, 1, search.round + jnp.where(signs.watching | signs.begins, 0, 1)),
-        level=search.level + jnp.where(signs.again | (search.round == 0), 1, 0),
-        restart=signs.again | ((search.round == 0) & ~signs.watching),
-        watches=jnp.where(signs.watching, jnp.where(lasts, search.watches + 1, -1), begun),
-        floor=_ABOVE_ROUNDING * here.rounding,
-        watched_rate=jnp.where(signs.watching, growth.rate, search.watched_rate),
-        undecided=verdict < 0,
-    )
-
-
-class _Signs(NamedTuple):
-    """Results of a round; all are booleans."""
-
-    watching: Array
-    """Growth is being followed."""
-    begins: Array
-    """Growth is to be followed from now on."""
-    ended: Array
-    """max_time was reached."""
-    below: Array
-    """The gradient is below the tolerance of the round."""
-    escaped: Array
-    """The filters exceed the norm bound."""
-    separated: Array
-    """The risk is below that of every critical point."""
-    slides: Array
-    """The flow slides along a kink."""
-    loose: Array
-    """This is round 0, whose failures are not those of the flow."""
-    clear: Array
-    """No saddle was passed so closely that the side is uncertain."""
-    finer: Array
-    """An integration with a smaller rtol is possible."""
-    passes: Array
-    """All tests of convergence pass."""
-    rests: Array
-    """The flow is at a saddle and shows no sign of leaving."""
-    again: Array
-    """The integration is to be repeated with a smaller rtol."""
-    last: Array
-    """A smaller gradient gives no further information, or cannot be reached."""
-    hindered: Array
-    """The integration stopped far below the tolerance."""
-    exhausted: Array
-    """All rounds are used up."""
-
-
-def _signs(
-    args: FieldArguments,
-    tight: FieldArguments,
-    span: Span,
-    here: Judgement,
-    search: _Search,
-    growth: _Growth,
-    rtol: Array,
-    intact: Array,
-    max_time: Array,
-) -> _Signs:
-    watching, ended = search.watches > 0, span.time >= max_time
-    signature, norm = here.curvature, here.norm
-    below = norm <= gradient_tolerance(args.risk, span.vector, args.least_scale, tight, span.record)
-    below |= watching & (norm <= here.tolerance)
-    begins = (
-        below & growth.grows & (search.watches == 0) & (search.round > 0) & ~here.converged & (signature.index == 0)
-    )
-    begins &= ~args.bounded
-    loose = (search.round == 0) & ~watching & intact
-    clear = rtol * span.record.passage.rebound <= CLEAR_OF_SADDLES
-    sharp = here.isolated | (rtol <= _MANIFOLD_RTOL) | _only_gauge(args)
-    finer = (search.level < _LEVELS) & (rtol > FINEST_RTOL)
-    passes = below & here.converged
-    bottom = (search.round > 0) & (norm <= _ABOVE_ROUNDING * here.rounding)
-    bottom |= search.round >= len(_PARTS) - 1
-    far = bottom | (search.round >= _THOUSANDTH)
-    rests = below & here.exact & (signature.index > 0) & here.stays & far
-    separated = here.finite & args.risk.is_separated(span.vector)
-    again = ((passes | rests | separated) & ~clear & finer) | (passes & ~sharp & finer)
-    deep = norm <= 1e-3 * here.tolerance
-    hindered = (ended | span.out_of_steps | span.stuck) & ~loose & ~watching & deep
-    last = (below & (bottom | ended)) | hindered
-    singular = here.exact & (signature.index == 0) & below & far
-    return _Signs(
-        watching=watching,
-        begins=begins,
-        ended=ended,
-        below=below,
-        escaped=here.finite & ~(safe_norm(span.vector) <= args.norm_bound),
-        separated=separated & ~again,
-        slides=slides(span.record.switches),
-        loose=loose,
-        clear=clear,
-        finer=finer,
-        passes=passes & ~again,
-        rests=rests,
-        again=again,
-        last=(last | singular) & ~begins & ~watching & ~again,
-        hindered=hindered,
-        # the event found the gradient below the tolerance of the last round; recomputed, it may exceed it by rounding
-        exhausted=(search.round >= len(_PARTS) - 1) & ~watching & ~begins & ~again,
-    )
-
-
-def _verdict(
-    args: FieldArguments, span: Span, here: Judgement, signs: _Signs, growth: _Growth, intact: Array
-) -> tuple[Int[Array, ""], Int[Array, ""]]:
-    """Verdict and reason by the first case that holds; verdict -1 if none does."""
-    loose, below, passes, rests, last = signs.loose, signs.below, signs.passes, signs.rests, signs.last
-    told = passes | rests | signs.separated
-    critical = (here.curvature.index == 0) & (here.exact | here.nearby)
-    tail = critical | growth.fades | growth.grows
-    slow = growth.grows & ~critical & isinstance(getattr(args.risk, "loss", None), MarginLoss)
-    undecided, spent = int(Verdict.UNDECIDED), span.out_of_steps & ~below & ~loose
-    cases = (
-        (
-            (~here.finite | (span.stuck & ~(below & intact) & ~signs.hindered)) & ~loose,
-            Verdict.NOT_FINITE,
-            Reason.NO_STEP,
-        ),
-        (signs.slides, undecided, Reason.SLIDES_ALONG_A_KINK),
-        (signs.escaped & ~args.bounded, Verdict.DIVERGED, Reason.BEYOND_NORM_BOUND),
-        (signs.escaped & ~loose, undecided, Reason.BEYOND_A_PRIORI_BOUND),
-        (growth.steady, Verdict.DIVERGED, Reason.GROWS_LIKE_A_POWER),
-        (~intact & ~signs.separated, Verdict.STEP_LIMIT, Reason.NONE),
-        (told & ~signs.clear & ~signs.finer, undecided, Reason.PASSED_A_SADDLE),
-        (signs.separated & signs.clear, Verdict.DIVERGED, Reason.SEPARATES),
-        (passes & signs.clear, Verdict.CONVERGED, Reason.NONE),
-        (rests & signs.clear, Verdict.AT_SADDLE, Reason.NONE),
-        (last & slow, undecided, Reason.GROWS_SLOWLY),
-        (last & tail, Verdict.DEGENERATE, Reason.NONE),
-        (last & here.exact, undecided, Reason.MAY_LEAVE_THE_SADDLE),
-        (last, undecided, Reason.LIMIT_NOT_RESOLVED),
-        (spent & (here.norm <= here.tolerance), undecided, Reason.OUT_OF_STEPS_BELOW_TOLERANCE),
-        (spent, Verdict.STEP_LIMIT, jnp.where(growth.grows & ~args.bounded, int(Reason.STILL_GROWS), int(Reason.NONE))),
-        (signs.ended & ~below & ~loose, Verdict.TIME_LIMIT, Reason.NONE),
-        (signs.exhausted, undecided, Reason.LIMIT_NOT_RESOLVED),
-    )
-    return first_case(cases)
-
-
-def _only_gauge(args: FieldArguments) -> Array:
-    """Whether limits are not isolated only because channels can be mixed, while the end-to-end filter is isolated."""
-    if args.risk.symmetry.isolates or not is_composite(args.risk):
-        return jnp.asarray(False)
-    return args.risk.outer.smallest_singular_value > 0
-
-
-def _growth(span: Span, here: Judgement, search: _Search, watching: Array) -> _Growth:
-    """Whether the filters grow, or shrink, like a power of time."""
-    instant = growth_rate(span.vector, here.gradient, span.time)
-    rate = jnp.where(watching, growth_since(search.end.vector, search.end.time, span.vector, span.time), instant)
-    grows = rate > _GROWTH
-    change = jnp.abs(rate - search.watched_rate)
-    # otherwise the gradient is dominated by the integration error
-    close = jnp.abs(instant - rate) <= _GROWTH_CHANGE * jnp.abs(rate)
-    return _Growth(
-        rate=rate,
-        reported=jnp.where(close, instant, rate),
-        grows=grows,
-        fades=(rate < -_GROWTH) & (rate > -1),  # the Hessian vanishes at 0
-        steady=(search.watches > 1) & grows & (change <= _GROWTH_CHANGE * jnp.abs(search.watched_rate)),
-    )
-
-
-def _where(condition: Array, one: T, other: T) -> T:
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), one, other)
+    blank = blank_search(earlier, intact, reached)._replace(on_grid=jnp.asarray(table is not None))
+    last = while_loop(lambda search: search.undecided, keep_decided, blank, start)
+    return last.end, last.earlier
 
 
 def _span_of(end: End) -> Span:
     no = jnp.asarray(False)
     return Span(end.vector, end.record, end.time, jnp.zeros_like(end.steps), no, no)
-
-
-def _blank_search(begin: Span) -> _Search:
-    real, whole, no = jnp.zeros_like(begin.time), jnp.asarray(0, jnp.int32), jnp.asarray(False)
-    end = End(
-        vector=begin.vector,
-        record=begin.record,
-        time=begin.time,
-        steps=begin.steps,
-        gradient_norm=real,
-        tolerance=real,
-        limit=begin.vector,
-        polish_distance=real,
-        curvature=Curvature(whole, whole, real),
-        isolated=no,
-        sound=no,
-        growth_rate=real,
-        verdict=whole,
-        reason=whole,
-    )
-    return _Search(end, whole, whole, no, whole, real, real, ~no)

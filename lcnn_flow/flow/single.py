@@ -8,21 +8,21 @@ symmetries is positive or a test of exponential convergence passes (`polyak_loja
 from collections.abc import Callable
 from typing import Any
 
-import jax
+import diffrax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, PyTree
 
 from lcnn_flow.dynamics.field import FieldArguments, StartScales, start_scales
-from lcnn_flow.dynamics.observing import measure
-from lcnn_flow.dynamics.recording import Saved, blank_record
 from lcnn_flow.dynamics.settings import FlowSettings, flow_settings, takes_options
 from lcnn_flow.dynamics.sliding import no_switches
 from lcnn_flow.errors import FlowError
-from lcnn_flow.flow.integration import Span, integrate
+from lcnn_flow.flow.integration import Span, without_table
 from lcnn_flow.flow.result import Flow, Trajectory
-from lcnn_flow.flow.search import End, find_limit, withhold_unless
+from lcnn_flow.flow.search import find_limit
+from lcnn_flow.flow.state import End, withhold_unless
+from lcnn_flow.flow.trajectory import differentiable, integrate_on_grid, measured, span_at_start
 from lcnn_flow.flow.twins import is_insensitive
 from lcnn_flow.limits.declaration import keeps_symmetry
 from lcnn_flow.limits.kinks import is_clear_of_kinks
@@ -124,23 +124,23 @@ def run_flow(
     scales = start_scales(held, initial, settings)
     args = flow_arguments(risk, held, initial, scales, settings)
     atol = risk.space.per_entry(scales.atol)
-    zero, no = jnp.zeros((), start.dtype), jnp.asarray(False)
-    record = blank_record(start, zero, None)
+    times = settings.times if on_grid is None else None
+    by_search = times is not None and isinstance(settings.adjoint, diffrax.RecursiveCheckpointAdjoint)
+    span, saved, intact = span_at_start(start, times if by_search else None), None, jnp.asarray(True)
     if risk.has_kinks:
-        record = record._replace(switches=no_switches(held.activation_signs(initial)))
-    span = Span(start, record, zero, jnp.asarray(0, jnp.int32), no, no)
-    intact, trajectory = ~no, None
+        span = span._replace(record=span.record._replace(switches=no_switches(held.activation_signs(initial))))
+    problem = (args, without_table(span), times, atol)
     if on_grid is not None:
         span = on_grid
-    elif (times := settings.times) is not None:
-        without_stopping = args._replace(gradient_atol=zero - 1, gradient_rtol=zero)
-        span, record = integrate(without_stopping, span, times[-1], settings, scales.rtol, atol, times)
-        assert record.saved is not None
-        trajectory = _trajectory(risk, start, record.saved, span.time, settings)
+    elif times is not None and not by_search:
+        span, saved = integrate_on_grid(args, span, times, atol, settings)
         intact = span.time >= times[-1]
-    max_time = end_of_time(scales, settings)
-    search = lax.stop_gradient((args, start, span, intact, max_time, atol))
-    end = lax.stop_gradient(find_limit(*search, settings, reached))
+    search = lax.stop_gradient((args, start, span, intact, end_of_time(scales, settings), atol))
+    end, span = lax.stop_gradient(find_limit(*search, settings, reached))
+    if span.record.saved is not None:
+        saved = differentiable(problem, span.record.saved, lax.stop_gradient(settings))
+        span = without_table(span)
+    trajectory = None if saved is None else measured(risk, start, saved, span.time, settings)
     held, limit = search[0].risk, end.limit
     if isinstance(risk.symmetry, Declared):
         end = withhold_unless(keeps_symmetry(held, initial, end), end, Reason.SYMMETRY_NOT_KEPT)
@@ -220,32 +220,3 @@ def end_of_time(scales: StartScales, settings: FlowSettings) -> Float[Array, "..
     if settings.max_time is None:
         return _TIME_SPAN * scales.time_unit
     return jnp.broadcast_to(settings.max_time, scales.time_unit.shape)
-
-
-def _trajectory(risk: RiskLike, start: Array, saved: Saved, reached: Array, settings: FlowSettings) -> Trajectory:
-    """The trajectory, from the states saved along a flow."""
-    valid = saved.times <= reached
-
-    def only_valid(x: Array) -> Array:
-        return jnp.where(valid.reshape(-1, *(1 for _ in x.shape[1:])), x, jnp.nan)
-
-    states = only_valid(saved.states)
-    layers, value, norm, v, squares, conserved, own = lax.map(
-        lambda vector: measure(risk, vector, start, settings.record), states
-    )
-    path_length, dissipation = only_valid(saved.lengths).T
-    energy = risk.value(start) - value
-    return Trajectory(
-        time=saved.times,
-        params=layers,
-        risk=value,
-        gradient_norm=only_valid(norm),
-        end_to_end_filter=v,
-        squared_norms=squares,
-        balancedness=conserved,
-        path_length=path_length,
-        energy=energy,
-        energy_defect=energy - dissipation,
-        valid_until=reached,
-        record=None if own is None else jax.tree.map(only_valid, own),
-    )

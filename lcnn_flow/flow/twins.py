@@ -54,7 +54,7 @@ def is_insensitive(
 
     def flow(side: Array) -> Array:
         shifted = begin._replace(vector=start + side * size * units * direction)
-        return integrate(args, shifted, until, settings, rtol, atol * rtol / args.rtol)[0].vector
+        return integrate(args, shifted, until, settings, rtol, atol * rtol / args.rtol).vector
 
     # sequentially, because under vmap Hessians of networks cost three times as much on a CPU
     below, above = lax.stop_gradient(lax.map(flow, jnp.asarray([-1.0, 1.0], dtype)))
