@@ -11,18 +11,22 @@ __all__ = ["OPTIMISED", "optimise", "quick_flags"]
 
 OPTIMISED = ("optimised", "slow")
 """Markers of tests whose programs are optimised as those of users are; those of slow tests run for long."""
-_FLAGS = ("--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1")
+_FLAGS = (
+    "--xla_cpu_use_fusion_emitters=false",
+    "--xla_cpu_parallel_codegen_split_count=1",
+    "--xla_disable_hlo_passes=while-loop-invariant-code-motion",
+)
 _TESTED = range(8, 11)
 """Minor versions of jaxlib 0 that know these flags; no version starts with a flag that it does not know."""
 
 
 def quick_flags() -> str:
-    """XLA_FLAGS: those that are set, the older emitter (`lcnn_flow.numerics.compiling`), and one module per program."""
+    """XLA_FLAGS: those that are set, those of `lcnn_flow.numerics.compiling`, and one module per program."""
     given = os.environ.get("XLA_FLAGS", "")
     major, minor = map(int, version("jaxlib").split(".")[:2])
     if major > 0 or minor not in _TESTED:
         return given
-    return " ".join([given, *(flag for flag in _FLAGS if flag not in given)]).strip()
+    return " ".join([given, *(flag for flag in _FLAGS if flag.partition("=")[0] not in given)]).strip()
 
 
 def optimise(on: bool) -> None:

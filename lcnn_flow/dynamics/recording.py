@@ -14,6 +14,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from lcnn_flow.dynamics.sliding import Switches, count_switches
+from lcnn_flow.numerics.compiling import traced_once
 from lcnn_flow.numerics.norms import safe_norm
 from lcnn_flow.numerics.quadrature import NODES, WEIGHTS, partial_weights
 from lcnn_flow.numerics.stored_programs import storable
@@ -143,6 +144,12 @@ class RecordingSolver(diffrax.AbstractWrappedSolver[Any]):
         self, terms: Any, t0: Any, t1: Any, y0: Recorded, args: Any, solver_state: Any, made_jump: Any
     ) -> tuple[Recorded, Recorded, Any, Any, diffrax.RESULTS]:
         """One step; the record of a rejected step is discarded together with the step."""
+        return self._step(t0, t1, y0, args, solver_state, made_jump)
+
+    @traced_once  # diffrax traces a step four times
+    def _step(
+        self, t0: Any, t1: Any, y0: Recorded, args: Any, solver_state: Any, made_jump: Any
+    ) -> tuple[Recorded, Recorded, Any, Any, diffrax.RESULTS]:
         inner = self.solver.step(self.terms, t0, t1, y0.vector, args, solver_state, made_jump)
         vector, error, dense, solver_state, result = cast(Any, inner)
         curve = self.interpolation_cls(t0=t0, t1=t1, **dense)

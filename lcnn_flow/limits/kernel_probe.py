@@ -14,6 +14,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from lcnn_flow.limits.newton import Linearized, linearized, times
+from lcnn_flow.numerics.loops import while_loop
 from lcnn_flow.risk.base import RiskLike
 
 __all__ = ["critical_manifold"]
@@ -82,5 +83,5 @@ def critical_manifold(
         return passes & (number <= len(steps))
 
     needed = asked & (rank > 0) & (rank < limit.size)
-    _, passes, place = lax.while_loop(continues, walk, (jnp.asarray(0), needed, limit))
+    _, passes, place = while_loop(continues, walk, (jnp.asarray(0), needed, limit), limit)
     return passes, place

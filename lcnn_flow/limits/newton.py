@@ -18,7 +18,9 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from lcnn_flow.limits.rounding import SAFETY, across_nudges, eigenvalue_rounding
+from lcnn_flow.numerics.compiling import traced_once
 from lcnn_flow.numerics.lapack import eigh
+from lcnn_flow.numerics.loops import while_loop
 from lcnn_flow.risk.base import RiskLike
 
 __all__ = [
@@ -142,7 +144,7 @@ def polish(
     blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(at, start))
     far = jnp.asarray(jnp.inf, start.dtype)
     begin = _Iteration(start, far, yes, ~yes, blank, ~yes, blank.gradient, blank.changes, jnp.asarray(0))
-    last = lax.while_loop(lambda state: state.active, newton, begin)
+    last = while_loop(lambda state: state.active, newton, begin, start)
     move, there = last.vector - start, last.here
     relative = jnp.linalg.norm(move / units)
     components, zero = there.along(last.first_gradient, last.first_changes)
@@ -160,6 +162,7 @@ def polish(
     )
 
 
+@traced_once
 def linearized(
     risk: RiskLike, vector: Float[Array, " n"], levels: Float[Array, " m"], units: Float[Array, " n"], chain: Array
 ) -> Linearized:

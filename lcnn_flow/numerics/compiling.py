@@ -1,14 +1,15 @@
-"""Compilation with XLA's faster emitter, for programs that take longer to compile than to run.
+"""Quick compilation, for programs that take longer to compile than to run.
 
 On CPUs XLA has two emitters of kernels. The newer one makes some kernels faster, but takes longer to compile every
-kernel. Programs of `flow.search` consist of small kernels and run equally fast with the older emitter
-(benchmarks/compile.py). The emitter is an option of a single compilation: it is set where the program is not part of a
-larger one and where this version of jaxlib knows the option. Otherwise XLA's default applies.
+kernel. XLA also moves what does not change out of while loops, and copies the bodies of all enclosing loops whenever it
+does. Programs of `flow.search` consist of small kernels in nested loops: they run equally fast with the older emitter
+and without that pass (benchmarks/compile.py). Both are options of a single compilation: they are set where the program
+is not part of a larger one and where this version of jaxlib knows them. Otherwise XLA's defaults apply.
 """
 
 from collections.abc import Callable
 from functools import cache, wraps
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import equinox as eqx
 import jax
@@ -17,9 +18,12 @@ from jax.core import Tracer
 
 from lcnn_flow.numerics.stored_programs import StoredProgram
 
-__all__ = ["quick_options", "quick_to_compile"]
+__all__ = ["quick_options", "quick_to_compile", "traced_once"]
 
-_QUICK = {"xla_cpu_use_fusion_emitters": False}
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_QUICK = {"xla_cpu_use_fusion_emitters": False, "xla_disable_hlo_passes": "while-loop-invariant-code-motion"}
 _ONCE = _QUICK | {"xla_backend_optimization_level": 1}
 
 
@@ -59,7 +63,7 @@ def quick_options(platform: str) -> dict[str, Any] | None:
         return None
     try:
         jax.jit(lambda: 0, compiler_options=_QUICK).lower().compile()
-    except jax.errors.JaxRuntimeError:  # later versions may have a single emitter
+    except jax.errors.JaxRuntimeError:  # later versions may have other options
         return None
     return _QUICK
 
@@ -68,3 +72,12 @@ def _is_transformed(args: Any) -> bool:
     """Whether the call is being traced. Options then belong to the enclosing program, and JAX refuses them."""
     leaves = [*jax.tree.leaves(args), jnp.zeros(())]
     return any(isinstance(leaf, Tracer) for leaf in leaves)
+
+
+def traced_once(function: Callable[P, T]) -> Callable[P, T]:
+    """The function, traced once per kind of arguments: a program that calls it again copies its operations.
+
+    Arguments are arrays, trees of arrays, or hashable values that compare by value.
+    """
+    jit: Any = eqx.filter_jit  # unknown keywords are forwarded to jax.jit
+    return jit(function, inline=True)

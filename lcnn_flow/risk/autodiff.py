@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from lcnn_flow.numerics.compiling import traced_once
 from lcnn_flow.numerics.norms import safe_norm
 from lcnn_flow.numerics.parameter_space import ParameterSpace
 from lcnn_flow.risk.base import RiskBase
@@ -30,10 +31,12 @@ class AutodiffRisk(RiskBase):
     def value(self, vector: Float[Array, " n"]) -> Float[Array, ""]:
         """L at the raveled parameters."""
 
+    @traced_once
     def gradient(self, vector: Float[Array, " n"]) -> Float[Array, " n"]:
         """grad L at the raveled parameters."""
         return jax.grad(self.value)(vector)
 
+    @traced_once
     def hessian(self, vector: Float[Array, " n"]) -> Float[Array, "n n"]:
         """Hess L at the raveled parameters, symmetric; columns are computed in chunks."""
         _, push = jax.linearize(self.gradient, vector)

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 from lcnn_flow.network.architecture import Architecture
 from lcnn_flow.network.filters import filters_to_end
 from lcnn_flow.network.parameters import Params, unravel
+from lcnn_flow.numerics.compiling import traced_once
 from lcnn_flow.numerics.kernels import as_kernel, outer_products, slice_of, unrolled_sum
 from lcnn_flow.risk.outer import FilterRisk
 
@@ -32,6 +33,7 @@ def filter_rows(arch: Architecture, params: Params) -> Float[Array, "c q ..."]:
     return v.reshape(1 if arch.channels is None else arch.channels[-1], -1, *v.shape[first:])
 
 
+@traced_once
 def gradient(arch: Architecture, form: FilterRisk, vector: Float[Array, "n ..."]) -> Float[Array, "n ..."]:
     """grad L, where `form` is the risk as a function of the end-to-end filter (`EmpiricalRisk.filter_risk`)."""
     kernel = _kernels_if_batched(vector)
@@ -39,6 +41,7 @@ def gradient(arch: Architecture, form: FilterRisk, vector: Float[Array, "n ..."]
     return kernel(partial(_pull_back, arch))(vector, filter_gradient)
 
 
+@traced_once
 def gradient_and_hessian(
     arch: Architecture, form: FilterRisk, vector: Float[Array, "n ..."]
 ) -> tuple[Float[Array, "n ..."], Float[Array, "n n ..."]]:
