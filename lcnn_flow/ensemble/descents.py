@@ -24,6 +24,7 @@ from lcnn_flow.ensemble.devices import run_blocks
 from lcnn_flow.ensemble.many import as_ensemble_risk, check_axes
 from lcnn_flow.errors import DescentError
 from lcnn_flow.flow.single import refuse_false_symmetry
+from lcnn_flow.numerics.compiling import quick_options
 from lcnn_flow.numerics.pytrees import HashableTree
 from lcnn_flow.risk.base import RiskLike
 
@@ -215,7 +216,8 @@ def _judge(
             some = np.arange(first, first + _JUDGED) % len(rows)
             yield which[some], jax.tree.map(lambda x, some=some: x[some], given)
 
-    parts = list(run_blocks(_JudgeBlock(), risk, calls(), settings.ends, devices[:1], quick=True))
+    options = quick_options(devices[0].platform)
+    parts = list(run_blocks(_JudgeBlock(), risk, calls(), settings.ends, devices[:1], options))
     seen = jax.tree.map(lambda *x: np.concatenate(x)[: len(rows)], *parts)
 
     def put(table: np.ndarray, new: np.ndarray) -> np.ndarray:

@@ -14,7 +14,6 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from lcnn_flow.numerics.compiling import quick_options
 from lcnn_flow.numerics.stored_programs import StoredProgram
 from lcnn_flow.risk.base import RiskLike
 
@@ -27,7 +26,7 @@ def run_blocks(
     calls: Iterable[tuple[np.ndarray, Any]],
     settings: Any,
     devices: Sequence[Any],
-    quick: bool = False,
+    options: dict[str, Any] | None = None,
 ) -> Iterator[Any]:
     """Computes program(risk, arrays, settings) for every block along the leading axis of `arrays`, call by call.
 
@@ -40,7 +39,7 @@ def run_blocks(
             several blocks on one device run under vmap.
         settings: further arguments of the program, the same for all blocks.
         devices: devices to use.
-        quick: whether compilation takes longer than the run, see `compiling`.
+        options: XLA compiler options.
 
     Yields:
         The results of every call as numpy arrays, with leading axis blocks.
@@ -60,11 +59,11 @@ def run_blocks(
             inputs.append((eqx.combine(same, parts[0]), parts[1], numbers))
         return inputs
 
-    running: list[Any] = []
+    compiled, running = _compiled(None if options is None else tuple(options.items())), []
     for conditions, arrays in calls:
         inputs = given(conditions, arrays)
         jax.block_until_ready(running)  # otherwise a device would run both calls at once
-        found, running = running, _launch(_compiled(quick, devices[0].platform), (program, rest, many), inputs)
+        found, running = running, _launch(compiled, (program, rest, many), inputs)
         if found:
             yield _read(found)
     if running:
@@ -103,8 +102,8 @@ def _threads(count: int) -> ThreadPoolExecutor:
 
 
 @cache
-def _compiled(quick: bool, platform: str) -> Any:
-    options = quick_options(platform) if quick else None
+def _compiled(items: tuple[tuple[str, Any], ...] | None) -> Any:
+    options = None if items is None else dict(items)
     plain = jax.jit(_on_one_device, static_argnums=(0, 1, 2), compiler_options=options)
     return StoredProgram(_on_one_device, plain, options)
 

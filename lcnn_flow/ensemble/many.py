@@ -30,6 +30,7 @@ from lcnn_flow.errors import FlowError
 from lcnn_flow.flow.result import Flow
 from lcnn_flow.flow.single import in_tree, refuse_false_symmetry
 from lcnn_flow.losses.named import Square
+from lcnn_flow.numerics.compiling import quick_options
 from lcnn_flow.numerics.memory import check_memory, flow_bytes
 from lcnn_flow.risk.base import RiskLike, is_risk, runs_in_lanes
 from lcnn_flow.risk.function import as_risk
@@ -40,7 +41,8 @@ __all__ = ["as_ensemble_risk", "check_axes", "gradient_flow_ensemble"]
 _LOCKSTEP = 64
 """Number of flows integrated in lockstep; in larger groups more flows wait for the slowest one."""
 _FEW = 64
-"""Number of flows up to which the program of the lanes costs more to compile than it saves, where it decides few."""
+"""Number of flows up to which programs cost more to compile than to run. That of the lanes is then left out where it
+decides few flows, and compiled quickly where it decides most."""
 _LEFTOVERS = 16
 """Number of flows integrated in lockstep if only part of a block is undecided."""
 _ROUNDS, _MOST_ROUNDS = 8, 32
@@ -259,7 +261,8 @@ def _in_lanes(work: _Work, blocks: list[_Block], width: int) -> Flow:
     calls = _calls(work, blocks, together)
     devices = work.devices[: len(calls[0].rows) // together]
     given = ((call.conditions, (tuple(w[call.rows] for w in work.params), call.wanted)) for call in calls)
-    results = run_blocks(LaneBlock(width), work.risk, given, work.settings, devices)
+    options = quick_options(devices[0].platform, hoist=True) if total <= _FEW else None
+    results = run_blocks(LaneBlock(width), work.risk, given, work.settings, devices, options)
     for (conditions, rows, wanted), found in zip(calls, results, strict=True):
         laned = _store(laned, found, rows, wanted, total)
         work.on_progress(int(np.sum(found.decided & wanted)))
@@ -290,7 +293,8 @@ def _search(work: _Work, blocks: list[_Block], laned: LaneResults | None, flows:
     devices = work.devices[: len(calls[0].rows)]
     # on a CPU lockstep is faster only if steps are cheap: flows wait for the longest, and all branches are computed
     lockstep = runs_in_lanes(work.risk) or work.devices[0].platform != "cpu"
-    results = run_blocks(SearchBlock(lockstep), work.risk, given, work.settings, devices, quick=True)
+    options = quick_options(devices[0].platform)
+    results = run_blocks(SearchBlock(lockstep), work.risk, given, work.settings, devices, options)
     for call, flow in zip(calls, results, strict=True):
         flows = _store(flows, flow, call.rows, call.wanted, len(work.params[0]))
         work.on_progress(int(np.sum(call.wanted)))

@@ -23,7 +23,8 @@ __all__ = ["quick_options", "quick_to_compile", "traced_once"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_QUICK = {"xla_cpu_use_fusion_emitters": False, "xla_disable_hlo_passes": "while-loop-invariant-code-motion"}
+_EMITTER = {"xla_cpu_use_fusion_emitters": False}
+_QUICK = _EMITTER | {"xla_disable_hlo_passes": "while-loop-invariant-code-motion"}
 _ONCE = _QUICK | {"xla_backend_optimization_level": 1}
 
 
@@ -57,15 +58,20 @@ def quick_to_compile(function: Callable[..., Any], keep: bool = True, once: bool
 
 
 @cache
-def quick_options(platform: str) -> dict[str, Any] | None:
-    """Options of `jax.jit` for a program that takes longer to compile than to run; None where the default applies."""
+def quick_options(platform: str, hoist: bool = False) -> dict[str, Any] | None:
+    """Options of `jax.jit` for a program that takes longer to compile than to run; None where the default applies.
+
+    Args:
+        platform: of the device.
+        hoist: whether XLA moves what does not change out of while loops, which pays in the lanes of an ensemble.
+    """
     if platform != "cpu":
         return None
     try:
         jax.jit(lambda: 0, compiler_options=_QUICK).lower().compile()
     except jax.errors.JaxRuntimeError:  # later versions may have other options
         return None
-    return _QUICK
+    return _EMITTER if hoist else _QUICK
 
 
 def _is_transformed(args: Any) -> bool:
