@@ -1,7 +1,7 @@
 """Compile time of the ensemble: with an empty and with a filled persistent cache, each in a new process.
 
 Compile time is the first call less a later one of the same process: tracing, compiling or reading the cache. Of one
-flow, the two emitters of kernels that XLA has on CPUs: which of them compiles and which runs faster (`compiling`).
+flow, XLA's options for quick compilation (`compiling`) against its own: which of them compiles and which runs faster.
 """
 
 import tempfile
@@ -85,7 +85,7 @@ def _both_emitters(data: dict[str, Any] | None) -> list[str]:
         return []
     compiling, run = (ratio(data[part]["quick"], data[part]["own"]) for part in ("compile", "run"))
     return [
-        "## Emitters of kernels",
+        "## Quick compilation",
         f"`gradient_flow` on SMALL, {_FLOWS} flows under `jax.vmap`: with the options for quick compilation, which a "
         f"flow alone, searches and classification use on CPUs, it takes {compiling:.2f} of the CPU time to trace and "
         f"compile ({text.duration(median(data['compile']['quick']))}), and {run:.2f} of the time to run.",

@@ -7,7 +7,8 @@ distance at which it passed. A flow that ends on a manifold of minimisers, where
 point that is reached, is integrated again with rtol 1e-6. A flow whose filters still grow like a power of time, and for
 which no a-priori bound is known, is followed over further decades of time with a smaller tolerance; it diverges if the
 exponent is the same in two consecutive decades. A flow of a margin loss that reaches a risk below that of every
-critical point diverges, and stops there.
+critical point diverges, and stops there. After a function known only through its values has converged, two further
+rounds follow flows from both sides of the start (`twins`).
 """
 
 import dataclasses
@@ -22,8 +23,9 @@ from lcnn_flow.dynamics.settings import FlowSettings
 from lcnn_flow.flow.decision import PARTS, decide
 from lcnn_flow.flow.integration import Span, integrate, without_table
 from lcnn_flow.flow.state import End, Search, blank_search, select
+from lcnn_flow.flow.twins import twin_rtol, twin_start
 from lcnn_flow.limits.judgement import judge
-from lcnn_flow.limits.verdict import Reason
+from lcnn_flow.limits.verdict import Reason, Verdict
 from lcnn_flow.numerics.loops import while_loop
 from lcnn_flow.numerics.norms import safe_norm
 
@@ -44,7 +46,7 @@ def find_limit(
     atol: Float[Array, " n"],
     settings: FlowSettings,
     reached: Span | None = None,
-) -> tuple[End, Span]:
+) -> Search:
     """Integrates to the limit and determines the verdict.
 
     Args:
@@ -59,13 +61,15 @@ def find_limit(
         reached: end of round 0, or the state up to which it was integrated elsewhere.
 
     Returns:
-        The end, and the state from which rounds start again: that at the last of the requested times, with their table.
+        The last state of the search: the end; the state from which rounds start again, which is that at the last of the
+        requested times, with their table; and for a function known only through its values the ends of flows from
+        perturbed starts, if the verdict is CONVERGED.
     """
     levels = args.risk.symmetry.leaf_levels(start)
     parts = jnp.asarray(PARTS, start.dtype)
     sane = jnp.isfinite(safe_norm(args.risk.gradient(start)))
     settings = dataclasses.replace(settings, adjoint=diffrax.ForwardMode())
-    table = earlier.record.saved
+    table, has_twins = earlier.record.saved, not args.risk.knows_scales
 
     def one_round(search: Search) -> Search:
         watching, earlier, on_grid = search.watches > 0, search.earlier, search.on_grid
@@ -79,19 +83,40 @@ def find_limit(
         )
         already = at_rest(begin.vector, begin.record, tight) | ~search.intact
         moves = search.undecided & ~already
+        tighter = jnp.where(watching, _TIGHTEST, _TIGHTER ** search.level.astype(start.dtype))
+        local = jnp.minimum(args.rtol, jnp.maximum(args.rtol * tighter, FINEST_RTOL))
+        if has_twins:
+            twin, side = search.twin > 0, jnp.where(search.twin == 1, -1.0, 1.0).astype(start.dtype)
+            shifted = without_table(earlier)._replace(vector=twin_start(args, earlier.vector, side))
+            begin, stop, moves = select(twin, shifted, begin), jnp.where(twin, search.end.time, stop), moves | twin
+            tight = tight._replace(
+                gradient_atol=jnp.where(twin, args.gradient_atol, tight.gradient_atol),
+                gradient_rtol=jnp.where(twin, args.gradient_rtol, tight.gradient_rtol),
+            )
+            local = jnp.where(twin, twin_rtol(args), local)
         if table is not None:
             stop, moves = jnp.where(on_grid, table.times[-1], stop), moves | on_grid
             open_ = table._replace(times=jnp.where(on_grid, table.times, jnp.inf))  # later rounds save nothing
             begin = begin._replace(record=begin.record._replace(saved=open_))
-        tighter = jnp.where(watching, _TIGHTEST, _TIGHTER ** search.level.astype(start.dtype))
-        local = jnp.minimum(args.rtol, jnp.maximum(args.rtol * tighter, FINEST_RTOL))
         until = jnp.where(moves, stop, begin.time)
         span = integrate(tight, begin, until, settings, local, atol * local / args.rtol)
-        if table is None:
-            return judged(search, tight, span, moves, local)
-        after = blank_search(span, span.time >= table.times[-1])
-        span = without_table(span)
-        return lax.cond(on_grid, lambda: after, lambda: judged(search, tight, span, moves, local))
+        return after(search, tight, span, moves, local)
+
+    def after(search: Search, tight: FieldArguments, span: Span, moves: Array, local: Array) -> Search:
+        """The search after a round of any kind."""
+        bare = without_table(span)
+        if table is None and not has_twins:
+            return judged(search, tight, bare, moves, local)
+        unjudged, decides = search, jnp.asarray(True)
+        if table is not None:
+            after_grid, decides = blank_search(span, span.time >= table.times[-1]), ~search.on_grid
+            unjudged = select(search.on_grid, after_grid, unjudged)
+        if has_twins:
+            twin = search.twin > 0
+            ends = search.twin_ends.at[search.twin - 1].set(span.vector)
+            after_twin = search._replace(twin_ends=ends, twin=(search.twin + 1) % 3)
+            unjudged, decides = select(twin, after_twin, unjudged), decides & ~twin
+        return lax.cond(decides, lambda: judged(search, tight, bare, moves, local), lambda: unjudged)
 
     def judged(search: Search, tight: FieldArguments, span: Span, moves: Array, local: Array) -> Search:
         span = span._replace(stuck=span.stuck | search.earlier.stuck)
@@ -102,14 +127,17 @@ def find_limit(
         sound = search.end.isolated & settings.polish
         limit, distance = (here.limit, here.distance) if settings.polish else (span.vector, 0 * here.distance)
         end = search.end._replace(steps=steps, reason=reason, sound=sound, limit=limit, polish_distance=distance)
-        return search._replace(end=end)
+        claimed = (end.verdict == int(Verdict.CONVERGED)) if has_twins else jnp.asarray(False)
+        return search._replace(end=end, twin=jnp.where(claimed, 1, search.twin))
 
-    def keep_decided(search: Search) -> Search:
-        return select(search.undecided, one_round(search), search)
+    def goes_on(search: Search) -> Array:
+        return search.undecided | (search.twin > 0)
+
+    def keep_ended(search: Search) -> Search:
+        return select(goes_on(search), one_round(search), search)
 
     blank = blank_search(earlier, intact, reached)._replace(on_grid=jnp.asarray(table is not None))
-    last = while_loop(lambda search: search.undecided, keep_decided, blank, start)
-    return last.end, last.earlier
+    return while_loop(goes_on, keep_ended, blank, start)
 
 
 def _span_of(end: End) -> Span:

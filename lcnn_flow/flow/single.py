@@ -136,16 +136,17 @@ def run_flow(
         span, saved = integrate_on_grid(args, span, times, atol, settings)
         intact = span.time >= times[-1]
     search = lax.stop_gradient((args, start, span, intact, end_of_time(scales, settings), atol))
-    end, span = lax.stop_gradient(find_limit(*search, settings, reached))
+    found = lax.stop_gradient(find_limit(*search, settings, reached))
+    end, span = found.end, found.earlier
     if span.record.saved is not None:
         saved = differentiable(problem, span.record.saved, lax.stop_gradient(settings))
-        span = without_table(span)
     trajectory = None if saved is None else measured(risk, start, saved, span.time, settings)
     held, limit = search[0].risk, end.limit
     if isinstance(risk.symmetry, Declared):
         end = withhold_unless(keeps_symmetry(held, initial, end), end, Reason.SYMMETRY_NOT_KEPT)
     if not risk.knows_scales:
-        end = withhold_unless(is_insensitive(search[0], span, end, atol, settings), end, Reason.PASSED_A_SADDLE)
+        insensitive = is_insensitive(search[0], span.vector, end, found.twin_ends)
+        end = withhold_unless(insensitive, end, Reason.PASSED_A_SADDLE)
     if risk.has_kinks:
         claimed = jnp.isin(end.verdict, jnp.asarray(WITH_LIMIT, end.verdict.dtype))
         clear = is_clear_of_kinks(held, limit, end.polish_distance)

@@ -55,6 +55,9 @@ class Search(NamedTuple):
     watched_rate: Float[Array, ""]
     """Exponent of growth over the previous decade."""
     undecided: Bool[Array, ""]
+    twin: Int[Array, ""]
+    """Number of the flow from a perturbed start that the next round integrates, 1 or 2; 0 for none."""
+    twin_ends: Float[Array, "2 n"]
 
 
 def blank_search(earlier: Span, intact: Array, reached: Span | None = None) -> Search:
@@ -77,7 +80,8 @@ def blank_search(earlier: Span, intact: Array, reached: Span | None = None) -> S
         verdict=whole,
         reason=whole,
     )
-    return Search(earlier, intact, no, end, whole, whole, no, whole, real, real, ~no)
+    pair = jnp.zeros((2, *begin.vector.shape), begin.vector.dtype)
+    return Search(earlier, intact, no, end, whole, whole, no, whole, real, real, ~no, whole, pair)
 
 
 def withhold_unless(passes: Bool[Array, ""], end: End, reason: Reason) -> End:

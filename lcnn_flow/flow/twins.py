@@ -7,20 +7,14 @@ values is therefore claimed only if both flows end there and close to each other
 also measures how much an error during the flow affects the limit.
 """
 
-import dataclasses
-from typing import Any
-
-import diffrax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from lcnn_flow.dynamics.field import FieldArguments, default_function_rtol
-from lcnn_flow.dynamics.settings import FlowSettings
-from lcnn_flow.flow.integration import Span, integrate
+from lcnn_flow.flow.state import End
 from lcnn_flow.limits.verdict import Verdict
 
-__all__ = ["is_insensitive"]
+__all__ = ["is_insensitive", "twin_rtol", "twin_start"]
 
 _APART = 1 / 3
 """Distance of the starts, in units of the square root of the rounding unit and of the parameters: 5e-9 in float64."""
@@ -31,34 +25,31 @@ _ISOLATED, _PLACED = 0.1, 1e-4
 position must be determined."""
 
 
+def twin_start(args: FieldArguments, start: Float[Array, " n"], side: Array) -> Float[Array, " n"]:
+    """The perturbed start on one side, -1 or 1, of the start of a flow."""
+    direction = jnp.sqrt(2) * jnp.cos(2.3 * jnp.arange(start.size, dtype=start.dtype) + 0.7)  # along no symmetry
+    return start + side * _size(start) * args.risk.units(start, None) * direction
+
+
+def twin_rtol(args: FieldArguments) -> Float[Array, ""]:
+    """Relative local error tolerance of flows from perturbed starts."""
+    return jnp.minimum(args.rtol, default_function_rtol(args.rtol.dtype))
+
+
 def is_insensitive(
-    args: FieldArguments, begin: Span, end: Any, atol: Float[Array, " n"], settings: FlowSettings
+    args: FieldArguments, start: Float[Array, " n"], end: End, ends: Float[Array, "2 n"]
 ) -> Bool[Array, ""]:
     """Whether flows from both sides of the start reach the limit; true if no convergence is claimed.
 
     Args:
         args: risk and tolerances.
-        begin: state at the start.
-        end: end of the flow from there, with `vector`, `limit`, `time`, `verdict` and `isolated`.
-        atol: absolute local error tolerance of the first round of integration.
-        settings: all other settings.
+        start: the parameters between the perturbed starts.
+        end: end of the flow from there.
+        ends: where the flows from the perturbed starts are at the time of `end`.
     """
-    risk, start = args.risk, begin.vector
-    units, dtype = risk.units(start, None), start.dtype
     claimed = end.verdict == int(Verdict.CONVERGED)
-    size = _APART * jnp.sqrt(jnp.finfo(dtype).eps)
-    rtol = jnp.minimum(args.rtol, default_function_rtol(dtype))
-    settings = dataclasses.replace(settings, adjoint=diffrax.ForwardMode())
-    direction = jnp.sqrt(2) * jnp.cos(2.3 * jnp.arange(start.size, dtype=dtype) + 0.7)  # generic: not along a symmetry
-    until = jnp.where(claimed, end.time, begin.time)
-
-    def flow(side: Array) -> Array:
-        shifted = begin._replace(vector=start + side * size * units * direction)
-        return integrate(args, shifted, until, settings, rtol, atol * rtol / args.rtol).vector
-
-    # sequentially, because under vmap Hessians of networks cost three times as much on a CPU
-    below, above = lax.stop_gradient(lax.map(flow, jnp.asarray([-1.0, 1.0], dtype)))
-    lengths = risk.units(end.limit, start)
+    size, (below, above) = _size(start), ends
+    lengths = args.risk.units(end.limit, start)
 
     def apart(one: Array, other: Array) -> Array:
         return jnp.linalg.norm((one - other) / lengths)
@@ -68,3 +59,7 @@ def is_insensitive(
     furthest = jnp.maximum(apart(below, end.limit), apart(above, end.limit))
     there = furthest <= jnp.where(end.isolated, _ISOLATED, placed + _TOGETHER * size)
     return ~claimed | (together & there)
+
+
+def _size(start: Float[Array, " n"]) -> Array:
+    return _APART * jnp.sqrt(jnp.finfo(start.dtype).eps)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lcnn_flow.numerics import compiling
-from lcnn_flow.numerics.compiling import quick_options, quick_to_compile
+from lcnn_flow.numerics.compiling import quick_options, quick_to_compile, traced_once
 
 
 @quick_to_compile
@@ -36,3 +36,20 @@ def test_an_option_that_this_jaxlib_does_not_know_is_left_out(monkeypatch):
 @pytest.mark.parametrize("platform", ["gpu", "tpu"])
 def test_other_devices_keep_the_options_of_xla(platform):
     assert quick_options(platform) is None
+
+
+def test_a_program_traces_a_function_once_and_contains_its_operations():
+    traces = []
+
+    @traced_once
+    def scaled(kind, x):
+        traces.append(kind)
+        return x * {"double": 2, "half": 0.5}[kind]
+
+    def program(x):
+        return scaled("double", x) + scaled("double", x + 1) + scaled("half", x)
+
+    text = jax.jit(program).lower(jnp.ones(3)).as_text()
+    assert traces == ["double", "half"]
+    assert "call" not in text
+    np.testing.assert_array_equal(jax.vmap(program)(jnp.ones((2, 3))), np.full((2, 3), 6.5))
