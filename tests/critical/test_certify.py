@@ -78,7 +78,7 @@ def test_extreme_units_overflow_nowhere_and_claim_nothing_that_is_not_so(between
     assert found.uniqueness_radius == 0 or found.uniqueness_radius > found.existence_radius
 
 
-def test_a_certificate_takes_under_a_second_for_20_parameters_and_100_rows():
+def test_a_certificate_for_20_parameters_and_100_rows_takes_less_than_ten_million_operations_of_python():
     arch = lf.Architecture(26, (5, 5, 5, 5))
     planted, inputs = random_params(1, arch), np.random.default_rng(0).normal(size=(10, 26))
     data = lf.Dataset(inputs, lf.apply(arch, planted, inputs))  # interpolated by the planted filters
@@ -86,8 +86,10 @@ def test_a_certificate_takes_under_a_second_for_20_parameters_and_100_rows():
     lf.certify(risk, planted)
     started = time.process_time()
     found = lf.certify(risk, planted)
+    certified = time.process_time()
+    sum(k * k % 7 for k in range(10**7))  # a second, on an idle machine
     assert (found.status, found.hessian_index) == ("certified", 0)
-    assert time.process_time() - started < 1
+    assert certified - started < time.process_time() - certified
 
 
 LOSSES = [

@@ -162,7 +162,7 @@ def test_trajectories_are_a_second_table_with_a_row_a_flow_and_time(stored, tmp_
     assert np.array_equal(table["samples"].to_numpy().reshape(shape)[0, :, 3, 7], [32, 64])
 
 
-@pytest.mark.parametrize("kind", ["parquet", "csv"])
+@pytest.mark.parametrize("kind", [pytest.param("parquet", marks=pytest.mark.slow), "csv"])
 def test_memory_of_tables_does_not_grow_with_the_number_of_flows(tmp_path, monkeypatch, kind):
     monkeypatch.setattr(flow_table, "_GROUP_BYTES", 2**17)
     few = fakes.results(tmp_path).isel(loss=[0], time=slice(20))

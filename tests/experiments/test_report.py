@@ -68,6 +68,7 @@ def test_the_report_is_rebuilt_from_results_alone_and_loads_nothing(run_director
         assert f'<figure id="{name}">' in html
 
 
+@pytest.mark.slow
 def test_a_report_of_results_too_large_for_memory_is_the_same_and_finds_damage(run_directory, monkeypatch):
     whole = write_report(run_directory)[0].read_text()
     summary = (run_directory / "summary.csv").read_bytes()
