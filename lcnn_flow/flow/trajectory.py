@@ -57,22 +57,22 @@ def differentiable(problem: _Problem, computed: Saved, settings: FlowSettings) -
 
 
 @differentiable.def_fwd
-def _forward(perturbed: Any, problem: _Problem, computed: Saved, settings: FlowSettings) -> tuple[Saved, None]:
-    del perturbed, problem, settings
-    return computed, None
-
-
-@differentiable.def_bwd
-def _backward(
-    residuals: None, cotangent: Saved, perturbed: Any, problem: _Problem, computed: Saved, settings: FlowSettings
-) -> Any:
-    del residuals, perturbed
+def _forward(perturbed: Any, problem: _Problem, computed: Saved, settings: FlowSettings) -> tuple[Saved, Any]:
+    """The states of a second integration, because a derivative of the derivative depends on them."""
+    del perturbed, computed
 
     def again(given: _Problem) -> Saved:
         args, begin, times, atol = given
         return integrate_on_grid(args, begin, times, atol, settings)[1]
 
-    _, pull = eqx.filter_vjp(again, problem)
+    return eqx.filter_vjp(again, problem)
+
+
+@differentiable.def_bwd
+def _backward(
+    pull: Any, cotangent: Saved, perturbed: Any, problem: _Problem, computed: Saved, settings: FlowSettings
+) -> Any:
+    del perturbed, problem, settings
     return pull(jax.tree.map(lambda x, g: jnp.zeros_like(x) if g is None else g, computed, cotangent))[0]
 
 

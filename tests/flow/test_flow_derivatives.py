@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from problems import filter_problem
 
 import lcnn_flow as lf
 from lcnn_flow.network.parameters import ravel
@@ -106,3 +107,17 @@ def test_one_unsound_seed_never_spoils_a_shared_derivative_under_zero(derived_li
 
 def test_other_fields_have_derivative_zero(derived_limit):
     np.testing.assert_array_equal(ravel(derived_limit[4][0]), 0)
+
+
+def test_the_second_derivative_of_a_relaxation_is_the_closed_form():
+    risk = filter_problem((2,), (1.0, 0.3))  # w(t) = y + exp(-t) (w(0) - y)
+
+    def square_at_the_end(start):
+        path = lf.gradient_flow(risk, (start,), times=jnp.asarray([0.2, 0.6]), **TIGHT).trajectory
+        return jnp.sum(path.params[0][-1] ** 2)
+
+    start, direction = jnp.asarray([0.5, -0.2]), jnp.asarray([0.3, -1.0])
+    found, change = jax.jit(lambda w: jax.jvp(jax.grad(square_at_the_end), (w,), (direction,)))(start)
+    targets, decay = jnp.asarray([1.0, 0.3]), np.exp(-0.6)
+    np.testing.assert_allclose(found, 2 * decay * (targets + decay * (start - targets)), rtol=1e-8)
+    np.testing.assert_allclose(change, 2 * decay**2 * direction, rtol=1e-8)
