@@ -105,7 +105,7 @@ def _states(risk: Any, start: Array, times: Array, settings: FlowSettings) -> Fl
     scales = start_scales(risk, start, settings)
     args = flow_arguments(risk, risk, start, scales, settings)
     atol = risk.space.per_entry(scales.atol)
-    end, saved = integrate_on_grid(args, span_at_start(start, None), times, atol, settings)
+    end, saved = integrate_on_grid(args, span_at_start(start, times), atol, settings)
     return jnp.where((saved.times <= end.time)[:, None], saved.states, jnp.nan)
 
 

@@ -140,16 +140,11 @@ class RecordingSolver(diffrax.AbstractWrappedSolver[Any]):
         """Vector field of the wrapped solver."""
         return self.solver.func(self.terms, t0, y0.vector, args)
 
+    @traced_once  # diffrax traces a step four times
     def step(
         self, terms: Any, t0: Any, t1: Any, y0: Recorded, args: Any, solver_state: Any, made_jump: Any
     ) -> tuple[Recorded, Recorded, Any, Any, diffrax.RESULTS]:
         """One step; the record of a rejected step is discarded together with the step."""
-        return self._step(t0, t1, y0, args, solver_state, made_jump)
-
-    @traced_once  # diffrax traces a step four times
-    def _step(
-        self, t0: Any, t1: Any, y0: Recorded, args: Any, solver_state: Any, made_jump: Any
-    ) -> tuple[Recorded, Recorded, Any, Any, diffrax.RESULTS]:
         inner = self.solver.step(self.terms, t0, t1, y0.vector, args, solver_state, made_jump)
         vector, error, dense, solver_state, result = cast(Any, inner)
         curve = self.interpolation_cls(t0=t0, t1=t1, **dense)

@@ -18,7 +18,7 @@ from lcnn_flow.dynamics.field import FieldArguments, StartScales, start_scales
 from lcnn_flow.dynamics.settings import FlowSettings, flow_settings, takes_options
 from lcnn_flow.dynamics.sliding import no_switches
 from lcnn_flow.errors import FlowError
-from lcnn_flow.flow.integration import Span, without_table
+from lcnn_flow.flow.integration import Span
 from lcnn_flow.flow.result import Flow, Trajectory
 from lcnn_flow.flow.search import find_limit
 from lcnn_flow.flow.state import End, withhold_unless
@@ -125,15 +125,14 @@ def run_flow(
     args = flow_arguments(risk, held, initial, scales, settings)
     atol = risk.space.per_entry(scales.atol)
     times = settings.times if on_grid is None else None
-    by_search = times is not None and isinstance(settings.adjoint, diffrax.RecursiveCheckpointAdjoint)
-    span, saved, intact = span_at_start(start, times if by_search else None), None, jnp.asarray(True)
+    span, saved, intact = span_at_start(start, times), None, jnp.asarray(True)
     if risk.has_kinks:
         span = span._replace(record=span.record._replace(switches=no_switches(held.activation_signs(initial))))
-    problem = (args, without_table(span), times, atol)
+    problem = (args, span, atol)
     if on_grid is not None:
         span = on_grid
-    elif times is not None and not by_search:
-        span, saved = integrate_on_grid(args, span, times, atol, settings)
+    elif times is not None and not isinstance(settings.adjoint, diffrax.RecursiveCheckpointAdjoint):
+        span, saved = integrate_on_grid(*problem, settings)
         intact = span.time >= times[-1]
     search = lax.stop_gradient((args, start, span, intact, end_of_time(scales, settings), atol))
     found = lax.stop_gradient(find_limit(*search, settings, reached))

@@ -30,23 +30,23 @@ def span_at_start(start: Float[Array, " n"], times: Float[Array, " T"] | None) -
 
 
 def integrate_on_grid(
-    args: FieldArguments, begin: Span, times: Float[Array, " T"], atol: Float[Array, " n"], settings: FlowSettings
+    args: FieldArguments, begin: Span, atol: Float[Array, " n"], settings: FlowSettings
 ) -> tuple[Span, Saved]:
-    """Integrates from the start to the last of the times, however small the gradient is.
+    """Integrates from the start to the last of the times of its table, however small the gradient is.
 
     Returns:
         The state at the end without the table, and the table of states, which are not finite where not reached.
     """
-    begin = begin._replace(record=begin.record._replace(saved=blank_record(begin.vector, begin.time, times).saved))
+    assert begin.record.saved is not None
     without_stopping = args._replace(
         gradient_atol=jnp.full_like(args.gradient_atol, -1), gradient_rtol=jnp.zeros_like(args.gradient_rtol)
     )
-    end = integrate(without_stopping, begin, times[-1], settings, args.rtol, atol)
+    end = integrate(without_stopping, begin, begin.record.saved.times[-1], settings, args.rtol, atol)
     assert end.record.saved is not None
     return without_table(end), end.record.saved
 
 
-_Problem = tuple[FieldArguments, Span, Float[Array, " T"], Float[Array, " n"]]
+_Problem = tuple[FieldArguments, Span, Float[Array, " n"]]
 
 
 @eqx.filter_custom_vjp
@@ -62,8 +62,8 @@ def _forward(perturbed: Any, problem: _Problem, computed: Saved, settings: FlowS
     del perturbed, computed
 
     def again(given: _Problem) -> Saved:
-        args, begin, times, atol = given
-        return integrate_on_grid(args, begin, times, atol, settings)[1]
+        args, begin, atol = given
+        return integrate_on_grid(args, begin, atol, settings)[1]
 
     return eqx.filter_vjp(again, problem)
 

@@ -19,12 +19,12 @@ T = TypeVar("T")
 
 
 def while_loop(
-    condition: Callable[[T], Bool[Array, ""]], body: Callable[[T], T], begin: T, with_: Float[Array, " n"]
+    condition: Callable[[T], Bool[Array, ""]], body: Callable[[T], T], begin: T, like: Float[Array, " n"]
 ) -> T:
-    """`lax.while_loop` from `begin`, all of which is batched by vmap if `with_` is.
+    """`lax.while_loop` from `begin`, all of which is batched by vmap if `like` is.
 
     The values are unchanged; XLA removes the operations.
     """
-    never = (jnp.sum(with_) > 0) & False
+    never = (jnp.sum(like) > 0) & False
     carry = jax.tree.map(lambda x: lax.select_n(jnp.broadcast_to(never, jnp.shape(x)), x, x), begin)
     return lax.while_loop(condition, body, carry)
