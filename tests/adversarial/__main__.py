@@ -1,12 +1,14 @@
 """`python -m tests.adversarial --cases 10000`: the table of verdicts, and every false one with how to repeat it."""
 
 import argparse
+import json
 
 import jax
 
 from .cases import DATA_KINDS, START_KINDS
-from .families import FAMILIES
+from .families import FAMILIES, FAST
 from .library import ENGINES
+from .stored import STORED, stored_ends
 from .table import Table, run_family
 
 
@@ -18,9 +20,13 @@ def main() -> None:
     parser.add_argument("--families", type=int, nargs="+", default=list(range(len(FAMILIES))))
     parser.add_argument("--engines", choices=ENGINES, nargs="+", default=list(ENGINES))
     parser.add_argument("--case", help="family.condition.start, to repeat one")
+    parser.add_argument("--store", action="store_true", help="integrate the reference flows of the fast lane anew")
     chosen = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
     table = Table()
+    if chosen.store:
+        store(table)
+        return
     if chosen.case:
         family, condition, start = map(int, chosen.case.split("."))
         run_family(table, family, [condition], chosen.seed, chosen.engines, None, start)
@@ -33,6 +39,17 @@ def main() -> None:
         print(f"{family:3d} {FAMILIES[family]}: {len(table.false) - before} false", flush=True)
         print(*table.false[before:], sep="\n", flush=True)
     print(table)
+
+
+def store(table: Table) -> None:
+    """Integrates and judges the fast lane, and writes the ends of its reference flows."""
+    ends = stored_ends()
+    ends.clear()
+    for number, engines, conditions in FAST:
+        run_family(table, number, range(conditions), engines=engines)
+    lines = [f"{json.dumps(key)}: {json.dumps(end)}" for key, end in ends.items()]
+    STORED.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    print(f"{table}\n{len(ends)} ends are in {STORED}")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ import numpy as np
 
 from .families import Family, architecture
 from .problem import Problem, Shape
-from .reference_flow import ReferenceFlow, parameter_gap, reference_flow
+from .reference_flow import ReferenceFlow, parameter_gap
+from .stored import end_of_flow
 
 _BISECTION_RTOL = 1e-7
 _QUICK = 800
@@ -224,14 +225,14 @@ def _near_separatrix(rng, problem: Problem):
     here = rng.normal(size=problem.shape.size) * 0.7
     other = rng.spawn(1)[0]
     there, offset = other.normal(size=here.size) * _fit(problem), 10 ** -other.uniform(1, 4)
-    first, last = (reference_flow(problem, w, _BISECTION_RTOL) for w in (here, there))
+    first, last = (end_of_flow(problem, w, _BISECTION_RTOL) for w in (here, there))
     slow = first.steps + last.steps > _QUICK
     if slow or not (first.isolated and last.isolated) or _same(problem, first, last):
         return here
     low, high = 0.0, 1.0
     while high - low > offset:
         middle = (low + high) / 2
-        end = reference_flow(problem, here + middle * (there - here), _BISECTION_RTOL)
+        end = end_of_flow(problem, here + middle * (there - here), _BISECTION_RTOL)
         low, high = (middle, high) if _same(problem, first, end) else (low, middle)
     return here + low * (there - here)
 

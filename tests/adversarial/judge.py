@@ -12,6 +12,7 @@ from .cases import Condition
 from .exact import CriticalPoint, critical_point
 from .families import Family
 from .reference_flow import ReferenceFlow, nearest_approach, parameter_gap, reference_flow, relative_gap
+from .stored import end_of_flow
 
 __all__ = ["Case", "Judgement", "Tolerances"]
 
@@ -69,9 +70,14 @@ class Case:
         """A second run, by another method at another tolerance, before the library is called wrong."""
         return self._timed(1e-12, "Radau")
 
+    @cached_property
+    def path(self) -> np.ndarray:
+        """States along the first run, (T, n)."""
+        return self.reference.path if len(self.reference.path) else reference_flow(self.problem, self.start).path
+
     def _timed(self, rtol: float, method: str) -> ReferenceFlow:
         begun = time.perf_counter()
-        found = reference_flow(self.problem, self.start, rtol, method)
+        found = end_of_flow(self.problem, self.start, rtol, method)
         self.reference_seconds += time.perf_counter() - begun
         return found
 
@@ -155,7 +161,7 @@ class Case:
         known = self.reference
         if known.status in ("unsure", "saddle") or point.status != "found":
             return Judgement("saddle", known.status != "saddle", False, "", "")
-        approach = nearest_approach(self.problem, known.path, point.vector)
+        approach = nearest_approach(self.problem, self.path, point.vector)
         stays = relative_gap(self.problem, known.vector, point.vector) <= within.filter
         if stays or approach <= 1e-7 or not self._confirmed():
             return Judgement("saddle", True, False, "", "")
