@@ -1,6 +1,7 @@
 """Strict settings for every test: float64, no silent rank promotion, warnings as errors (pyproject.toml)."""
 
 import ctypes
+import gc
 import os
 from pathlib import Path
 
@@ -28,6 +29,7 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 lf.enable_compilation_cache()
+gc.set_threshold(50_000, 20, 20)  # as in the runner: traces are millions of small objects that stay
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -41,6 +43,7 @@ def forgotten_programs():
     """A worker keeps the compiled programs of one module at a time in memory; the others stay on disk."""
     yield
     jax.clear_caches()
+    gc.collect()
     if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
         trim(0)  # glibc keeps what is freed, more than a GB after some modules
 

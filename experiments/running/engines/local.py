@@ -14,6 +14,9 @@ from experiments.sweeps.sweep import Sweep
 
 __all__ = ["LocalEngine"]
 
+_FEW_CERTIFICATES = 32
+"""As many take less time than a worker process takes to start."""
+
 
 class LocalEngine:
     """Two threads of this process: one computes batches, the other waits for their certificates and packs them.
@@ -27,7 +30,8 @@ class LocalEngine:
 
     def __init__(self, sweep: Sweep, on_progress: Callable[[Batch, int, str], None]) -> None:
         self._sweep, self._on_progress = sweep, on_progress
-        self._certifier = Certifier(sweep.configuration.analysis.certificates, processes=True)
+        certificates = sweep.configuration.analysis.certificates
+        self._certifier = Certifier(certificates, processes=certificates * len(sweep.cells) > _FEW_CERTIFICATES)
         self._leaving = False
         self._begun = self._packed = 0  # each counter is changed by one thread only
         self._tasks: SimpleQueue[tuple[Task, Future[Outcome]] | None] = SimpleQueue()
