@@ -18,6 +18,15 @@ def quick_figures(monkeypatch):
 
 
 @pytest.fixture
+def no_figures(monkeypatch):
+    """Reports have words and tables alone, for tests that look at results."""
+    import experiments.reporting.report
+
+    monkeypatch.setattr(experiments.reporting.report, "drawings", lambda dataset, module: [])
+    monkeypatch.setattr(experiments.reporting.report, "explorer", lambda dataset: None)
+
+
+@pytest.fixture
 def configuration(tmp_path):
     """A good configuration file of three cells."""
     import fakes

@@ -114,7 +114,7 @@ def mutated(draw):
     return table
 
 
-@cases(1500)
+@cases(800)
 @given(mutated())
 def test_a_mutated_configuration_is_a_sweep_or_a_list_of_faults(tmp_path, table):
     file = tmp_path / "mutated.toml"
@@ -154,13 +154,13 @@ def test_options_of_the_command_line_are_a_plan_or_a_message(configuration, caps
 
 
 @pytest.fixture
-def finished(configuration, tmp_path, made_up_cells, quick_figures):
+def finished(configuration, tmp_path, made_up_cells, no_figures):
     """The directory of a run."""
     assert main(["run", configuration, "--out", str(tmp_path / "run"), "--no-cache"]) == 0
     return tmp_path / "run"
 
 
-@cases(200)
+@cases(120)
 @given(data=st.data())
 def test_a_manifest_with_other_bytes_is_read_or_refused(finished, capsys, data):
     file = finished / "manifest.json"

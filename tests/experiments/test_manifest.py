@@ -40,7 +40,7 @@ def test_parts_may_be_missing_and_others_be_there():
     assert is_manifest({"git": None, "sessions": [{}], "note": ["mine"]})
 
 
-@pytest.mark.usefixtures("made_up_cells", "quick_figures")
+@pytest.mark.usefixtures("made_up_cells", "no_figures")
 def test_every_command_refuses_a_damaged_manifest_or_goes_on_without(configuration, tmp_path, capsys):
     out = tmp_path / "run"
     assert main(["run", configuration, "--out", str(out), "--no-cache"]) == 0

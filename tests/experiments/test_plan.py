@@ -62,7 +62,7 @@ def test_batches_of_different_shapes_are_programs_of_their_own(file):
     assert text_of(one).startswith("1 cell x 1 seed = 1 flow in 1 compile group, 1 program to compile, 1 batch\n")
 
 
-@pytest.mark.usefixtures("made_up_cells", "quick_figures")
+@pytest.mark.usefixtures("made_up_cells", "no_figures")
 def test_a_run_is_cut_into_batches_once_and_builds_every_problem_at_most_once_before_it_begins(
     file, tmp_path, monkeypatch
 ):

@@ -42,7 +42,7 @@ def same(first, second, but=()):
     return second.equals(first)
 
 
-@pytest.mark.usefixtures("made_up_cells", "quick_figures")
+@pytest.mark.usefixtures("made_up_cells", "no_figures")
 def test_an_interrupted_run_keeps_its_finished_batches_and_is_resumed(configuration, tmp_path, capsys, monkeypatch):
     out, whole = tmp_path / "run", tmp_path / "whole"
     assert run(configuration, whole) == 0
@@ -70,7 +70,7 @@ def test_an_interrupted_run_keeps_its_finished_batches_and_is_resumed(configurat
     assert not list((out / "locks").glob("0*.lock"))
 
 
-@pytest.mark.usefixtures("made_up_cells", "quick_figures")
+@pytest.mark.usefixtures("made_up_cells", "no_figures")
 def test_a_disk_that_fills_up_loses_no_finished_batch(configuration, tmp_path, full_disk, capsys):
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -90,7 +90,7 @@ def test_a_disk_that_fills_up_loses_no_finished_batch(configuration, tmp_path, f
     assert not_computed(out) == [False, False, True]
 
 
-@pytest.mark.usefixtures("made_up_cells", "quick_figures")
+@pytest.mark.usefixtures("made_up_cells", "no_figures")
 def test_a_damaged_batch_is_set_aside_and_computed_again(configuration, tmp_path, capsys):
     out, whole = tmp_path / "run", tmp_path / "whole"
     assert run(configuration, whole) == 0
@@ -110,7 +110,7 @@ def test_a_damaged_batch_is_set_aside_and_computed_again(configuration, tmp_path
     assert same(out, whole)
 
 
-@pytest.mark.usefixtures("made_up_cells", "quick_figures")
+@pytest.mark.usefixtures("made_up_cells", "no_figures")
 def test_collecting_twice_changes_nothing(configuration, tmp_path):
     def files():
         return {file: (file.stat().st_mtime_ns, file.read_bytes()) for file in out.rglob("*") if file.is_file()}
@@ -127,7 +127,7 @@ def test_collecting_twice_changes_nothing(configuration, tmp_path):
     }
 
 
-@pytest.mark.usefixtures("made_up_cells", "quick_figures")
+@pytest.mark.usefixtures("made_up_cells", "no_figures")
 def test_results_are_kept_when_batches_are_gone_and_healed_when_chunks_are(configuration, tmp_path, capsys):
     out = tmp_path / "run"
     with zarr.config.set({"array.write_empty_chunks": False}):  # the default of zarr
@@ -145,7 +145,7 @@ def test_results_are_kept_when_batches_are_gone_and_healed_when_chunks_are(confi
     assert open_results(out).drop_attrs().equals(before.drop_attrs())
 
 
-@pytest.mark.usefixtures("quick_figures")
+@pytest.mark.usefixtures("no_figures")
 def test_data_that_change_during_a_run_or_after_it_are_refused(configuration, tmp_path, capsys, monkeypatch):
     rng, file, out = np.random.default_rng(0), tmp_path / "mine.npz", tmp_path / "run"
 
@@ -178,7 +178,7 @@ def test_data_that_change_during_a_run_or_after_it_are_refused(configuration, tm
     assert main(["status", str(out)]) == 0
 
 
-@pytest.mark.usefixtures("made_up_cells", "quick_figures")
+@pytest.mark.usefixtures("made_up_cells", "no_figures")
 def test_a_run_is_not_begun_where_another_was(configuration, tmp_path, capsys):
     begun = RunDirectory.create(tmp_path / "run", "x")
     other = RunDirectory.create(tmp_path / "run", "x")  # neither has written anything yet
@@ -191,7 +191,7 @@ def test_a_run_is_not_begun_where_another_was(configuration, tmp_path, capsys):
     assert len(names) == 2
 
 
-@pytest.mark.usefixtures("quick_figures")
+@pytest.mark.usefixtures("no_figures")
 def test_an_engine_that_is_lost_ends_with_one_message_and_a_session(configuration, tmp_path, made_up_cells, capsys):
     def lost(self, task):
         if task.batch.number == 1:
@@ -209,7 +209,7 @@ def test_an_engine_that_is_lost_ends_with_one_message_and_a_session(configuratio
     assert main(["resume", str(out)]) == 0
 
 
-@pytest.mark.usefixtures("made_up_cells", "quick_figures")
+@pytest.mark.usefixtures("made_up_cells", "no_figures")
 def test_batches_of_another_configuration_alone_are_refused(configuration, tmp_path, capsys):
     out = tmp_path / "run"
     assert run(configuration, out) == 0
@@ -220,7 +220,7 @@ def test_batches_of_another_configuration_alone_are_refused(configuration, tmp_p
     assert "those of another configuration" in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("made_up_cells", "quick_figures")
+@pytest.mark.usefixtures("made_up_cells", "no_figures")
 def test_a_collection_that_is_killed_leaves_the_store_as_it_was(configuration, tmp_path, monkeypatch):
     out = tmp_path / "run"
     assert run(configuration, out, "--axis", "data.noise=[0.0, 0.1]") == 0
@@ -236,7 +236,7 @@ def test_a_collection_that_is_killed_leaves_the_store_as_it_was(configuration, t
     assert not list(out.glob(".*.tmp"))
 
 
-@pytest.mark.usefixtures("made_up_cells", "quick_figures")
+@pytest.mark.usefixtures("made_up_cells", "no_figures")
 @pytest.mark.parametrize("command", ["resume", "status", "collect"])
 def test_damaged_files_of_a_run_are_mistakes_with_a_remedy(command, configuration, tmp_path, capsys):
     out = tmp_path / "run"
@@ -264,7 +264,7 @@ def test_damaged_files_of_a_run_are_mistakes_with_a_remedy(command, configuratio
         assert len(told.splitlines()) == 1
 
 
-@pytest.mark.usefixtures("quick_figures")
+@pytest.mark.usefixtures("no_figures")
 def test_a_failing_batch_ends_with_exit_code_1_while_the_others_go_on(configuration, tmp_path, made_up_cells, capsys):
     made_up_cells[1] = RuntimeError("RESOURCE_EXHAUSTED: out of memory")
     out = tmp_path / "run"
@@ -281,7 +281,7 @@ def test_a_failing_batch_ends_with_exit_code_1_while_the_others_go_on(configurat
     assert not_computed(out) == [False, False, False]
 
 
-@pytest.mark.usefixtures("made_up_cells", "quick_figures")
+@pytest.mark.usefixtures("made_up_cells", "no_figures")
 def test_a_run_that_is_resumed_with_other_versions_says_so(configuration, tmp_path, capsys):
     out = tmp_path / "run"
     assert run(configuration, out) == 0
@@ -294,7 +294,7 @@ def test_a_run_that_is_resumed_with_other_versions_says_so(configuration, tmp_pa
     assert "note: jax was 0.4.2 when the run was begun" in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("quick_figures")
+@pytest.mark.usefixtures("no_figures")
 def test_a_run_of_which_all_fails_says_so(configuration, tmp_path, made_up_cells, capsys):
     made_up_cells |= dict.fromkeys(range(3), ValueError("no luck"))
     assert run(configuration, tmp_path / "run") == 1
@@ -303,7 +303,7 @@ def test_a_run_of_which_all_fails_says_so(configuration, tmp_path, made_up_cells
     assert "Traceback" not in message
 
 
-@pytest.mark.usefixtures("made_up_cells", "quick_figures")
+@pytest.mark.usefixtures("made_up_cells", "no_figures")
 def test_a_cell_in_several_batches_is_the_same_as_in_one(configuration, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert run(configuration, whole) == 0
@@ -314,20 +314,20 @@ def test_a_cell_in_several_batches_is_the_same_as_in_one(configuration, tmp_path
     assert np.allclose(times[1], 3 * times[0])
 
 
-@pytest.mark.usefixtures("made_up_cells", "quick_figures")
+@pytest.mark.usefixtures("made_up_cells", "no_figures")
 def test_results_in_many_slabs_are_those_in_one(configuration, tmp_path, monkeypatch):
-    axes = ["--axis", "data.noise=[0.0, 0.1, 0.2]", "--axis", "initializer.std=[0.1, 0.2]"]
+    axes = ["--axis", "data.noise=[0.0, 0.1]", "--axis", "initializer.std=[0.1, 0.2]"]
     out, cut = tmp_path / "one", tmp_path / "cut"
     assert run(configuration, out, *axes) == 0
     shutil.copytree(out, cut)
-    for size in (200_000, 500_000, 2_000_000):
+    for size in (200_000, 1_000_000):
         shutil.rmtree(cut / "results.zarr")
         monkeypatch.setattr(experiments.running.slab_writing, "_SLAB_BYTES", size)
         assert main(["collect", str(cut)]) == 0
         assert same(cut, out)
 
 
-@pytest.mark.usefixtures("made_up_cells", "quick_figures")
+@pytest.mark.usefixtures("made_up_cells", "no_figures")
 def test_orbits_of_a_cell_in_several_batches_are_numbered_over_all_of_it(configuration, tmp_path, monkeypatch):
     compute = experiments.running.compute.compute_batch
     points = fakes.cell_arrays(fakes.TIMES)

@@ -93,17 +93,22 @@ def test_a_linear_dense_risk_is_that_of_the_convolution_with_its_widths_as_chann
 @pytest.mark.parametrize("name", HOMOGENEOUS)
 def test_homogeneous_activations_conserve_one_quantity_per_hidden_channel(name):
     """<grad c, grad L> = 0, and a step of descent changes c by exactly eta^2 c(gradient)."""
-    for net in networks(HOMOGENEOUS[name]):
-        risk, params = risk_of(net), point_of(net)
+    eta = 0.05
+
+    @jax.jit
+    def measured(risk, params):
         w = raveled(params)
-        slope, columns = risk.gradient(w), risk.symmetry.directions(w)
+        slope, symmetry = risk.gradient(w), risk.symmetry
+        conserved = symmetry.conserved(w), symmetry.conserved(w - eta * slope), symmetry.conserved(slope)
+        return slope, symmetry.directions(w), conserved, lf.theory.balancedness(risk.network, params)
+
+    for net in networks(HOMOGENEOUS[name]):
+        slope, columns, (before, after, of_slope), balancedness = measured(risk_of(net), point_of(net))
         assert columns.shape[1] > 0
         sizes = jnp.linalg.norm(columns, axis=0) * jnp.linalg.norm(slope)
         np.testing.assert_allclose(columns.T @ slope / sizes, 0, atol=1e-14)
-        eta = 0.05
-        change = risk.symmetry.conserved(w - eta * slope) - risk.symmetry.conserved(w)
-        np.testing.assert_allclose(change, eta**2 * risk.symmetry.conserved(slope), atol=1e-13)
-        np.testing.assert_allclose(lf.theory.balancedness(net, params), risk.symmetry.conserved(w), rtol=1e-14)
+        np.testing.assert_allclose(after - before, eta**2 * of_slope, atol=1e-13)
+        np.testing.assert_allclose(balancedness, before, rtol=1e-14)
 
 
 @pytest.mark.parametrize("activation", [A.tanh, A.softplus, A.gelu])
@@ -143,12 +148,13 @@ def test_flows_of_a_tanh_network_end_in_minima_or_withhold():
     risk = lf.EmpiricalRisk(net, lf.losses.Square(), data)
     starts = jax.vmap(lambda k: lf.initializers.gaussian(0.5)(k, net))(jax.random.split(jax.random.key(1), 8))
     flows = lf.gradient_flow_ensemble(risk, starts)
+    gradient, hessian = jax.jit(jax.grad(risk.value)), jax.jit(jax.hessian(risk.value))
     converged = flows.verdict == lf.Verdict.CONVERGED
     assert np.sum(converged) >= 4
     for i in np.flatnonzero(converged):
         w = raveled([limit[i] for limit in flows.limit])
-        assert np.linalg.norm(jax.grad(risk.value)(w)) < 1e-11
-        assert np.linalg.eigvalsh(jax.hessian(risk.value)(w))[0] > 0
+        assert np.linalg.norm(gradient(w)) < 1e-11
+        assert np.linalg.eigvalsh(hessian(w))[0] > 0
 
 
 def test_deep_linear_dense_flows_reach_the_least_squares_fit():
