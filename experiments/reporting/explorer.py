@@ -57,6 +57,8 @@ class Explorer(NamedTuple):
     script: Markup
     axes: list[dict[str, Any]]
     """Name, labels and colours of every axis of the sweep; the first makes the series."""
+    opening: list[int]
+    """Positions of the sliders, one per axis but the first, when the page is opened."""
     quantities: dict[str, str]
     """Numbers per flow that the chart of the limits can show, and the words on them."""
     up: str
@@ -87,12 +89,27 @@ def explorer(dataset: xr.Dataset) -> Explorer | None:
         library=_library(),
         script=Markup(script),
         axes=data["axes"],
+        opening=_opening(data),
         quantities=quantities,
         up=next(iter(quantities)),
         across="final_path_length" if "final_path_length" in quantities else list(quantities)[-1],
         curves="points" in data,
         note=note,
     )
+
+
+def _opening(data: dict[str, Any]) -> list[int]:
+    """The place with the most different verdicts and kinds of limits; of equals, the one nearest to the middle."""
+    sizes = [len(axis["labels"]) for axis in data["axes"][1:]]
+    ends: dict[int, set[tuple[str, str]]] = {}
+    for place, *end in zip(*(data["flows"][name] for name in ("place", "verdict", "kind")), strict=True):
+        ends.setdefault(place, set()).add(tuple(end))
+
+    def rank(place: int) -> tuple[int, float]:
+        off = [abs(at - (size - 1) / 2) / size for at, size in zip(np.unravel_index(place, sizes), sizes, strict=True)]
+        return -len(ends[place]), float(sum(off))
+
+    return [int(at) for at in np.unravel_index(min(ends, key=rank), sizes)] if sizes else []
 
 
 def page_data(dataset: xr.Dataset) -> dict[str, Any] | None:

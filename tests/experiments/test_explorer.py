@@ -81,3 +81,12 @@ def test_missing_flows_and_values_leave_valid_json_without_markup(tmp_path):
     assert page["flows"]["optimality_gap"][3] is None
     assert page["axes"][0]["labels"][0] == "</script><b>"
     assert explorer(dataset.assign(verdict=dataset["verdict"] * 0 - 1)) is None
+
+
+def test_the_page_opens_where_flows_end_in_most_ways_else_in_the_middle(tmp_path):
+    axes = '"data.noise" = [0.0, 0.1, 0.2]\n"initializer.std" = [0.1, 0.2, 0.3, 0.4]\n'
+    dataset = fakes.results(tmp_path, fakes.CONFIGURATION + axes)
+    dataset["verdict"][:], dataset["kind"][:] = 0, 0
+    assert explorer(dataset).opening == [1, 1]
+    dataset["kind"][2, 0, 3, 5] = 1
+    assert explorer(dataset).opening == [0, 3]
