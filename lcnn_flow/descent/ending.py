@@ -71,17 +71,19 @@ def first_look(
     sane = jnp.isfinite(safe_norm(risk.gradient(start)))
     finite = jnp.isfinite(norm) & jnp.isfinite(value)
     size = jnp.min(risk.units(vector, start))
+    risen = (safe_norm(vector) > scales.far) & (value > risk.value(start))  # not on its way from a saddle
     still = course.update <= jnp.maximum(_SMALL_UPDATE * settings.ends.gradient_rtol, _root(vector)) * size
     cases = [
         (~sane, Verdict.NOT_FINITE, Reason.START_NOT_FINITE),
         (~course.alive & course.escaped, Verdict.DIVERGED, Reason.BEYOND_NORM_BOUND),
         (~course.alive | ~finite, Verdict.NOT_FINITE, Reason.UPDATE_NOT_FINITE),
+        (risen, Verdict.DIVERGED, Reason.BEYOND_NORM_BOUND),
         (risk.is_separated(vector), Verdict.DIVERGED, Reason.SEPARATES),
         (~(norm <= tolerance), Verdict.STEP_LIMIT, Reason.STEPS_USED_UP),
         (~still, Verdict.UNDECIDED, Reason.STILL_MOVING),
     ]
     if settings.batch_size is not None:
-        cases.insert(4, (jnp.asarray(True), Verdict.UNDECIDED, Reason.MINIBATCHES))
+        cases.insert(5, (jnp.asarray(True), Verdict.UNDECIDED, Reason.MINIBATCHES))
     verdict, reason = first_case(cases)
     none, nothing = jnp.asarray(-1, jnp.int32), jnp.full_like(norm, jnp.nan)
     return Ending(
@@ -121,6 +123,7 @@ def judged(
         gradient_rtol=ends.gradient_rtol,
         least_scale=scales.least_scale,
         norm_bound=scales.norm_bound,
+        far=scales.far,
         bounded=jnp.asarray(False),
         rtol=scales.rtol,
         equal=risk.symmetry.equal(start),

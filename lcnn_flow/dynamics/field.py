@@ -39,6 +39,8 @@ __all__ = [
 ]
 
 _NORM_SPAN = 1e6
+_UNKNOWN_NORM_SPAN = {8: 1e20, 4: 1e9}
+"""By bytes of a number, where the size of limits is unknown: from a small start near a saddle it is not seen."""
 _ABOVE_ROUNDING = 2.0
 _ERROR_IN_MINIMUM = 0.1
 """Local error of the residuals that the default rtol allows, relative to the width of the minimum of the loss."""
@@ -57,6 +59,8 @@ class StartScales(NamedTuple):
     least_scale: Float[Array, "..."]
     """1e-4 of `gradient_scale` at the start: a floor for flows that tend to 0, whose scale tends to 0 too."""
     norm_bound: Float[Array, "..."]
+    far: Float[Array, "..."]
+    """Norm, at most `norm_bound`, beyond which filters that still grow at the end of a flow count as diverged."""
     rtol: Float[Array, "..."]
     """The rtol of the settings, or a smaller one if the curvature of the loss changes on a scale small against the
     residuals."""
@@ -72,6 +76,8 @@ class FieldArguments(NamedTuple):
     gradient_rtol: Float[Array, ""]
     least_scale: Float[Array, ""]
     norm_bound: Float[Array, ""]
+    far: Float[Array, ""]
+    """As in `StartScales`."""
     bounded: Bool[Array, ""]
     """Whether `norm_bound` is at least the bound given by theory, so that growth is never a divergence."""
     rtol: Float[Array, ""]
@@ -107,9 +113,10 @@ def start_scales(risk: RiskLike, vector: Float[Array, "n ..."], settings: FlowSe
     if settings.adapts_rtol:
         rtol = jnp.minimum(rtol, jnp.maximum(_ERROR_IN_MINIMUM / risk.contrast(vector), FINEST_RTOL))
         rtol = rtol if risk.knows_scales else jnp.minimum(rtol, default_function_rtol(vector.dtype))
-    bound, atol = settings.norm_bound, settings.atol
-    if bound is None:
-        bound = _NORM_SPAN * jnp.maximum(safe_norm(norms), fitting)
+    atol, far = settings.atol, _NORM_SPAN * jnp.maximum(safe_norm(norms), fitting)
+    bound = far if risk.knows_scales else _UNKNOWN_NORM_SPAN[vector.dtype.itemsize] / _NORM_SPAN * far
+    if settings.norm_bound is not None:
+        far = bound = settings.norm_bound
     if atol is None:
         counts = jnp.asarray(risk.space.layer_sizes, vector.dtype)
         rms = norms / jnp.sqrt(counts.reshape(counts.shape + (1,) * (vector.ndim - 1)))
@@ -120,6 +127,7 @@ def start_scales(risk: RiskLike, vector: Float[Array, "n ..."], settings: FlowSe
         first_step=0.01 * jnp.where(jnp.isfinite(shortest), shortest, 1),
         least_scale=1e-4 * gradient_scale(risk, vector) if risk.knows_scales else jnp.zeros_like(longest),
         norm_bound=jnp.broadcast_to(bound, longest.shape),
+        far=jnp.broadcast_to(far, longest.shape),
         rtol=rtol,
         atol=jnp.broadcast_to(atol, norms.shape),
     )

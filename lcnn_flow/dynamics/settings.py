@@ -55,7 +55,8 @@ class FlowOptions:
     proportion to rtol^(-1/4)."""
     norm_bound: Number | None = None
     """Largest |w| before the flow counts as DIVERGED; by default 1e6 times the larger of |w(0)| and the size of filters
-    that fit the targets. By default a flow that theory bounds (P of full column rank, coercive loss, single channel)
+    that fit the targets; where that size is unknown (functions, networks with activations) 1e20 times |w(0)|, and 1e9
+    times in float32. By default a flow that theory bounds (P of full column rank, coercive loss, single channel)
     never counts as DIVERGED."""
     solver: diffrax.AbstractSolver[Any] | None = None
     """Any diffrax solver; `Rodas4()` by default. Rosenbrock methods receive the exact symmetric Hessian."""

@@ -33,6 +33,9 @@ _MANIFOLD_RTOL = 1e-6
 _ABOVE_ROUNDING = 2.0
 """Multiple of its rounding error below which a gradient counts as being as small as possible."""
 _GROWTH = 0.01
+_FASTEST_GROWTH = 1.5
+"""Exponent of the growth in time: along a valley it is at most 1/2, down a slope 1, and above that on the way from a
+saddle."""
 _GROWTH_CHANGE = 0.05
 _WATCHES = 5
 
@@ -190,6 +193,7 @@ def _verdict(
     critical = (here.curvature.index == 0) & (here.exact | here.nearby)
     tail = critical | growth.fades | growth.grows
     slow = growth.grows & ~critical & isinstance(getattr(args.risk, "loss", None), MarginLoss)
+    grown = growth.grows & (growth.rate < _FASTEST_GROWTH) & ~critical & (safe_norm(span.vector) > args.far)
     undecided, spent = int(Verdict.UNDECIDED), span.out_of_steps & ~below & ~loose
     cases = (
         (
@@ -207,6 +211,7 @@ def _verdict(
         (passes & signs.clear, Verdict.CONVERGED, Reason.NONE),
         (rests & signs.clear, Verdict.AT_SADDLE, Reason.NONE),
         (last & slow, undecided, Reason.GROWS_SLOWLY),
+        (last & grown & ~args.bounded, Verdict.DIVERGED, Reason.BEYOND_NORM_BOUND),
         (last & tail, Verdict.DEGENERATE, Reason.NONE),
         (last & here.exact, undecided, Reason.MAY_LEAVE_THE_SADDLE),
         (last, undecided, Reason.LIMIT_NOT_RESOLVED),

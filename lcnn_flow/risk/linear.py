@@ -171,11 +171,15 @@ class LinearRisk(EmpiricalRisk):
         return per_entry(self.arch, jnp.where(vanishing | (norms == 0), fallback, norms))
 
     def parameter_scale(self, start: Float[Array, "n ..."] | None = None) -> Float[Array, ""]:
-        """Size of a filter that fits the targets: (rms target / rms patch)^(1/N); 0 for zero targets."""
+        """Size of a filter that fits the targets: (rms target / rms patch)^(1/N); 0 for zero targets.
+
+        Losses of the margin are given targets 0, and their curvature changes over margins of size 1.
+        """
         del start
         form = self.outer
         size = jnp.where(form.patch_size > 0, form.patch_size, 1)
-        return (form.target_size / size) ** (1 / self.arch.depth)
+        target = 1.0 if isinstance(self.loss, MarginLoss) else form.target_size
+        return (target / size) ** (1 / self.arch.depth)
 
     def largest_norm(self, start: Float[Array, " n"]) -> Float[Array, ""]:
         """Bound on |w(t)| of all filters together for all t >= 0; infinite if `theory.norm_bound` gives none."""

@@ -61,6 +61,26 @@ def test_a_limit_comes_back_in_the_tree_of_the_parameters_with_what_is_held_fixe
     assert flow.limit["empty"].shape == (0,)
 
 
+def test_a_factorisation_from_a_small_start_is_followed_to_its_minimum():
+    """Limits have 1e6 times the norm of the start and more: growth on the way from a saddle is no divergence."""
+    target = jnp.array([[40.0, 8.0], [-2.7, 9.0]])
+
+    def risk(p):
+        return 0.5 * jnp.sum((p["U"] @ p["V"].T - target) ** 2)
+
+    keys = jax.random.split(KEY)
+    for size in (1e-5, 1e-7, 1e-9):
+        flow = lf.gradient_flow(risk, {w: size * jax.random.normal(k, (2, 2)) for w, k in zip("UV", keys, strict=True)})
+        assert name(flow) == "CONVERGED"
+        np.testing.assert_allclose(flow.limit["U"] @ flow.limit["V"].T, target, atol=1e-6)
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_a_risk_without_a_lower_bound_diverges(power):
+    flow = lf.gradient_flow(lambda p: p[1] ** 2 - p[0] ** power, jnp.array([0.1, 1.0]))
+    assert (name(flow), Reason(int(flow.reason))) == ("DIVERGED", Reason.BEYOND_NORM_BOUND)
+
+
 def test_a_model_of_equinox_goes_in_and_comes_out_as_it_is():
     model = eqx.nn.MLP("scalar", "scalar", 3, 1, activation=jnp.tanh, key=KEY)
     x = jnp.array([-1.0, 0.2, 0.9])

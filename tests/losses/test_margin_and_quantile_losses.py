@@ -136,3 +136,16 @@ def test_a_margin_loss_fails_in_coercivity_alone_and_a_quantile_loss_in_nothing(
     assert found.injective_on_attainable
     assert found.holds is False
     assert "coercive: no" in str(found)
+
+
+def test_flows_of_inseparable_labels_converge_from_however_small_a_start():
+    """Targets of margin losses are stored as 0, but filters that fit are of the size of 1 / inputs."""
+    rng = np.random.default_rng(0)
+    inputs, labels = rng.normal(size=(30, 4)), np.sign(rng.normal(size=(30, 2)))
+    risk = lf.EmpiricalRisk(lf.Architecture(4, (2, 2)), losses.Logistic(), lf.Dataset(inputs, labels))
+    limits = []
+    for size in (1e-2, 1e-8):
+        flow = lf.gradient_flow(risk, (size * jnp.array([1.0, 0.3]), size * jnp.array([0.7, -0.2])))
+        assert flow.verdict == lf.Verdict.CONVERGED
+        limits.append(lf.end_to_end_filter(risk.network, flow.limit))
+    np.testing.assert_allclose(limits[1], limits[0], rtol=1e-6)

@@ -222,8 +222,12 @@ def _nearly_symmetric(rng: np.random.Generator, family: Family) -> np.ndarray:
 
 
 def _sparse(rng: np.random.Generator, family: Family) -> np.ndarray:
-    """Small whole numbers, many of them 0."""
-    return rng.integers(-1, 3, size=net_of(family).size).astype(float)
+    """Small whole numbers, many of them 0; two filters are not equal or opposite, which is the kind `symmetric`."""
+    w = rng.integers(-1, 3, size=net_of(family).size).astype(float)
+    half = w.size // 2
+    while len(family.kernels) == 2 and any(np.array_equal(w[:half], sign * w[half:]) for sign in (1, -1)):
+        w = rng.integers(-1, 3, size=w.size).astype(float)
+    return w
 
 
 START_KINDS: dict[str, Callable[[np.random.Generator, Family], np.ndarray]] = {
