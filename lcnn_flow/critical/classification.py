@@ -24,6 +24,7 @@ from lcnn_flow.limits.curvature import curvature, spectrum
 from lcnn_flow.limits.judgement import attracts_along_manifold
 from lcnn_flow.limits.kinks import is_clear_of_kinks
 from lcnn_flow.limits.newton import polish
+from lcnn_flow.limits.saturation import is_clear_of_saturation
 from lcnn_flow.network.architecture import refuse_flows
 from lcnn_flow.numerics.compiling import quick_to_compile
 from lcnn_flow.numerics.lapack import singular_values
@@ -62,7 +63,8 @@ class CriticalPoint:
     kind: Any
     """"minimum": positive definite across the symmetries, or a passed local Polyak-Lojasiewicz test (the nullity may
     then be positive: a manifold of minima). "strict_saddle": a negative eigenvalue. "degenerate": neither; or the
-    gradient is small, but an eigenvalue is too small to decide whether a critical point is near. "not_critical": the
+    gradient is small, but an eigenvalue is too small to decide whether a critical point is near; or hidden neurons are
+    saturated, and weights without influence in this precision may have some in exact arithmetic. "not_critical": the
     gradient is too large, or Newton's method finds no critical point nearby. "at_kink": a hidden neuron switches within
     reach of Newton's method, where the Hessian does not exist."""
     risk: Any
@@ -169,7 +171,8 @@ def _measure(risk: Any, vectors: Float[Array, "b n"]) -> dict[str, Array]:
         signature = curvature(risk, point, exact, zero)
         flat = (signature.index == 0) & (signature.nullity > 0)
         attracts, _ = attracts_along_manifold(risk, point, point, levels, None, exact, zero, result.blur, exact & flat)
-        degenerate = jnp.where(exact, flat & ~attracts, signature.nullity > 0)
+        known = attracts & is_clear_of_saturation(risk, point, signature.nullity)
+        degenerate = jnp.where(exact, flat & ~known, signature.nullity > 0)
         eps = jnp.finfo(relative.dtype).eps
         small = relative <= eps**0.45
         kinked = ~is_clear_of_kinks(risk, vector, jnp.linalg.norm(point - vector))

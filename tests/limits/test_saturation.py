@@ -26,6 +26,13 @@ def test_a_descent_that_rests_on_a_plateau_of_saturated_neurons_claims_no_limit(
     assert np.isnan(run.limit[1]).all()
 
 
+def test_a_point_on_a_plateau_of_saturated_neurons_is_not_classified_as_a_minimum():
+    plateau, minimum = (jnp.asarray([[40.0]]), jnp.asarray([[0.75]])), (jnp.asarray([[0.0]]), jnp.asarray([[0.5]]))
+    assert lf.classify(risk_of(TANH), plateau).kind == "degenerate"
+    fitted = lf.Dataset(SAMPLES.inputs, jnp.zeros((2, 1)))  # u tanh(w x) = 0 along w = 0
+    assert lf.classify(risk_of(TANH, fitted), minimum).kind == "minimum"
+
+
 @pytest.mark.slow
 def test_a_flow_that_rests_on_a_plateau_of_saturated_neurons_claims_no_limit():
     flow = lf.gradient_flow(risk_of(TANH), START)
