@@ -264,7 +264,7 @@ def test_a_step_past_the_unstable_modes_is_rejected(length, rejected):
     risk = lf.EmpiricalRisk(lf.Architecture(1, (1, 1)), lf.losses.Square(), lf.Dataset(one, one))
     solver = Rodas4(stage_solver=symmetric_stage_solver)
     real = jnp.asarray(0.0)
-    args = FieldArguments(risk, real, real, real, real, jnp.asarray(False), real, jnp.eye(2))
+    args = FieldArguments(risk, real, real, real, real, real, jnp.asarray(False), real, jnp.eye(2))
     start = jnp.zeros(2)  # the saddle: eigenvalues -1 and 1, so I/gamma + h H is definite up to h = 4
 
     def error(h):
