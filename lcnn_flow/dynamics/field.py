@@ -114,7 +114,7 @@ def start_scales(risk: RiskLike, vector: Float[Array, "n ..."], settings: FlowSe
         rtol = jnp.minimum(rtol, jnp.maximum(_ERROR_IN_MINIMUM / risk.contrast(vector), FINEST_RTOL))
         rtol = rtol if risk.knows_scales else jnp.minimum(rtol, default_function_rtol(vector.dtype))
     atol, far = settings.atol, _NORM_SPAN * jnp.maximum(safe_norm(norms), fitting)
-    bound = far if risk.knows_scales else _UNKNOWN_NORM_SPAN[vector.dtype.itemsize] / _NORM_SPAN * far
+    bound = far if risk.knows_scales else _UNKNOWN_NORM_SPAN.get(vector.dtype.itemsize, _NORM_SPAN) / _NORM_SPAN * far
     if settings.norm_bound is not None:
         far = bound = settings.norm_bound
     if atol is None:
