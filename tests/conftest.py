@@ -22,6 +22,8 @@ import jaxtyping
 with jaxtyping.install_import_hook("lcnn_flow", "type_checks.checked"):
     import lcnn_flow as lf
 
+from experiments.running.worker_environment import collect_rarely
+
 hypothesis.settings.register_profile("busy", deadline=None)  # what compiles, or a busy machine, is no failure
 hypothesis.settings.load_profile("busy")
 
@@ -29,7 +31,7 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 lf.enable_compilation_cache()
-gc.set_threshold(50_000, 20, 20)  # as in the runner: traces are millions of small objects that stay
+collect_rarely()
 
 
 @pytest.hookimpl(tryfirst=True)

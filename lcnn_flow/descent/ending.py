@@ -71,7 +71,8 @@ def first_look(
     sane = jnp.isfinite(safe_norm(risk.gradient(start)))
     finite = jnp.isfinite(norm) & jnp.isfinite(value)
     size = jnp.min(risk.units(vector, start))
-    risen = (safe_norm(vector) > scales.far) & (value > risk.value(start))  # not on its way from a saddle
+    first = risk.value(start)
+    risen = (safe_norm(vector) > scales.far) & (value > first)  # not on its way from a saddle
     still = course.update <= jnp.maximum(_SMALL_UPDATE * settings.ends.gradient_rtol, _root(vector)) * size
     cases = [
         (~sane, Verdict.NOT_FINITE, Reason.START_NOT_FINITE),
@@ -79,18 +80,17 @@ def first_look(
         (~course.alive | ~finite, Verdict.NOT_FINITE, Reason.UPDATE_NOT_FINITE),
         (risen, Verdict.DIVERGED, Reason.BEYOND_NORM_BOUND),
         (risk.is_separated(vector), Verdict.DIVERGED, Reason.SEPARATES),
+        (jnp.asarray(settings.batch_size is not None), Verdict.UNDECIDED, Reason.MINIBATCHES),
         (~(norm <= tolerance), Verdict.STEP_LIMIT, Reason.STEPS_USED_UP),
         (~still, Verdict.UNDECIDED, Reason.STILL_MOVING),
     ]
-    if settings.batch_size is not None:
-        cases.insert(5, (jnp.asarray(True), Verdict.UNDECIDED, Reason.MINIBATCHES))
     verdict, reason = first_case(cases)
     none, nothing = jnp.asarray(-1, jnp.int32), jnp.full_like(norm, jnp.nan)
     return Ending(
         verdict=verdict,
         reason=reason,
         risk=value,
-        energy=risk.value(start) - value,
+        energy=first - value,
         drift=jnp.max(jnp.abs(conserved(vector) - conserved(start)), initial=0.0),
         gradient_norm=norm,
         tolerance=tolerance,

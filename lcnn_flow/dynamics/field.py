@@ -113,10 +113,14 @@ def start_scales(risk: RiskLike, vector: Float[Array, "n ..."], settings: FlowSe
     if settings.adapts_rtol:
         rtol = jnp.minimum(rtol, jnp.maximum(_ERROR_IN_MINIMUM / risk.contrast(vector), FINEST_RTOL))
         rtol = rtol if risk.knows_scales else jnp.minimum(rtol, default_function_rtol(vector.dtype))
-    atol, far = settings.atol, _NORM_SPAN * jnp.maximum(safe_norm(norms), fitting)
-    bound = far if risk.knows_scales else _UNKNOWN_NORM_SPAN.get(vector.dtype.itemsize, _NORM_SPAN) / _NORM_SPAN * far
     if settings.norm_bound is not None:
         far = bound = settings.norm_bound
+    else:
+        size = jnp.maximum(safe_norm(norms), fitting)
+        far = bound = _NORM_SPAN * size
+        if not risk.knows_scales:
+            bound = _UNKNOWN_NORM_SPAN.get(vector.dtype.itemsize, _NORM_SPAN) * size
+    atol = settings.atol
     if atol is None:
         counts = jnp.asarray(risk.space.layer_sizes, vector.dtype)
         rms = norms / jnp.sqrt(counts.reshape(counts.shape + (1,) * (vector.ndim - 1)))

@@ -175,7 +175,7 @@ def flow_arguments(
         gradient_rtol=settings.gradient_rtol,
         least_scale=scales.least_scale,
         norm_bound=norm_bound,
-        far=jnp.maximum(scales.far, jnp.where(bounded, norm_bound, 0)),
+        far=scales.far,
         bounded=bounded,
         rtol=scales.rtol,
         equal=risk.symmetry.equal(initial),

@@ -14,8 +14,8 @@ from experiments.sweeps.sweep import Sweep
 
 __all__ = ["LocalEngine"]
 
-_FEW_CERTIFICATES = 32
-"""As many take less time than a worker process takes to start."""
+_FEW_CERTIFICATES = 16
+"""As many take less time, up to 0.3 s each, than it takes to start worker processes, which import the library anew."""
 
 
 class LocalEngine:
