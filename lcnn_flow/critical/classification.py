@@ -145,7 +145,7 @@ def classify(risk: RiskLike | Callable[..., Any], params: PyTree) -> CriticalPoi
     if 0 in leading:
         raise ArchitectureError(f"params have leading axes {leading}: there is no point to classify")
     flat = jnp.concatenate([jnp.reshape(w, (math.prod(leading), -1)) for w in layers], axis=1)
-    measured = jax.tree.map(np.asarray, _measure(objective, flat))
+    measured = jax.tree.map(np.asarray, _measure(objective.without_data(), flat))
     words = np.asarray([kind.word for kind in Kind])[measured.pop("kind")]
     fields = {name: array.reshape(leading + array.shape[1:]) for name, array in measured.items()}
     if leading:

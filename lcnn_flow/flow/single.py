@@ -85,7 +85,8 @@ def gradient_flow(risk: RiskLike | Callable[..., Any], params: PyTree, **options
     layers, space = objective.layers(params), objective.space
     check_memory(space.num_parameters, jnp.result_type(*layers))
     settings = flow_settings(layers, **options)
-    flow = _compiled_flow(objective, as_params(layers), settings)
+    seen = objective.without_data() if settings.record is None else objective  # the user's observables may use the data
+    flow = _compiled_flow(seen, as_params(layers), settings)
     refuse_false_symmetry(flow)
     return in_tree(space, flow)
 

@@ -1,12 +1,14 @@
 """What the program of a flow contains: one solver, whatever is asked of it."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import pytest
 from problems import random_problem
 
 import lcnn_flow as lf
 from lcnn_flow.dynamics.settings import flow_settings
+from lcnn_flow.flow import single
 from lcnn_flow.flow.single import run_flow
 
 START = (jnp.asarray([0.5, -0.2]), jnp.asarray([0.3, 0.8]))
@@ -32,3 +34,18 @@ def test_times_add_no_second_solver(kind, risks):
 
 def test_flows_from_both_sides_of_the_start_add_no_second_solver(risks):
     assert size(risks["function"]) < 1.2 * size(risks["known"])
+
+
+def test_the_square_loss_needs_no_new_program_for_another_number_of_samples(monkeypatch):
+    seen = []
+
+    def note(risk, params, settings):
+        leaves, tree = jax.tree.flatten((risk, params, settings))
+        seen.append((tree, [(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves]))
+        raise StopIteration  # the arguments are all that counts
+
+    monkeypatch.setattr(single, "_compiled_flow", note)
+    for samples in (9, 30):
+        with pytest.raises(StopIteration):
+            lf.gradient_flow(random_problem(lf.Architecture(6, (2, 2)), lf.losses.Square(), samples=samples), START)
+    assert seen[0] == seen[1]
