@@ -20,7 +20,6 @@ from problems import truth
 
 import lcnn_flow as lf
 
-pytestmark = pytest.mark.optimised  # these flows take longer to run than to compile
 SLOW_CONDITIONS = 35
 """Data sets per family: 36 families of 35 data sets with 8 starts each are 10,080 flows."""
 WITHHELD = 0.2
@@ -74,6 +73,7 @@ def test_most_isolated_minima_are_recognised(table):
 
 
 @pytest.mark.slow
+@pytest.mark.optimised  # these flows take longer to run than to compile
 @pytest.mark.parametrize("number", range(len(FAMILIES)), ids=lambda n: f"{n}-{FAMILIES[n].loss}")
 def test_nothing_said_of_ten_thousand_hard_flows_is_false(number):
     found = Table()

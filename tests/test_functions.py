@@ -27,24 +27,27 @@ FAST = {"degenerate": 20, "manifolds": 20}
 
 @pytest.fixture(scope="module")
 def table() -> Table:
-    """The fast lane: 40 functions of two programs, for it is programs that take time."""
+    """40 functions of two programs, for it is programs that take time."""
     found = Table()
     for name, count in FAST.items():
         run_structure(found, NUMBER[name], range(count))
     return found
 
 
+@pytest.mark.slow
 def test_nothing_said_of_forty_functions_is_false(table):
     assert len({(f.structure, f.number) for f in table.findings}) == 40
     assert not table.false, "\n".join(map(str, table.false))
 
 
+@pytest.mark.slow
 def test_most_nondegenerate_limits_are_decided(table):
     said, of = table.decided()
     assert of > 30
     assert said >= DECIDED * of, table
 
 
+@pytest.mark.slow
 def test_units_change_no_verdict(table):
     changed = [f for f in table.findings if f.changed]
     assert not changed, "\n".join(map(str, changed))
@@ -61,7 +64,13 @@ def test_nothing_said_of_a_thousand_functions_is_false(index):
     assert said >= DECIDED * of
 
 
-@pytest.mark.parametrize("index", range(len(STRUCTURES)), ids=lambda i: STRUCTURES[i].name)
+@pytest.mark.parametrize(
+    "index",
+    [
+        pytest.param(i, marks=pytest.mark.slow if s.name == "ridges" else (), id=s.name)
+        for i, s in enumerate(STRUCTURES)
+    ],
+)
 def test_both_implementations_are_the_same_function(index):
     structure = STRUCTURES[index]
     if structure.name == "ridges":

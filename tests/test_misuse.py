@@ -132,6 +132,7 @@ def test_a_flow_without_limit_prints_why():
     assert "limit  " not in text
 
 
+@pytest.mark.slow
 def test_a_summary_with_the_risk_tells_distinct_limits_and_names_the_spurious_ones():
     matrix = np.array([[27.71023675, 13.47872437, -9.08530081], [13.47872437, 7.86128237, -7.31690957]])
     matrix = np.vstack([matrix, [-9.08530081, -7.31690957, 18.21803879]])

@@ -70,7 +70,7 @@ FAMILIES = (
     Family("square", (2, 2), (1, 1), samples=8, channels=(1, 2, 1)),
     Family("pseudo_huber", (2, 2), (1, 1), samples=8, channels=(2, 2, 1)),
 )
-FAST = ((0, ("ensemble",), 12), (2, ("single",), 2))
+FAST = ((0, ("ensemble",), 12),)
 """Families of the fast lane, the engine that runs each, and how many conditions: 12 are every kind of data once."""
 
 

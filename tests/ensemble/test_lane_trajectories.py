@@ -70,6 +70,7 @@ def test_trajectories_of_lanes_are_those_of_lockstep_with_channels():
     assert_same(lanes, lf.gradient_flow_ensemble(risk, params, times=TIMES, adjoint=diffrax.ForwardMode()))
 
 
+@pytest.mark.slow
 def test_risks_evaluated_layer_by_layer_have_the_same_limits_though_they_do_not_run_in_lanes():
     plain = lf.EmpiricalRisk(ARCH, lf.losses.Square(), RISK.data, form="layers")
     found = lf.gradient_flow_ensemble(plain, tuple(w[4:6] for w in starts()))

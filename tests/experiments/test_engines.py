@@ -154,7 +154,7 @@ def kill_worker(engine):
     os.kill(pids[0], signal.SIGKILL)
 
 
-@pytest.mark.parametrize("kind", [DaskEngine, ProcessEngine])
+@pytest.mark.parametrize("kind", [pytest.param(DaskEngine, marks=pytest.mark.slow), ProcessEngine])
 def test_a_worker_killed_in_mid_run_loses_nothing(kind, configuration, uninterrupted, tmp_path):
     plan, directory = plan_of(load(configuration)), RunDirectory(tmp_path)
     (tmp_path / "batches").mkdir()

@@ -163,7 +163,8 @@ def test_trajectories_are_a_second_table_with_a_row_a_flow_and_time(stored, tmp_
     assert np.array_equal(table["samples"].to_numpy().reshape(shape)[0, :, 3, 7], [32, 64])
 
 
-@pytest.mark.parametrize("kind", [pytest.param("parquet", marks=pytest.mark.slow), "csv"])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
 def test_memory_of_tables_does_not_grow_with_the_number_of_flows(tmp_path, monkeypatch, kind):
     monkeypatch.setattr(flow_table, "_GROUP_BYTES", 2**17)
     few = fakes.results(tmp_path).isel(loss=[0], time=slice(20))
@@ -256,7 +257,7 @@ def test_a_full_disk_ends_in_one_line_and_leaves_no_file(stored, tmp_path):
     code = (
         "import pathlib, resource, sys\n"
         "from experiments.results.export import export\n"
-        "for size in (0, 3_000, 20_000, 50_000):\n"
+        "for size in (0, 20_000):\n"
         "    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))\n"
         "    for kind in ('netcdf', 'parquet', 'csv'):\n"
         "        try:\n"
@@ -266,7 +267,7 @@ def test_a_full_disk_ends_in_one_line_and_leaves_no_file(stored, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code, str(directory)], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "UserError True 1\n" * 12
+    assert done.stdout == "UserError True 1\n" * 6
     assert os.listdir(directory) == ["results.zarr"]
 
 

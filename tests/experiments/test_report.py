@@ -28,6 +28,14 @@ def run_directory(tmp_path):
     return directory
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A directory with results and its report, which tests read only; with what `write_report` returned."""
+    directory = tmp_path_factory.mktemp("written")
+    fakes.write_results(directory, fakes.results(directory))
+    return directory, *write_report(directory)
+
+
 def without_scripts(html):
     """A page as it is where scripts do not run."""
     return re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL)
@@ -47,8 +55,8 @@ class Requests(HTMLParser):
                 self.found.append((tag, name, value))
 
 
-def test_the_report_is_rebuilt_from_results_alone_and_loads_nothing(run_directory):
-    path, claims, answer = write_report(run_directory)
+def test_the_report_is_rebuilt_from_results_alone_and_loads_nothing(written):
+    directory, path, claims, answer = written
     html = path.read_text()
     parser = Requests()
     parser.feed(html)
@@ -63,8 +71,8 @@ def test_the_report_is_rebuilt_from_results_alone_and_loads_nothing(run_director
     assert not re.search(r"@import|url\((?!#)", html)
     assert len(claims) == html.count('<td class="mark') - sum(len(c.details) for c in claims if len(c.details) > 1)
     for name in ("risk", "gradient_norm", "path_length", "balancedness_drift", "filters", "filter_error"):
-        assert (run_directory / "figures" / f"{name}.svg").read_bytes().startswith(b"<?xml")
-        assert (run_directory / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (directory / "figures" / f"{name}.svg").read_bytes().startswith(b"<?xml")
+        assert (directory / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert f'<figure id="{name}">' in html
 
 
@@ -81,8 +89,8 @@ def test_a_report_of_results_too_large_for_memory_is_the_same_and_finds_damage(r
         write_report(run_directory)
 
 
-def test_two_reports_of_the_same_results_are_equal_and_all_references_in_them_resolve(run_directory):
-    html = write_report(run_directory)[0].read_text()
+def test_two_reports_of_the_same_results_are_equal_and_all_references_in_them_resolve(written, run_directory):
+    html = written[1].read_text()
     assert write_report(run_directory)[0].read_text() == html
     html = without_scripts(html)
     identifiers = re.findall(r'\bid="([^"]+)"', html)
@@ -95,9 +103,9 @@ def test_two_reports_of_the_same_results_are_equal_and_all_references_in_them_re
     assert references | links | described <= set(identifiers)
 
 
-def test_the_contrast_of_the_dark_is_that_of_the_guidelines_for_words_and_for_the_colours_of_series(run_directory):
+def test_the_contrast_of_the_dark_is_that_of_the_guidelines_for_words_and_for_the_colours_of_series(written):
     assert fakes.contrast("#000000", "#ffffff") == pytest.approx(21)
-    html = without_scripts(write_report(run_directory)[0].read_text())
+    html = without_scripts(written[1].read_text())
     dark = re.search(r"prefers-color-scheme: dark.*?:root \{(.*?)\}", html, flags=re.DOTALL)[1]
     value = dict(re.findall(r"--(\w+): (#\w{6})", dark))
     words = ("ink", "soft", "good", "bad", "open", "link", "222222", "333333", "555555")
@@ -106,8 +114,8 @@ def test_the_contrast_of_the_dark_is_that_of_the_guidelines_for_words_and_for_th
     assert min(fakes.contrast(value.get(colour[1:], colour), value["paper"]) for colour in series) >= 4.5
 
 
-def test_greys_and_dim_colours_of_figures_turn_in_the_dark(run_directory):
-    html = without_scripts(write_report(run_directory)[0].read_text())
+def test_greys_and_dim_colours_of_figures_turn_in_the_dark(written):
+    html = without_scripts(written[1].read_text())
     greys = set(re.findall(r"var\(--(\w+),#\1\)", html))
     dark = re.search(r"prefers-color-scheme: dark.*?:root \{(.*?)\}", html, flags=re.DOTALL)[1]
     assert {"ffffff", "e6e6e6", "222222", "0072b2"} <= greys <= set(re.findall(r"--(\w+): #", dark))

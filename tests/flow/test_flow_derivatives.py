@@ -70,7 +70,7 @@ def derived_along():
     return values, tangents[CENTRE], backward(*points[CENTRE])
 
 
-@pytest.mark.parametrize("quantity", ["limit", "along"])
+@pytest.mark.parametrize("quantity", ["limit", pytest.param("along", marks=pytest.mark.slow)])
 def test_gradients_with_respect_to_start_data_weights_and_loss_are_those_of_finite_differences(quantity, request):
     values, tangent, gradient, *_ = request.getfixturevalue(f"derived_{quantity}")
     expected = float(values[0] - 8 * values[1] + 8 * values[3] - values[4]) / (12 * H)

@@ -23,6 +23,7 @@ def test_filters_that_grow_like_a_power_of_time_are_diverged_with_their_exponent
     assert np.all(np.isnan(ravel(flow.limit)))
 
 
+@pytest.mark.slow
 def test_growth_that_is_still_settling_is_followed_until_its_exponent_stands():
     # tap 0 unseen and noisy targets: along the valley the first taps grow like t^(1/4)
     arch = lf.Architecture(6, (2, 2), (2, 1))

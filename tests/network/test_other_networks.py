@@ -90,7 +90,9 @@ def test_a_linear_dense_risk_is_that_of_the_convolution_with_its_widths_as_chann
     np.testing.assert_allclose(risk.gradient(raveled(params)), slopes, rtol=1e-10, atol=1e-14)
 
 
-@pytest.mark.parametrize("name", HOMOGENEOUS)
+@pytest.mark.parametrize(
+    "name", [n if n in ("relu", "power_3") else pytest.param(n, marks=pytest.mark.slow) for n in HOMOGENEOUS]
+)
 def test_homogeneous_activations_conserve_one_quantity_per_hidden_channel(name):
     """<grad c, grad L> = 0, and a step of descent changes c by exactly eta^2 c(gradient)."""
     eta = 0.05

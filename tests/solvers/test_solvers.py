@@ -294,6 +294,7 @@ def test_a_rosenbrock_method_works_outside_of_gradient_flow_under_jit_and_grad()
     np.testing.assert_allclose(jax.jit(jax.grad(end))(jnp.array(2.0)), -np.exp(-2.0), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_gradient_flow_by_rodas5p_has_the_trajectory_and_limit_that_rodas4_finds():
     arch = lf.Architecture(3, (2, 2))
     risk, params = random_problem(arch, lf.losses.Square()), random_params(3, arch)

@@ -97,7 +97,7 @@ def test_a_filter_in_the_kernel_is_found_though_rows_are_badly_scaled():
         assert result.attainable_at_least == 0
 
 
-@pytest.mark.parametrize("dimension", [1, 2, 3])
+@pytest.mark.parametrize("dimension", [1, pytest.param(2, marks=pytest.mark.slow), 3])
 @pytest.mark.parametrize(
     "arch",
     [
