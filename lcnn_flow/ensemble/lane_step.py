@@ -46,6 +46,8 @@ class LaneStart(NamedTuple):
     norm_bound: Float[Array, " seeds"]
     max_time: Float[Array, " seeds"]
     first_step: Float[Array, " seeds"]
+    part: Float[Array, " seeds"]
+    """Fraction of the gradient tolerance at which the integration ends."""
 
 
 class Lanes(NamedTuple):
@@ -87,6 +89,7 @@ def one_step(risk: LinearRisk, form: FilterRisk, lanes: Lanes, settings: FlowSet
     tolerance = jnp.broadcast_to(settings.gradient_atol, lanes.time.shape)
     if settings.relative:
         tolerance = as_kernel(partial(gradient_tolerance, risk, settings=settings))(w, lanes.start.least_scale)
+    tolerance = tolerance * lanes.start.part
     if lanes.grid is not None:
         tolerance = jnp.where(lanes.grid.on_grid, -1, tolerance)
     small = as_kernel(safe_norm)(gradient_now) <= tolerance

@@ -1,10 +1,11 @@
 """Many flows at once: blocks with a fixed number of seeds, one compiled program, all local devices.
 
 The block is the unit of work and of reproducibility: its results depend on its seeds, but not on the number of blocks
-or on the device. The flows of a block run in lanes; flows that the tests leave undecided are continued in small blocks
-of their own. Flows that cannot run in lanes are integrated in lockstep by diffrax: risks other than those of linear
-networks, risks evaluated layer by layer, other solvers, trajectories with an adjoint chosen by the user, and lanes that
-do not reach the last of the times.
+or on the device. The flows of a block run in lanes, and those that passed a saddle too closely run in lanes again with
+a smaller rtol; flows that the tests leave undecided are continued in small blocks of their own. Flows that cannot run
+in lanes are integrated in lockstep by diffrax: risks other than those of linear networks, risks evaluated layer by
+layer, other solvers, trajectories with an adjoint chosen by the user, and lanes that do not reach the last of the
+times.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,6 +28,7 @@ from lcnn_flow.ensemble.programs import (
     uses_own_linear_algebra,
 )
 from lcnn_flow.errors import FlowError
+from lcnn_flow.flow.decision import LEVELS, PARTS
 from lcnn_flow.flow.result import Flow
 from lcnn_flow.flow.single import in_tree, refuse_false_symmetry
 from lcnn_flow.losses.named import Square
@@ -50,6 +52,8 @@ _ROUNDS, _MOST_ROUNDS = 8, 32
 block, when lanes are idle until the slowest flow ends."""
 _SHARES = 8
 """Number of blocks up to which blocks keep the preferred size, so that up to 8 devices share the work."""
+_ABOVE_ROUNDING = 1e4
+"""Least relative tolerance of the gradient, in units of eps, at which flows run in lanes again."""
 _STEPS = 200
 """Assumed number of steps of a flow in a search."""
 _REPAYS_A_DEVICE = 4e9
@@ -253,28 +257,56 @@ def _calls(work: _Work, blocks: list[_Block], together: int = 1) -> list[_Call]:
 
 
 def _in_lanes(work: _Work, blocks: list[_Block], width: int) -> Flow:
-    """All flows in lanes; flows that remain undecided are continued by `_search` after all blocks."""
-    total = len(work.params[0])
-    few = _LEFTOVERS if can_decide_in_lanes(work.risk, work.settings) else _LOCKSTEP
-    laned, leftovers, broken = None, [], []
-    together = 1 if work.risk.num_conditions is None else max(1, _LOCKSTEP // len(blocks[0].rows))
-    calls = _calls(work, blocks, together)
-    devices = work.devices[: len(calls[0].rows) // together]
-    given = ((call.conditions, (tuple(w[call.rows] for w in work.params), call.wanted)) for call in calls)
-    options = quick_options(devices[0].platform, hoist=True) if total <= _FEW else None
-    results = run_blocks(LaneBlock(width), work.risk, given, work.settings, devices, options)
-    for (conditions, rows, wanted), found in zip(calls, results, strict=True):
-        laned = _store(laned, found, rows, wanted, total)
-        work.on_progress(int(np.sum(found.decided & wanted)))
-        for condition, block, open_rows, recorded in zip(
-            conditions, rows, wanted & ~found.decided, found.recorded, strict=True
-        ):
-            leftovers += _split_rows(int(condition), block[open_rows & recorded], few)
-            broken += _split_rows(int(condition), block[open_rows & ~recorded], few)
+    """All flows in lanes; flows that remain undecided are continued by `_search` after all blocks.
+
+    Flows that end at a regular limit, but passed a saddle too closely, run in lanes again, with the reduced rtol of the
+    rounds of `flow.search`: by the program that is compiled already.
+    """
+    total, size = len(work.params[0]), len(blocks[0].rows)
+    together = 1 if work.risk.num_conditions is None else max(1, _LOCKSTEP // size)
+    most = _devices_of(work, _calls(work, blocks, together)[0], together)
+    options = quick_options(most[0].platform, hoist=True) if total <= _FEW else None
+    laned, steps, level, todo = None, np.zeros(total, np.int32), 0, blocks
+    while todo:
+        calls = _calls(work, todo, together)
+        given = (
+            (call.conditions, (tuple(w[call.rows] for w in work.params), np.where(call.wanted, level, -1)))
+            for call in calls
+        )
+        devices = _devices_of(work, calls[0], together)
+        results = run_blocks(LaneBlock(width), work.risk, given, work.settings, devices, options)
+        again = []
+        for (conditions, rows, wanted), found in zip(calls, results, strict=True):
+            decided, unclear = found.decided & wanted, found.unclear & wanted
+            steps[rows[wanted]] += found.flows.steps[wanted]
+            found = found._replace(flows=found.flows._replace(steps=steps[rows]))
+            laned = _store(laned, found, rows, decided if level else wanted, total)
+            work.on_progress(int(np.sum(decided)))
+            for condition, block, open_rows in zip(conditions, rows, unclear, strict=True):
+                again += _split_rows(int(condition), block[open_rows], size)
+        level += 1
+        todo = again if level <= LEVELS and _may_run_again(work.settings) else []
     assert laned is not None
+    few = _LEFTOVERS if can_decide_in_lanes(work.risk, work.settings) else _LOCKSTEP
+    leftovers, broken = [], []
+    for condition, rows, count in blocks:
+        open_rows = rows[:count][~laned.decided[rows[:count]]]
+        recorded = laned.recorded[open_rows]
+        leftovers += _split_rows(condition, open_rows[recorded], few)
+        broken += _split_rows(condition, open_rows[~recorded], few)
     trajectory = laned.flows.trajectory
     flows = _search(work, leftovers, laned, laned.flows._replace(trajectory=None))._replace(trajectory=trajectory)
     return _search(work, broken, None, flows)
+
+
+def _devices_of(work: _Work, call: _Call, together: int) -> tuple[Any, ...]:
+    return work.devices[: len(call.rows) // together]
+
+
+def _may_run_again(settings: FlowSettings) -> bool:
+    """Whether lanes resolve the reduced tolerance of the gradient, and record nothing."""
+    finest = _ABOVE_ROUNDING * float(np.finfo(settings.rtol.dtype).eps)
+    return settings.times is None and float(settings.gradient_rtol) * PARTS[1] > finest
 
 
 def _search(work: _Work, blocks: list[_Block], laned: LaneResults | None, flows: Flow | None) -> Any:

@@ -21,9 +21,10 @@ from lcnn_flow.ensemble.lane_step import LaneStart
 from lcnn_flow.ensemble.lane_trajectory import lane_trajectories
 from lcnn_flow.ensemble.lanes import LanesEnd, integrate_lanes
 from lcnn_flow.ensemble.regular_limit import regular_limit
-from lcnn_flow.flow.decision import CLEAR_OF_SADDLES
+from lcnn_flow.flow.decision import CLEAR_OF_SADDLES, PARTS
 from lcnn_flow.flow.integration import Span
 from lcnn_flow.flow.result import Flow
+from lcnn_flow.flow.search import TIGHTER, reduced_rtol
 from lcnn_flow.flow.single import end_of_time, run_flow
 from lcnn_flow.limits.growth import growth_rate
 from lcnn_flow.limits.verdict import Verdict
@@ -62,6 +63,8 @@ class LaneResults(NamedTuple):
     flows: Flow
     decided: Bool[Array, " seeds"]
     """Whether the tests of regular limits passed, so that the flow is final."""
+    unclear: Bool[Array, " seeds"]
+    """Whether they passed, but the flow came so close to a saddle that a smaller rtol must decide on which side."""
     recorded: Bool[Array, " seeds"]
     """Whether the trajectory is complete; true if none was requested."""
     on_grid: Reached | None
@@ -102,30 +105,32 @@ class LaneBlock:
 
         Args:
             risk: one risk for all flows, without derivatives.
-            arrays: initial filters (seeds, ...), where seeds is a multiple of `width`, and a mask that is false for
-                padding.
+            arrays: initial filters (seeds, ...), where seeds is a multiple of `width`, and for every seed how often
+                rtol is reduced as in the rounds of `flow.search`, or -1 for padding.
             settings: options for which `fits_lanes` is true.
         """
-        (params, wanted), width = arrays, self.width
+        (params, level), width = arrays, self.width
         vectors = jnp.concatenate([w.reshape(w.shape[0], -1) for w in params], axis=1).T
-        start = _chunkwise(lambda chunk: _lane_start(risk, chunk, settings), width, vectors)
+        start = _chunkwise(lambda w, k: _lane_start(risk, w, k, settings), width, vectors, level)
         equal = jax.vmap(risk.symmetry.equal, in_axes=1)(vectors)
         symmetric = jnp.any(equal != jnp.eye(equal.shape[-1], dtype=equal.dtype)[None], axis=(1, 2))
-        runs = wanted & ~symmetric  # `flow.search` keeps equal filters equal
+        runs = (level >= 0) & ~symmetric  # `flow.search` keeps equal filters equal
         order, count = jnp.argsort(~runs, stable=True), jnp.sum(runs)
         end, on_grid, table = integrate_lanes(risk, start, order, count, width, settings)
-        trajectory, recorded, times = None, jnp.ones_like(wanted), settings.times
+        trajectory, recorded, times = None, jnp.ones_like(runs), settings.times
         if on_grid is not None and table is not None and times is not None:
             recorded = on_grid.time >= times[-1]
             until = jnp.where(recorded, on_grid.time, end.time)
             trajectory = lane_trajectories(risk, times, table, vectors, until, width, settings.record)
         if can_decide_in_lanes(risk, settings):
-            passed, limit, *numbers = _chunkwise(lambda a, b: _find(risk, a, b, settings), width, start, end)
+            regular, clear, limit, *numbers = _chunkwise(lambda a, b: _find(risk, a, b, settings), width, start, end)
         else:
-            passed, limit, numbers = jnp.zeros_like(wanted), end.vector, (jnp.zeros_like(end.time),) * 8
+            regular = clear = jnp.zeros_like(runs)
+            limit, numbers = end.vector, (jnp.zeros_like(end.time),) * 8
         flows = _as_flow(risk, end, limit, *numbers)._replace(trajectory=trajectory)
         left = None if on_grid is None else _reached(on_grid)
-        return LaneResults(flows, passed & runs & recorded, recorded, left, _reached(end))
+        final = regular & runs & recorded
+        return LaneResults(flows, final & clear, final & ~clear, recorded, left, _reached(end))
 
 
 @dataclass(frozen=True)
@@ -163,21 +168,26 @@ def _reached(end: LanesEnd) -> Reached:
     return Reached(end.vector.T, record, end.time, end.steps)
 
 
-def _lane_start(risk: LinearRisk, vectors: Float[Array, "n lanes"], settings: FlowSettings) -> LaneStart:
-    scales = start_scales(risk, vectors, settings)
+def _lane_start(
+    risk: LinearRisk, vectors: Float[Array, "n lanes"], level: Int[Array, " lanes"], settings: FlowSettings
+) -> LaneStart:
+    scales, again = start_scales(risk, vectors, settings), level > 0
+    rtol = reduced_rtol(scales.rtol, TIGHTER ** level.astype(vectors.dtype))
     return LaneStart(
         vector=vectors,
-        rtol=scales.rtol,
-        atol=scales.atol,
+        rtol=jnp.where(again, rtol, scales.rtol),
+        atol=jnp.where(again[None], scales.atol * (rtol / scales.rtol)[None], scales.atol),
         least_scale=scales.least_scale,
         norm_bound=scales.norm_bound,
         max_time=end_of_time(scales, settings),
         first_step=scales.first_step,
+        part=jnp.where(again, PARTS[1], PARTS[0]).astype(vectors.dtype),
     )
 
 
 def _find(risk: LinearRisk, start: LaneStart, end: LanesEnd, settings: FlowSettings) -> tuple[Array, ...]:
-    """Whether each flow converged, its limit, and the measured fields of `Flow`, with lanes in the last axis."""
+    """Whether each flow ends at a regular limit, whether it was clear of saddles on its way, the limit, and the
+    measured fields of `Flow`, with lanes in the last axis."""
     w = end.vector
     leaf = risk.symmetry.conserved(start.vector)
     limit = regular_limit(risk, w, leaf)
@@ -188,10 +198,10 @@ def _find(risk: LinearRisk, start: LaneStart, end: LanesEnd, settings: FlowSetti
     begin, value = (form.value(risk.image(x)) for x in (start.vector, w))
     drift = jnp.max(jnp.abs(risk.symmetry.conserved(w) - leaf), axis=0, initial=0.0)
     clear = start.rtol * end.passage.rebound <= CLEAR_OF_SADDLES
-    passed = limit.passed & clear & (norm <= tolerance) & jnp.isfinite(value) & (safe_norm(w) <= start.norm_bound)
+    regular = limit.passed & (norm <= tolerance) & jnp.isfinite(value) & (safe_norm(w) <= start.norm_bound)
     rate = growth_rate(w, gradient, end.time)
     numbers = (begin - value, value, norm, tolerance, drift, limit.distance, limit.smallest_curvature, rate)
-    return passed, limit.vector, *numbers
+    return regular, clear, limit.vector, *numbers
 
 
 def _as_flow(

@@ -18,13 +18,14 @@ from lcnn_flow.losses.classification import MarginLoss
 from lcnn_flow.numerics.norms import safe_norm
 from lcnn_flow.risk.base import is_composite
 
-__all__ = ["CLEAR_OF_SADDLES", "PARTS", "decide"]
+__all__ = ["CLEAR_OF_SADDLES", "LEVELS", "PARTS", "decide"]
 
 PARTS = (1.0, 1e-1, 1e-2, 1e-3, 1e-5, 1e-7, 1e-9)
 """Fractions of the gradient tolerance, round by round."""
 _THOUSANDTH = 3
 """The first round in which a verdict may follow from the fact that the flow stayed where it was."""
-_LEVELS = 2
+LEVELS = 2
+"""How often rtol may be reduced."""
 CLEAR_OF_SADDLES = 0.03
 """Largest product of rtol and the rebound of the gradient after a passage (`recording`) at which the side of a saddle
 is certain."""
@@ -151,7 +152,7 @@ def _signs(
     loose = (search.round == 0) & ~watching & intact
     clear = rtol * span.record.passage.rebound <= CLEAR_OF_SADDLES
     sharp = here.isolated | (rtol <= _MANIFOLD_RTOL) | _only_gauge(args)
-    finer = (search.level < _LEVELS) & (rtol > FINEST_RTOL)
+    finer = (search.level < LEVELS) & (rtol > FINEST_RTOL)
     passes = below & here.converged
     bottom = (search.round > 0) & (norm <= _ABOVE_ROUNDING * here.rounding)
     bottom |= search.round >= len(PARTS) - 1

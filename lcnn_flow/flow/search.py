@@ -29,9 +29,9 @@ from lcnn_flow.limits.verdict import Reason, Verdict
 from lcnn_flow.numerics.loops import while_loop
 from lcnn_flow.numerics.norms import safe_norm
 
-__all__ = ["find_limit"]
+__all__ = ["TIGHTER", "find_limit", "reduced_rtol"]
 
-_TIGHTER = 1e-3
+TIGHTER = 1e-3
 """Factor by which rtol is reduced at each level."""
 _TIGHTEST = 1e-5
 """Factor by which rtol is reduced for flows whose growth is followed."""
@@ -83,8 +83,8 @@ def find_limit(
         )
         already = at_rest(begin.vector, begin.record, tight) | ~search.intact
         moves = search.undecided & ~already
-        tighter = jnp.where(watching, _TIGHTEST, _TIGHTER ** search.level.astype(start.dtype))
-        local = jnp.minimum(args.rtol, jnp.maximum(args.rtol * tighter, FINEST_RTOL))
+        tighter = jnp.where(watching, _TIGHTEST, TIGHTER ** search.level.astype(start.dtype))
+        local = reduced_rtol(args.rtol, tighter)
         if has_twins:
             twin, side = search.twin > 0, jnp.where(search.twin == 1, -1.0, 1.0).astype(start.dtype)
             shifted = without_table(earlier)._replace(vector=twin_start(args, earlier.vector, side))
@@ -138,6 +138,11 @@ def find_limit(
 
     blank = blank_search(earlier, intact, reached)._replace(on_grid=jnp.asarray(table is not None))
     return while_loop(goes_on, keep_ended, blank, start)
+
+
+def reduced_rtol(rtol: Float[Array, "..."], factor: Float[Array, "..."]) -> Float[Array, "..."]:
+    """rtol times the factor, but not below the finest rtol."""
+    return jnp.minimum(rtol, jnp.maximum(rtol * factor, FINEST_RTOL))
 
 
 def _span_of(end: End) -> Span:

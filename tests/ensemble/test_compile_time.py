@@ -46,7 +46,7 @@ def reference(x: jax.Array) -> jax.Array:
 
 def lanes(params: tuple[jax.Array, ...]) -> lf.Flow:
     risk = random_problem(lf.Architecture(4, (2, 2)), lf.losses.Square(), samples=9)
-    return LaneBlock(8)(risk, (params, jnp.ones(8, bool)), flow_settings(params))
+    return LaneBlock(8)(risk, (params, jnp.zeros(8, int)), flow_settings(params))
 
 
 def cpu_seconds(function: Callable[..., Any], *arguments: Any) -> float:

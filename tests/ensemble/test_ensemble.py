@@ -11,6 +11,7 @@ import pytest
 
 import lcnn_flow as lf
 from lcnn_flow.dynamics.settings import flow_settings
+from lcnn_flow.ensemble import many
 from lcnn_flow.ensemble.many import _searching, _Work
 from lcnn_flow.ensemble.programs import LaneBlock, SearchBlock
 from lcnn_flow.flow.single import run_flow
@@ -31,8 +32,26 @@ def test_an_ensemble_is_its_single_flows_whatever_the_block():
     chex.assert_shape(flows.limit, (10, 2))
     single = lf.gradient_flow(risk, tuple(w[7] for w in STARTS))
     assert flows.verdict[7] == single.verdict
-    for many, one in zip(flows.limit, single.limit, strict=True):
-        np.testing.assert_allclose(many[7], one, rtol=1e-12)
+    for ours, one in zip(flows.limit, single.limit, strict=True):
+        np.testing.assert_allclose(ours[7], one, rtol=1e-12)
+
+
+def test_flows_that_pass_a_saddle_closely_run_in_lanes_again_and_take_the_steps_that_a_search_takes(monkeypatch):
+    risk, starts = problem(1), tuple(1e-6 * w for w in STARTS)  # they pass the saddle at 0
+    searched = lf.gradient_flow(risk, tuple(w[7] for w in starts))
+
+    def search(work, blocks, laned, flows):
+        assert not blocks
+        return flows
+
+    monkeypatch.setattr(many, "_search", search)
+    flows = lf.gradient_flow_ensemble(risk, starts, block_size=10)
+    np.testing.assert_array_equal(flows.verdict, lf.Verdict.CONVERGED)
+    assert flows.steps[7] == searched.steps
+    for name in ("path_length", "time", "gradient_tolerance", "risk"):
+        np.testing.assert_allclose(getattr(flows, name)[7], getattr(searched, name), rtol=1e-6)
+    for ours, theirs in zip(flows.limit, searched.limit, strict=True):
+        np.testing.assert_allclose(ours[7], theirs, rtol=1e-12)
 
 
 @pytest.mark.optimised

@@ -169,7 +169,7 @@ def lane_state(vector: jax.Array, step: float) -> lane_step.Lanes:
     count = vector.shape[1]
     ones = jnp.ones((count,))
     start = lane_step.LaneStart(
-        vector, 1e-3 * ones, 1e-4 * jnp.ones((2, count)), 0 * ones, 1e6 * ones, 1e9 * ones, 1e-2 * ones
+        vector, 1e-3 * ones, 1e-4 * jnp.ones((2, count)), 0 * ones, 1e6 * ones, 1e9 * ones, 1e-2 * ones, ones
     )
     return lane_step.Lanes(
         seed=jnp.arange(count),
@@ -259,7 +259,7 @@ def test_limits_that_fit_fewer_samples_than_there_are_parameters_are_never_said_
 
 def test_lanes_call_nothing_on_the_host_and_other_data_trace_nothing():
     settings = flow_settings(starts(8))
-    program = jax.jit(chex.assert_max_traces(lambda r, p: LaneBlock(8)(r, (p, jnp.ones(8, bool)), settings), n=1))
+    program = jax.jit(chex.assert_max_traces(lambda r, p: LaneBlock(8)(r, (p, jnp.zeros(8, int)), settings), n=1))
     assert "callback" not in program.lower(RISK, starts(8)).as_text()
     jax.eval_shape(program, random_problem(SMALL, lf.losses.Square(), samples=9), starts(8))
 
