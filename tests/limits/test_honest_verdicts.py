@@ -91,7 +91,7 @@ UNBALANCED = (as_params([[0.8, -0.4], [1.1, 0.9]]), as_params([[1.0, 2.0], [0.1,
     ("loss", "engine"),
     [
         (lf.losses.Square(), "one flow"),
-        (lf.losses.Square(), "ensemble"),
+        pytest.param(lf.losses.Square(), "ensemble", marks=pytest.mark.slow),
         pytest.param(lf.losses.PseudoHuber(1.0), "ensemble", marks=pytest.mark.slow),
         pytest.param(lf.losses.LogCosh(1.0), "one flow", marks=pytest.mark.slow),
         pytest.param(lf.losses.PseudoHuber(1.0), "one flow", marks=pytest.mark.slow),
