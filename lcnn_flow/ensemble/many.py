@@ -1,8 +1,8 @@
 """Many flows at once: blocks with a fixed number of seeds, one compiled program, all local devices.
 
 The block is the unit of work and of reproducibility: its results depend on its seeds, but not on the number of blocks
-or on the device. The flows of a block run in lanes, and those that passed a saddle too closely run in lanes again with
-a smaller rtol; flows that the tests leave undecided are continued in small blocks of their own. Flows that cannot run
+or on the device. The flows of a block run in lanes, and those that a smaller rtol may decide run in lanes again with
+it; flows that the tests leave undecided are continued in small blocks of their own. Flows that cannot run
 in lanes are integrated in lockstep by diffrax: risks other than those of linear networks, risks evaluated layer by
 layer, other solvers, trajectories with an adjoint chosen by the user, and lanes that do not reach the last of the
 times.
@@ -259,8 +259,8 @@ def _calls(work: _Work, blocks: list[_Block], together: int = 1) -> list[_Call]:
 def _in_lanes(work: _Work, blocks: list[_Block], width: int) -> Flow:
     """All flows in lanes; flows that remain undecided are continued by `_search` after all blocks.
 
-    Flows that end at a regular limit, but passed a saddle too closely, run in lanes again, with the reduced rtol of the
-    rounds of `flow.search`: by the program that is compiled already.
+    Where a smaller rtol may decide, flows run in lanes again, with that of the rounds of `flow.search`: by the program
+    that is compiled already.
     """
     total, size = len(work.params[0]), len(blocks[0].rows)
     together = 1 if work.risk.num_conditions is None else max(1, _LOCKSTEP // size)
@@ -277,12 +277,12 @@ def _in_lanes(work: _Work, blocks: list[_Block], width: int) -> Flow:
         results = run_blocks(LaneBlock(width), work.risk, given, work.settings, devices, options)
         again = []
         for (conditions, rows, wanted), found in zip(calls, results, strict=True):
-            decided, unclear = found.decided & wanted, found.unclear & wanted
+            decided, open_ = found.decided & wanted, found.again & wanted
             steps[rows[wanted]] += found.flows.steps[wanted]
             found = found._replace(flows=found.flows._replace(steps=steps[rows]))
             laned = _store(laned, found, rows, decided if level else wanted, total)
             work.on_progress(int(np.sum(decided)))
-            for condition, block, open_rows in zip(conditions, rows, unclear, strict=True):
+            for condition, block, open_rows in zip(conditions, rows, open_, strict=True):
                 again += _split_rows(int(condition), block[open_rows], size)
         level += 1
         todo = again if level <= LEVELS and _may_run_again(work.settings) else []

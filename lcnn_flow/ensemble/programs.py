@@ -63,8 +63,9 @@ class LaneResults(NamedTuple):
     flows: Flow
     decided: Bool[Array, " seeds"]
     """Whether the tests of regular limits passed, so that the flow is final."""
-    unclear: Bool[Array, " seeds"]
-    """Whether they passed, but the flow came so close to a saddle that a smaller rtol must decide on which side."""
+    again: Bool[Array, " seeds"]
+    """Whether a smaller rtol may decide: the gradient is below its tolerance, and the tests of regular limits did not
+    pass, or the flow came so close to a saddle that its side is uncertain. Later, for the second reason alone."""
     recorded: Bool[Array, " seeds"]
     """Whether the trajectory is complete; true if none was requested."""
     on_grid: Reached | None
@@ -123,14 +124,17 @@ class LaneBlock:
             until = jnp.where(recorded, on_grid.time, end.time)
             trajectory = lane_trajectories(risk, times, table, vectors, until, width, settings.record)
         if can_decide_in_lanes(risk, settings):
-            regular, clear, limit, *numbers = _chunkwise(lambda a, b: _find(risk, a, b, settings), width, start, end)
+            small, regular, clear, limit, *numbers = _chunkwise(
+                lambda a, b: _find(risk, a, b, settings), width, start, end
+            )
         else:
-            regular = clear = jnp.zeros_like(runs)
+            small = regular = clear = jnp.zeros_like(runs)
             limit, numbers = end.vector, (jnp.zeros_like(end.time),) * 8
         flows = _as_flow(risk, end, limit, *numbers)._replace(trajectory=trajectory)
         left = None if on_grid is None else _reached(on_grid)
-        final = regular & runs & recorded
-        return LaneResults(flows, final & clear, final & ~clear, recorded, left, _reached(end))
+        ended = small & runs & recorded
+        again = ended & jnp.where(regular, ~clear, level == 0)
+        return LaneResults(flows, ended & regular & clear, again, recorded, left, _reached(end))
 
 
 @dataclass(frozen=True)
@@ -186,8 +190,8 @@ def _lane_start(
 
 
 def _find(risk: LinearRisk, start: LaneStart, end: LanesEnd, settings: FlowSettings) -> tuple[Array, ...]:
-    """Whether each flow ends at a regular limit, whether it was clear of saddles on its way, the limit, and the
-    measured fields of `Flow`, with lanes in the last axis."""
+    """Whether each flow ends with a small gradient, whether at a regular limit, whether it was clear of saddles on its
+    way, the limit, and the measured fields of `Flow`, with lanes in the last axis."""
     w = end.vector
     leaf = risk.symmetry.conserved(start.vector)
     limit = regular_limit(risk, w, leaf)
@@ -198,10 +202,10 @@ def _find(risk: LinearRisk, start: LaneStart, end: LanesEnd, settings: FlowSetti
     begin, value = (form.value(risk.image(x)) for x in (start.vector, w))
     drift = jnp.max(jnp.abs(risk.symmetry.conserved(w) - leaf), axis=0, initial=0.0)
     clear = start.rtol * end.passage.rebound <= CLEAR_OF_SADDLES
-    regular = limit.passed & (norm <= tolerance) & jnp.isfinite(value) & (safe_norm(w) <= start.norm_bound)
+    small = (norm <= tolerance) & jnp.isfinite(value) & (safe_norm(w) <= start.norm_bound)
     rate = growth_rate(w, gradient, end.time)
     numbers = (begin - value, value, norm, tolerance, drift, limit.distance, limit.smallest_curvature, rate)
-    return regular, clear, limit.vector, *numbers
+    return small, limit.passed, clear, limit.vector, *numbers
 
 
 def _as_flow(
