@@ -1,11 +1,10 @@
 """Many flows at once: blocks with a fixed number of seeds, one compiled program, all local devices.
 
 The block is the unit of work and of reproducibility: its results depend on its seeds, but not on the number of blocks
-or on the device. The flows of a block run in lanes, and those that a smaller rtol may decide run in lanes again with
-it; flows that the tests leave undecided are continued in small blocks of their own. Flows that cannot run
-in lanes are integrated in lockstep by diffrax: risks other than those of linear networks, risks evaluated layer by
-layer, other solvers, trajectories with an adjoint chosen by the user, and lanes that do not reach the last of the
-times.
+or on the device. The flows of a block run in lanes, and run in lanes again where a smaller rtol may decide; flows that
+the tests leave undecided are continued in small blocks of their own. Flows that cannot run in lanes are integrated in
+lockstep by diffrax: risks other than those of linear networks, risks evaluated layer by layer, other solvers,
+trajectories with an adjoint chosen by the user, and lanes that do not reach the last of the times.
 """
 
 from collections.abc import Callable, Sequence
