@@ -73,7 +73,6 @@ def test_most_isolated_minima_are_recognised(table):
 
 
 @pytest.mark.slow
-@pytest.mark.optimised  # these flows take longer to run than to compile
 @pytest.mark.parametrize("number", range(len(FAMILIES)), ids=lambda n: f"{n}-{FAMILIES[n].loss}")
 def test_nothing_said_of_ten_thousand_hard_flows_is_false(number):
     found = Table()

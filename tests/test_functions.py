@@ -22,14 +22,14 @@ SLOW_FUNCTIONS = 48
 DECIDED = 0.8
 """Least share of flows to nondegenerate limits that are decided: else silence would pass."""
 NUMBER = {structure.name: index for index, structure in enumerate(STRUCTURES)}
-FAST = {"degenerate": 20, "manifolds": 20}
+FORTY = {"degenerate": 20, "manifolds": 20}
 
 
 @pytest.fixture(scope="module")
 def table() -> Table:
     """40 functions of two programs, for it is programs that take time."""
     found = Table()
-    for name, count in FAST.items():
+    for name, count in FORTY.items():
         run_structure(found, NUMBER[name], range(count))
     return found
 

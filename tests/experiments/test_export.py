@@ -252,12 +252,13 @@ def test_a_code_without_a_meaning_is_said_to_be_damage(stored, tmp_path):
         export(directory_of(tmp_path, stored), "parquet")
 
 
-def test_a_full_disk_ends_in_one_line_and_leaves_no_file(stored, tmp_path):
+@pytest.mark.parametrize("sizes", [(0, 20_000), pytest.param((3_000, 50_000), marks=pytest.mark.slow)], ids=str)
+def test_a_full_disk_ends_in_one_line_and_leaves_no_file(stored, tmp_path, sizes):
     directory = directory_of(tmp_path, stored.isel(loss=[0]))
     code = (
         "import pathlib, resource, sys\n"
         "from experiments.results.export import export\n"
-        "for size in (0, 20_000):\n"
+        f"for size in {sizes}:\n"
         "    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))\n"
         "    for kind in ('netcdf', 'parquet', 'csv'):\n"
         "        try:\n"
