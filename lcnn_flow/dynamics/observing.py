@@ -22,7 +22,7 @@ from lcnn_flow.numerics.norms import safe_norm
 from lcnn_flow.numerics.pytrees import HashableTree
 from lcnn_flow.risk.base import RiskLike
 
-__all__ = ["check_record", "measure", "observe"]
+__all__ = ["check_record", "measure", "observe", "without_unused_data"]
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -59,6 +59,11 @@ def _arguments(function: Callable[..., Any]) -> int | None:
     optional = [p for p in parameters if p.default is not p.empty and p.kind in _POSITIONAL]
     ambiguous = others or (optional and len(required) < 2)
     return None if ambiguous or not 1 <= len(required) <= 3 else len(required)
+
+
+def without_unused_data(risk: Any, record: HashableTree | None) -> Any:
+    """The risk without data that neither its form nor, as far as is known, an observable of the user needs."""
+    return risk.without_data() if record is None else risk
 
 
 def measure(

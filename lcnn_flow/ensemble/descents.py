@@ -20,6 +20,7 @@ from lcnn_flow.descent.ending import Ending, judged, scale_record
 from lcnn_flow.descent.result import Descent, as_descent
 from lcnn_flow.descent.settings import DescentSettings, descent_settings
 from lcnn_flow.descent.single import take_steps
+from lcnn_flow.dynamics.observing import without_unused_data
 from lcnn_flow.ensemble.devices import run_blocks
 from lcnn_flow.ensemble.many import as_ensemble_risk, check_axes
 from lcnn_flow.errors import DescentError
@@ -126,7 +127,7 @@ def gradient_descent_ensemble(
         raise DescentError("devices is empty: name at least one, or write None for all local devices")
     starts = np.concatenate([np.asarray(w).reshape(*own, -1) for w in layers], axis=-1)
     starts = starts.reshape(conditions or 1, seeds, -1)
-    seen = objective.without_data() if settings.record is None else objective  # the user's observables may use the data
+    seen = without_unused_data(objective, settings.record)
     course, end = _steps(seen, starts, varying, axes, (settings, key), chosen, progress)
     end = _judge(objective.without_data(), starts, axes, course, end, settings, chosen)
     course, end = jax.tree.map(lambda x: x.reshape(*axes.shape, *x.shape[1:]), (course, end))

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from lcnn_flow.dynamics.observing import without_unused_data
 from lcnn_flow.dynamics.settings import FlowSettings, flow_settings, takes_options
 from lcnn_flow.ensemble.devices import run_blocks
 from lcnn_flow.ensemble.memory import device_bytes, lanes_that_fit, seeds_that_fit
@@ -146,7 +147,7 @@ def gradient_flow_ensemble(
     if lanes and block_size is None and len(flat[0]) <= _FEW and chosen[0].platform == "cpu":
         lanes = _decides_most(objective, settings)
     on_progress = _progress_counter(progress, len(flat[0]))
-    seen = objective.without_data() if settings.record is None else objective  # the user's observables may use the data
+    seen = without_unused_data(objective, settings.record)
     work = _Work(seen, flat, settings, chosen, on_progress, objective.step_cost)
     if lanes:
         times = 0 if settings.times is None else settings.times.size
@@ -263,18 +264,20 @@ def _in_lanes(work: _Work, blocks: list[_Block], width: int) -> Flow:
     """
     total, size = len(work.params[0]), len(blocks[0].rows)
     together = 1 if work.risk.num_conditions is None else max(1, _LOCKSTEP // size)
-    most = _devices_of(work, _calls(work, blocks, together)[0], together)
-    options = quick_options(most[0].platform, hoist=True) if total <= _FEW else None
-    laned, steps, level, todo = None, np.zeros(total, np.int32), 0, blocks
-    while todo:
+    options = quick_options(work.devices[0].platform, hoist=True) if total <= _FEW else None
+    levels = 1 + LEVELS if _may_run_again(work.settings) else 1
+    laned, steps, todo = None, np.zeros(total, np.int32), blocks
+    for level in range(levels):
+        if not todo:
+            break
         calls = _calls(work, todo, together)
         given = (
             (call.conditions, (tuple(w[call.rows] for w in work.params), np.where(call.wanted, level, -1)))
             for call in calls
         )
-        devices = _devices_of(work, calls[0], together)
+        devices = work.devices[: len(calls[0].rows) // together]
         results = run_blocks(LaneBlock(width), work.risk, given, work.settings, devices, options)
-        again = []
+        todo = []
         for (conditions, rows, wanted), found in zip(calls, results, strict=True):
             decided, open_ = found.decided & wanted, found.again & wanted
             steps[rows[wanted]] += found.flows.steps[wanted]
@@ -282,9 +285,7 @@ def _in_lanes(work: _Work, blocks: list[_Block], width: int) -> Flow:
             laned = _store(laned, found, rows, decided if level else wanted, total)
             work.on_progress(int(np.sum(decided)))
             for condition, block, open_rows in zip(conditions, rows, open_, strict=True):
-                again += _split_rows(int(condition), block[open_rows], size)
-        level += 1
-        todo = again if level <= LEVELS and _may_run_again(work.settings) else []
+                todo += _split_rows(int(condition), block[open_rows], size)
     assert laned is not None
     few = _LEFTOVERS if can_decide_in_lanes(work.risk, work.settings) else _LOCKSTEP
     leftovers, broken = [], []
@@ -296,10 +297,6 @@ def _in_lanes(work: _Work, blocks: list[_Block], width: int) -> Flow:
     trajectory = laned.flows.trajectory
     flows = _search(work, leftovers, laned, laned.flows._replace(trajectory=None))._replace(trajectory=trajectory)
     return _search(work, broken, None, flows)
-
-
-def _devices_of(work: _Work, call: _Call, together: int) -> tuple[Any, ...]:
-    return work.devices[: len(call.rows) // together]
 
 
 def _may_run_again(settings: FlowSettings) -> bool:

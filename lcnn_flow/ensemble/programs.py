@@ -175,17 +175,17 @@ def _reached(end: LanesEnd) -> Reached:
 def _lane_start(
     risk: LinearRisk, vectors: Float[Array, "n lanes"], level: Int[Array, " lanes"], settings: FlowSettings
 ) -> LaneStart:
-    scales, again = start_scales(risk, vectors, settings), level > 0
+    scales = start_scales(risk, vectors, settings)
     rtol = reduced_rtol(scales.rtol, TIGHTER ** level.astype(vectors.dtype))
     return LaneStart(
         vector=vectors,
-        rtol=jnp.where(again, rtol, scales.rtol),
-        atol=jnp.where(again[None], scales.atol * (rtol / scales.rtol)[None], scales.atol),
+        rtol=rtol,
+        atol=scales.atol * (rtol / scales.rtol)[None],
         least_scale=scales.least_scale,
         norm_bound=scales.norm_bound,
         max_time=end_of_time(scales, settings),
         first_step=scales.first_step,
-        part=jnp.where(again, PARTS[1], PARTS[0]).astype(vectors.dtype),
+        part=jnp.where(level > 0, PARTS[1], PARTS[0]).astype(vectors.dtype),
     )
 
 

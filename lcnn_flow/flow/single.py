@@ -15,6 +15,7 @@ from jax import lax
 from jaxtyping import Array, Float, PyTree
 
 from lcnn_flow.dynamics.field import FieldArguments, StartScales, start_scales
+from lcnn_flow.dynamics.observing import without_unused_data
 from lcnn_flow.dynamics.settings import FlowSettings, flow_settings, takes_options
 from lcnn_flow.dynamics.sliding import no_switches
 from lcnn_flow.errors import FlowError
@@ -85,7 +86,7 @@ def gradient_flow(risk: RiskLike | Callable[..., Any], params: PyTree, **options
     layers, space = objective.layers(params), objective.space
     check_memory(space.num_parameters, jnp.result_type(*layers))
     settings = flow_settings(layers, **options)
-    seen = objective.without_data() if settings.record is None else objective  # the user's observables may use the data
+    seen = without_unused_data(objective, settings.record)
     flow = _compiled_flow(seen, as_params(layers), settings)
     refuse_false_symmetry(flow)
     return in_tree(space, flow)
