@@ -4,7 +4,6 @@ Random keys: data depend on `data.seed` alone, and initial filters on `fold_in(r
 cells of a sweep start from the same filters and learn from the same data, unless these are varied by an axis.
 """
 
-import functools
 from typing import Any
 
 import jax
@@ -57,7 +56,7 @@ def build_data(configuration: Configuration, arch: Any) -> lf.data.Dataset:
     outliers = None
     if data.outliers is not None:
         outliers = lf.data.Outliers(data.outliers.fraction, data.outliers.scale)
-    return _synthesize(
+    return lf.data.synthesize(
         jax.random.key(data.seed),
         arch,
         samples=data.samples,
@@ -91,10 +90,6 @@ def _load(data: FileData, arch: Any) -> lf.data.Dataset:
 def _sizes(arch: Any) -> str:
     """The keys of a configuration on which the shapes of data depend."""
     return "network.widths" if isinstance(arch, lf.Dense) else "network.input_shape, kernel_sizes, strides or channels"
-
-
-# one compiled program; numbers are its arguments, so that axes over them compile once
-_synthesize = jax.jit(lf.data.synthesize, static_argnames=("arch", "samples"))
 
 
 def _inputs(inputs: Any) -> Any:
@@ -148,12 +143,6 @@ def initial_filters(configuration: Configuration, arch: Any, seeds: range) -> An
     arguments: tuple[Any, ...] = tuple(chosen.model_dump(exclude={"kind"}).values())
     if chosen.kind == "constant":
         arguments = (_filters(arguments[0], arch),)
-    root = jax.random.key(configuration.root_seed)
-    return _draw(chosen.kind, arch, arguments, root, jnp.arange(seeds.start, seeds.stop))
-
-
-@functools.partial(jax.jit, static_argnames=("kind", "arch"))
-def _draw(kind: str, arch: Any, arguments: Any, root: jax.Array, seeds: jax.Array) -> Any:
     factories = {
         "gaussian": lf.initializers.gaussian,
         "fan_in": lf.initializers.fan_in,
@@ -163,8 +152,8 @@ def _draw(kind: str, arch: Any, arguments: Any, root: jax.Array, seeds: jax.Arra
         "scaled": lambda norms: lf.initializers.scaled(jnp.asarray(norms)),
         "constant": lf.initializers.constant,
     }
-    initializer = factories[kind](*arguments)
-    return jax.vmap(lambda seed: initializer(jax.random.fold_in(root, seed), arch))(seeds)
+    initializer, root = factories[chosen.kind](*arguments), jax.random.key(configuration.root_seed)
+    return jax.vmap(lambda seed: initializer(jax.random.fold_in(root, seed), arch))(jnp.arange(seeds.start, seeds.stop))
 
 
 def flow_options(configuration: Configuration) -> dict[str, Any]:

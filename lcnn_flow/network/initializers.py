@@ -23,6 +23,7 @@ from lcnn_flow.network.architecture import Architecture
 from lcnn_flow.network.dense import Dense, Network
 from lcnn_flow.network.parameters import Params, by_layer
 from lcnn_flow.numerics.arrays import as_float_array, is_concrete
+from lcnn_flow.numerics.compiling import quick_to_compile
 
 __all__ = ["Initializer", "balanced", "constant", "fan_in", "gaussian", "imbalanced", "orthogonal", "scaled"]
 
@@ -193,14 +194,20 @@ def constant(params: Sequence[Any]) -> Initializer:
     return initialize
 
 
-@partial(jax.jit, static_argnums=0)
+_quick = partial(quick_to_compile, keep=False, once=True)
+
+
+@_quick
 def _gaussian(arch: Network, key: PRNGKeyArray, std: float | Array) -> Params:
-    keys = jax.random.split(key, arch.depth)
-    drawn = [jax.random.normal(k, shape) for k, shape in zip(keys, arch.weight_shapes, strict=True)]
+    sizes = [math.prod(shape) for shape in arch.weight_shapes]
+    longest = max(sizes)
+    # One draw for all layers, which compiles once: the first n of a longer draw by the same key are those of n alone.
+    rows = jax.vmap(lambda layer: jax.random.normal(layer, (longest,)))(jax.random.split(key, arch.depth))
+    drawn = [rows[i, :n].reshape(shape) for i, (n, shape) in enumerate(zip(sizes, arch.weight_shapes, strict=True))]
     return tuple(jnp.asarray(std, w.dtype) * w for w in drawn)
 
 
-@partial(jax.jit, static_argnums=0)
+@_quick
 def _fan_in(arch: Network, key: PRNGKeyArray, gain: float | Array) -> Params:
     single = arch.has_single_channel
     drawn = _gaussian(arch, key, 1.0)
@@ -208,14 +215,14 @@ def _fan_in(arch: Network, key: PRNGKeyArray, gain: float | Array) -> Params:
     return tuple(jnp.asarray(gain, w.dtype) / math.sqrt(count) * w for w, count in zip(drawn, inputs, strict=True))
 
 
-@partial(jax.jit, static_argnums=0)
+@_quick
 def _balanced(arch: Network, key: PRNGKeyArray, std: float | Array) -> Params:
     count = sum(math.prod(shape) for shape in arch.weight_shapes)
     norm = jnp.asarray(std, jnp.result_type(float)) * math.sqrt(count / arch.depth)
     return tuple(norm * _direction(w) for w in _gaussian(arch, key, 1.0))
 
 
-@partial(jax.jit, static_argnums=0)
+@_quick
 def _imbalanced(arch: Network, key: PRNGKeyArray, size: tuple[float | Array, float | Array]) -> Params:
     std, ratio = size
     filters = _balanced(arch, key, std)
@@ -223,7 +230,7 @@ def _imbalanced(arch: Network, key: PRNGKeyArray, size: tuple[float | Array, flo
     return tuple(jnp.asarray(ratio, w.dtype) ** power * w for power, w in zip(powers.tolist(), filters, strict=True))
 
 
-@partial(jax.jit, static_argnums=0)
+@_quick
 def _orthogonal(arch: Network, key: PRNGKeyArray, gain: float | Array) -> Params:
     single = arch.has_single_channel
     drawn = _gaussian(arch, key, 1.0)
@@ -244,7 +251,7 @@ def _drawing(
     def initialize(key: Any, arch: Network) -> Any:
         check_kind(name, "arch", arch, (Architecture, Dense), order, ArchitectureError)
         check_key(name, key, ArchitectureError)
-        weights = draw(arch, key, size)
+        weights = draw(arch, key, jax.tree.map(as_float_array, size))
         return arch.assemble(weights, [jnp.zeros(w.shape[:1], w.dtype) for w in weights] if arch.bias else weights)
 
     return initialize
