@@ -4,7 +4,6 @@ Nothing is loaded from elsewhere: the JavaScript of Vega is part of the page. Re
 have the figures.
 """
 
-import functools
 import importlib.resources
 import json
 import re
@@ -12,7 +11,6 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
-import vl_convert
 import xarray as xr
 from markupsafe import Markup
 
@@ -22,6 +20,7 @@ from experiments.figures.series import evenly_spaced
 from experiments.figures.style import pretty, time_label
 from experiments.reporting.charts import charts
 from experiments.reporting.thinning import kept
+from experiments.reporting.vega import vega_bundle
 from experiments.results.layout import noun_of, sweep_axes
 from experiments.results.variables import KINDS, NOT_COMPUTED, VERDICTS
 
@@ -86,7 +85,7 @@ def explorer(dataset: xr.Dataset) -> Explorer | None:
     quantities = data["quantities"]
     return Explorer(
         data=Markup(text.replace("<", "\\u003c")),
-        library=_library(),
+        library=vega_bundle(),
         script=Markup(script),
         axes=data["axes"],
         opening=_opening(data),
@@ -200,8 +199,3 @@ def _plain(label: str) -> str:
 def _short(values: Iterable[float]) -> list[float | None]:
     """Numbers with four digits; None for numbers that are not finite."""
     return [float(f"{value:.4g}") if np.isfinite(value) else None for value in values]
-
-
-@functools.cache
-def _library() -> Markup:
-    return Markup(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").replace("</script", "<\\/script"))
