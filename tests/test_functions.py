@@ -165,7 +165,7 @@ def eight_lines(p):
     [
         pytest.param(fading, [15.0, 0.2, 1.0], [15.01, 0, 0], marks=pytest.mark.slow),
         (two_wells, [0.625, -0.125, 0.375, -0.875], [0, 0, 0, 0]),
-        (narrow, [2.5], [0.9993652488]),
+        pytest.param(narrow, [2.5], [0.9993652488], marks=pytest.mark.slow),
         pytest.param(tiny, [0.0, 0.0, 0.0], [8e-6 / 7, -0.5e-6 / 7, 5.5e-6 / 7], marks=pytest.mark.slow),
         (eight_lines, [0.0, 0.0, 1.0], None),
     ],

@@ -75,7 +75,7 @@ def test_a_factorisation_from_a_small_start_is_followed_to_its_minimum():
         np.testing.assert_allclose(flow.limit["U"] @ flow.limit["V"].T, target, atol=1e-6)
 
 
-@pytest.mark.parametrize("power", [1, 2])
+@pytest.mark.parametrize("power", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_risk_without_a_lower_bound_diverges(power):
     flow = lf.gradient_flow(lambda p: p[1] ** 2 - p[0] ** power, jnp.array([0.1, 1.0]))
     assert (name(flow), Reason(int(flow.reason))) == ("DIVERGED", Reason.BEYOND_NORM_BOUND)

@@ -88,6 +88,7 @@ def test_the_limit_depends_on_the_start_through_the_conserved_quantities_alone(d
     assert np.linalg.norm(found) > 1e-3
 
 
+@pytest.mark.slow
 def test_one_unsound_seed_never_spoils_a_shared_derivative_under_zero(derived_limit):
     batch = tuple(jnp.stack([a, b]) for a, b in zip(START, ZEROS, strict=True))
 
@@ -109,6 +110,7 @@ def test_other_fields_have_derivative_zero(derived_limit):
     np.testing.assert_array_equal(ravel(derived_limit[4][0]), 0)
 
 
+@pytest.mark.slow
 def test_the_second_derivative_of_a_relaxation_is_the_closed_form():
     risk = filter_problem((2,), (1.0, 0.3))  # w(t) = y + exp(-t) (w(0) - y)
 

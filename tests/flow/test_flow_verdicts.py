@@ -35,7 +35,7 @@ def test_growth_that_is_still_settling_is_followed_until_its_exponent_stands():
     np.testing.assert_allclose(flow.growth_rate, 1 / 4, rtol=0.02)
 
 
-@pytest.mark.parametrize("polish", [True, False])
+@pytest.mark.parametrize("polish", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_target_on_the_boundary_of_the_attainable_filters_is_degenerate(polish):
     risk = filter_problem((2, 2), (1, 2, 1))  # the double root: Hessian singular
     flow = lf.gradient_flow(risk, START, polish=polish)

@@ -81,6 +81,7 @@ def test_wilson_intervals_are_those_of_the_textbook():
     assert wilson_interval(10, 10) == pytest.approx((0.7225, 1.0), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_saddles_join_all_minima_and_their_height_is_the_barrier():
     risk = truth_problem("k22_s1_gen_d2")
     census = lf.census(risk)

@@ -147,7 +147,12 @@ def test_zero_filters_with_a_hessian_of_nothing_but_rounding_are_no_saddle():
 
 @pytest.mark.parametrize(
     ("loss", "apart"),
-    [(lf.losses.Lp(6.0), 1e-5), (lf.losses.Lp(6.0), 1e-7), (lf.losses.Square(), 1e-7), (lf.losses.Square(), 1e-11)],
+    [
+        (lf.losses.Lp(6.0), 1e-5),
+        (lf.losses.Lp(6.0), 1e-7),
+        pytest.param(lf.losses.Square(), 1e-7, marks=pytest.mark.slow),
+        pytest.param(lf.losses.Square(), 1e-11, marks=pytest.mark.slow),
+    ],
     ids=str,
 )
 def test_filters_that_start_nearly_equal_leave_the_saddle_of_equal_ones(loss, apart):

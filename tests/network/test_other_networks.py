@@ -92,7 +92,7 @@ def test_a_linear_dense_risk_is_that_of_the_convolution_with_its_widths_as_chann
     np.testing.assert_allclose(risk.gradient(raveled(params)), slopes, rtol=1e-10, atol=1e-14)
 
 
-@pytest.mark.parametrize("name", HOMOGENEOUS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n == "power_3" else n for n in HOMOGENEOUS])
 def test_homogeneous_activations_conserve_one_quantity_per_hidden_channel(name):
     """<grad c, grad L> = 0, and a step of descent changes c by exactly eta^2 c(gradient)."""
     eta = 0.05
@@ -123,7 +123,10 @@ def test_other_activations_do_not_conserve_it(activation):
     assert float(jnp.max(jnp.abs(change))) > 1e-3
 
 
-@pytest.mark.parametrize("net", [lf.Architecture(8, (3, 2)), lf.Dense((3, 2, 2), activation=A.tanh)])
+@pytest.mark.parametrize(
+    "net",
+    [pytest.param(lf.Architecture(8, (3, 2)), marks=pytest.mark.slow), lf.Dense((3, 2, 2), activation=A.tanh)],
+)
 def test_weight_decay_adds_half_the_square_of_the_parameters(net):
     plain, params = risk_of(net, form="layers"), point_of(net)
     risk, w = risk_of(net, weight_decay=0.2), raveled(params)
@@ -159,6 +162,7 @@ def test_flows_of_a_tanh_network_end_in_minima_or_withhold():
         assert np.linalg.eigvalsh(hessian(w))[0] > 0
 
 
+@pytest.mark.slow
 def test_deep_linear_dense_flows_reach_the_least_squares_fit():
     """No hidden width is below the smaller end, so every local minimum is global (Laurent and von Brecht 2018)."""
     net = lf.Dense((3, 3, 2))
