@@ -4,16 +4,19 @@ Random keys: data depend on `data.seed` alone, and initial filters on `fold_in(r
 cells of a sweep start from the same filters and learn from the same data, unless these are varied by an axis.
 """
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import lcnn_flow as lf
 from experiments.computing.deblurring import deblurring_data
 from experiments.errors import UserError
 from experiments.networks import architecture, params_of
 from experiments.schema import Configuration, DeblurringData, FileData
+from lcnn_flow.numerics.compiling import quick_to_compile
 
 __all__ = ["build_data", "build_loss", "build_problem", "flow_options", "initial_filters"]
 
@@ -143,17 +146,24 @@ def initial_filters(configuration: Configuration, arch: Any, seeds: range) -> An
     arguments: tuple[Any, ...] = tuple(chosen.model_dump(exclude={"kind"}).values())
     if chosen.kind == "constant":
         arguments = (_filters(arguments[0], arch),)
+    arguments = jax.tree.map(np.asarray, arguments)  # arguments of the program, so that axes over them compile once
+    root = jax.random.key(configuration.root_seed)
+    return _draw(chosen.kind, arch, arguments, root, np.arange(seeds.start, seeds.stop))
+
+
+@functools.partial(quick_to_compile, keep=False, once=True)
+def _draw(kind: str, arch: Any, arguments: Any, root: jax.Array, seeds: jax.Array) -> Any:
     factories = {
         "gaussian": lf.initializers.gaussian,
         "fan_in": lf.initializers.fan_in,
         "balanced": lf.initializers.balanced,
         "imbalanced": lf.initializers.imbalanced,
         "orthogonal": lf.initializers.orthogonal,
-        "scaled": lambda norms: lf.initializers.scaled(jnp.asarray(norms)),
+        "scaled": lambda norms: lf.initializers.scaled(jnp.stack(norms)),
         "constant": lf.initializers.constant,
     }
-    initializer, root = factories[chosen.kind](*arguments), jax.random.key(configuration.root_seed)
-    return jax.vmap(lambda seed: initializer(jax.random.fold_in(root, seed), arch))(jnp.arange(seeds.start, seeds.stop))
+    initializer = factories[kind](*arguments)
+    return jax.vmap(lambda seed: initializer(jax.random.fold_in(root, seed), arch))(seeds)
 
 
 def flow_options(configuration: Configuration) -> dict[str, Any]:

@@ -29,12 +29,12 @@ _ONCE = _QUICK | {"xla_backend_optimization_level": 1}
 
 
 def quick_to_compile(function: Callable[..., Any], keep: bool = True, once: bool = False) -> Callable[..., Any]:
-    """`equinox.filter_jit` of a function, compiled with `quick_options` where it is a program of its own.
+    """`equinox.filter_jit` of a function, compiled with `quick_options` outside of transformations.
 
     Args:
         function: the function to compile.
         keep: whether its traces are stored on disk (`stored_programs`). Requires that it returns nothing but arrays in
-            tuples and dictionaries. Transformed functions are not stored.
+            tuples and dictionaries.
         once: whether it usually runs once per compilation, so that LLVM may skip its expensive passes too. Where JAX
             is told to disable most optimisations it skips more of them.
     """
@@ -51,7 +51,7 @@ def quick_to_compile(function: Callable[..., Any], keep: bool = True, once: bool
 
     @wraps(function)
     def call(*args: Any) -> Any:
-        if _is_inside_a_program() or (keep and any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(args))):
+        if _is_transformed(args):
             return inside(*args)
         return outside(jax.default_backend(), not jax.config.read("jax_disable_most_optimizations"))(*args)
 
@@ -75,12 +75,10 @@ def quick_options(platform: str, hoist: bool = False) -> dict[str, Any] | None:
     return _EMITTER if hoist else _QUICK
 
 
-def _is_inside_a_program() -> bool:
-    """Whether an enclosing program is being traced: options belong to it, and JAX refuses them here.
-
-    Under `jax.vmap` or `jax.grad` alone a program is compiled for the transformed function, with options of its own.
-    """
-    return isinstance(jnp.zeros(()), Tracer)
+def _is_transformed(args: Any) -> bool:
+    """Whether the call is being traced. Options then belong to the enclosing program, and JAX refuses them."""
+    leaves = [*jax.tree.leaves(args), jnp.zeros(())]
+    return any(isinstance(leaf, Tracer) for leaf in leaves)
 
 
 def traced_once(function: Callable[P, T]) -> Callable[P, T]:
