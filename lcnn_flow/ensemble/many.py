@@ -31,7 +31,7 @@ from lcnn_flow.errors import FlowError
 from lcnn_flow.flow.decision import LEVELS, PARTS
 from lcnn_flow.flow.result import Flow
 from lcnn_flow.flow.single import in_tree, refuse_false_symmetry
-from lcnn_flow.losses.named import Square
+from lcnn_flow.losses.named import GeneralizedHuber, LogCosh, PseudoHuber, Square
 from lcnn_flow.numerics.compiling import quick_options
 from lcnn_flow.numerics.memory import check_memory, flow_bytes
 from lcnn_flow.risk.base import RiskLike, is_risk, runs_in_lanes
@@ -45,6 +45,8 @@ _LOCKSTEP = 64
 _FEW = 64
 """Number of flows up to which programs cost more to compile than to run. That of the lanes is then left out where it
 decides few flows, and compiled quickly where it decides most."""
+_CURVED = (Square, PseudoHuber, GeneralizedHuber, LogCosh)
+"""Convex losses of residuals that are curved where residuals vanish."""
 _LEFTOVERS = 16
 """Number of flows integrated in lockstep if only part of a block is undecided."""
 _ROUNDS, _MOST_ROUNDS = 8, 32
@@ -115,8 +117,8 @@ def gradient_flow_ensemble(
         params: initial parameters with a leading axis S, the seeds, in every layer; with C risks (C, S, ...).
         block_size: seeds per block. By default it follows from the number of seeds and the kind of device: on CPUs two
             blocks from 128 seeds on, eight from 4,096 on, and at most 2,048 seeds per block. And on CPUs up to 64 flows
-            of a loss other than the square, or with channels, do without lanes, which would decide only a part of them:
-            one program is compiled instead of two.
+            do without lanes where these would decide only a part of them: with channels, without `polish`, and of
+            losses without curvature where residuals vanish, such as `Lp`. One program is compiled instead of two.
         devices: devices to use; all local devices by default. Flows that do not run in lanes use only as many CPU
             devices as justify a compilation for each, and only the first one with solvers other than Rosenbrock methods
             of this library.
@@ -186,8 +188,12 @@ def as_ensemble_risk(name: str, risk: Any, params: PyTree) -> Any:
 
 
 def _decides_most(risk: LinearRisk, settings: FlowSettings) -> bool:
-    """Whether lanes decide nearly all flows, so that usually no second program is needed: those of the square loss."""
-    return isinstance(risk.loss, Square) and can_decide_in_lanes(risk, settings)
+    """Whether lanes decide nearly all flows, so that usually no second program is needed.
+
+    A loss without curvature where residuals vanish has degenerate limits, which lanes leave open, on all data without
+    noise.
+    """
+    return isinstance(risk.loss, _CURVED) and can_decide_in_lanes(risk, settings)
 
 
 def _searches_that_fit(risk: RiskLike, device: Any) -> int:

@@ -128,11 +128,12 @@ def test_searches_take_as_many_cpu_devices_as_repay_their_compilation(platform, 
     ("loss", "channels", "seeds", "options", "program"),
     [
         (lf.losses.Square(), None, 10, {}, LaneBlock),
-        (lf.losses.PseudoHuber(1.0), None, 10, {}, SearchBlock),
+        (lf.losses.PseudoHuber(1.0), None, 10, {}, LaneBlock),
+        (lf.losses.Lp(4.0), None, 10, {}, SearchBlock),
         (lf.losses.Square(), (1, 2, 1), 10, {}, SearchBlock),
         (lf.losses.Square(), None, 10, {"polish": False}, SearchBlock),
-        (lf.losses.PseudoHuber(1.0), None, 65, {}, LaneBlock),
-        (lf.losses.PseudoHuber(1.0), None, 10, {"block_size": 10}, LaneBlock),
+        (lf.losses.Lp(4.0), None, 65, {}, LaneBlock),
+        (lf.losses.Lp(4.0), None, 10, {"block_size": 10}, LaneBlock),
     ],
 )
 def test_few_flows_run_in_lanes_only_where_lanes_decide_nearly_all(
