@@ -57,6 +57,7 @@ def cpu_seconds(function: Callable[..., Any], *arguments: Any) -> float:
     return time.process_time() - began
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("empty_cache")
 def test_the_program_of_the_lanes_compiles_in_about_the_time_of_the_reference():
     unit = cpu_seconds(reference, jnp.ones((8, 8)))

@@ -123,6 +123,7 @@ def test_engines_and_options_that_do_not_exist_are_mistakes(options, message, co
     assert "Traceback" not in told
 
 
+@pytest.mark.slow
 def test_an_unknown_parameter_of_slurm_is_a_mistake(configuration, tmp_path):
     options = ["--engine", "slurm", "--slurm", "cluster=local", "--slurm", "slurm_colour=red"]
     done = subprocess.run(

@@ -78,6 +78,7 @@ def test_filters_that_theory_bounds_are_never_diverged(size):
         np.testing.assert_allclose(lf.end_to_end_filter(risk.arch, flow.limit)[1:3], 1, rtol=size)
 
 
+@pytest.mark.slow
 def test_a_norm_bound_of_the_user_still_means_diverged():
     risk, start = bounded_problem(1e-9)
     flow = lf.gradient_flow(risk, start, norm_bound=3.0)

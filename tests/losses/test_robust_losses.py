@@ -80,6 +80,7 @@ def test_each_says_which_condition_of_the_theory_fails():
     assert holds == expected
 
 
+@pytest.mark.slow
 def test_a_bounded_loss_has_a_spurious_minimum_in_a_network_of_one_layer():
     """Of targets 0, 0 and 10 flows of one number keep to the nearest: a convex loss has one minimum there."""
     arch = lf.Architecture(1, (1,))

@@ -197,6 +197,7 @@ def check_flows(arch: lf.Architecture, loss, seeds: int) -> None:
     assert np.median(ratios) < 20
 
 
+@pytest.mark.slow
 def test_flows_stay_within_the_bound():
     check_flows(lf.Architecture(9, (3, 2), (2, 1)), losses.PseudoHuber(0.7), seeds=9)
 

@@ -119,6 +119,7 @@ def test_filters_in_kernels_of_several_dimensions_are_found_in_every_kind_of_net
         assert result.injective_on_attainable is False
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=12)
 @given(st.integers(0, 10**6), st.sampled_from([(2, 2), (2, 2, 2), (4, 2), (2, 2, 2, 2), (4, 3, 2), (2,) * 5, (5, 3)]))
 def test_one_polynomial_at_stride_one_is_attainable_where_it_has_as_many_real_roots_as_even_layers(seed, sizes):
