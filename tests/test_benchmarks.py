@@ -227,6 +227,7 @@ def test_a_step_multiplies_matrices_for_six_gradients_and_one_hessian():
     assert peers._operations(problems.named("SMALL")) == 6 * 2 * product + pairs
 
 
+@pytest.mark.slow
 def test_figures_and_tables_are_drawn_again_from_the_stored_numbers(tmp_path):
     stored = _stored()
     report.write(stored, cli.PARTS, tmp_path)
@@ -310,6 +311,7 @@ def test_the_quick_run_measures_every_part(tmp_path):
     assert lf.__version__ in (tmp_path / "RESULTS.md").read_text()
 
 
+@pytest.mark.slow
 def test_what_is_waited_for_is_measured_as_a_whole_process_and_shown_first(tmp_path):
     spent = waiting._spent(["-m", "experiments", "list"], tmp_path, "empty")
     assert 0.01 < spent["cpu"] < 20

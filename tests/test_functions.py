@@ -167,7 +167,7 @@ def eight_lines(p):
         (two_wells, [0.625, -0.125, 0.375, -0.875], [0, 0, 0, 0]),
         pytest.param(narrow, [2.5], [0.9993652488], marks=pytest.mark.slow),
         pytest.param(tiny, [0.0, 0.0, 0.0], [8e-6 / 7, -0.5e-6 / 7, 5.5e-6 / 7], marks=pytest.mark.slow),
-        (eight_lines, [0.0, 0.0, 1.0], None),
+        pytest.param(eight_lines, [0.0, 0.0, 1.0], None, marks=pytest.mark.slow),
     ],
     ids=["fading", "two wells", "narrow", "tiny", "eight lines"],
 )

@@ -125,6 +125,7 @@ def test_a_flow_prints_its_verdict_in_words_within_ten_lines():
     assert traced[0].startswith("Flow(verdict=")
 
 
+@pytest.mark.slow
 def test_a_flow_without_limit_prints_why():
     text = repr(lf.gradient_flow(RISK, PARAMS, max_time=1e-3))
     assert text.startswith("Flow(TIME_LIMIT: max_time reached before the tests of the end could be made")

@@ -54,6 +54,7 @@ def test_flows_that_pass_a_saddle_closely_run_in_lanes_again_and_take_the_steps_
         np.testing.assert_allclose(ours[7], theirs, rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.optimised
 def test_the_same_block_gives_the_same_bits():
     risk = problem(1)

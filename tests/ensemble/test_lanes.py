@@ -224,6 +224,7 @@ def test_the_bits_of_a_flow_depend_neither_on_its_lane_nor_on_its_neighbours():
     np.testing.assert_array_equal(shuffled, straight[order])
 
 
+@pytest.mark.slow
 @pytest.mark.optimised
 def test_seeds_with_equal_filters_stay_equal_bit_for_bit():
     params = tuple(w.at[1].set(jnp.asarray([0.7, -0.2])) for w in starts(24))

@@ -48,6 +48,7 @@ def test_limits_are_classified_certified_and_told_apart():
     assert "lojasiewicz_exponent" not in stored
 
 
+@pytest.mark.slow
 def test_certificates_are_the_same_in_workers_and_here():
     risk = truth_problem(CASE["name"])
     batch = tuple(np.asarray(w)[:4] for w in Ended.limit)

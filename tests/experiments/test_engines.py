@@ -179,6 +179,7 @@ def test_a_worker_killed_in_mid_run_loses_nothing(kind, configuration, uninterru
     assert same(tmp_path, uninterrupted)
 
 
+@pytest.mark.slow
 def test_two_processes_that_resume_a_run_at_once_compute_every_batch_once(configuration, uninterrupted, tmp_path):
     import json
 

@@ -314,6 +314,7 @@ def test_a_cell_in_several_batches_is_the_same_as_in_one(configuration, tmp_path
     assert np.allclose(times[1], 3 * times[0])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("made_up_cells", "no_figures")
 def test_results_in_many_slabs_are_those_in_one(configuration, tmp_path, monkeypatch):
     axes = ["--axis", "data.noise=[0.0, 0.1]", "--axis", "initializer.std=[0.1, 0.2]"]

@@ -165,6 +165,7 @@ def flow_on(kind, *start):
     return lf.gradient_flow(risk, jnp.asarray(start))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [4, 8])
 def test_a_minimum_of_higher_order_is_degenerate(order):
     assert name(flow_on(f"order {order}", 2.0, 1.5, 1.0)) in ("DEGENERATE", "UNDECIDED")
@@ -205,6 +206,7 @@ def test_starts_at_zero_and_far_away_are_starts_like_others(start, target):
     np.testing.assert_allclose(flow.limit, target, rtol=1e-6 if target < 1e-3 else 1e-14)
 
 
+@pytest.mark.slow
 def test_an_ensemble_finds_what_single_flows_find_for_every_condition():
     starts = jax.vmap(factors)(jax.random.split(KEY, 4))
     targets = jnp.stack([TARGET, -TARGET, jnp.eye(2)])

@@ -160,6 +160,7 @@ def test_energy_identity_conservation_and_monotone_risk_hold_along_the_flow():
     np.testing.assert_allclose(path.squared_norms, squares, rtol=1e-14)
 
 
+@pytest.mark.slow
 def test_any_diffrax_solver_reaches_the_same_limit():
     import diffrax
 
@@ -171,6 +172,7 @@ def test_any_diffrax_solver_reaches_the_same_limit():
         np.testing.assert_allclose(limit, expected, rtol=0, atol=1e-11)
 
 
+@pytest.mark.slow
 def test_conservation_holds_far_along_a_slow_valley():
     risk = filter_problem((2, 2), (1, 1, 0), strides=(2, 1), rows=(1, 2, 3))
     start = (jnp.array([1.0, 0.5]), jnp.array([1.0, 0.5]))

@@ -194,6 +194,7 @@ def test_parameters_of_another_shape_are_refused():
         lf.gradient_flow(filter_problem((2, 2), (1, 3, 1)), (jnp.ones(2, int), jnp.ones(2, int)))
 
 
+@pytest.mark.slow
 def test_explicit_solvers_stop_at_a_loose_gradient_tolerance():
     flow = lf.gradient_flow(
         filter_problem((2, 2), (1, 3, 1)), START, solver=diffrax.Tsit5(), rtol=1e-6, gradient_rtol=1e-5

@@ -212,6 +212,7 @@ def test_a_limit_of_unequal_layers_lies_on_the_leaf_of_its_start():
     assert abs(before - after) < 1e-12 * 390**2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("large", [0, 1, 2])
 def test_filters_beside_a_large_one_are_on_their_leaf_to_their_own_rounding(large):
     risk = filter_problem((2, 2, 2), (1, 3.5, 2.5, 0.5))

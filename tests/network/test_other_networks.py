@@ -148,6 +148,7 @@ def test_the_distance_to_a_kink_is_that_to_the_nearest_hyperplane():
     assert float(smooth.distance_to_kink(raveled(params))) == np.inf
 
 
+@pytest.mark.slow
 def test_flows_of_a_tanh_network_end_in_minima_or_withhold():
     net = lf.Architecture(6, (3, 3), channels=(1, 2, 1), activation=A.tanh)
     data = lf.data.synthesize(jax.random.key(0), net, samples=24, targets=lf.data.Planted(0.6), noise=0.1)

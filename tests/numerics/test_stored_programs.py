@@ -76,6 +76,7 @@ def test_changed_constants_of_the_library_and_settings_of_jax_are_other_programs
     assert len(list(folder.glob("*.stablehlo"))) == 3
 
 
+@pytest.mark.slow
 def test_functions_of_users_are_never_kept(folder):
     def own(r):
         return r**2

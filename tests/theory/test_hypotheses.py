@@ -89,6 +89,7 @@ def planted(arch: lf.Architecture, rng, dimension: int, scale: float) -> lf.Empi
     return problem(arch, rows - np.outer(rows @ v, v))
 
 
+@pytest.mark.slow
 def test_a_filter_in_the_kernel_is_found_though_rows_are_badly_scaled():
     for seed in range(24):
         result = hypotheses(planted(lf.Architecture(9, (5, 5)), np.random.default_rng(seed), 1, 1e-3))
@@ -148,6 +149,7 @@ def test_a_pencil_of_matrices_meets_rank_one_where_its_determinant_is_indefinite
         assert result.injective_on_attainable is True
 
 
+@pytest.mark.slow
 def test_what_is_proved_lies_below_the_distances_of_matrices_from_rank_one():
     rng = np.random.default_rng(5)
     for _ in range(8):
