@@ -17,6 +17,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from lcnn_flow.errors import LcnnFlowError
 from lcnn_flow.numerics.stored_programs import keep_programs_in
+from lcnn_flow.numerics.user_files import user_folder
 
 __all__ = ["enable_compilation_cache"]
 
@@ -38,7 +39,7 @@ def enable_compilation_cache(path: str | os.PathLike[str] | None = None) -> Path
     Raises:
         LcnnFlowError: the folder cannot be made or written to.
     """
-    folder = (_user_folder() if path is None else Path(path).expanduser()) / _machine_key()
+    folder = (user_folder("programs") if path is None else Path(path).expanduser()) / _machine_key()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -51,11 +52,6 @@ def enable_compilation_cache(path: str | os.PathLike[str] | None = None) -> Path
     keep_programs_in(folder)
     compilation_cache.reset_cache()  # JAX decides at its first compilation whether there is a cache
     return folder.resolve()
-
-
-def _user_folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(base) / "lcnn_flow" / "programs"
 
 
 def _machine_key() -> str:

@@ -159,7 +159,7 @@ def _draw(kind: str, arch: Any, arguments: Any, root: jax.Array, seeds: jax.Arra
         "balanced": lf.initializers.balanced,
         "imbalanced": lf.initializers.imbalanced,
         "orthogonal": lf.initializers.orthogonal,
-        "scaled": lambda norms: lf.initializers.scaled(jnp.stack(norms)),
+        "scaled": lf.initializers.scaled,
         "constant": lf.initializers.constant,
     }
     initializer = factories[kind](*arguments)

@@ -5,11 +5,9 @@ A start set belongs to a family, the sorted filter sizes; other orders of layers
     python -m lcnn_flow.landscape.start_sets FOLDER     # makes the shipped ones again
 """
 
+import io
 import itertools
-import os
 import sys
-import tempfile
-import warnings
 import zipfile
 from functools import cache
 from pathlib import Path
@@ -19,6 +17,7 @@ import numpy as np
 from lcnn_flow.landscape.chart import choose_chart, distinct, newton, quadratic_form
 from lcnn_flow.landscape.counts import generic_count
 from lcnn_flow.landscape.monodromy import StartSet, family_sums, find_start_set
+from lcnn_flow.numerics.user_files import keep, user_folder
 
 __all__ = ["SHIPPED", "start_set"]
 
@@ -52,7 +51,7 @@ def _of_family(family: tuple[int, ...]) -> StartSet:
     shipped = _FOLDER / name
     if shipped.exists():
         return _read(shipped)
-    kept = user_folder() / name
+    kept = user_folder("start_sets") / name
     if kept.exists():
         try:
             found = _read(kept)
@@ -63,12 +62,6 @@ def _of_family(family: tuple[int, ...]) -> StartSet:
     made = find_start_set(family)
     _keep(made, kept)
     return made
-
-
-def user_folder() -> Path:
-    """The folder for start sets that are computed on demand, in $XDG_CACHE_HOME or ~/.cache."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(base) / "lcnn_flow" / "start_sets"
 
 
 def is_sound(family: tuple[int, ...], found: StartSet) -> bool:
@@ -93,15 +86,9 @@ def _read(file: Path) -> StartSet:
 
 
 def _keep(made: StartSet, file: Path) -> None:
-    """Stores a start set by writing a temporary file and renaming it; warns if the folder cannot be written."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, beside = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
-        with os.fdopen(handle, "wb") as out:
-            np.savez_compressed(out, **made._asdict())
-        Path(beside).replace(file)
-    except OSError as error:
-        warnings.warn(f"a start set cannot be kept in {file.parent}: {error.strerror}", UserWarning, stacklevel=4)
+    content = io.BytesIO()
+    np.savez_compressed(content, **made._asdict())
+    keep(file, content.getvalue(), "a start set")
 
 
 def main(folder: str) -> None:

@@ -13,9 +13,7 @@ import functools
 import hashlib
 import os
 import sys
-import tempfile
 import types
-import warnings
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from importlib.metadata import version
@@ -27,11 +25,12 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from lcnn_flow.numerics.user_files import keep_with_hash, kept_with_hash
+
 __all__ = ["StoredProgram", "keep_programs_in", "storable"]
 
 T = TypeVar("T")
 
-_MAGIC = b"lcnn_flow program 1\n"
 _RESTS_ON = ("jax", "jaxlib", "diffrax", "equinox", "lineax", "optimistix", "optax", "numpy")
 _KNOWN = ("lcnn_flow", "jax", "jaxlib", "diffrax", "equinox", "lineax", "optimistix", "optax")
 """Packages whose functions are identified by name, because their sources or versions are part of the key."""
@@ -100,7 +99,7 @@ class StoredProgram:
         name = f"{self._function.__module__}.{self._function.__qualname__}"
         digest = hashlib.sha256("\n".join((_foundations(), _constants(), name, *key)).encode()).hexdigest()
         file = folder / f"{name.rsplit('.', 1)[-1].strip('_')}-{digest[:32]}.stablehlo"
-        payload = _read(file)
+        payload = kept_with_hash(file)
         if payload is not None:
             return jax.jit(export.deserialize(bytearray(payload)).call, compiler_options=self._options)
 
@@ -108,7 +107,7 @@ class StoredProgram:
             return self._function(*eqx.combine(jax.tree.unflatten(structure, leaves), static))
 
         exported = export.export(jax.jit(of_leaves))(*leaves)
-        _write(file, bytes(exported.serialize()))
+        keep_with_hash(file, bytes(exported.serialize()), "a traced program")
         return jax.jit(exported.call, compiler_options=self._options)
 
 
@@ -198,30 +197,3 @@ def _register(export: Any) -> None:
     while _results:
         kind = _results.pop()
         export.register_namedtuple_serialization(kind, serialized_name=f"lcnn_flow.{kind.__name__}")
-
-
-def _read(file: Path) -> bytes | None:
-    """The stored payload; None if the file is missing or incomplete."""
-    try:
-        content = file.read_bytes()
-    except OSError:
-        return None
-    head, digest, payload = content[: len(_MAGIC)], content[len(_MAGIC) :][:32], content[len(_MAGIC) + 32 :]
-    return payload if head == _MAGIC and hashlib.sha256(payload).digest() == digest else None
-
-
-def _write(file: Path, payload: bytes) -> None:
-    """Writes to a temporary file and renames it, so that other processes see the complete file or none."""
-    try:
-        handle, temporary = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as out:
-                out.write(_MAGIC + hashlib.sha256(payload).digest() + payload)
-            Path(temporary).replace(file)
-        except OSError:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        warnings.warn(
-            f"a traced program cannot be stored in {file.parent}: {error.strerror}", UserWarning, stacklevel=4
-        )

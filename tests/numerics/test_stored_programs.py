@@ -1,5 +1,7 @@
 """Traces kept on disk: used where everything they follow from is the same, and made anew where anything is not."""
 
+import tempfile
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -92,6 +94,6 @@ def test_a_folder_that_cannot_be_written_is_said_and_does_not_matter(folder, mon
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(stored_programs.tempfile, "mkstemp", full)
+    monkeypatch.setattr(tempfile, "mkstemp", full)
     with pytest.warns(UserWarning, match="No space left on device"):
         assert fresh()(jnp.arange(2.0), 2.0)["y"].tolist() == [0, 2]
