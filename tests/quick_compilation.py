@@ -15,6 +15,7 @@ _FLAGS = (
     "--xla_cpu_use_fusion_emitters=false",
     "--xla_cpu_parallel_codegen_split_count=1",
     "--xla_disable_hlo_passes=while-loop-invariant-code-motion",
+    "--xla_backend_optimization_level=2",  # of optimised programs: `lcnn_flow.numerics.compiling` says why
 )
 _TESTED = range(8, 11)
 """Minor versions of jaxlib 0 that know these flags; no version starts with a flag that it does not know."""

@@ -3,8 +3,12 @@
 On CPUs XLA has two emitters of kernels. The newer one makes some kernels faster, but takes longer to compile every
 kernel. XLA also moves what does not change out of while loops, and copies the bodies of all enclosing loops whenever it
 does. Programs of `flow.search` consist of small kernels in nested loops: they run equally fast with the older emitter
-and without that pass (benchmarks/compile.py). Both are options of a single compilation: they are set where the program
-is not part of a larger one and where this version of jaxlib knows them. Otherwise XLA's defaults apply.
+and without that pass (benchmarks/compile.py). With all optimisations of LLVM the code of the older emitter can be
+wrong: that of jaxlib 0.10.2 returns a false Hessian of networks with activations and channels, with errors of the size
+of its entries. So it is used at level 2 of 3, where the code is right (tests/numerics/test_compiling.py).
+
+These are options of a single compilation: they are set where the program is not part of a larger one and where this
+version of jaxlib knows them. Otherwise XLA's defaults apply.
 """
 
 from collections.abc import Callable
@@ -25,7 +29,7 @@ T = TypeVar("T")
 
 _EMITTER = {"xla_cpu_use_fusion_emitters": False}
 _QUICK = _EMITTER | {"xla_disable_hlo_passes": "while-loop-invariant-code-motion"}
-_ONCE = _QUICK | {"xla_backend_optimization_level": 1}
+_LEVEL, _LEVEL_ONCE = 2, 1
 
 
 def quick_to_compile(function: Callable[..., Any], keep: bool = True, once: bool = False) -> Callable[..., Any]:
@@ -42,10 +46,8 @@ def quick_to_compile(function: Callable[..., Any], keep: bool = True, once: bool
     with_options: Any = eqx.filter_jit  # unknown keywords are forwarded to jax.jit
 
     @cache
-    def outside(platform: str, optimised: bool) -> Callable[..., Any]:
-        options = quick_options(platform)
-        if once and optimised and options is not None:
-            options = _ONCE
+    def outside(items: tuple[tuple[str, Any], ...] | None) -> Callable[..., Any]:
+        options = None if items is None else dict(items)
         plain = with_options(function, compiler_options=options)
         return StoredProgram(function, plain, options) if keep else plain
 
@@ -53,26 +55,35 @@ def quick_to_compile(function: Callable[..., Any], keep: bool = True, once: bool
     def call(*args: Any) -> Any:
         if _is_transformed(args):
             return inside(*args)
-        return outside(jax.default_backend(), not jax.config.read("jax_disable_most_optimizations"))(*args)
+        options = quick_options(jax.default_backend(), level=_LEVEL_ONCE if once else _LEVEL)
+        return outside(None if options is None else tuple(options.items()))(*args)
 
     return call
 
 
-@cache
-def quick_options(platform: str, hoist: bool = False) -> dict[str, Any] | None:
+def quick_options(platform: str, hoist: bool = False, level: int = _LEVEL) -> dict[str, Any] | None:
     """Options of `jax.jit` for a program that takes longer to compile than to run; None where the default applies.
 
     Args:
         platform: of the device.
         hoist: whether XLA moves what does not change out of while loops, which pays in the lanes of an ensemble.
+        level: of the optimisations of LLVM, where JAX is not told to disable most optimisations.
     """
-    if platform != "cpu":
+    if platform != "cpu" or not _are_known():
         return None
+    options = _EMITTER if hoist else _QUICK
+    if jax.config.read("jax_disable_most_optimizations"):
+        return options
+    return options | {"xla_backend_optimization_level": level}
+
+
+@cache
+def _are_known() -> bool:
     try:
         jax.jit(lambda: 0, compiler_options=_QUICK).lower().compile()
     except jax.errors.JaxRuntimeError:  # later versions may have other options
-        return None
-    return _EMITTER if hoist else _QUICK
+        return False
+    return True
 
 
 def _is_transformed(args: Any) -> bool:

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import lcnn_flow as lf
 from lcnn_flow.numerics import compiling
 from lcnn_flow.numerics.compiling import quick_options, quick_to_compile, traced_once
 
@@ -26,11 +27,26 @@ def test_a_program_has_the_same_values_alone_and_within_every_transformation():
 
 def test_an_option_that_this_jaxlib_does_not_know_is_left_out(monkeypatch):
     monkeypatch.setattr(compiling, "_QUICK", {"xla_cpu_of_another_age": True})
-    quick_options.cache_clear()
+    compiling._are_known.cache_clear()
     try:
         assert quick_options("cpu") is None
     finally:
-        quick_options.cache_clear()
+        compiling._are_known.cache_clear()
+
+
+@pytest.mark.optimised
+@pytest.mark.parametrize("activation", [lf.activations.tanh, lf.activations.Power(3), None], ids=str)
+@pytest.mark.parametrize("hoist", [False, True])
+def test_quick_programs_compute_the_hessian_of_a_convolutional_network_with_channels(activation, hoist):
+    options = {} if activation is None else {"activation": activation}
+    arch = lf.Architecture(6, (3, 3), channels=(1, 2, 1), **options)
+    rng = np.random.default_rng(1)
+    data = lf.Dataset(rng.normal(size=(24, *arch.sample_shape)), rng.normal(size=(24, *arch.output_shape)))
+    risk = lf.EmpiricalRisk(arch, lf.losses.Square(), data)
+    start = jnp.asarray(rng.normal(size=risk.space.num_parameters))
+    found = jax.jit(risk.hessian, compiler_options=quick_options(jax.default_backend(), hoist))(start)
+    ahead, behind = (jnp.stack([risk.gradient(start + h * e) for e in np.eye(start.size)]) for h in (1e-5, -1e-5))
+    np.testing.assert_allclose(found, (ahead - behind) / 2e-5, rtol=1e-7, atol=1e-7)
 
 
 @pytest.mark.parametrize("platform", ["gpu", "tpu"])
