@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from lcnn_flow.errors import LcnnFlowError
 
-__all__ = ["check_key", "check_kind", "described"]
+__all__ = ["check_key", "check_kind", "described", "is_batch_of_keys"]
 
 
 def described(value: Any) -> str:
@@ -41,6 +41,15 @@ def check_kind(
         raise error(f"{function}: {name} is {described(value)}: {remedy}")
 
 
+def is_batch_of_keys(key: Any) -> bool:
+    """Whether `key` is a one-dimensional batch of keys of `jax.random`, of either kind."""
+    if not isinstance(key, jax.Array):
+        return False
+    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        return key.ndim == 1
+    return key.dtype == jnp.uint32 and key.ndim == 2 and key.shape[1] == 2
+
+
 def check_key(function: str, key: Any, error: type[LcnnFlowError]) -> None:
     """Raises `error` unless `key` is one key of `jax.random`, of either kind."""
     typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
@@ -49,6 +58,5 @@ def check_key(function: str, key: Any, error: type[LcnnFlowError]) -> None:
     if not typed and getattr(key, "shape", None) == (2,) and getattr(key, "dtype", None) == jnp.uint32:
         return
     seed = key if isinstance(key, int) and not isinstance(key, bool) else 0
-    many = typed or (getattr(key, "ndim", 0) == 2 and getattr(key, "dtype", None) == jnp.uint32)
-    remedy = "for many keys use jax.vmap" if many else f"write jax.random.key({seed})"
+    remedy = "for many keys use jax.vmap" if typed or is_batch_of_keys(key) else f"write jax.random.key({seed})"
     raise error(f"{function}: key is {described(key)}, and not one key: {remedy}")

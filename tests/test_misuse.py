@@ -12,7 +12,7 @@ KEY = jax.random.key(0)
 DATA = lf.data.synthesize(jax.random.key(1), ARCH, samples=20, noise=0.1)
 RISK = lf.EmpiricalRisk(ARCH, lf.losses.PseudoHuber(0.2), DATA)
 PARAMS = lf.initializers.gaussian(0.5)(KEY, ARCH)
-BATCH = jax.vmap(lambda key: lf.initializers.gaussian(0.5)(key, ARCH))(jax.random.split(KEY, 3))
+BATCH = lf.initializers.gaussian(0.5)(jax.random.split(KEY, 3), ARCH)
 RISKS = jax.vmap(lambda delta: lf.EmpiricalRisk(ARCH, lf.losses.PseudoHuber(delta), DATA))(jnp.array([0.1, 0.2]))
 
 
@@ -49,7 +49,7 @@ RISKS = jax.vmap(lambda delta: lf.EmpiricalRisk(ARCH, lf.losses.PseudoHuber(delt
         (lambda: lf.theory.balancedness(PARAMS, ARCH), r"the order is balancedness\(arch, params\)"),
         (lambda: lf.initializers.gaussian(0.5)(ARCH, KEY), r"the order is gaussian\(...\)\(key, arch\)"),
         (lambda: lf.initializers.orthogonal()(7, ARCH), r"key is 7, and not one key: write jax.random.key\(7\)"),
-        (lambda: lf.initializers.balanced()(jax.random.split(KEY, 3), ARCH), "for many keys use jax.vmap"),
+        (lambda: lf.initializers.balanced()(jax.random.split(KEY, (3, 2)), ARCH), "for many keys use jax.vmap"),
         (lambda: lf.data.synthesize(0, ARCH, samples=3), r"write jax.random.key\(0\)"),
         (lambda: lf.data.synthesize(ARCH, KEY, samples=3), r"the order is synthesize\(key, arch, samples=...\)"),
         (lambda: lf.theory.hypotheses(ARCH), r"risk is an Architecture: .* hypotheses\(risk, ...\)"),
@@ -141,7 +141,7 @@ def test_a_summary_with_the_risk_tells_distinct_limits_and_names_the_spurious_on
     data = lf.Dataset(patches, patches @ np.array([[0.41970709], [-1.87370725], [-0.8317362]]))
     risk = lf.EmpiricalRisk(lf.Architecture(3, (2, 2)), lf.losses.Square(), data)
     draw = lf.initializers.gaussian(1.0)
-    starts = jax.vmap(lambda key: draw(key, risk.arch))(jax.random.split(KEY, 64))
+    starts = draw(jax.random.split(KEY, 64), risk.arch)
     flows = lf.gradient_flow_ensemble(risk, starts)
     overview = lf.summary(flows, risk)
     best, spurious = overview.limits

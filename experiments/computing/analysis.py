@@ -18,7 +18,12 @@ _CODES = {kind.word: int(kind) for kind in lf.critical.Kind}
 
 
 def analyse(
-    risk: lf.EmpiricalRisk, start: Any, flow: Any, certifier: Certifier, on_progress: Callable[[str], None]
+    risk: lf.EmpiricalRisk,
+    start: Any,
+    flow: Any,
+    certifier: Certifier,
+    proofs: int | None,
+    on_progress: Callable[[str], None],
 ) -> dict[str, np.ndarray]:
     """Flat arrays with leading axis seed, which `meanings.LIMIT` describes; some only for linear networks.
 
@@ -26,7 +31,8 @@ def analyse(
         risk: what was minimised.
         start: initial filters of all seeds.
         flow: result of `lcnn_flow.gradient_flow_ensemble` or `gradient_descent_ensemble`.
-        certifier: computes the certificates of the first limits, whose arrays are filled in later.
+        certifier: computes certificates, which are filled into the arrays later.
+        proofs: number of limits for which certificates are computed; None if none are stored for any seed of the cell.
         on_progress: called with a text that says what is being computed.
     """
     has_limit = np.isin(flow.verdict, WITH_LIMIT)
@@ -34,8 +40,13 @@ def analyse(
     point = lf.classify(risk, jax.tree.map(lambda w: np.where(np.isfinite(w), w, 1.0), flow.limit))
     stored = _limit_arrays(point, has_limit, risk.network.is_linear)
     if risk.network.is_linear:
-        isolated = has_limit & (point.nullity == 0)
-        stored |= _orbits_and_certificates(risk, flow, isolated, has_limit, certifier, on_progress)
+        stored["orbit"] = _orbits(risk, flow, has_limit & (point.nullity == 0))
+    if proofs is not None:
+        proved, chosen = no_certificates(len(has_limit)), np.flatnonzero(has_limit)[:proofs]
+        if len(chosen):
+            limits = [w[chosen] for w in layers_of(flow.limit)]
+            certifier.prove(risk, limits, lambda found: fill_in(proved, found, chosen), on_progress)
+        stored |= proved
     bounded = not isinstance(risk.loss, lf.losses.MarginLoss)  # margin losses do not bound the filters
     if risk.network.is_linear and risk.arch.channels is None and hasattr(flow, "path_length") and bounded:
         stored["norm_bound"] = np.asarray(_norm_bounds(risk, start))  # the bound uses what flows conserve
@@ -47,24 +58,13 @@ def analyse(
     return stored
 
 
-def _orbits_and_certificates(
-    risk: lf.EmpiricalRisk,
-    flow: Any,
-    isolated: np.ndarray,
-    has_limit: np.ndarray,
-    certifier: Certifier,
-    on_progress: Callable[[str], None],
-) -> dict[str, np.ndarray]:
-    """The number of the orbit (equal up to rescaling) of every limit, and the certificates of the first limits."""
+def _orbits(risk: lf.EmpiricalRisk, flow: Any, isolated: np.ndarray) -> np.ndarray:
+    """The number of the orbit (equal up to rescaling) of every isolated limit of a linear network, NaN for others."""
     layers = zip(layers_of(flow.limit), risk.arch.layer_shapes, strict=True)
     limits: tuple[Any, ...] = tuple(w.reshape(len(w), *shape) for w, shape in layers)
     shown: tuple[Any, ...] = tuple(np.where(isolated.reshape(-1, *[1] * (w.ndim - 1)), w, np.nan) for w in limits)
     labels = lf.critical.orbits(risk.arch, shown).labels
-    chosen = np.flatnonzero(has_limit)[: certifier.count]
-    proved = no_certificates(len(has_limit))
-    if len(chosen):
-        certifier.prove(risk, [w[chosen] for w in limits], lambda found: fill_in(proved, found, chosen), on_progress)
-    return {"orbit": np.where(labels < 0, np.nan, labels)} | proved
+    return np.where(labels < 0, np.nan, labels)
 
 
 def _limit_arrays(point: lf.CriticalPoint, has_limit: np.ndarray, linear: bool) -> dict[str, np.ndarray]:

@@ -33,19 +33,16 @@ class Certifier:
     """Computes certificates, in this process or, as a context manager with `processes`, in worker processes.
 
     Args:
-        count: number of limits per cell for which certificates are computed.
-        processes: whether to use worker processes.
+        processes: largest number of worker processes that have something to do; 0 for none.
     """
 
-    def __init__(self, count: int, processes: bool = False) -> None:
-        self.count = count
-        self._processes = processes
+    def __init__(self, processes: int = 0) -> None:
         self._pool: concurrent.futures.ProcessPoolExecutor | None = None
-        self._workers = max(1, min(_MOST_WORKERS, count, os.cpu_count() or 1))
+        self._workers = min(_MOST_WORKERS, processes, os.cpu_count() or 1)
         self._open: list[Callable[[], None]] = []
 
     def __enter__(self) -> "Certifier":
-        if self.count and self._processes:
+        if self._workers:
             context = multiprocessing.get_context("spawn")  # a fork of a process with threads of JAX may hang
             self._pool = concurrent.futures.ProcessPoolExecutor(self._workers, context, initializer=end_with_parent)
             for _ in range(self._workers):

@@ -46,24 +46,8 @@ def check_plan(sweep: Sweep) -> list[Fault]:
         total += stored_bytes(cell.configuration)
         largest = max(largest, working_bytes(cell.configuration))
     where = {fault: f" (first in the cell {cell.name})" if sweep.axes else "" for fault, cell in found.items()}
-    faults = [Fault(f.path, f"{f.message}{where[f]}") for f in found] + _certificate_faults(sweep)
+    faults = [Fault(f.path, f"{f.message}{where[f]}") for f in found]
     return faults + _size_faults(sweep, total, largest)
-
-
-def _certificate_faults(sweep: Sweep) -> list[Fault]:
-    """Faults of `analysis.certify` if no cell has a network for which certificates exist."""
-    asked = sweep.configuration.analysis.certify
-    if not asked or any(_is_linear(cell.configuration) for cell in sweep.cells):
-        return []
-    message = f"found {asked}; certificates are for linear networks, and no network here is one: leave certify out"
-    return [Fault("analysis.certify", message)]
-
-
-def _is_linear(configuration: Configuration) -> bool:
-    try:
-        return architecture(configuration).is_linear
-    except ArchitectureError:
-        return True  # `check_plan` reports this fault
 
 
 def _size_faults(sweep: Sweep, total: int, largest: int) -> list[Fault]:

@@ -47,7 +47,7 @@ def _definition(configuration: Configuration) -> dict[str, Any]:
     for name in ("batch_size", "retries"):
         definition["compute"].pop(name, None)
     definition["data"].pop("label", None)
-    definition["analysis"]["certify"] = configuration.analysis.certificates
+    definition["analysis"]["certify"] = configuration.certificates
     for name in ("census", "sharpness"):  # so that runs which were begun before these existed can be resumed
         if not getattr(configuration.analysis, name):
             definition["analysis"].pop(name)

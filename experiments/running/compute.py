@@ -48,7 +48,7 @@ batch is stored."""
 
 def compute_outcome(sweep: Sweep, batch: Batch) -> Outcome:
     """Computes a batch and packs it in this thread, certificates included; errors are part of the outcome."""
-    return start_batch(sweep, batch, lambda done, note: None, Certifier(sweep.configuration.analysis.certificates))()
+    return start_batch(sweep, batch, lambda done, note: None, Certifier())()
 
 
 def start_batch(sweep: Sweep, batch: Batch, on_progress: OnProgress, certifier: Certifier) -> Callable[[], Outcome]:
@@ -123,15 +123,18 @@ def compute_batch(sweep: Sweep, batch: Batch, on_progress: OnProgress, certifier
     stored: dict[str, np.ndarray] = {}
     for problem, flow in zip(problems, flows, strict=True):
         prefix = f"{problem.cell.name}: " if len(cells) > 1 else ""
+        configuration = problem.cell.configuration
 
         def say(text: str, prefix: str = prefix) -> None:
             on_progress(batch.flows - 1, f"{prefix}{text}")
 
         found = flow_arrays(problem.risk.network, flow) | problem.stored
-        solved = SolvedCell(problem.cell.configuration, problem.risk, problem.start, flow)
+        solved = SolvedCell(configuration, problem.risk, problem.start, flow)
         found |= module.per_flow(solved) | (shown_flows(solved) | module.per_cell(solved) if batch.start == 0 else {})
-        found |= analyse(problem.risk, problem.start, flow, certifier if batch.start == 0 else Certifier(0), say)
-        if problem.cell.configuration.analysis.census:
+        certified = configuration.certificates
+        proofs = certified if certified is None or batch.start == 0 else 0
+        found |= analyse(problem.risk, problem.start, flow, certifier, proofs, say)
+        if configuration.analysis.census:
             say("census")
             found |= ends_of_flows(problem.risk, flow)
             found |= points_of_cell(problem.risk) if batch.start == 0 else {}

@@ -125,7 +125,8 @@ class Analysis(Model):
     """Analysis of the limits.
 
     Attributes:
-        certify: number of limits per cell for which certificates are computed; 8 by default.
+        certify: number of limits per cell for which certificates are computed; by default 8 for linear networks, and 0
+            for others, for which a proof takes about a second.
         census: whether all critical points of every cell are found (`lcnn_flow.census`), and for every flow the point
             at which it ends.
         sharpness: whether the largest eigenvalue of the Hessian is stored along the trajectories.
@@ -134,11 +135,6 @@ class Analysis(Model):
     certify: Natural | None = None
     census: Annotated[bool, Strict()] = False
     sharpness: Annotated[bool, Strict()] = False
-
-    @property
-    def certificates(self) -> int:
-        """Number of limits per cell for which certificates are computed."""
-        return 8 if self.certify is None else self.certify
 
 
 class Compute(Model):
@@ -185,6 +181,15 @@ class Configuration(Model):
         if self.descent is not None:
             return self.descent.records
         return 0 if self.flow.times is None else self.flow.times.count + 1
+
+    @property
+    def certificates(self) -> int | None:
+        """Number of limits of a cell for which certificates are computed; None if none were asked for and the network
+        is not linear."""
+        if self.analysis.certify is not None:
+            return self.analysis.certify
+        activation = self.network.activation
+        return 8 if activation is None or activation.kind == "none" else None
 
     def plain(self) -> dict[str, Any]:
         """The configuration as tables, lists and scalars for TOML, without missing options."""

@@ -1,9 +1,9 @@
 """Initial parameters of a flow: each factory returns a function `initialize(key, arch) -> params`.
 
-`initialize` is a pure function of the key, compiled as one small program per `arch`: `jax.vmap(lambda key:
-initialize(key, arch))(keys)` draws many initial points at once. Parameters have the default floating type; numbers such
-as `std` may be traced. `arch` is an `Architecture` or `Dense`. Statements about filters hold for the matrices of a
-dense network too, and biases start at 0.
+`initialize` is a pure function of the key, compiled as one small program per `arch`. For a batch of keys, such as
+`jax.random.split(key, 100)`, it returns one initial point per key, with the keys' axis in front of every leaf.
+Parameters have the default floating type; numbers such as `std` may be traced. `arch` is an `Architecture` or `Dense`.
+Statements about filters hold for the matrices of a dense network too, and biases start at 0.
 """
 
 import math
@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, PRNGKeyArray, Real
+from jaxtyping import Array, Float, PRNGKeyArray, Real, Shaped
 
-from lcnn_flow.arguments import check_key, check_kind
+from lcnn_flow.arguments import check_key, check_kind, is_batch_of_keys
 from lcnn_flow.errors import ArchitectureError
 from lcnn_flow.network.architecture import Architecture
 from lcnn_flow.network.dense import Dense, Network
@@ -28,7 +28,7 @@ from lcnn_flow.numerics.compiling import quick_to_compile
 __all__ = ["Initializer", "balanced", "constant", "fan_in", "gaussian", "imbalanced", "orthogonal", "scaled"]
 
 Initializer = Callable[[Any, Network], Any]
-"""(key, arch) -> parameters of the network, in the form that `Architecture` and `Dense` describe."""
+"""(key or batch of keys, arch) -> parameters of the network, in the form that `Architecture` and `Dense` describe."""
 
 
 def gaussian(std: float | Float[Array, ""] = 0.5) -> Initializer:
@@ -38,7 +38,8 @@ def gaussian(std: float | Float[Array, ""] = 0.5) -> Initializer:
         std: standard deviation of an entry; a traced number is allowed.
 
     Returns:
-        A function of a key and an `Architecture` or `Dense`, which returns parameters of that network.
+        A function of a key, or a batch of keys, and an `Architecture` or `Dense`. It returns parameters of that
+        network, one per key.
 
     Raises:
         ArchitectureError: std is negative or not finite.
@@ -57,7 +58,8 @@ def fan_in(gain: float | Float[Array, ""] = 1.0) -> Initializer:
         gain: factor of the standard deviation 1 / sqrt(fan-in).
 
     Returns:
-        A function of a key and an `Architecture` or `Dense`, which returns parameters of that network.
+        A function of a key, or a batch of keys, and an `Architecture` or `Dense`. It returns parameters of that
+        network, one per key.
 
     Raises:
         ArchitectureError: gain is negative or not finite.
@@ -77,7 +79,8 @@ def balanced(std: float | Float[Array, ""] = 0.5) -> Initializer:
         std: root mean square of all entries together.
 
     Returns:
-        A function of a key and an `Architecture` or `Dense`, which returns parameters of that network.
+        A function of a key, or a batch of keys, and an `Architecture` or `Dense`. It returns parameters of that
+        network, one per key.
 
     Raises:
         ArchitectureError: std is negative or not finite.
@@ -97,7 +100,8 @@ def imbalanced(std: float | Float[Array, ""] = 0.5, ratio: float | Float[Array, 
         ratio: norm of the first layer divided by that of the last one.
 
     Returns:
-        A function of a key and an `Architecture` or `Dense`, which returns parameters of that network.
+        A function of a key, or a batch of keys, and an `Architecture` or `Dense`. It returns parameters of that
+        network, one per key.
 
     Raises:
         ArchitectureError: std is negative or not finite; or ratio is not positive and finite.
@@ -119,7 +123,8 @@ def orthogonal(gain: float | Float[Array, ""] = 1.0) -> Initializer:
         gain: factor of the semi-orthogonal matrices.
 
     Returns:
-        A function of a key and an `Architecture` or `Dense`, which returns parameters of that network.
+        A function of a key, or a batch of keys, and an `Architecture` or `Dense`. It returns parameters of that
+        network, one per key.
 
     Raises:
         ArchitectureError: gain is negative or not finite.
@@ -140,7 +145,8 @@ def scaled(
         base: the initializer that gives the directions.
 
     Returns:
-        A function of a key and an `Architecture` or `Dense`, which returns parameters of that network.
+        A function of a key, or a batch of keys, and an `Architecture` or `Dense`. It returns parameters of that
+        network, one per key.
 
     Raises:
         ArchitectureError: a norm is negative or not finite; or, when called, the number of norms is not the number of
@@ -153,6 +159,8 @@ def scaled(
     draw = gaussian() if base is None else base
 
     def initialize(key: Any, arch: Network) -> Any:
+        if is_batch_of_keys(key):
+            return jax.vmap(lambda one: initialize(one, arch))(key)
         if lengths.shape != (arch.depth,):
             raise ArchitectureError(
                 f"scaled: norms has shape {lengths.shape} for {arch.depth} layers: write one norm per layer, "
@@ -172,7 +180,8 @@ def constant(params: Sequence[Any]) -> Initializer:
         params: one array per layer, or the tree of parameters of a `Dense`.
 
     Returns:
-        A function of a key and an `Architecture` or `Dense`, which returns parameters of that network.
+        A function of a key, or a batch of keys, and an `Architecture` or `Dense`. It returns parameters of that
+        network, one per key.
 
     Raises:
         ArchitectureError: an entry is not finite; or, when called, the shapes do not fit the architecture.
@@ -187,8 +196,9 @@ def constant(params: Sequence[Any]) -> Initializer:
     filters = by_layer(convert, params)
 
     def initialize(key: Any, arch: Network) -> Any:
-        del key
         arch.check_params(filters)
+        if is_batch_of_keys(key):
+            return jax.tree.map(lambda w: jnp.broadcast_to(w, (len(key), *w.shape)), filters)
         return filters
 
     return initialize
@@ -250,11 +260,22 @@ def _drawing(
 
     def initialize(key: Any, arch: Network) -> Any:
         check_kind(name, "arch", arch, (Architecture, Dense), order, ArchitectureError)
+        sizes = jax.tree.map(as_float_array, size)
+        if is_batch_of_keys(key):
+            return _for_each(draw, arch, key, sizes)
         check_key(name, key, ArchitectureError)
-        weights = draw(arch, key, jax.tree.map(as_float_array, size))
-        return arch.assemble(weights, [jnp.zeros(w.shape[:1], w.dtype) for w in weights] if arch.bias else weights)
+        return _with_biases(arch, draw(arch, key, sizes))
 
     return initialize
+
+
+@_quick
+def _for_each(draw: Callable[..., Params], arch: Network, keys: Shaped[PRNGKeyArray, "..."], size: Any) -> Any:
+    return jax.vmap(lambda key: _with_biases(arch, draw(arch, key, size)))(keys)
+
+
+def _with_biases(arch: Network, weights: Params) -> Any:
+    return arch.assemble(weights, [jnp.zeros(w.shape[:1], w.dtype) for w in weights] if arch.bias else weights)
 
 
 def _check_nonnegative(factory: str, name: str, value: Any) -> None:

@@ -168,7 +168,7 @@ def spurious() -> lf.EmpiricalRisk:
 def test_the_spurious_minimum_of_an_attainable_target_is_certified_and_met_by_a_third_of_all_starts():
     risk = spurious()
     keys = jax.random.split(jax.random.key(0), 2000)
-    starts = jax.vmap(lambda key: lf.initializers.gaussian(1.0)(key, risk.arch))(keys)
+    starts = lf.initializers.gaussian(1.0)(keys, risk.arch)
     flows = lf.gradient_flow_ensemble(risk, starts, block_size=500)
     assert (flows.verdict == lf.Verdict.CONVERGED).mean() > 0.99
     values = np.asarray(jax.vmap(risk)(flows.limit))

@@ -14,7 +14,7 @@ from lcnn_flow.descent import course
 ARCH = lf.Architecture(6, (2, 2))
 RISK = lf.EmpiricalRisk(ARCH, lf.losses.PseudoHuber(0.5), random_data(ARCH))
 KEYS = jax.random.split(jax.random.key(0), 3)
-BATCH = jax.vmap(lambda key: lf.initializers.gaussian(0.5)(key, ARCH))(KEYS)
+BATCH = lf.initializers.gaussian(0.5)(KEYS, ARCH)
 START = tuple(w[0] for w in BATCH)
 RATES = jnp.array([0.05, 0.1])
 

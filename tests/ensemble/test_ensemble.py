@@ -18,7 +18,7 @@ from lcnn_flow.flow.single import run_flow
 
 ARCH = lf.Architecture(4, (2, 2))
 INIT = lf.initializers.gaussian(0.6)
-STARTS = jax.vmap(lambda key: INIT(key, ARCH))(jax.random.split(jax.random.key(0), 10))
+STARTS = INIT(jax.random.split(jax.random.key(0), 10), ARCH)
 
 
 def problem(seed: int, delta: float = 1.0) -> lf.EmpiricalRisk:

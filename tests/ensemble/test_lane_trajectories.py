@@ -23,7 +23,7 @@ SYMMETRIC, STEEP = 1, 3
 @cache
 def starts() -> tuple[jax.Array, ...]:
     init = lf.initializers.gaussian(0.6)
-    params = jax.vmap(lambda key: init(key, ARCH))(jax.random.split(jax.random.key(2), 12))
+    params = init(jax.random.split(jax.random.key(2), 12), ARCH)
     params = tuple(w.at[SYMMETRIC].set(jnp.asarray([0.7, -0.2])) for w in params)
     return tuple(w.at[STEEP].multiply(factor) for w, factor in zip(params, (30.0, 0.1), strict=True))
 
@@ -65,7 +65,7 @@ def test_trajectories_of_lanes_are_those_of_lockstep_with_the_same_steps_and_ver
 def test_trajectories_of_lanes_are_those_of_lockstep_with_channels():
     arch, loss = lf.Architecture(3, (2, 2), channels=(1, 2, 2)), lf.losses.Square()
     risk = random_problem(arch, loss, samples=9)
-    params = jax.vmap(lambda key: lf.initializers.gaussian(0.6)(key, arch))(jax.random.split(jax.random.key(5), 2))
+    params = lf.initializers.gaussian(0.6)(jax.random.split(jax.random.key(5), 2), arch)
     lanes = lf.gradient_flow_ensemble(risk, params, times=TIMES, block_size=2)
     assert_same(lanes, lf.gradient_flow_ensemble(risk, params, times=TIMES, adjoint=diffrax.ForwardMode()))
 

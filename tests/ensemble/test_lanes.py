@@ -207,7 +207,7 @@ def test_a_step_on_an_indefinite_matrix_is_rejected_and_shortened_while_its_neig
 
 def starts(count: int, std: float = 0.6) -> tuple[jax.Array, ...]:
     init = lf.initializers.gaussian(std)
-    return jax.vmap(lambda key: init(key, SMALL))(jax.random.split(jax.random.key(2), count))
+    return init(jax.random.split(jax.random.key(2), count), SMALL)
 
 
 def all_numbers(flows: lf.Flow) -> np.ndarray:

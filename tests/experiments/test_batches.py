@@ -120,10 +120,10 @@ def test_cells_computed_together_have_the_limits_that_they_have_alone(tmp_path, 
     (batch,) = plan_of(sweep).batches
     assert batch.cells == (0, 1)
     told = []
-    together = compute_batch(sweep, batch, lambda done, note: told.append(done), Certifier(1))
+    together = compute_batch(sweep, batch, lambda done, note: told.append(done), Certifier())
     assert max(told) == 7  # the last one counts when the batch is stored
     monkeypatch.setattr(experiments.running.compute, "_STACKED_BYTES", 0)
-    alone = compute_batch(sweep, batch, lambda done, note: None, Certifier(1))
+    alone = compute_batch(sweep, batch, lambda done, note: None, Certifier())
     assert together.keys() == alone.keys()
     for cell in batch.cells:
         assert (together[f"{cell}/verdict"] == 0).all()

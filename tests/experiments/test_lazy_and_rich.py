@@ -38,7 +38,7 @@ def test_the_filter_of_the_kernel_is_that_of_the_least_step_of_the_linearised_ne
     network = lf.Dense((4, 3, 1))
     data = lf.data.synthesize(jax.random.key(0), network, 2)
     risk = lf.EmpiricalRisk(network, lf.losses.Square(), data)
-    starts = jax.vmap(lambda key: lf.initializers.gaussian(0.7)(key, network))(jax.random.split(jax.random.key(1), 2))
+    starts = lf.initializers.gaussian(0.7)(jax.random.split(jax.random.key(1), 2), network)
     found = lazy_filters(SolvedCell(None, risk, starts, None))["lazy_filter"]
     inputs, targets = np.asarray(data.inputs), np.asarray(data.targets).ravel()
     for seed, (first, last) in enumerate(zip(*(np.asarray(w) for w in starts), strict=True)):

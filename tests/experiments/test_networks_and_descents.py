@@ -49,7 +49,6 @@ batch_size = 2
         ("network.activation={kind='rleu'}", "network.activation", 'did you mean "relu"?'),
         ("network.activation={kind='leaky_relu'}", "network.activation.slope", "missing"),
         ("network.activation={kind='power', p=0.5}", "network.activation.p", "greater than or equal to 1"),
-        ("analysis.certify=3", "analysis.certify", "certificates are for linear networks"),
         ("data.targets={kind='filter', values=[1.0, 1.0]}", "data.targets.kind", "no end-to-end filter"),
         ("experiment.module=identification", "network.activation", "needs the end-to-end filter of a linear network"),
         ("experiment.module=flow_vs_descent", "dynamics.kind", "is about descents: write [dynamics]"),

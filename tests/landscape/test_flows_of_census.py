@@ -14,7 +14,7 @@ SQUARE = [case["name"] for case in truth("critical_points") if case["loss"] == "
 
 def starts(arch, count, seed=0):
     keys = jax.random.split(jax.random.key(seed), count)
-    return jax.vmap(lambda key: lf.initializers.gaussian(0.8)(key, arch))(keys)
+    return lf.initializers.gaussian(0.8)(keys, arch)
 
 
 def spurious_example():
@@ -70,7 +70,7 @@ def test_the_example_with_an_attainable_target_traps_its_share_of_starts():
     trap = census.orbits[census.spurious_minima[0]]
     assert trap.risk == pytest.approx(2.600062, rel=1e-6)
     keys = jax.random.split(jax.random.key(0), 2000)
-    params = jax.vmap(lambda key: lf.initializers.gaussian(1.0)(key, risk.arch))(keys)
+    params = lf.initializers.gaussian(1.0)(keys, risk.arch)
     low, high = lf.basins(risk, census, params).spurious.interval
     assert low < 0.353 < high
 

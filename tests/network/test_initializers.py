@@ -1,5 +1,6 @@
 """Starting points: shapes, norms, balance, orthogonality, distribution."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from lcnn_flow import initializers
 from lcnn_flow.errors import ArchitectureError
 from lcnn_flow.network.architecture import Architecture
+from lcnn_flow.network.dense import Dense
 
 PLAIN = Architecture(16, (3, 5, 2))
 IMAGE = Architecture((8, 8), ((3, 2), 3))
@@ -41,6 +43,23 @@ def test_filters_are_a_pure_function_of_the_key_under_jit_and_vmap(name, arch):
         np.testing.assert_array_equal(w, again)
         np.testing.assert_allclose(rows[1], w, rtol=1e-12, atol=1e-14)
         assert np.all(rows[0] != rows[1])
+
+
+@pytest.mark.parametrize("raw", [False, True], ids=["typed keys", "raw keys"])
+@pytest.mark.parametrize("network", [PLAIN, Dense((3, 4, 2), bias=True)], ids=["convolution", "dense with biases"])
+@pytest.mark.parametrize("name", ["gaussian", "scaled", "constant"])
+def test_a_batch_of_keys_gives_each_key_the_parameters_it_gives_alone(name, network, raw):
+    gaussian = initializers.gaussian(0.7)
+    initialize = {
+        "gaussian": gaussian,
+        "scaled": initializers.scaled([0.5] * network.depth),
+        "constant": initializers.constant(gaussian(KEY, network)),
+    }[name]
+    keys = jax.random.split(jax.random.PRNGKey(3) if raw else KEY, 3)
+    batch = initialize(keys, network)
+    for row, key in enumerate(keys):
+        alone = initialize(key, network)
+        chex.assert_trees_all_close(jax.tree.map(lambda w, row=row: w[row], batch), alone, rtol=1e-13, atol=1e-15)
 
 
 def test_gaussian_entries_have_the_given_standard_deviation_and_no_correlation():

@@ -77,7 +77,7 @@ WIDE = lf.Architecture(3, (2, 2), channels=(1, 2, 2))
 
 
 def _starts(arch: lf.Architecture, count: int) -> tuple[jax.Array, ...]:
-    return jax.vmap(lambda key: lf.initializers.gaussian(0.6)(key, arch))(jax.random.split(jax.random.key(0), count))
+    return lf.initializers.gaussian(0.6)(jax.random.split(jax.random.key(0), count), arch)
 
 
 @pytest.mark.parametrize("arch", [ARCH, pytest.param(WIDE, marks=pytest.mark.slow)], ids=["1-D", "channels"])

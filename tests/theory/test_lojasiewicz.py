@@ -165,7 +165,7 @@ def test_generic_flows_are_given_one_half_or_no_exponent(count, least):
     rng = np.random.default_rng(0)
     data = lf.Dataset(rng.normal(size=(12, 12)), rng.normal(size=(12, 9)))
     risk = lf.EmpiricalRisk(arch, lf.losses.Square(), data)
-    starts = jax.vmap(lambda key: lf.initializers.gaussian(0.7)(key, arch))(jax.random.split(jax.random.key(0), 64))
+    starts = lf.initializers.gaussian(0.7)(jax.random.split(jax.random.key(0), 64), arch)
     for rtol in (1e-6, 1e-10):
         flows = lf.gradient_flow_ensemble(
             risk, starts, times=lf.log_times(1e-4, 1e6, count), rtol=rtol, max_steps=20000

@@ -30,8 +30,8 @@ class LocalEngine:
 
     def __init__(self, sweep: Sweep, on_progress: Callable[[Batch, int, str], None]) -> None:
         self._sweep, self._on_progress = sweep, on_progress
-        certificates = sweep.configuration.analysis.certificates
-        self._certifier = Certifier(certificates, processes=certificates * len(sweep.cells) > _FEW_CERTIFICATES)
+        proofs = [cell.configuration.certificates or 0 for cell in sweep.cells]
+        self._certifier = Certifier(processes=max(proofs) if sum(proofs) > _FEW_CERTIFICATES else 0)
         self._leaving = False
         self._begun = self._packed = 0  # each counter is changed by one thread only
         self._tasks: SimpleQueue[tuple[Task, Future[Outcome]] | None] = SimpleQueue()
