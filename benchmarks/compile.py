@@ -41,10 +41,10 @@ def _emitters(turns: int, say: Say) -> dict[str, Any] | None:
     from lcnn_flow import gradient_flow
     from lcnn_flow.numerics.compiling import quick_options
 
-    quick = quick_options(jax.default_backend())
+    risk = problem(**PROBLEMS["SMALL"])
+    quick = quick_options(jax.default_backend(), risk)
     if quick is None:
         return None
-    risk = problem(**PROBLEMS["SMALL"])
     params = jax.block_until_ready(starts(risk.arch, _FLOWS))
     program, made = jax.jit(jax.vmap(gradient_flow, in_axes=(None, 0))), {}
 

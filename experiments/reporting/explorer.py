@@ -90,7 +90,7 @@ def explorer(dataset: xr.Dataset) -> Explorer | None:
         axes=data["axes"],
         opening=_opening(data),
         quantities=quantities,
-        up=next(iter(quantities)),
+        up=_first_shown(data),
         across="final_path_length" if "final_path_length" in quantities else list(quantities)[-1],
         curves="points" in data,
         note=note,
@@ -109,6 +109,16 @@ def _opening(data: dict[str, Any]) -> list[int]:
         return -len(ends[place]), float(sum(off))
 
     return [int(at) for at in np.unravel_index(min(ends, key=rank), sizes)] if sizes else []
+
+
+def _first_shown(data: dict[str, Any]) -> str:
+    """The first quantity among those that are known in the most series: not all networks have end-to-end filters."""
+
+    def series(name: str) -> int:
+        pairs = zip(data["flows"]["series"], data["flows"][name], strict=True)
+        return len({number for number, value in pairs if value is not None})
+
+    return max(data["quantities"], key=series)
 
 
 def page_data(dataset: xr.Dataset) -> dict[str, Any] | None:

@@ -217,7 +217,7 @@ def _judge(
             some = np.arange(first, first + _JUDGED) % len(rows)
             yield which[some], jax.tree.map(lambda x, some=some: x[some], given)
 
-    options = quick_options(devices[0].platform)
+    options = quick_options(devices[0].platform, risk)
     parts = list(run_blocks(_JudgeBlock(), risk, calls(), settings.ends, devices[:1], options))
     seen = jax.tree.map(lambda *x: np.concatenate(x)[: len(rows)], *parts)
 

@@ -270,7 +270,7 @@ def _in_lanes(work: _Work, blocks: list[_Block], width: int) -> Flow:
     """
     total, size = len(work.params[0]), len(blocks[0].rows)
     together = 1 if work.risk.num_conditions is None else max(1, _LOCKSTEP // size)
-    options = quick_options(work.devices[0].platform, hoist=True) if total <= _FEW else None
+    options = quick_options(work.devices[0].platform, work.risk, hoist=True) if total <= _FEW else None
     levels = 1 + LEVELS if _may_run_again(work.settings) else 1
     laned, steps, todo = None, np.zeros(total, np.int32), blocks
     for level in range(levels):
@@ -327,7 +327,7 @@ def _search(work: _Work, blocks: list[_Block], laned: LaneResults | None, flows:
     devices = work.devices[: len(calls[0].rows)]
     # on a CPU lockstep is faster only if steps are cheap: flows wait for the longest, and all branches are computed
     lockstep = runs_in_lanes(work.risk) or work.devices[0].platform != "cpu"
-    options = quick_options(devices[0].platform)
+    options = quick_options(devices[0].platform, work.risk)
     results = run_blocks(SearchBlock(lockstep), work.risk, given, work.settings, devices, options)
     for call, flow in zip(calls, results, strict=True):
         flows = _store(flows, flow, call.rows, call.wanted, len(work.params[0]))

@@ -155,6 +155,11 @@ class Architecture:
         return self.activation is None
 
     @property
+    def tested_with_older_emitter(self) -> bool:
+        """Whether programs of this network have been tested, see `numerics.compiling`."""
+        return self.is_linear
+
+    @property
     def has_single_channel(self) -> bool:
         """Whether filters have no channel axes."""
         return self.channels is None

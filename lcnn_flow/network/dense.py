@@ -125,6 +125,11 @@ class Dense:
         """Whether the network equals the product of its matrices."""
         return self.activation is None and not self.bias
 
+    @property
+    def tested_with_older_emitter(self) -> bool:
+        """Whether programs of this network have been tested, see `numerics.compiling`."""
+        return self.is_linear
+
     def convolution(self) -> Architecture:
         """This linear network as a convolutional one: filters and inputs of length 1, widths as channels."""
         return _as_convolution(self.widths)

@@ -1,11 +1,14 @@
 """Quick compilation, for programs that take longer to compile than to run.
 
-On CPUs XLA has two emitters of kernels. The newer one makes some kernels faster, but takes longer to compile every
-kernel. XLA also moves what does not change out of while loops, and copies the bodies of all enclosing loops whenever it
-does. Programs of `flow.search` consist of small kernels in nested loops: they run equally fast with the older emitter
-and without that pass (benchmarks/compile.py). With all optimisations of LLVM the code of the older emitter can be
-wrong: that of jaxlib 0.10.2 returns a false Hessian of networks with activations and channels, with errors of the size
-of its entries. So it is used at level 2 of 3, where the code is right (tests/numerics/test_compiling.py).
+XLA moves what does not change out of while loops, and copies the bodies of all enclosing loops whenever it does.
+Programs of `flow.search`, small kernels in nested loops, run equally fast without that pass.
+
+On CPUs XLA also has two emitters of kernels. The older one compiles the programs of linear networks in 60% of the time,
+and they run equally fast (benchmarks/compile.py). With all optimisations of LLVM its code can be wrong: that of jaxlib
+0.10.2 returns a false Hessian of networks with activations and channels, with errors of the size of its entries. So it
+is used at level 2 of 3, where the code is right (tests/numerics/test_compiling.py), and only for the formulas of this
+library that are tested with it. Networks with activations and functions of users are compiled by the newer one, whose
+code of them is faster too.
 
 These are options of a single compilation: they are set where the program is not part of a larger one and where this
 version of jaxlib knows them. Otherwise XLA's defaults apply.
@@ -27,8 +30,8 @@ __all__ = ["quick_options", "quick_to_compile", "traced_once"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_EMITTER = {"xla_cpu_use_fusion_emitters": False}
-_QUICK = _EMITTER | {"xla_disable_hlo_passes": "while-loop-invariant-code-motion"}
+_OLDER, _NEWER = {"xla_cpu_use_fusion_emitters": False}, {"xla_cpu_use_fusion_emitters": True}
+_NO_HOISTING = {"xla_disable_hlo_passes": "while-loop-invariant-code-motion"}
 _LEVEL, _LEVEL_ONCE = 2, 1
 
 
@@ -55,32 +58,41 @@ def quick_to_compile(function: Callable[..., Any], keep: bool = True, once: bool
     def call(*args: Any) -> Any:
         if _is_transformed(args):
             return inside(*args)
-        options = quick_options(jax.default_backend(), level=_LEVEL_ONCE if once else _LEVEL)
+        options = quick_options(jax.default_backend(), args, level=_LEVEL_ONCE if once else _LEVEL)
         return outside(None if options is None else tuple(options.items()))(*args)
 
     return call
 
 
-def quick_options(platform: str, hoist: bool = False, level: int = _LEVEL) -> dict[str, Any] | None:
+def quick_options(platform: str, given: Any, hoist: bool = False, level: int = _LEVEL) -> dict[str, Any] | None:
     """Options of `jax.jit` for a program that takes longer to compile than to run; None where the default applies.
 
     Args:
         platform: of the device.
+        given: arguments of the program. The older emitter is used if every risk and network among them says that it is
+            `tested_with_older_emitter`.
         hoist: whether XLA moves what does not change out of while loops, which pays in the lanes of an ensemble.
         level: of the optimisations of LLVM, where JAX is not told to disable most optimisations.
     """
     if platform != "cpu" or not _are_known():
         return None
-    options = _EMITTER if hoist else _QUICK
+    options = (_OLDER if _are_tested(given) else _NEWER) | ({} if hoist else _NO_HOISTING)
     if jax.config.read("jax_disable_most_optimizations"):
         return options
     return options | {"xla_backend_optimization_level": level}
 
 
+def _are_tested(given: Any) -> bool:
+    def says(value: Any) -> bool:
+        return hasattr(type(value), "tested_with_older_emitter")
+
+    return all(x.tested_with_older_emitter for x in jax.tree.leaves(given, is_leaf=says) if says(x))
+
+
 @cache
 def _are_known() -> bool:
     try:
-        jax.jit(lambda: 0, compiler_options=_QUICK).lower().compile()
+        jax.jit(lambda: 0, compiler_options=_OLDER | _NO_HOISTING).lower().compile()
     except jax.errors.JaxRuntimeError:  # later versions may have other options
         return False
     return True

@@ -179,6 +179,8 @@ class RiskBase(Pytree):
     """Base class of risks: batches of risks, which have a leading axis on some leaves, and default scales."""
 
     knows_scales = False
+    tested_with_older_emitter = False
+    """For `numerics.compiling`."""
     has_kinks = False
     can_saturate = False
 

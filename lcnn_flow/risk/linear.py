@@ -21,6 +21,7 @@ from lcnn_flow.errors import RiskError
 from lcnn_flow.losses.base import Loss
 from lcnn_flow.losses.classification import MarginLoss
 from lcnn_flow.losses.named import Lp, Square
+from lcnn_flow.losses.registry import ALL_LOSSES
 from lcnn_flow.network.architecture import Architecture
 from lcnn_flow.network.dense import Network
 from lcnn_flow.network.forward import patches
@@ -66,6 +67,11 @@ class LinearRisk(EmpiricalRisk):
 
     def __repr__(self) -> str:
         return f"EmpiricalRisk({self.network!r}, {self.loss!r}, {self.data!r}, form={self.form!r})"
+
+    @property
+    def tested_with_older_emitter(self) -> bool:
+        """Whether L is computed by formulas of this library alone, see `numerics.compiling`."""
+        return self.form != "layers" and type(self.loss) in ALL_LOSSES.values()
 
     @property
     def table_shape(self) -> tuple[int, int, int]:

@@ -90,3 +90,12 @@ def test_the_page_opens_where_flows_end_in_most_ways_else_in_the_middle(tmp_path
     assert explorer(dataset).opening == [1, 1]
     dataset["kind"][2, 0, 3, 5] = 1
     assert explorer(dataset).opening == [0, 3]
+
+
+def test_the_limits_are_first_shown_by_a_number_that_all_series_have(tmp_path):
+    dataset = fakes.results(tmp_path)
+    assert explorer(dataset).up == "filter_error"
+    linear = dataset["loss"] != dataset["loss"][1]
+    filters = {name: dataset[name].where(linear) for name in ("final_filter", "limit_filter")}
+    partly = dataset.assign(filters)
+    assert explorer(partly).up == "limit_risk"

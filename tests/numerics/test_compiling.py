@@ -26,10 +26,10 @@ def test_a_program_has_the_same_values_alone_and_within_every_transformation():
 
 
 def test_an_option_that_this_jaxlib_does_not_know_is_left_out(monkeypatch):
-    monkeypatch.setattr(compiling, "_QUICK", {"xla_cpu_of_another_age": True})
+    monkeypatch.setattr(compiling, "_NO_HOISTING", {"xla_cpu_of_another_age": True})
     compiling._are_known.cache_clear()
     try:
-        assert quick_options("cpu") is None
+        assert quick_options("cpu", ()) is None
     finally:
         compiling._are_known.cache_clear()
 
@@ -44,14 +44,49 @@ def test_quick_programs_compute_the_hessian_of_a_convolutional_network_with_chan
     data = lf.Dataset(rng.normal(size=(24, *arch.sample_shape)), rng.normal(size=(24, *arch.output_shape)))
     risk = lf.EmpiricalRisk(arch, lf.losses.Square(), data)
     start = jnp.asarray(rng.normal(size=risk.space.num_parameters))
-    found = jax.jit(risk.hessian, compiler_options=quick_options(jax.default_backend(), hoist))(start)
+    found = jax.jit(risk.hessian, compiler_options=quick_options(jax.default_backend(), risk, hoist))(start)
     ahead, behind = (jnp.stack([risk.gradient(start + h * e) for e in np.eye(start.size)]) for h in (1e-5, -1e-5))
     np.testing.assert_allclose(found, (ahead - behind) / 2e-5, rtol=1e-7, atol=1e-7)
 
 
+@pytest.mark.parametrize(
+    ("given", "older"),
+    [
+        (lambda: (jnp.ones(2), 1.0), True),
+        (lambda: (lf.Architecture(6, (3, 3)), jax.random.key(0)), True),
+        (lambda: (lf.Architecture(6, (3, 3), activation=lf.activations.tanh), jax.random.key(0)), False),
+        (lambda: {"risk": empirical(lf.losses.PseudoHuber(0.5))}, True),
+        (lambda: {"risk": empirical(lf.losses.Custom(lambda r: r**2))}, False),
+        (lambda: {"risk": empirical(lf.losses.Square(), form="layers")}, False),
+        (lambda: {"risk": empirical(lf.losses.Square(), weight_decay=0.1)}, False),
+        (lambda: [empirical(lf.losses.Square()), lf.Risk(jnp.sum, jnp.ones(3))], False),
+    ],
+    ids=[
+        "numbers",
+        "linear network",
+        "tanh network",
+        "linear risk",
+        "own loss",
+        "by layers",
+        "weight decay",
+        "own function",
+    ],
+)
+def test_the_older_emitter_compiles_nothing_but_formulas_that_are_tested_with_it(given, older):
+    options = quick_options("cpu", given())
+    assert options is None or options["xla_cpu_use_fusion_emitters"] is not older
+
+
+def empirical(loss, **options):
+    """The risk of a linear network."""
+    rng = np.random.default_rng(0)
+    data = lf.Dataset(rng.normal(size=(5, 6)), rng.normal(size=(5, 2)))
+    return lf.EmpiricalRisk(lf.Architecture(6, (3, 3)), loss, data, **options)
+
+
 @pytest.mark.parametrize("platform", ["gpu", "tpu"])
 def test_other_devices_keep_the_options_of_xla(platform):
-    assert quick_options(platform) is None
+    assert quick_options(platform, ()) is None
 
 
 def test_a_program_traces_a_function_once_and_contains_its_operations():
