@@ -2,7 +2,8 @@
 
 The derivative of tanh at 20 is 2e-17: weights of a neuron with such inputs for every sample have no influence on the
 risk in this precision, and the tests of a limit take the plateau for a manifold of critical points. In exact arithmetic
-it has a slope, and the flow goes on, more slowly than any clock can tell.
+it has a slope, and the flow goes on, more slowly than any clock can tell. The same holds if the neuron has such inputs
+for all samples that are not fitted: the others have no gradient.
 """
 
 import jax.numpy as jnp

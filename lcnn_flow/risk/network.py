@@ -18,7 +18,7 @@ from lcnn_flow.network.forward import forward
 from lcnn_flow.numerics.arrays import DType, as_float_array, is_concrete
 from lcnn_flow.risk.autodiff import AutodiffRisk
 from lcnn_flow.risk.chain_rule import gradient, gradient_and_hessian
-from lcnn_flow.risk.empirical import EmpiricalRisk, Form, has_many_margins, kind_of_risk
+from lcnn_flow.risk.empirical import EmpiricalRisk, Form, has_many_margins, kind_of_risk, sample_weights
 from lcnn_flow.risk.linear import risk_of_the_filter
 from lcnn_flow.risk.outer import QuadraticForm
 from lcnn_flow.symmetry.base import Symmetry
@@ -153,10 +153,12 @@ class NetworkRisk(EmpiricalRisk, AutodiffRisk):
         return (self._hidden(vector) > 0).astype(vector.dtype)
 
     def is_saturated(self, vector: Float[Array, " n"]) -> Bool[Array, ""]:
-        """Whether sigma'' is at most the square root of the rounding unit for some neuron on all samples.
+        """Whether sigma'' is at most the square root of the rounding unit for some neuron on all samples, or on all
+        samples that are not fitted.
 
-        Inputs z with |z| < 1 do not count: sigma'' of tanh vanishes at 0. A neuron of a convolutional network is one
-        channel, at all of its positions.
+        The gradient of a sample that is not fitted then depends on that neuron by less than rounding. Inputs z with
+        |z| < 1 do not count: sigma'' of tanh vanishes at 0. A neuron of a convolutional network is one channel, at all
+        of its positions.
         """
         sigma = self.network.activation
         if not self.can_saturate or sigma is None:
@@ -169,11 +171,22 @@ class NetworkRisk(EmpiricalRisk, AutodiffRisk):
 
             return jax.jvp(first, (z,), (jnp.ones_like(z),))[1]
 
+        outputs, inputs = forward(self.network, self.space.unravel(vector), self.data.inputs)
+        unfitted = self._pulls(outputs) > level * jnp.max(self._pulls(jnp.zeros_like(outputs)))
         found = jnp.asarray(False)
-        for z in forward(self.network, self.space.unravel(vector), self.data.inputs)[1]:
-            sizes = jnp.moveaxis(jnp.where(jnp.abs(z) < 1, 1, jnp.abs(second(z))), axis, 0)
-            found |= jnp.any(jnp.max(sizes.reshape(sizes.shape[0], -1), axis=1) <= level)
+        for z in inputs:
+            flat = jnp.moveaxis((jnp.abs(z) >= 1) & (jnp.abs(second(z)) <= level), axis, 0)
+            flat = jnp.all(flat.reshape(*flat.shape[:2], -1), axis=2)  # by neuron and sample
+            found |= jnp.any(jnp.all(flat, axis=1))
+            found |= jnp.any(unfitted) & jnp.any(jnp.all(flat | ~unfitted[None], axis=1))
         return found
+
+    def _pulls(self, outputs: Float[Array, "m ..."]) -> Float[Array, " m"]:
+        """The largest |rho'| of every sample with these outputs; 0 for samples of weight 0."""
+        arguments = self.loss.argument(outputs, self.data.targets)
+        slopes = jax.jvp(self.loss, (arguments,), (jnp.ones_like(arguments),))[1]
+        largest = jnp.max(jnp.abs(slopes).reshape(slopes.shape[0], -1), axis=1)
+        return jnp.where(sample_weights(self.data) > 0, largest, 0)
 
     def _hidden(self, vector: Float[Array, " n"]) -> Float[Array, " k"]:
         """The inputs of the activations in all hidden layers, for every sample."""

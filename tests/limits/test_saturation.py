@@ -33,6 +33,18 @@ def test_a_point_on_a_plateau_of_saturated_neurons_is_not_classified_as_a_minimu
     assert lf.classify(risk_of(TANH, fitted), minimum).kind == "minimum"
 
 
+def test_points_where_the_only_sample_that_is_not_fitted_is_out_of_reach_are_no_minima():
+    """u gelu(w) = 1 fits the first sample along a curve; the second has the slope of gelu(-40 w), about e^{-800}."""
+    data = lf.Dataset(jnp.asarray([[1.0], [-40.0]]), jnp.ones((2, 1)))
+    network = lf.Dense((1, 1, 1), activation=lf.activations.gelu)
+    point = (jnp.ones((1, 1)), jnp.full((1, 1), 1 / float(lf.activations.gelu(jnp.asarray(1.0)))))
+    for loss in (lf.losses.Square(), lf.losses.PseudoHuber(0.5)):
+        assert lf.classify(lf.EmpiricalRisk(network, loss, data), point).kind == "degenerate"
+    without = (data.replace(weights=jnp.asarray([1.0, 0.0])), lf.Dataset(data.inputs[:1], data.targets[:1]))
+    for fitted in without:  # nothing else is to be fitted: the curve consists of minima
+        assert lf.classify(risk_of(network, fitted), point).kind == "minimum"
+
+
 @pytest.mark.slow
 def test_a_flow_that_rests_on_a_plateau_of_saturated_neurons_claims_no_limit():
     flow = lf.gradient_flow(risk_of(TANH), START)
