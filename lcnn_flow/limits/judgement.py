@@ -16,7 +16,7 @@ from lcnn_flow.dynamics.recording import Record
 from lcnn_flow.limits.curvature import Curvature, curvature
 from lcnn_flow.limits.kernel_probe import critical_manifold
 from lcnn_flow.limits.newton import polish
-from lcnn_flow.limits.polyak_lojasiewicz import satisfies_local_pl
+from lcnn_flow.limits.polyak_lojasiewicz import local_pl
 from lcnn_flow.numerics.norms import safe_norm
 from lcnn_flow.risk.base import RiskLike, is_composite
 
@@ -103,6 +103,6 @@ def attracts_along_manifold(
     which are computed only if `asked` is true.
     """
     if is_composite(risk):
-        return satisfies_local_pl(risk, limit, exact, zero, blur), limit
+        return local_pl(risk, limit, exact, zero, blur)
     found, place = critical_manifold(risk, limit, flow_end, levels, start, asked)
     return found, jnp.where(found, place, limit)

@@ -16,27 +16,28 @@ from lcnn_flow.numerics.lapack import eigh, singular_values
 from lcnn_flow.risk.base import CompositeRisk
 from lcnn_flow.risk.outer import PatchForm, QuadraticForm
 
-__all__ = ["satisfies_local_pl"]
+__all__ = ["local_pl"]
 
 _PLACE = 1e-6
 """Accuracy, in units of each layer's norm, with which non-isolated minimisers must be determined."""
 
 
-def satisfies_local_pl(
+def local_pl(
     risk: CompositeRisk,
     vector: Float[Array, " n"],
     exact: bool | Array = True,
     zero: float | Array = 0.0,
     blur: float | Array = 0.0,
-) -> Bool[Array, ""]:
-    """Whether the local Polyak-Lojasiewicz test passes at a critical point: rank(P J) = rank(P), and rho'' > 0
-    suffices.
+) -> tuple[Bool[Array, ""], Float[Array, " n"]]:
+    """Whether the local Polyak-Lojasiewicz test passes at a critical point, and the minimiser there. The test passes if
+    rank(P J) = rank(P) and rho'' > 0.
 
     The point is then a global minimum over all end-to-end filters (grad l(v) = 0 for a convex loss), and the flow
     converges to it exponentially. The curvature l''(v) of every output channel must be positive definite on the row
     space of P: it must be positive semidefinite and have the rank of P, so that residuals with rho'' = 0 do not hide
     directions of P. J^T must be injective there. If a single filter vanishes and grad l(0) = 0, the risk is constant on
-    {w_l = 0}, and only J_l must be injective: the flow then converges exponentially to that set.
+    {w_l = 0}, and only J_l must be injective: the flow then converges exponentially to that set, and the minimiser has
+    this filter 0. Otherwise the minimiser is the critical point itself.
 
     Args:
         risk: the risk that is minimised.
@@ -64,7 +65,9 @@ def satisfies_local_pl(
     moves = moves.reshape(-1, vector.size)
     finest = smallest(vector.size)
     injective = whole & _determines_minimisers(moves, jnp.sum(seen), finest, blur)
-    return injective | (whole & _is_minimum_with_zero_filter(risk, form, vector, jacobian, moves, finest, blur))
+    vanishes, gone = _is_minimum_with_zero_filter(risk, form, vector, jacobian, moves, finest, blur)
+    vanishes &= whole & ~injective
+    return injective | vanishes, jnp.where(vanishes & gone, 0, vector)
 
 
 def _is_minimum_with_zero_filter(
@@ -75,10 +78,11 @@ def _is_minimum_with_zero_filter(
     moves: Array,
     finest: Array,
     blur: float | Array,
-) -> Bool[Array, ""]:
-    """Whether exactly one filter vanishes, grad l(0) is zero to rounding, and P J_l is injective."""
+) -> tuple[Bool[Array, ""], Bool[Array, " n"]]:
+    """Whether exactly one filter vanishes, grad l(0) is zero to rounding, and P J_l is injective; and the entries of
+    filters that vanish."""
     if not risk.symmetry.isolates:
-        return jnp.asarray(False)
+        return jnp.asarray(False), jnp.zeros(vector.shape, bool)
     norms, units = risk.space.norms(vector), risk.units(vector, None)
     gone = norms <= jnp.sqrt(jnp.finfo(vector.dtype).eps) * jnp.max(units)
     origin = jnp.zeros(jacobian.shape[:2], vector.dtype)
@@ -86,7 +90,7 @@ def _is_minimum_with_zero_filter(
     best = jnp.linalg.norm(form.gradient(origin)) <= level
     layer = risk.space.per_entry(gone.astype(vector.dtype))
     own = _determines_minimisers(moves * layer[None], jnp.sum(layer > 0), finest, blur)
-    return (jnp.sum(gone) == 1) & best & own
+    return (jnp.sum(gone) == 1) & best & own, layer > 0
 
 
 def _determines_minimisers(moves: Array, rank: Array, finest: Array, blur: float | Array) -> Bool[Array, ""]:

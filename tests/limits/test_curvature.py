@@ -9,7 +9,7 @@ import lcnn_flow as lf
 from lcnn_flow.limits.curvature import curvature
 from lcnn_flow.limits.growth import growth_rate
 from lcnn_flow.limits.newton import polish
-from lcnn_flow.limits.polyak_lojasiewicz import satisfies_local_pl
+from lcnn_flow.limits.polyak_lojasiewicz import local_pl
 from lcnn_flow.network.parameters import ravel
 
 CASES = [case for case in truth("critical_points") if case["critical_points"]]
@@ -37,20 +37,31 @@ def test_newton_does_not_converge_at_a_degenerate_point():
 def test_local_pl_test_needs_every_seen_direction_to_move():
     seen = filter_problem((2, 2), (1, 1), rows=(0, 2))
     generic = jnp.array([1.0, 2.6, 1.0, 0.4])
-    assert satisfies_local_pl(seen, generic)  # two rows seen, J of rank 3
+    assert local_pl(seen, generic)[0]  # two rows seen, J of rank 3
     whole = filter_problem((2, 2), (1, 2, 1))
     double_root = jnp.array([1.0, 1.0, 1.0, 1.0])  # J of rank 2, three rows seen
-    assert not satisfies_local_pl(whole, double_root)
-    assert satisfies_local_pl(whole, generic)
+    assert not local_pl(whole, double_root)[0]
+    assert local_pl(whole, generic)[0]
 
 
 def test_local_pl_test_is_not_fooled_by_residuals_without_curvature():
     # l_4, one layer: the first weight meets a residual of exactly 0, where rho'' = 0 and convergence is algebraic
     inputs, targets = np.array([[1.0, 0], [0, 1], [0, 1]]), np.array([[0.5], [-1], [1]])
     risk = lf.EmpiricalRisk(lf.Architecture(2, (2,)), lf.losses.Lp(4.0), lf.Dataset(inputs, targets))
-    assert not satisfies_local_pl(risk, jnp.array([0.5, 0.0]))
+    assert not local_pl(risk, jnp.array([0.5, 0.0]))[0]
     seen = lf.EmpiricalRisk(lf.Architecture(2, (2,)), lf.losses.Lp(4.0), lf.Dataset(inputs[1:], targets[1:]))
-    assert satisfies_local_pl(seen, jnp.array([0.5, 0.0]))
+    assert local_pl(seen, jnp.array([0.5, 0.0]))[0]
+
+
+def test_a_filter_that_vanishes_to_rounding_at_the_minimum_is_zero_in_the_limit():
+    # every input has both labels, so that v = 0 is the minimum; w_2 keeps its place on {w_1 = 0}
+    blur = 1e-22  # of the gradient, whose terms cancel: too much for the directions in which w_2 moves v
+    inputs = np.random.default_rng(0).normal(size=(4, 4))
+    data = lf.Dataset(np.concatenate([inputs, inputs]), np.repeat([1.0, -1.0], 4)[:, None] * np.ones((8, 2)))
+    risk = lf.EmpiricalRisk(lf.Architecture(4, (2, 2)), lf.losses.Logistic(), data)
+    passes, limit = local_pl(risk, jnp.array([1e-11, -3e-12, 2e-6, -1.4e-5]), blur=blur)
+    assert passes
+    np.testing.assert_array_equal(limit, [0, 0, 2e-6, -1.4e-5])
 
 
 def test_growth_rate_of_a_power_law_is_its_exponent():
