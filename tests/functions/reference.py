@@ -48,7 +48,10 @@ class Point(NamedTuple):
 
 
 def critical_point(structure: Structure, data: dict, claimed: np.ndarray, size: float) -> Point:
-    """The critical point within a hundredth of `size` of `claimed`, for a function with `data` without leading axes."""
+    """The critical point within a hundredth of `size` of `claimed`, for a function with `data` without leading axes.
+
+    Data are floats or balls.
+    """
     bits, ctx.prec = ctx.prec, _BITS
     try:
         return _search(_derivatives(structure, data), claimed, size)
@@ -57,7 +60,7 @@ def critical_point(structure: Structure, data: dict, claimed: np.ndarray, size: 
 
 
 def _derivatives(structure: Structure, data: dict) -> Callable[[list], tuple[list, list]]:
-    exact = np.frompyfunc(lambda x: arb(float(x)), 1, 1)
+    exact = np.frompyfunc(lambda x: x if isinstance(x, arb) else arb(float(x)), 1, 1)
     rows = {k: np.asarray(exact(np.asarray(v)[None]), object) for k, v in data.items()}
 
     def at(x: list) -> tuple[list, list]:

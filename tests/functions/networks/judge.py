@@ -9,6 +9,7 @@ import lcnn_flow as lf
 from lcnn_flow.limits.verdict import Reason
 
 from ..judge import Case, Judgement
+from ..reference import Point, critical_point
 from ..reference_flow import flow_ends
 from ..structure import Draw
 from .cases import Condition
@@ -24,6 +25,7 @@ _REACHED = 1e-3
 _FOLLOWED = 1e-3
 """Distance between the ends of a descent of the library and of the same descent here."""
 _BITS = 200
+_ROUNDING = 1e-14
 
 
 class Said(NamedTuple):
@@ -45,6 +47,27 @@ class _NetworkCase(Case):
         draw = Draw(condition.data, (), condition.kind)
         super().__init__(structure_of(family), draw, condition.starts[start], end, rested)
         self.family = family
+
+    def _point(self, place: np.ndarray) -> Point:
+        """As for any function. Targets of interpolated data are outputs of a network, rounded: where these have no
+        critical point, those that a network equal to `place` up to rounding fits exactly, if they differ by rounding.
+        """
+        found = super()._point(place)
+        if found.found or self.draw.kind != "interpolated" or not np.all(np.isfinite(place)):
+            return found
+        size = self._size(place, 1e-3)
+        near = np.where(np.abs(place) <= _ROUNDING * size, 0.0, place)
+        bits, ctx.prec = ctx.prec, 2 * _BITS
+        try:
+            exact = np.frompyfunc(lambda x: arb(float(x)), 1, 1)
+            rows = {k: np.asarray(exact(np.asarray(v)[None]), object) for k, v in self.draw.data.items()}
+            outputs = objective_of(self.family).outputs(np.asarray(exact(near[None]), object), rows)[0]
+        finally:
+            ctx.prec = bits
+        targets = self.draw.data["targets"]
+        if np.max(np.abs(outputs.astype(float) - targets)) > _ROUNDING * np.max(np.abs(targets)):
+            return found
+        return critical_point(self.structure, self.draw.data | {"targets": outputs}, near, size)
 
     def index_is_false(self, said: Said) -> str:
         """The claimed index against that in 120 digits, at a limit that is a critical point."""
