@@ -174,7 +174,7 @@ def _steps(
     def calls() -> Iterator[tuple[np.ndarray, Any]]:
         for first in range(0, len(jobs), size):
             some = [jobs[(first + i) % len(jobs)] for i in range(size)]
-            which, rows = np.asarray([c for c, _ in some]), np.stack([row for _, row in some])
+            which, rows = np.asarray([c for c, _ in some], np.int_), np.stack([row for _, row in some])
             numbers = {name: x[rows // seeds] for name, x in varying.items()}
             yield which, (starts[which[:, None], rows % seeds], numbers, (rows % seeds).astype(np.int32))
 

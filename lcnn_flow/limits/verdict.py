@@ -93,7 +93,7 @@ REASONS = {
     "methods for smooth equations do not advance there; a smooth activation does, such as softplus(b x)/b",
     Reason.STILL_GROWS: "max_steps reached while the parameters still grow: if outputs cancel better and better, there "
     "is no minimum, which weight_decay would give; otherwise raise max_steps",
-    Reason.SATURATED: "a hidden neuron is saturated on all samples, so that its weights have no influence in this "
+    Reason.SATURATED: "a hidden neuron or the loss is saturated, so that some weights have no influence in this "
     "precision; in exact arithmetic they still move: begin with smaller parameters, or add weight_decay",
     Reason.MINIBATCHES: "the gradients were those of minibatches, whose noise allows no limit: continue from .final "
     "with batch_size=None",

@@ -11,7 +11,7 @@ library that are tested with it. Networks with activations and functions of user
 code of them is faster too.
 
 These are options of a single compilation: they are set where the program is not part of a larger one and where this
-version of jaxlib knows them. Otherwise XLA's defaults apply.
+version of jaxlib knows them (0.12 has the newer emitter only). Otherwise XLA's defaults apply.
 """
 
 from collections.abc import Callable
@@ -74,12 +74,12 @@ def quick_options(platform: str, given: Any, hoist: bool = False, level: int = _
         hoist: whether XLA moves what does not change out of while loops, which pays in the lanes of an ensemble.
         level: of the optimisations of LLVM, where JAX is not told to disable most optimisations.
     """
-    if platform != "cpu" or not _are_known():
+    if platform != "cpu":
         return None
     options = (_OLDER if _are_tested(given) else _NEWER) | ({} if hoist else _NO_HOISTING)
-    if jax.config.read("jax_disable_most_optimizations"):
-        return options
-    return options | {"xla_backend_optimization_level": level}
+    if not jax.config.read("jax_disable_most_optimizations"):
+        options |= {"xla_backend_optimization_level": level}
+    return {name: value for name, value in options.items() if _is_known(name, value)} or None
 
 
 def _are_tested(given: Any) -> bool:
@@ -90,10 +90,10 @@ def _are_tested(given: Any) -> bool:
 
 
 @cache
-def _are_known() -> bool:
+def _is_known(name: str, value: Any) -> bool:
     try:
-        jax.jit(lambda: 0, compiler_options=_OLDER | _NO_HOISTING).lower().compile()
-    except jax.errors.JaxRuntimeError:  # later versions may have other options
+        jax.jit(lambda: 0, compiler_options={name: value}).lower().compile()
+    except jax.errors.JaxRuntimeError:  # jaxlib 0.12 has one emitter, and no option that chooses it
         return False
     return True
 

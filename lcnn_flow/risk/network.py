@@ -84,9 +84,18 @@ class NetworkRisk(EmpiricalRisk, AutodiffRisk):
 
     @property
     def can_saturate(self) -> bool:
-        """Whether the activation is analytic and not homogeneous, such as tanh, softplus and gelu."""
+        """Whether the activation is analytic and not homogeneous, such as tanh, softplus and gelu, or the loss does not
+        grow without bound."""
+        return self._activation_saturates or self._loss_saturates
+
+    @property
+    def _activation_saturates(self) -> bool:
         sigma = self.network.activation
         return sigma is not None and sigma.analytic and sigma.degree is None
+
+    @property
+    def _loss_saturates(self) -> bool:
+        return self.loss.theory.coercive is not True
 
     @property
     def step_cost(self) -> int:
@@ -154,15 +163,14 @@ class NetworkRisk(EmpiricalRisk, AutodiffRisk):
 
     def is_saturated(self, vector: Float[Array, " n"]) -> Bool[Array, ""]:
         """Whether sigma'' is at most the square root of the rounding unit for some neuron on all samples, or on all
-        samples that are not fitted.
+        samples that are not fitted; or the loss of some sample is saturated.
 
         The gradient of a sample that is not fitted then depends on that neuron by less than rounding. Inputs z with
         |z| < 1 do not count: sigma'' of tanh vanishes at 0. A neuron of a convolutional network is one channel, at all
-        of its positions.
+        of its positions. A loss is saturated where |rho'| is that much smaller than |rho'(0)| + |r| rho''(0), as that
+        of Welsch is at an outlier.
         """
         sigma = self.network.activation
-        if not self.can_saturate or sigma is None:
-            return super().is_saturated(vector)
         level, axis = jnp.finfo(vector.dtype).eps ** 0.5, 1 if isinstance(self.network, Dense) else 0
 
         def second(z: Array) -> Array:
@@ -172,14 +180,28 @@ class NetworkRisk(EmpiricalRisk, AutodiffRisk):
             return jax.jvp(first, (z,), (jnp.ones_like(z),))[1]
 
         outputs, inputs = forward(self.network, self.space.unravel(vector), self.data.inputs)
+        found = jnp.any(self._flat_losses(outputs, level)) if self._loss_saturates else jnp.asarray(False)
+        if sigma is None or not self._activation_saturates:
+            return found
         unfitted = self._pulls(outputs) > level * jnp.max(self._pulls(jnp.zeros_like(outputs)))
-        found = jnp.asarray(False)
         for z in inputs:
             flat = jnp.moveaxis((jnp.abs(z) >= 1) & (jnp.abs(second(z)) <= level), axis, 0)
             flat = jnp.all(flat.reshape(*flat.shape[:2], -1), axis=2)  # by neuron and sample
             found |= jnp.any(jnp.all(flat, axis=1))
             found |= jnp.any(unfitted) & jnp.any(jnp.all(flat | ~unfitted[None], axis=1))
         return found
+
+    def _flat_losses(self, outputs: Float[Array, "m ..."], level: float) -> Bool[Array, "m ..."]:
+        """Whether the loss of an output is saturated, for samples of positive weight."""
+        arguments = self.loss.argument(outputs, self.data.targets)
+
+        def slope(r: Array) -> Array:
+            return jax.jvp(self.loss, (r,), (jnp.ones_like(r),))[1]
+
+        at_zero, bend = jax.jvp(slope, (jnp.zeros_like(arguments),), (jnp.ones_like(arguments),))
+        flat = jnp.abs(slope(arguments)) < level * (jnp.abs(at_zero) + jnp.abs(arguments * bend))
+        weights = sample_weights(self.data).reshape(-1, *[1] * (flat.ndim - 1))
+        return flat & (weights > 0)
 
     def _pulls(self, outputs: Float[Array, "m ..."]) -> Float[Array, " m"]:
         """The largest |rho'| of every sample with these outputs; 0 for samples of weight 0."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, Jaxpr, jaxpr_as_fun
+from jax.extend.core import jaxpr_as_fun
 from jaxtyping import PyTree
 
 from lcnn_flow.errors import RiskError
@@ -22,12 +22,12 @@ __all__ = ["Traced", "trace"]
 class Traced:
     """A function of arrays and of the arrays that it closed over; compares by identity."""
 
-    def __init__(self, program: Jaxpr) -> None:
+    def __init__(self, program: Any) -> None:
         self._program = program
 
     def __call__(self, constants: tuple[jax.Array, ...], *arrays: jax.Array) -> jax.Array:
         """The number that the function returns."""
-        return jaxpr_as_fun(ClosedJaxpr(self._program, list(constants)))(*arrays)[0]
+        return jaxpr_as_fun(self._program)(*constants, *arrays)[0]
 
 
 def trace(
@@ -48,16 +48,23 @@ def trace(
         closed, shapes = jax.make_jaxpr(call, return_shape=True)(*arguments)
     _check_number(name, shapes)
     constants = tuple(jnp.asarray(x) for x in closed.consts)
+
+    def lifted(constants: tuple[Any, ...], *arrays: Any) -> Any:
+        return jaxpr_as_fun(closed.replace(consts=list(constants)))(*arrays)
+
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), constants)
+    with jax.default_matmul_precision("highest"):
+        program = jax.make_jaxpr(lifted)(shapes, *jax.tree.leaves(arguments))
     try:
-        return _program(function, str(closed.jaxpr), _Carrier(closed.jaxpr)), constants
+        return _program(function, str(program), _Carrier(program)), constants
     except TypeError:  # a callable that cannot be hashed
-        return Traced(closed.jaxpr), constants
+        return Traced(program), constants
 
 
 class _Carrier:
     """Passes a program through `lru_cache` without influence on the cache key."""
 
-    def __init__(self, program: Jaxpr) -> None:
+    def __init__(self, program: Any) -> None:
         self.program = program
 
     def __eq__(self, other: object) -> bool:

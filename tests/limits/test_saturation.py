@@ -45,6 +45,17 @@ def test_points_where_the_only_sample_that_is_not_fitted_is_out_of_reach_are_no_
         assert lf.classify(risk_of(network, fitted), point).kind == "minimum"
 
 
+def test_points_where_the_loss_of_an_outlier_is_flat_are_no_minima():
+    """At a residual of 50 the slope is 50 e^{-2500/delta^2}; it pulls along the curve that fits the first sample."""
+    point = (jnp.full((1, 1), 0.5), jnp.ones((1, 1)))
+    data = lf.Dataset(jnp.asarray([[1.0], [2.0]]), jnp.asarray([[np.tanh(0.5)], [50.0]]))
+    for delta, kind in ((1.0, "degenerate"), (100.0, "not_critical")):
+        risk = lf.EmpiricalRisk(TANH, lf.losses.Welsch(delta), data)
+        assert lf.classify(risk, point).kind == kind
+    fitted = lf.Dataset(data.inputs[:1], data.targets[:1])
+    assert lf.classify(lf.EmpiricalRisk(TANH, lf.losses.Welsch(1.0), fitted), point).kind == "minimum"
+
+
 @pytest.mark.slow
 def test_a_flow_that_rests_on_a_plateau_of_saturated_neurons_claims_no_limit():
     flow = lf.gradient_flow(risk_of(TANH), START)

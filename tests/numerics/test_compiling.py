@@ -26,12 +26,11 @@ def test_a_program_has_the_same_values_alone_and_within_every_transformation():
 
 
 def test_an_option_that_this_jaxlib_does_not_know_is_left_out(monkeypatch):
+    known = quick_options("cpu", (), hoist=True)
     monkeypatch.setattr(compiling, "_NO_HOISTING", {"xla_cpu_of_another_age": True})
-    compiling._are_known.cache_clear()
-    try:
-        assert quick_options("cpu", ()) is None
-    finally:
-        compiling._are_known.cache_clear()
+    assert quick_options("cpu", ()) == known
+    monkeypatch.setattr(compiling, "_OLDER", {"xla_cpu_of_another_age": True})
+    assert "xla_cpu_of_another_age" not in (quick_options("cpu", ()) or {})
 
 
 @pytest.mark.optimised
@@ -74,7 +73,8 @@ def test_quick_programs_compute_the_hessian_of_a_convolutional_network_with_chan
 )
 def test_the_older_emitter_compiles_nothing_but_formulas_that_are_tested_with_it(given, older):
     options = quick_options("cpu", given())
-    assert options is None or options["xla_cpu_use_fusion_emitters"] is not older
+    if "xla_cpu_use_fusion_emitters" in (options or {}):  # unknown to jaxlib 0.12, which has the newer emitter alone
+        assert options["xla_cpu_use_fusion_emitters"] is not older
 
 
 def empirical(loss, **options):

@@ -129,7 +129,7 @@ class FlowCase(_NetworkCase):
             return ""
         channels = net_of(self.family).channels
         gaps = [np.max(np.abs(said.limit[a] - said.limit[b])) for a, b in zip(*channels[:2], strict=True)]
-        size = np.linalg.norm(said.limit)
+        size = self._size(said.limit, 1e-3)
         return "equal channels became different" if max(gaps) > _EQUAL * size else ""
 
     def _stops_growing(self, said: Said) -> str:
