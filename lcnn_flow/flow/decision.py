@@ -203,6 +203,7 @@ def _verdict(
             Reason.NO_STEP,
         ),
         (signs.slides, undecided, Reason.SLIDES_ALONG_A_KINK),
+        (signs.escaped & (here.norm == 0), undecided, Reason.SATURATED),  # what no force moves does not diverge
         (signs.escaped & ~args.bounded, Verdict.DIVERGED, Reason.BEYOND_NORM_BOUND),
         (signs.escaped & ~loose, undecided, Reason.BEYOND_A_PRIORI_BOUND),
         (growth.steady, Verdict.DIVERGED, Reason.GROWS_LIKE_A_POWER),
