@@ -170,8 +170,8 @@ class NetworkRisk(EmpiricalRisk, AutodiffRisk):
         of its positions. A loss is saturated where |rho'| is that much smaller than |rho'(0)| + |r| rho''(0), as that
         of Welsch is at an outlier.
         """
-        sigma = self.network.activation
-        level, axis = jnp.finfo(vector.dtype).eps ** 0.5, 1 if isinstance(self.network, Dense) else 0
+        sigma: Any = self.network.activation
+        level, axis = float(jnp.finfo(vector.dtype).eps) ** 0.5, 1 if isinstance(self.network, Dense) else 0
 
         def second(z: Array) -> Array:
             def first(x: Array) -> Array:
@@ -181,7 +181,7 @@ class NetworkRisk(EmpiricalRisk, AutodiffRisk):
 
         outputs, inputs = forward(self.network, self.space.unravel(vector), self.data.inputs)
         found = jnp.any(self._flat_losses(outputs, level)) if self._loss_saturates else jnp.asarray(False)
-        if sigma is None or not self._activation_saturates:
+        if not self._activation_saturates:
             return found
         unfitted = self._pulls(outputs) > level * jnp.max(self._pulls(jnp.zeros_like(outputs)))
         for z in inputs:
@@ -194,21 +194,20 @@ class NetworkRisk(EmpiricalRisk, AutodiffRisk):
     def _flat_losses(self, outputs: Float[Array, "m ..."], level: float) -> Bool[Array, "m ..."]:
         """Whether the loss of an output is saturated, for samples of positive weight."""
         arguments = self.loss.argument(outputs, self.data.targets)
-
-        def slope(r: Array) -> Array:
-            return jax.jvp(self.loss, (r,), (jnp.ones_like(r),))[1]
-
-        at_zero, bend = jax.jvp(slope, (jnp.zeros_like(arguments),), (jnp.ones_like(arguments),))
-        flat = jnp.abs(slope(arguments)) < level * (jnp.abs(at_zero) + jnp.abs(arguments * bend))
+        at_zero, bend = jax.jvp(self._slopes, (jnp.zeros_like(arguments),), (jnp.ones_like(arguments),))
+        flat = jnp.abs(self._slopes(arguments)) < level * (jnp.abs(at_zero) + jnp.abs(arguments * bend))
         weights = sample_weights(self.data).reshape(-1, *[1] * (flat.ndim - 1))
         return flat & (weights > 0)
 
     def _pulls(self, outputs: Float[Array, "m ..."]) -> Float[Array, " m"]:
         """The largest |rho'| of every sample with these outputs; 0 for samples of weight 0."""
-        arguments = self.loss.argument(outputs, self.data.targets)
-        slopes = jax.jvp(self.loss, (arguments,), (jnp.ones_like(arguments),))[1]
-        largest = jnp.max(jnp.abs(slopes).reshape(slopes.shape[0], -1), axis=1)
+        slopes = jnp.abs(self._slopes(self.loss.argument(outputs, self.data.targets)))
+        largest = jnp.max(slopes.reshape(slopes.shape[0], -1), axis=1)
         return jnp.where(sample_weights(self.data) > 0, largest, 0)
+
+    def _slopes(self, arguments: Float[Array, "..."]) -> Float[Array, "..."]:
+        """rho' at residuals or margins."""
+        return jax.jvp(self.loss, (arguments,), (jnp.ones_like(arguments),))[1]
 
     def _hidden(self, vector: Float[Array, " n"]) -> Float[Array, " k"]:
         """The inputs of the activations in all hidden layers, for every sample."""
