@@ -38,10 +38,10 @@ class ProcessEngine:
         number = self._idle.get()
         try:
             future = self._pools[number].submit(work, task)
-        except BrokenProcessPool:  # killed while it was idle
+        except BrokenProcessPool:  # killed during its last task, or while it was idle
             self._replace(number)
             future = self._pools[number].submit(work, task)
-        future.add_done_callback(lambda done: self._release(number, done))
+        future.add_done_callback(lambda _: self._idle.put(number))  # holds a lock of its pool: it must not replace it
         return future
 
     def close(self, now: bool) -> None:
@@ -51,11 +51,6 @@ class ProcessEngine:
                 for process in list((getattr(pool, "_processes", None) or {}).values()):
                     process.kill()
             pool.shutdown(wait=True, cancel_futures=True)
-
-    def _release(self, number: int, future: "Future[Outcome]") -> None:
-        if not future.cancelled() and isinstance(future.exception(), BrokenProcessPool):
-            self._replace(number)
-        self._idle.put(number)
 
     def _replace(self, number: int) -> None:
         self._pools[number].shutdown(wait=False)
