@@ -159,7 +159,7 @@ def test_data_that_change_during_a_run_or_after_it_are_refused(configuration, tm
     def nothing(*_):
         return {}
 
-    configured = SimpleNamespace(analysis=SimpleNamespace(census=False))
+    configured = SimpleNamespace(analysis=SimpleNamespace(census=False), certificates=None)
     cell, risk = SimpleNamespace(number=0, configuration=configured), SimpleNamespace(network=None)
     problem = SimpleNamespace(cell=cell, risk=risk, start=(), stored={})
     write(1.0)
