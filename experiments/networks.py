@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from experiments.schema import Configuration
-from experiments.schema.network import Dense, Network
+from experiments.schema.network import Dense, Network, has_activation
 from experiments.schema.numbers import hashable
 
 __all__ = ["architecture", "architecture_of", "layer_names", "layers_of", "may_conserve", "params_of"]
@@ -53,7 +53,7 @@ def architecture_of(network: Network) -> Any:
 
 def _activation(chosen: Any) -> Any:
     """The activation of the library with the configured kind and numbers; None for a linear network."""
-    if chosen is None or chosen.kind == "none":
+    if not has_activation(chosen):
         return None
     import lcnn_flow as lf
 

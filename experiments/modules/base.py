@@ -12,7 +12,7 @@ from experiments.claims import PAPER_CLAIMS, Judge
 from experiments.computing.solved_cell import SolvedCell
 from experiments.figures import Drawing
 from experiments.schema import Configuration
-from experiments.schema.network import Convolution, Network
+from experiments.schema.network import Convolution, Network, has_activation
 
 __all__ = ["Module", "convolution_of", "no_faults", "nothing", "output_channels", "unchanged"]
 
@@ -131,7 +131,7 @@ class Module:
             return []
         found, why = [], f'the module "{self.name}" needs the end-to-end filter of a linear network'
         remedy = 'leave it out, or use module = "convergence"'
-        if network.activation is not None and network.activation.kind != "none":
+        if has_activation(network.activation):
             found.append(("network.activation", f'found "{network.activation.kind}"; {why}: {remedy}'))
         if getattr(network, "bias", False):
             found.append(("network.bias", f"found True; {why}: {remedy}"))

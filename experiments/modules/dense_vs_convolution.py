@@ -97,7 +97,7 @@ def _answer(dataset: xr.Dataset) -> str:
 
 def _faults(configuration: Configuration) -> list[tuple[str, str]]:
     network = configuration.network
-    if network.kind == "dense" and (network.bias or (network.activation and network.activation.kind != "none")):
+    if network.kind == "dense" and not network.is_linear:
         message = "the theorem is that of deep linear networks: leave activation and bias of the dense network out"
         return [("network", message)]
     return []

@@ -188,8 +188,7 @@ class Configuration(Model):
         is not linear."""
         if self.analysis.certify is not None:
             return self.analysis.certify
-        activation = self.network.activation
-        return 8 if activation is None or activation.kind == "none" else None
+        return 8 if self.network.is_linear else None
 
     def plain(self) -> dict[str, Any]:
         """The configuration as tables, lists and scalars for TOML, without missing options."""

@@ -1,13 +1,13 @@
 """The network of a configuration: `[network] kind = "convolution"` (the default) or `"dense"`, and its activation."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeGuard
 
 from pydantic import BeforeValidator, Field, PlainValidator, Strict
 
 from experiments.schema.numbers import Model
 
-__all__ = ["Activation", "Convolution", "Dense", "Network"]
+__all__ = ["Activation", "Convolution", "Dense", "Network", "has_activation"]
 
 _MOST_LAYERS = 256  # compilation of more layers takes hours, or all memory
 _Size = Annotated[int, Strict(), Field(ge=1, le=10**6)]
@@ -83,6 +83,11 @@ Activation = Annotated[
 ]
 
 
+def has_activation(chosen: Activation | None) -> TypeGuard[Activation]:
+    """Whether an activation is chosen; kind = "none" is one way to choose none."""
+    return chosen is not None and chosen.kind != "none"
+
+
 class Convolution(Model):
     """Arguments of `lcnn_flow.Architecture`."""
 
@@ -100,6 +105,11 @@ class Convolution(Model):
         """Number of layers."""
         return len(self.kernel_sizes)
 
+    @property
+    def is_linear(self) -> bool:
+        """Whether there is no activation."""
+        return not has_activation(self.activation)
+
 
 class Dense(Model):
     """Arguments of `lcnn_flow.Dense`."""
@@ -113,6 +123,11 @@ class Dense(Model):
     def depth(self) -> int:
         """Number of layers."""
         return len(self.widths) - 1
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether there are neither an activation nor biases."""
+        return not (self.bias or has_activation(self.activation))
 
 
 def _convolution_by_default(value: Any) -> Any:

@@ -171,3 +171,22 @@ def test_descents_of_a_dense_network_are_gradient_steps_and_resume_to_the_same_b
     again = xr.open_zarr(out / "results.zarr", consolidated=False).load()
     for name in set(stored.data_vars) - {"wall_time"}:
         assert np.array_equal(stored[name].values, again[name].values, equal_nan=True), name
+
+
+@pytest.mark.parametrize(
+    ("network", "certify", "count"),
+    [
+        ({"input_shape": 4, "kernel_sizes": [2]}, None, 8),
+        ({"kind": "dense", "widths": [3, 2], "activation": {"kind": "none"}}, None, 8),
+        ({"kind": "dense", "widths": [3, 2], "bias": True}, None, None),
+        ({"kind": "dense", "widths": [3, 2], "activation": {"kind": "tanh"}}, None, None),
+        ({"kind": "dense", "widths": [3, 2], "activation": {"kind": "tanh"}}, 3, 3),
+        ({"input_shape": 4, "kernel_sizes": [2]}, 0, 0),
+    ],
+)
+def test_eight_limits_of_linear_networks_are_put_to_the_proof_and_of_others_as_many_as_are_asked_for(
+    network, certify, count
+):
+    chosen = Configuration.model_validate({**fake_sections(), "network": network, "analysis": {"certify": certify}})
+    assert chosen.certificates == count
+    assert chosen.network.is_linear == architecture(chosen).is_linear
