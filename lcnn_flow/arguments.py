@@ -43,20 +43,24 @@ def check_kind(
 
 def is_batch_of_keys(key: Any) -> bool:
     """Whether `key` is a one-dimensional batch of keys of `jax.random`, of either kind."""
-    if not isinstance(key, jax.Array):
-        return False
-    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        return key.ndim == 1
-    return key.dtype == jnp.uint32 and key.ndim == 2 and key.shape[1] == 2
+    return key.ndim == 1 if _is_typed(key) else _has_words(key, 2)
 
 
 def check_key(function: str, key: Any, error: type[LcnnFlowError]) -> None:
     """Raises `error` unless `key` is one key of `jax.random`, of either kind."""
-    typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-    if typed and key.ndim == 0:
-        return
-    if not typed and getattr(key, "shape", None) == (2,) and getattr(key, "dtype", None) == jnp.uint32:
+    typed = _is_typed(key)
+    if key.ndim == 0 if typed else _has_words(key, 1):
         return
     seed = key if isinstance(key, int) and not isinstance(key, bool) else 0
-    remedy = "for many keys use jax.vmap" if typed or is_batch_of_keys(key) else f"write jax.random.key({seed})"
+    remedy = "for many keys use jax.vmap" if typed or _has_words(key, 2) else f"write jax.random.key({seed})"
     raise error(f"{function}: key is {described(key)}, and not one key: {remedy}")
+
+
+def _is_typed(key: Any) -> bool:
+    return isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+
+
+def _has_words(key: Any, ndim: int) -> bool:
+    """Whether an array of this many axes consists of keys of the old kind, two words each."""
+    fits = getattr(key, "ndim", 0) == ndim and getattr(key, "dtype", None) == jnp.uint32
+    return fits and key.shape[-1] == 2

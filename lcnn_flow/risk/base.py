@@ -180,7 +180,7 @@ class RiskBase(Pytree):
 
     knows_scales = False
     tested_with_older_emitter = False
-    """For `numerics.compiling`."""
+    """Whether `numerics.compiling` may leave programs of this risk to XLA's older emitter."""
     has_kinks = False
     can_saturate = False
 

@@ -194,20 +194,17 @@ class NetworkRisk(EmpiricalRisk, AutodiffRisk):
     def _flat_losses(self, outputs: Float[Array, "m ..."], level: float) -> Bool[Array, "m ..."]:
         """Whether the loss of an output is saturated, for samples of positive weight."""
         arguments = self.loss.argument(outputs, self.data.targets)
-        at_zero, bend = jax.jvp(self._slopes, (jnp.zeros_like(arguments),), (jnp.ones_like(arguments),))
-        flat = jnp.abs(self._slopes(arguments)) < level * (jnp.abs(at_zero) + jnp.abs(arguments * bend))
+        zero, derivative = jnp.zeros_like(arguments), self.loss.derivative
+        expected = jnp.abs(derivative(zero)) + jnp.abs(arguments * self.loss.second_derivative(zero))
+        flat = jnp.abs(derivative(arguments)) < level * expected
         weights = sample_weights(self.data).reshape(-1, *[1] * (flat.ndim - 1))
         return flat & (weights > 0)
 
     def _pulls(self, outputs: Float[Array, "m ..."]) -> Float[Array, " m"]:
         """The largest |rho'| of every sample with these outputs; 0 for samples of weight 0."""
-        slopes = jnp.abs(self._slopes(self.loss.argument(outputs, self.data.targets)))
+        slopes = jnp.abs(self.loss.derivative(self.loss.argument(outputs, self.data.targets)))
         largest = jnp.max(slopes.reshape(slopes.shape[0], -1), axis=1)
         return jnp.where(sample_weights(self.data) > 0, largest, 0)
-
-    def _slopes(self, arguments: Float[Array, "..."]) -> Float[Array, "..."]:
-        """rho' at residuals or margins."""
-        return jax.jvp(self.loss, (arguments,), (jnp.ones_like(arguments),))[1]
 
     def _hidden(self, vector: Float[Array, " n"]) -> Float[Array, " k"]:
         """The inputs of the activations in all hidden layers, for every sample."""

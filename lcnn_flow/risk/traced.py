@@ -52,9 +52,10 @@ def trace(
     def lifted(constants: tuple[Any, ...], *arrays: Any) -> Any:
         return jaxpr_as_fun(closed.replace(consts=list(constants)))(*arrays)
 
-    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), constants)
-    with jax.default_matmul_precision("highest"):
-        program = jax.make_jaxpr(lifted)(shapes, *jax.tree.leaves(arguments))
+    program = closed
+    if constants:
+        types = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in constants]
+        program = jax.make_jaxpr(lifted)(tuple(types), *jax.tree.leaves(arguments))
     try:
         return _program(function, str(program), _Carrier(program)), constants
     except TypeError:  # a callable that cannot be hashed

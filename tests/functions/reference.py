@@ -16,7 +16,7 @@ from flint import arb, arb_mat, ctx
 from .duals import variables
 from .structure import Structure
 
-__all__ = ["Point", "critical_point"]
+__all__ = ["Point", "critical_point", "in_balls"]
 
 _BITS = 420
 _AT_REST = 1e-70
@@ -59,9 +59,14 @@ def critical_point(structure: Structure, data: dict, claimed: np.ndarray, size: 
         ctx.prec = bits
 
 
-def _derivatives(structure: Structure, data: dict) -> Callable[[list], tuple[list, list]]:
+def in_balls(array: np.ndarray) -> np.ndarray:
+    """Floats as balls of radius 0; entries that are balls stay as they are."""
     exact = np.frompyfunc(lambda x: x if isinstance(x, arb) else arb(float(x)), 1, 1)
-    rows = {k: np.asarray(exact(np.asarray(v)[None]), object) for k, v in data.items()}
+    return np.asarray(exact(array), object)
+
+
+def _derivatives(structure: Structure, data: dict) -> Callable[[list], tuple[list, list]]:
+    rows = {k: in_balls(np.asarray(v)[None]) for k, v in data.items()}
 
     def at(x: list) -> tuple[list, list]:
         jet = structure.jet(variables(np.array([x], object)), rows)

@@ -9,7 +9,7 @@ import lcnn_flow as lf
 from lcnn_flow.limits.verdict import Reason
 
 from ..judge import Case, Judgement
-from ..reference import Point, critical_point
+from ..reference import Point, critical_point, in_balls
 from ..reference_flow import flow_ends
 from ..structure import Draw
 from .cases import Condition
@@ -59,9 +59,8 @@ class _NetworkCase(Case):
         near = np.where(np.abs(place) <= _ROUNDING * size, 0.0, place)
         bits, ctx.prec = ctx.prec, 2 * _BITS
         try:
-            exact = np.frompyfunc(lambda x: arb(float(x)), 1, 1)
-            rows = {k: np.asarray(exact(np.asarray(v)[None]), object) for k, v in self.draw.data.items()}
-            outputs = objective_of(self.family).outputs(np.asarray(exact(near[None]), object), rows)[0]
+            rows = {k: in_balls(np.asarray(v)[None]) for k, v in self.draw.data.items()}
+            outputs = objective_of(self.family).outputs(in_balls(near[None]), rows)[0]
         finally:
             ctx.prec = bits
         targets = self.draw.data["targets"]
@@ -80,9 +79,8 @@ class _NetworkCase(Case):
         """Whether L(vector) is at least the risk that a single term at margin 0 contributes."""
         bits, ctx.prec = ctx.prec, _BITS
         try:
-            exact = np.frompyfunc(lambda x: arb(float(x)), 1, 1)
-            rows = {k: np.asarray(exact(np.asarray(v)[None]), object) for k, v in self.draw.data.items()}
-            value = objective_of(self.family).value(np.asarray(exact(vector[None]), object), rows)[0]
+            rows = {k: in_balls(np.asarray(v)[None]) for k, v in self.draw.data.items()}
+            value = objective_of(self.family).value(in_balls(vector[None]), rows)[0]
             at_zero = arb(2).log() if self.family.loss == "logistic" else arb(1)
             return not value * self.family.samples < at_zero
         finally:
