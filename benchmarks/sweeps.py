@@ -96,7 +96,7 @@ def measure(quick: bool, say: Say) -> dict[str, Any]:
 
         def run() -> None:
             directories.append(_directory(f"{folder}/{len(directories)}"))
-            engine = LocalEngine(sweep, _silent)
+            engine = LocalEngine(plan, _silent)
             Schedule(directories[-1], known, _task, 0, _silent).run(engine)
             engine.close(False)
 

@@ -7,6 +7,7 @@ the process that has started them handles. They get plain arrays and compile not
 import concurrent.futures
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -39,7 +40,7 @@ class Certifier:
     def __init__(self, processes: int = 0) -> None:
         self._pool: concurrent.futures.ProcessPoolExecutor | None = None
         self._workers = min(_MOST_WORKERS, processes, os.cpu_count() or 1)
-        self._open: list[Callable[[], None]] = []
+        self._open = threading.local()  # every thread that computes batches has a list of its own
 
     def __enter__(self) -> "Certifier":
         if self._workers:
@@ -83,12 +84,20 @@ class Certifier:
                 on_progress(f"certificates {done}/{len(batch)}")
             found([certificate for future in waiting for certificate in future.result()])
 
-        self._open.append(wait)
+        self._waiting.append(wait)
 
     def take(self) -> list[Callable[[], None]]:
-        """Functions that wait for the certificates asked for since the last `take`, to be called in any thread."""
-        taken, self._open = self._open, []
+        """Functions that wait for the certificates this thread has asked for since its last `take`.
+
+        They may be called in any thread.
+        """
+        taken = list(self._waiting)
+        self._waiting.clear()
         return taken
+
+    @property
+    def _waiting(self) -> list[Callable[[], None]]:
+        return self._open.__dict__.setdefault("waiting", [])
 
 
 def _certificates(plain: Any, batch: Sequence[Sequence[np.ndarray]]) -> list[lf.Certificate]:

@@ -31,6 +31,15 @@ class Plan:
         shapes = {b.number: (group_of[b.cells[0]], len(b.cells), b.stop - b.start) for b in self.batches}
         return {number: known.setdefault(shape, len(known)) for number, shape in shapes.items()}
 
+    @property
+    def in_order(self) -> tuple[Batch, ...]:
+        """The batches in the order in which they are begun: first one of every program.
+
+        Then several programs are compiled at the same time, and early on the time left is known.
+        """
+        firsts = {program: number for number, program in reversed(self.programs.items())}
+        return tuple(sorted(self.batches, key=lambda batch: firsts[self.programs[batch.number]] != batch.number))
+
     @cached_property
     def work(self) -> "tuple[Work, ...]":
         """Sizes and least cost of every compile group, from the shapes of its problems.

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextvars import ContextVar, Token
 from typing import Any
 
 import jax.monitoring
@@ -11,11 +12,13 @@ __all__ = ["Compilation"]
 _PREFIX = "/jax/core/compile/"
 _LARGE = 1.0
 """Seconds of XLA above which a program counts as large: programs of a few operations take less."""
-_listening: "list[Compilation]" = []
+_listening: "ContextVar[Compilation | None]" = ContextVar("_listening", default=None)
 
 
 class Compilation:
-    """A context manager that measures the compilation in all threads of this process.
+    """A context manager that measures the compilation in its context: in this thread and those that work for it.
+
+    Batches that are computed at the same time by other threads have contexts of their own.
 
     Args:
         compiled: called with the seconds so far whenever a large program has been compiled.
@@ -24,13 +27,15 @@ class Compilation:
     def __init__(self, compiled: Callable[[float], None]) -> None:
         self._compiled = compiled
         self._spans: list[tuple[float, float]] = []
+        self._before: Token[Compilation | None] | None = None
 
     def __enter__(self) -> "Compilation":
-        _listening.append(self)
+        self._before = _listening.set(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        _listening.remove(self)
+        if self._before is not None:
+            _listening.reset(self._before)
 
     @property
     def seconds(self) -> float:
@@ -50,9 +55,9 @@ class Compilation:
 
 
 def _hear(event: str, duration_secs: float, **_: Any) -> None:
-    if event.startswith(_PREFIX):
-        for listener in list(_listening):
-            listener.hear(event, duration_secs)
+    listener = _listening.get()
+    if listener is not None and event.startswith(_PREFIX):
+        listener.hear(event, duration_secs)
 
 
 jax.monitoring.register_event_duration_secs_listener(_hear)

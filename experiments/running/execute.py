@@ -89,10 +89,10 @@ def _compute(
         return Task(toml, batch, cache, place)
 
     retries = plan.sweep.configuration.compute.retries
-    schedule = Schedule(directory, plan.batches, task, retries, monitor, monitor.ended)
+    schedule = Schedule(directory, plan.in_order, task, retries, monitor, monitor.ended)
     finished, problem = Finished(0, {}, (), False), None
     if schedule.missing:
-        engine = open_engine(choice, plan.sweep, directory.path, monitor)
+        engine = open_engine(choice, plan, directory.path, monitor)
         try:
             record_session(plan, directory, session)
             finished = schedule.run(engine)

@@ -7,6 +7,7 @@ are prepared and the results of the previous one are read.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import cache, partial
 from typing import Any
 
@@ -86,7 +87,9 @@ def _launch(compiled: Any, static: tuple[Any, ...], inputs: list[tuple[Any, ...]
     if len(inputs) == 1 or returns_at_once:
         return [call(*given) for given in inputs]
     compiled.prepare(*static, *inputs[0])  # once, not in every thread
-    results = list(_threads(len(inputs)).map(lambda given: call(*given), inputs))
+    contexts = [copy_context() for _ in inputs]  # the threads work for the caller
+    work = zip(contexts, inputs, strict=True)
+    results = list(_threads(len(inputs)).map(lambda x: x[0].run(call, *x[1]), work))
     _launched.add(program)
     return results
 

@@ -13,6 +13,7 @@ import functools
 import hashlib
 import os
 import sys
+import threading
 import types
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
@@ -63,6 +64,7 @@ class StoredProgram:
     ) -> None:
         self._function, self._plain, self._options = function, plain, options
         self._ready: dict[Any, Callable[..., Any]] = {}
+        self._lock = threading.RLock()
 
     def __call__(self, *args: Any) -> Any:
         """function(*args)."""
@@ -86,9 +88,10 @@ class StoredProgram:
         dynamic, static = eqx.partition(args, _is_array)
         leaves, structure = jax.tree.flatten(dynamic)
         key = (given, _settings())
-        if key not in self._ready:
-            self._ready[key] = self._load(folder, key, structure, static, leaves)
-        return self._ready[key], leaves
+        with self._lock:  # threads that need the same program trace it once
+            if key not in self._ready:
+                self._ready[key] = self._load(folder, key, structure, static, leaves)
+            return self._ready[key], leaves
 
     def _load(
         self, folder: Path, key: tuple[Any, ...], structure: Any, static: PyTree, leaves: list[Any]

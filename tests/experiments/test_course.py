@@ -17,6 +17,7 @@ from experiments.running.compilation import Compilation
 from experiments.running.course import Course
 from experiments.running.engines.base import Outcome
 from experiments.running.progress import Lines
+from lcnn_flow.ensemble.devices import _launch
 
 
 class Run:
@@ -144,6 +145,40 @@ def test_compilation_is_measured_apart_and_what_overlaps_counts_once():
     before = compilation.seconds
     jax.jit(lambda x: jnp.cos(x) @ x)(jnp.ones((7, 7))).block_until_ready()
     assert compilation.seconds == before
+
+
+def test_threads_that_compile_at_the_same_time_count_their_own_programs():
+    both, seconds = threading.Barrier(2), {}
+
+    def measure(size, programs):
+        with Compilation(lambda _: None) as compilation:
+            both.wait(30)
+            for number in range(programs):
+                jax.jit(lambda x, n=number: jnp.sin(x) @ x + n)(np.ones((size, size))).block_until_ready()
+            both.wait(30)
+        seconds[size] = compilation.seconds
+
+    threads = [threading.Thread(target=measure, args=given) for given in ((5, 1), (6, 0))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seconds[5] > 0
+    assert seconds[6] == 0
+
+
+def test_what_threads_of_devices_compile_counts_for_the_batch_that_has_launched_them():
+    class Program:
+        def prepare(self, x):
+            pass
+
+        def __call__(self, x):
+            return jax.jit(lambda x: jnp.cosh(x) @ x)(x)
+
+    with Compilation(lambda _: None) as compilation:
+        assert len(_launch(Program(), (), [(jnp.ones((4, 4)),), (jnp.ones((4, 4)),)])) == 2
+        heard = compilation.seconds
+    assert heard > 0
 
 
 def test_what_is_told_of_a_batch_says_how_long_was_compiled_once_something_was(made_up_cells, tmp_path, monkeypatch):

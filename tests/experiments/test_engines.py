@@ -313,7 +313,7 @@ def test_certificates_of_a_batch_are_waited_for_while_the_next_one_is_computed(c
         return lambda: Outcome(b"", f"{batch.number}, {next_one.wait(20)}")
 
     monkeypatch.setattr(experiments.running.engines.local, "start_batch", start_batch)
-    engine = LocalEngine(sweep, lambda batch, done, note: None)
+    engine = LocalEngine(plan_of(sweep), lambda batch, done, note: None)
     toml = sweep.toml()
     futures = [engine.submit(Task(toml, batch)) for batch in plan_of(sweep).batches[:2]]
     engine.close(now=False)

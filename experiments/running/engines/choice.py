@@ -8,12 +8,12 @@ from typing import Any
 from experiments.errors import UserError
 from experiments.faults import did_you_mean
 from experiments.planning.batches import Batch
+from experiments.planning.plan import Plan
 from experiments.running.engines.base import Engine
 from experiments.running.engines.dask import DaskEngine
 from experiments.running.engines.local import LocalEngine
 from experiments.running.engines.processes import ProcessEngine
 from experiments.running.engines.slurm import SlurmEngine
-from experiments.sweeps.sweep import Sweep
 
 __all__ = ["ENGINES", "Choice", "open_engine"]
 
@@ -46,13 +46,11 @@ class Choice:
             raise UserError("--slurm belongs to --engine slurm")
 
 
-def open_engine(
-    choice: Choice, sweep: Sweep, directory: Path, on_progress: Callable[[Batch, int, str], None]
-) -> Engine:
+def open_engine(choice: Choice, plan: Plan, directory: Path, on_progress: Callable[[Batch, int, str], None]) -> Engine:
     """Starts the engine; the caller closes it."""
     match choice.name:
         case "local":
-            return LocalEngine(sweep, on_progress)
+            return LocalEngine(plan, on_progress)
         case "processes":
             return ProcessEngine(choice.workers)
         case "dask":
