@@ -1,7 +1,8 @@
 """Compile time of the ensemble: with an empty and with a filled persistent cache, each in a new process.
 
 Compile time is the first call less a later one of the same process: tracing, compiling or reading the cache. Of one
-flow, XLA's options for quick compilation (`compiling`) against its own: which of them compiles and which runs faster.
+flow, XLA's options for quick compilation (`compiling`), with and without optimisations of LLVM, against XLA's own:
+which of them compiles and which runs faster.
 """
 
 import tempfile
@@ -52,13 +53,14 @@ def _emitters(turns: int, say: Say) -> dict[str, Any] | None:
         jax.clear_caches()  # or the second compilation would be none
         made[name] = program.lower(risk, params).compile(compiler_options=options)
 
-    names = {"quick": quick, "own": None}
+    names = {"plain": quick_options(jax.default_backend(), risk, work=0), "quick": quick, "own": None}
     build = [Candidate(name, lambda n=name, o=options: compiled(n, o)) for name, options in names.items()]
     compiling = in_turns(build, turns, patience=60, clock=time.process_time)
     call = [Candidate(name, lambda n=name: jax.block_until_ready(made[n](risk, params)), _FLOWS) for name in names]
     in_turns(call, 1)
     found = {"compile": compiling, "run": in_turns(call, 5 * turns, clock=time.process_time)}
-    say("  quick over own: " + ", ".join(f"{part} {ratio(x['quick'], x['own']):.2f}" for part, x in found.items()))
+    for name in ("plain", "quick"):
+        say(f"  {name} over own: " + ", ".join(f"{p} {ratio(x[name], x['own']):.2f}" for p, x in found.items()))
     return found
 
 
@@ -83,12 +85,15 @@ def section(data: dict[str, Any]) -> str:
 def _both_emitters(data: dict[str, Any] | None) -> list[str]:
     if data is None:
         return []
-    compiling, run = (ratio(data[part]["quick"], data[part]["own"]) for part in ("compile", "run"))
+    parts = ("compile", "run")
+    compiling, run = (ratio(data[part]["quick"], data[part]["own"]) for part in parts)
+    plain_compiling, plain_run = (ratio(data[part]["plain"], data[part]["own"]) for part in parts)
     return [
         "## Quick compilation",
         f"`gradient_flow` on SMALL, {_FLOWS} flows under `jax.vmap`: with the options for quick compilation, which a "
         f"flow alone, searches and classification use on CPUs, it takes {compiling:.2f} of the CPU time to trace and "
-        f"compile ({text.duration(median(data['compile']['quick']))}), and {run:.2f} of the time to run.",
+        f"compile ({text.duration(median(data['compile']['quick']))}), and {run:.2f} of the time to run. Without "
+        f"optimisations of LLVM, as where little is computed, {plain_compiling:.2f} and {plain_run:.2f}.",
     ]
 
 

@@ -158,7 +158,10 @@ def _stored() -> dict:
         "compile": {
             "seeds": 64,
             "losses": {"square": {"empty": timed, "filled": {"first": 2.5, "later": [0.5]}}},
-            "emitters": {"compile": {"quick": [1.5], "own": [3.0]}, "run": {"quick": [1.0], "own": [1.0]}},
+            "emitters": {
+                "compile": {"plain": [1.0], "quick": [1.5], "own": [3.0]},
+                "run": {"plain": [2.0], "quick": [1.0], "own": [1.0]},
+            },
         },
         "descent": {
             "seeds": 16,

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
 import jax
 import numpy as np
 
@@ -11,6 +10,7 @@ import lcnn_flow as lf
 from experiments.computing.certification import Certifier, fill_in, no_certificates
 from experiments.networks import layers_of
 from experiments.results.variables import NOT_COMPUTED, WITH_LIMIT
+from lcnn_flow.numerics.compiling import runs_once
 
 __all__ = ["analyse"]
 
@@ -83,6 +83,6 @@ def _limit_arrays(point: lf.CriticalPoint, has_limit: np.ndarray, linear: bool) 
     }
 
 
-@eqx.filter_jit
+@runs_once
 def _norm_bounds(risk: lf.EmpiricalRisk, start: tuple[Any, ...]) -> jax.Array:
     return jax.vmap(lambda params: lf.theory.norm_bound(risk, params))(start)

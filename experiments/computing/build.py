@@ -4,7 +4,6 @@ Random keys: data depend on `data.seed` alone, and initial filters on `fold_in(r
 cells of a sweep start from the same filters and learn from the same data, unless these are varied by an axis.
 """
 
-import functools
 from typing import Any
 
 import jax
@@ -16,7 +15,7 @@ from experiments.computing.deblurring import deblurring_data
 from experiments.errors import UserError
 from experiments.networks import architecture, params_of
 from experiments.schema import Configuration, DeblurringData, FileData
-from lcnn_flow.numerics.compiling import quick_to_compile
+from lcnn_flow.numerics.compiling import runs_once
 
 __all__ = ["build_data", "build_loss", "build_problem", "flow_options", "initial_filters"]
 
@@ -151,7 +150,7 @@ def initial_filters(configuration: Configuration, arch: Any, seeds: range) -> An
     return _draw(chosen.kind, arch, arguments, root, np.arange(seeds.start, seeds.stop))
 
 
-@functools.partial(quick_to_compile, keep=False, once=True)
+@runs_once
 def _draw(kind: str, arch: Any, arguments: Any, root: jax.Array, seeds: jax.Array) -> Any:
     factories = {
         "gaussian": lf.initializers.gaussian,

@@ -7,7 +7,6 @@ Solving Least Squares Problems, chapter 23).
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import numpy as np
 from scipy.optimize import nnls
@@ -15,6 +14,7 @@ from scipy.optimize import nnls
 import lcnn_flow as lf
 from experiments.computing.outer import patches_of
 from experiments.computing.solved_cell import SolvedCell
+from lcnn_flow.numerics.compiling import runs_once
 
 __all__ = ["largest_margin", "largest_margin_of_rows", "margins_along"]
 
@@ -63,6 +63,6 @@ def margins_along(cell: SolvedCell) -> dict[str, np.ndarray]:
     }
 
 
-@eqx.filter_jit
+@runs_once
 def _margins(risk: Any, params: Any) -> lf.theory.Margin:
     return jax.vmap(jax.vmap(lambda w: lf.theory.margin(risk, w)))(params)

@@ -104,7 +104,7 @@ def _write_netcdf(dataset: xr.Dataset, path: Path, _: Sequence[str]) -> None:
     loaded = dataset.assign({n: dataset[n].copy(data=read(dataset[n], {})) for n in names})[names].drop_encoding()
     packed = {name: _PACKED for name in names if loaded[name].size and loaded[name].dims}
     # written to memory first, because HDF5 ends the whole process if the disk is full
-    with loaded.to_netcdf(engine="h5netcdf", encoding=packed) as content:  # a memoryview, released if writing fails, too
+    with loaded.to_netcdf(engine="h5netcdf", encoding=packed) as content:  # released if writing fails, too
         path.write_bytes(content)
 
 

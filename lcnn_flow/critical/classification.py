@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import partial
 from typing import Any
 
 import jax
@@ -37,6 +38,8 @@ __all__ = ["CriticalPoint", "Kind", "classify"]
 
 _BLOCK = 256
 """Number of points whose Hessians are in memory at once."""
+_EVALUATIONS = 20
+"""Assumed number of evaluations of the Hessian per point, each as costly as a step of a flow."""
 _NEAR = 1e-4
 """Largest distance, in units of each layer's norm, at which a point is identified with a critical point."""
 
@@ -155,7 +158,11 @@ def classify(risk: RiskLike | Callable[..., Any], params: PyTree) -> CriticalPoi
     return CriticalPoint(kind=str(words[0]), hessian_eigenvalues=eigenvalues[np.isfinite(eigenvalues)], **numbers)
 
 
-@quick_to_compile
+def _work_of_measuring(risk: Any, vectors: Float[Array, "b n"]) -> float:
+    return len(vectors) * _EVALUATIONS * risk.step_cost
+
+
+@partial(quick_to_compile, work=_work_of_measuring)
 def _measure(risk: Any, vectors: Float[Array, "b n"]) -> dict[str, Array]:
     network = _filter_measures(risk) if isinstance(risk, LinearRisk) else _unknown_filter_measures
 

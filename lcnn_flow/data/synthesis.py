@@ -17,7 +17,7 @@ from lcnn_flow.data.targets import Cascade, Filter, Labels, Planted, TargetSourc
 from lcnn_flow.errors import DataError
 from lcnn_flow.network.architecture import Architecture
 from lcnn_flow.network.dense import Dense, Network
-from lcnn_flow.numerics.compiling import quick_to_compile
+from lcnn_flow.numerics.compiling import runs_once
 
 __all__ = ["synthesize"]
 
@@ -94,4 +94,4 @@ def _draw(
     return x, y, true_filter
 
 
-_drawn = quick_to_compile(_draw, keep=False, once=True)
+_drawn = runs_once(_draw)

@@ -30,7 +30,7 @@ from lcnn_flow.ensemble.programs import (
 from lcnn_flow.errors import FlowError
 from lcnn_flow.flow.decision import LEVELS, PARTS
 from lcnn_flow.flow.result import Flow
-from lcnn_flow.flow.single import in_tree, refuse_false_symmetry
+from lcnn_flow.flow.single import STEPS, in_tree, refuse_false_symmetry
 from lcnn_flow.losses.named import GeneralizedHuber, LogCosh, PseudoHuber, Square
 from lcnn_flow.numerics.compiling import quick_options
 from lcnn_flow.numerics.memory import check_memory, flow_bytes
@@ -56,8 +56,6 @@ _SHARES = 8
 """Number of blocks up to which blocks keep the preferred size, so that up to 8 devices share the work."""
 _ABOVE_ROUNDING = 1e4
 """Least relative tolerance of the gradient, in units of eps, at which flows run in lanes again."""
-_STEPS = 200
-"""Assumed number of steps of a flow in a search."""
 _REPAYS_A_DEVICE = 4e9
 """Multiply-adds, some seconds of work, that justify compiling a search for one more CPU device."""
 
@@ -270,7 +268,8 @@ def _in_lanes(work: _Work, blocks: list[_Block], width: int) -> Flow:
     """
     total, size = len(work.params[0]), len(blocks[0].rows)
     together = 1 if work.risk.num_conditions is None else max(1, _LOCKSTEP // size)
-    options = quick_options(work.devices[0].platform, work.risk, hoist=True) if total <= _FEW else None
+    expected = total * STEPS * work.step_cost
+    options = quick_options(work.devices[0].platform, work.risk, True, expected) if total <= _FEW else None
     levels = 1 + LEVELS if _may_run_again(work.settings) else 1
     laned, steps, todo = None, np.zeros(total, np.int32), blocks
     for level in range(levels):
@@ -316,7 +315,8 @@ def _search(work: _Work, blocks: list[_Block], laned: LaneResults | None, flows:
     `flows`."""
     if not blocks:
         return flows
-    work = work._replace(devices=_searching(work, sum(block.count for block in blocks)))
+    steps = sum(block.count for block in blocks) * STEPS
+    work = work._replace(devices=_searching(work, steps))
     calls = _calls(work, blocks)
     left = (None, None) if laned is None else (laned.on_grid, laned.reached)
 
@@ -327,7 +327,7 @@ def _search(work: _Work, blocks: list[_Block], laned: LaneResults | None, flows:
     devices = work.devices[: len(calls[0].rows)]
     # on a CPU lockstep is faster only if steps are cheap: flows wait for the longest, and all branches are computed
     lockstep = runs_in_lanes(work.risk) or work.devices[0].platform != "cpu"
-    options = quick_options(devices[0].platform, work.risk)
+    options = quick_options(devices[0].platform, work.risk, work=steps * work.step_cost)
     results = run_blocks(SearchBlock(lockstep), work.risk, given, work.settings, devices, options)
     for call, flow in zip(calls, results, strict=True):
         flows = _store(flows, flow, call.rows, call.wanted, len(work.params[0]))
@@ -335,11 +335,11 @@ def _search(work: _Work, blocks: list[_Block], laned: LaneResults | None, flows:
     return flows
 
 
-def _searching(work: _Work, flows: int) -> tuple[Any, ...]:
-    """The devices for a search with this number of flows."""
+def _searching(work: _Work, steps: int) -> tuple[Any, ...]:
+    """The devices for a search with this number of steps of all flows."""
     if work.devices[0].platform != "cpu":
         return work.devices
-    repaid = int(flows * _STEPS * work.step_cost / _REPAYS_A_DEVICE)
+    repaid = int(steps * work.step_cost / _REPAYS_A_DEVICE)
     most = max(1, repaid) if uses_own_linear_algebra(work.settings) else 1  # others may deadlock, see `lapack`
     return work.devices[:most]
 

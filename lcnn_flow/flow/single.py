@@ -39,8 +39,10 @@ from lcnn_flow.risk.base import RiskLike, check_single
 from lcnn_flow.risk.function import as_risk
 from lcnn_flow.symmetry.declared import Declared
 
-__all__ = ["end_of_time", "flow_arguments", "gradient_flow", "in_tree", "refuse_false_symmetry", "run_flow"]
+__all__ = ["STEPS", "end_of_time", "flow_arguments", "gradient_flow", "in_tree", "refuse_false_symmetry", "run_flow"]
 
+STEPS = 200
+"""Assumed number of steps of a flow."""
 _TIME_SPAN = 1e16
 
 
@@ -215,7 +217,11 @@ def _result(held: RiskLike, initial: Array, end: End, limit: Array, trajectory: 
     )
 
 
-_compiled_flow = quick_to_compile(run_flow)
+def _work_of_a_flow(risk: RiskLike, *_: Any) -> float:
+    return STEPS * risk.step_cost
+
+
+_compiled_flow = quick_to_compile(run_flow, work=_work_of_a_flow)
 
 
 def end_of_time(scales: StartScales, settings: FlowSettings) -> Float[Array, "..."]:

@@ -8,7 +8,6 @@ Statements about filters hold for the matrices of a dense network too, and biase
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import jax
@@ -23,7 +22,7 @@ from lcnn_flow.network.architecture import Architecture
 from lcnn_flow.network.dense import Dense, Network
 from lcnn_flow.network.parameters import Params, by_layer
 from lcnn_flow.numerics.arrays import as_float_array, is_concrete
-from lcnn_flow.numerics.compiling import quick_to_compile
+from lcnn_flow.numerics.compiling import runs_once
 
 __all__ = ["Initializer", "balanced", "constant", "fan_in", "gaussian", "imbalanced", "orthogonal", "scaled"]
 
@@ -204,10 +203,7 @@ def constant(params: Sequence[Any]) -> Initializer:
     return initialize
 
 
-_quick = partial(quick_to_compile, keep=False, once=True)
-
-
-@_quick
+@runs_once
 def _gaussian(arch: Network, key: PRNGKeyArray, std: float | Array) -> Params:
     sizes = [math.prod(shape) for shape in arch.weight_shapes]
     longest = max(sizes)
@@ -217,7 +213,7 @@ def _gaussian(arch: Network, key: PRNGKeyArray, std: float | Array) -> Params:
     return tuple(jnp.asarray(std, w.dtype) * w for w in drawn)
 
 
-@_quick
+@runs_once
 def _fan_in(arch: Network, key: PRNGKeyArray, gain: float | Array) -> Params:
     single = arch.has_single_channel
     drawn = _gaussian(arch, key, 1.0)
@@ -225,14 +221,14 @@ def _fan_in(arch: Network, key: PRNGKeyArray, gain: float | Array) -> Params:
     return tuple(jnp.asarray(gain, w.dtype) / math.sqrt(count) * w for w, count in zip(drawn, inputs, strict=True))
 
 
-@_quick
+@runs_once
 def _balanced(arch: Network, key: PRNGKeyArray, std: float | Array) -> Params:
     count = sum(math.prod(shape) for shape in arch.weight_shapes)
     norm = jnp.asarray(std, jnp.result_type(float)) * math.sqrt(count / arch.depth)
     return tuple(norm * _direction(w) for w in _gaussian(arch, key, 1.0))
 
 
-@_quick
+@runs_once
 def _imbalanced(arch: Network, key: PRNGKeyArray, size: tuple[float | Array, float | Array]) -> Params:
     std, ratio = size
     filters = _balanced(arch, key, std)
@@ -240,7 +236,7 @@ def _imbalanced(arch: Network, key: PRNGKeyArray, size: tuple[float | Array, flo
     return tuple(jnp.asarray(ratio, w.dtype) ** power * w for power, w in zip(powers.tolist(), filters, strict=True))
 
 
-@_quick
+@runs_once
 def _orthogonal(arch: Network, key: PRNGKeyArray, gain: float | Array) -> Params:
     single = arch.has_single_channel
     drawn = _gaussian(arch, key, 1.0)
@@ -269,7 +265,7 @@ def _drawing(
     return initialize
 
 
-@_quick
+@runs_once
 def _for_each(draw: Callable[..., Params], arch: Network, keys: Shaped[PRNGKeyArray, "..."], size: Any) -> Any:
     return jax.vmap(lambda key: _with_biases(arch, draw(arch, key, size)))(keys)
 

@@ -10,10 +10,14 @@ is used at level 2 of 3, where the code is right (tests/numerics/test_compiling.
 library that are tested with it. Networks with activations and functions of users are compiled by the newer one, whose
 code of them is faster too.
 
+Where little is computed, LLVM optimises nothing: that compiles in half the time, and its code takes up to four times as
+long (benchmarks/compile.py).
+
 These are options of a single compilation: they are set where the program is not part of a larger one and where this
 version of jaxlib knows them (0.12 has the newer emitter only). Otherwise XLA's defaults apply.
 """
 
+import math
 from collections.abc import Callable
 from functools import cache, wraps
 from typing import Any, ParamSpec, TypeVar
@@ -25,25 +29,28 @@ from jax.core import Tracer
 
 from lcnn_flow.numerics.stored_programs import StoredProgram
 
-__all__ = ["quick_options", "quick_to_compile", "traced_once"]
+__all__ = ["quick_options", "quick_to_compile", "runs_once", "traced_once"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 _OLDER, _NEWER = {"xla_cpu_use_fusion_emitters": False}, {"xla_cpu_use_fusion_emitters": True}
 _NO_HOISTING = {"xla_disable_hlo_passes": "while-loop-invariant-code-motion"}
-_LEVEL, _LEVEL_ONCE = 2, 1
+_LEVEL = 2
+_LITTLE = 6e8
+"""Multiply-adds up to which LLVM optimises nothing: code that is not optimised loses a second on them at most."""
 
 
-def quick_to_compile(function: Callable[..., Any], keep: bool = True, once: bool = False) -> Callable[..., Any]:
+def quick_to_compile(
+    function: Callable[..., Any], keep: bool = True, work: Callable[..., float] = lambda *_: math.inf
+) -> Callable[..., Any]:
     """`equinox.filter_jit` of a function, compiled with `quick_options` outside of transformations.
 
     Args:
         function: the function to compile.
         keep: whether its traces are stored on disk (`stored_programs`). Requires that it returns nothing but arrays in
             tuples and dictionaries.
-        once: whether it usually runs once per compilation, so that LLVM may skip its expensive passes too. Where JAX
-            is told to disable most optimisations it skips more of them.
+        work: estimates the multiply-adds of a call from its arguments, which decide how much LLVM optimises.
     """
     inside = eqx.filter_jit(function)
     with_options: Any = eqx.filter_jit  # unknown keywords are forwarded to jax.jit
@@ -58,13 +65,18 @@ def quick_to_compile(function: Callable[..., Any], keep: bool = True, once: bool
     def call(*args: Any) -> Any:
         if _is_transformed(args):
             return inside(*args)
-        options = quick_options(jax.default_backend(), args, level=_LEVEL_ONCE if once else _LEVEL)
+        options = quick_options(jax.default_backend(), args, work=work(*args))
         return outside(None if options is None else tuple(options.items()))(*args)
 
     return call
 
 
-def quick_options(platform: str, given: Any, hoist: bool = False, level: int = _LEVEL) -> dict[str, Any] | None:
+def runs_once(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`quick_to_compile` for a function that usually runs once per compilation and computes little."""
+    return quick_to_compile(function, keep=False, work=lambda *_: 0.0)
+
+
+def quick_options(platform: str, given: Any, hoist: bool = False, work: float = math.inf) -> dict[str, Any] | None:
     """Options of `jax.jit` for a program that takes longer to compile than to run; None where the default applies.
 
     Args:
@@ -72,13 +84,15 @@ def quick_options(platform: str, given: Any, hoist: bool = False, level: int = _
         given: arguments of the program. The older emitter is used if every risk and network among them says that it is
             `tested_with_older_emitter`.
         hoist: whether XLA moves what does not change out of while loops, which pays in the lanes of an ensemble.
-        level: of the optimisations of LLVM, where JAX is not told to disable most optimisations.
+        work: estimated multiply-adds of the program. LLVM optimises nothing where they are few and the formulas tested,
+            and nothing at all if JAX is told to disable most optimisations.
     """
     if platform != "cpu":
         return None
-    options = (_OLDER if _are_tested(given) else _NEWER) | ({} if hoist else _NO_HOISTING)
+    tested = _are_tested(given)
+    options = (_OLDER if tested else _NEWER) | ({} if hoist else _NO_HOISTING)
     if not jax.config.read("jax_disable_most_optimizations"):
-        options |= {"xla_backend_optimization_level": level}
+        options |= {"xla_backend_optimization_level": 0 if tested and work <= _LITTLE else _LEVEL}
     return {name: value for name, value in options.items() if _is_known(name, value)} or None
 
 

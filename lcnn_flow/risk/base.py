@@ -69,6 +69,11 @@ class RiskLike(Protocol):
         ...
 
     @property
+    def step_cost(self) -> int:
+        """Approximate multiply-adds of one step of Rodas4; static."""
+        ...
+
+    @property
     def knows_scales(self) -> bool:
         """Whether `layer_scales` follow from the data; static. Otherwise the scale of the gradient is estimated from a
         flow's energy and path length."""

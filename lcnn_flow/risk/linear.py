@@ -76,9 +76,12 @@ class LinearRisk(EmpiricalRisk):
     @property
     def table_shape(self) -> tuple[int, int, int]:
         """Shape of the regression problem for the end-to-end filter: rows, columns q, output channels c."""
+        return self.num_samples * math.prod(self.arch.spatial_shapes[-1]), *self._filter_shape
+
+    @property
+    def _filter_shape(self) -> tuple[int, int]:
         channels = (1, 1) if self.arch.channels is None else (self.arch.channels[0], self.arch.channels[-1])
-        rows = self.num_samples * math.prod(self.arch.spatial_shapes[-1])
-        return rows, math.prod(self.arch.end_to_end_kernel_size) * channels[0], channels[1]
+        return math.prod(self.arch.end_to_end_kernel_size) * channels[0], channels[1]
 
     @property
     def gradient_cost(self) -> int:
@@ -92,7 +95,8 @@ class LinearRisk(EmpiricalRisk):
 
     def _cost_arguments(self) -> tuple[Any, ...]:
         form = "patches" if self.form == "layers" else self.form
-        return self.arch, form, *self.table_shape, getattr(self.loss, "p", 2)
+        rows = 0 if form == "reduced" else self.table_shape[0]  # of which the reduced form is independent
+        return self.arch, form, rows, *self._filter_shape, getattr(self.loss, "p", 2)
 
     def _choose(self) -> Form:
         rows, q, c = self.table_shape

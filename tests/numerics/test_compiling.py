@@ -36,14 +36,15 @@ def test_an_option_that_this_jaxlib_does_not_know_is_left_out(monkeypatch):
 @pytest.mark.optimised
 @pytest.mark.parametrize("activation", [lf.activations.tanh, lf.activations.Power(3), None], ids=str)
 @pytest.mark.parametrize("hoist", [False, True])
-def test_quick_programs_compute_the_hessian_of_a_convolutional_network_with_channels(activation, hoist):
+@pytest.mark.parametrize("work", [0.0, 1e12], ids=["little", "much"])
+def test_quick_programs_compute_the_hessian_of_a_convolutional_network_with_channels(activation, hoist, work):
     options = {} if activation is None else {"activation": activation}
     arch = lf.Architecture(6, (3, 3), channels=(1, 2, 1), **options)
     rng = np.random.default_rng(1)
     data = lf.Dataset(rng.normal(size=(24, *arch.sample_shape)), rng.normal(size=(24, *arch.output_shape)))
     risk = lf.EmpiricalRisk(arch, lf.losses.Square(), data)
     start = jnp.asarray(rng.normal(size=risk.space.num_parameters))
-    found = jax.jit(risk.hessian, compiler_options=quick_options(jax.default_backend(), risk, hoist))(start)
+    found = jax.jit(risk.hessian, compiler_options=quick_options(jax.default_backend(), risk, hoist, work))(start)
     ahead, behind = (jnp.stack([risk.gradient(start + h * e) for e in np.eye(start.size)]) for h in (1e-5, -1e-5))
     np.testing.assert_allclose(found, (ahead - behind) / 2e-5, rtol=1e-7, atol=1e-7)
 
@@ -75,6 +76,21 @@ def test_the_older_emitter_compiles_nothing_but_formulas_that_are_tested_with_it
     options = quick_options("cpu", given())
     if "xla_cpu_use_fusion_emitters" in (options or {}):  # unknown to jaxlib 0.12, which has the newer emitter alone
         assert options["xla_cpu_use_fusion_emitters"] is not older
+
+
+@pytest.mark.optimised
+def test_llvm_optimises_nothing_where_little_is_computed_by_tested_formulas():
+    risk, name = empirical(lf.losses.PseudoHuber(0.5)), "xla_backend_optimization_level"
+    assert quick_options("cpu", risk, work=1e6)[name] == 0
+    assert quick_options("cpu", risk, work=1e12)[name] == 2
+    assert quick_options("cpu", risk)[name] == 2
+    assert quick_options("cpu", lf.Risk(jnp.sum, jnp.ones(3)), work=1e6)[name] == 2
+
+
+@pytest.mark.parametrize("loss", [lf.losses.Square(), lf.losses.PseudoHuber(0.5), lf.losses.Lp(4)], ids=str)
+def test_the_cost_of_a_step_is_that_without_the_samples(loss):
+    risk = empirical(loss)
+    assert risk.without_data().step_cost == risk.step_cost > 2 * risk.space.num_parameters**3
 
 
 def empirical(loss, **options):
