@@ -3,10 +3,13 @@
 import argparse
 import datetime
 import json
+import os
 import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+import jax
 
 from benchmarks import compile as compile_time
 from benchmarks import descent, gemm, peers, report, scaling, sweeps, waiting, work_precision
@@ -34,7 +37,8 @@ def main(arguments: list[str] | None = None) -> None:
         prog="python -m benchmarks",
         description="Measures the library and writes RESULTS.md, figures/ and the raw numbers, results.json.",
         epilog="A full run takes up to half an hour on two quiet cores and writes into benchmarks/. "
-        f"A part of it (--only, --quick) writes into {_PARTIAL}/ instead, so that it replaces no full run.",
+        f"A part of it (--only, --quick) and a run on a GPU write into {_PARTIAL}/ instead, so that they replace no "
+        "full run on CPUs.",
     )
     parser.add_argument("--only", metavar="PART,PART", help=f"measure these parts only: {', '.join(PARTS)}")
     parser.add_argument(
@@ -46,6 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
         help="with --only: replace these parts of the stored results, with a line that says when, and keep the others",
     )
     parser.add_argument("--draw", action="store_true", help="measure nothing: write again from results.json")
+    parser.add_argument("--device", choices=("cpu", "gpu"), help="measure on it; by default on a GPU if JAX sees one")
     parser.add_argument("--out", type=Path, help="folder to write into")
     options = parser.parse_args(arguments)
     chosen = list(PARTS) if options.only is None else options.only.split(",")
@@ -53,7 +58,7 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f"no part {', '.join(unknown)}: write some of {','.join(PARTS)}")
     if options.update and (options.only is None or options.quick):
         parser.error("--update replaces the parts that --only names, measured without --quick")
-    partial = (options.quick or options.only is not None) and not options.update
+    partial = (options.quick or options.only is not None or options.device == "gpu") and not options.update
     folder = options.out or (_PARTIAL if partial else _HERE)
     stored = folder / "results.json"
     if (options.draw or options.update) and not stored.exists():
@@ -61,12 +66,31 @@ def main(arguments: list[str] | None = None) -> None:
     if options.draw:
         report.write(json.loads(stored.read_text()), PARTS, folder)
     else:
+        if options.device is not None:
+            _choose(options.device)
         configure()
+        if options.device == "gpu" and not _has_gpu():
+            parser.error("JAX sees no GPU: install .[bench,cuda13] (or cuda12) on a machine that has one")
+        print(f"measured on {', '.join(sorted({d.device_kind for d in jax.local_devices()}))}", flush=True)
         results = _measure(chosen, options.quick)
         if options.update:
             results = updated(json.loads(stored.read_text()), results)
         report.write(results, PARTS, folder)
     print(f"wrote {folder / 'RESULTS.md'}", flush=True)
+
+
+def _choose(device: str) -> None:
+    """Makes JAX compute on this kind of device, in this process and in those that it starts."""
+    platform = {"cpu": "cpu", "gpu": "cuda,cpu"}[device]
+    os.environ["JAX_PLATFORMS"] = platform
+    jax.config.update("jax_platforms", platform)
+
+
+def _has_gpu() -> bool:
+    try:
+        return jax.default_backend() == "gpu"
+    except RuntimeError:  # JAX has no backend of this name
+        return False
 
 
 def updated(earlier: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:

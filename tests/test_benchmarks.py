@@ -3,6 +3,7 @@ measured."""
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -300,6 +301,18 @@ def test_an_unknown_part_is_refused_by_name(capsys):
     with pytest.raises(SystemExit):
         cli.main(["--only", "peers,speed"])
     assert "no part speed" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="this machine may have a GPU")
+def test_without_a_gpu_a_run_on_one_is_refused_in_one_line():
+    command = [sys.executable, "-m", "benchmarks", "--device", "gpu", "--quick"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(
+        "python -m benchmarks: error: JAX sees no GPU: install .[bench,cuda13]"
+    )
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
 
 
 @pytest.mark.slow

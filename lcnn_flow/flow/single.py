@@ -43,6 +43,8 @@ __all__ = ["STEPS", "end_of_time", "flow_arguments", "gradient_flow", "in_tree",
 
 STEPS = 200
 """Assumed number of steps of a flow."""
+_CALLS = 20
+"""Assumed number of calls of `gradient_flow` with one program: whoever calls it more often waits for the runs."""
 _TIME_SPAN = 1e16
 
 
@@ -218,7 +220,7 @@ def _result(held: RiskLike, initial: Array, end: End, limit: Array, trajectory: 
 
 
 def _work_of_a_flow(risk: RiskLike, *_: Any) -> float:
-    return STEPS * risk.step_cost
+    return _CALLS * STEPS * risk.step_cost
 
 
 _compiled_flow = quick_to_compile(run_flow, work=_work_of_a_flow)
