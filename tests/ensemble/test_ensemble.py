@@ -14,7 +14,7 @@ from lcnn_flow.dynamics.settings import flow_settings
 from lcnn_flow.ensemble import many
 from lcnn_flow.ensemble.many import _searching, _Work
 from lcnn_flow.ensemble.programs import LaneBlock, SearchBlock
-from lcnn_flow.flow.single import run_flow
+from lcnn_flow.flow.single import STEPS, run_flow
 
 ARCH = lf.Architecture(4, (2, 2))
 INIT = lf.initializers.gaussian(0.6)
@@ -122,7 +122,7 @@ def test_every_field_is_that_of_a_hand_written_vmap_up_to_rounding():
 def test_searches_take_as_many_cpu_devices_as_repay_their_compilation(platform, step_cost, solver, used):
     devices = tuple(SimpleNamespace(platform=platform) for _ in range(3))
     settings = flow_settings(STARTS, times=[1.0], solver=solver)
-    assert _searching(_Work(problem(1), STARTS, settings, devices, print, step_cost), 1000) == devices[:used]
+    assert _searching(_Work(problem(1), STARTS, settings, devices, print, step_cost), 1000 * STEPS) == devices[:used]
 
 
 @pytest.mark.parametrize(
