@@ -3,7 +3,6 @@
 import argparse
 import datetime
 import json
-import os
 import time
 from pathlib import Path
 from types import ModuleType
@@ -13,7 +12,7 @@ import jax
 
 from benchmarks import compile as compile_time
 from benchmarks import descent, gemm, peers, report, scaling, sweeps, waiting, work_precision
-from benchmarks.runtime import about, configure
+from benchmarks.runtime import about, choose, configure, has_gpu
 
 __all__ = ["main", "updated"]
 
@@ -37,7 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
         prog="python -m benchmarks",
         description="Measures the library and writes RESULTS.md, figures/ and the raw numbers, results.json.",
         epilog="A full run takes up to half an hour on two quiet cores and writes into benchmarks/. "
-        f"A part of it (--only, --quick) and a run on a GPU write into {_PARTIAL}/ instead, so that they replace no "
+        f"A part of it (--only, --quick) and --device gpu write into {_PARTIAL}/ instead, so that they replace no "
         "full run on CPUs.",
     )
     parser.add_argument("--only", metavar="PART,PART", help=f"measure these parts only: {', '.join(PARTS)}")
@@ -67,9 +66,9 @@ def main(arguments: list[str] | None = None) -> None:
         report.write(json.loads(stored.read_text()), PARTS, folder)
     else:
         if options.device is not None:
-            _choose(options.device)
+            choose(options.device)
         configure()
-        if options.device == "gpu" and not _has_gpu():
+        if options.device == "gpu" and not has_gpu():
             parser.error("JAX sees no GPU: install .[bench,cuda13] (or cuda12) on a machine that has one")
         print(f"measured on {', '.join(sorted({d.device_kind for d in jax.local_devices()}))}", flush=True)
         results = _measure(chosen, options.quick)
@@ -77,20 +76,6 @@ def main(arguments: list[str] | None = None) -> None:
             results = updated(json.loads(stored.read_text()), results)
         report.write(results, PARTS, folder)
     print(f"wrote {folder / 'RESULTS.md'}", flush=True)
-
-
-def _choose(device: str) -> None:
-    """Makes JAX compute on this kind of device, in this process and in those that it starts."""
-    platform = {"cpu": "cpu", "gpu": "cuda,cpu"}[device]
-    os.environ["JAX_PLATFORMS"] = platform
-    jax.config.update("jax_platforms", platform)
-
-
-def _has_gpu() -> bool:
-    try:
-        return jax.default_backend() == "gpu"
-    except RuntimeError:  # JAX has no backend of this name
-        return False
 
 
 def updated(earlier: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:

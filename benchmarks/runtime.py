@@ -13,7 +13,7 @@ import jax
 
 from experiments.running import runtime
 
-__all__ = ["about", "child", "configure"]
+__all__ = ["about", "child", "choose", "configure", "has_gpu"]
 
 _ROOT = Path(__file__).resolve().parents[1]
 
@@ -22,6 +22,21 @@ def configure(devices: int | None = None) -> None:
     """float64, one CPU device a core unless `devices` says otherwise; before the first array."""
     runtime.configure("float64", cache=False)
     jax.config.update("jax_num_cpu_devices", devices or os.cpu_count() or 1)
+
+
+def choose(device: str) -> None:
+    """Makes JAX compute on this kind of device, in this process and in those that it starts; before `configure`."""
+    platform = {"cpu": "cpu", "gpu": "cuda,cpu"}[device]
+    os.environ["JAX_PLATFORMS"] = platform
+    jax.config.update("jax_platforms", platform)
+
+
+def has_gpu() -> bool:
+    """Whether JAX computes on a GPU; after `configure`."""
+    try:
+        return jax.default_backend() == "gpu"
+    except RuntimeError:  # JAX has no backend of the chosen name
+        return False
 
 
 def about() -> dict[str, Any]:

@@ -30,6 +30,13 @@ _NUMBERS: dict[str, Callable[[lf.Certificate], float]] = {
 }
 
 
+class _OfThisThread(threading.local):
+    """Functions that wait for certificates: every thread that computes batches has a list of its own."""
+
+    def __init__(self) -> None:
+        self.waits: list[Callable[[], None]] = []
+
+
 class Certifier:
     """Computes certificates, in this process or, as a context manager with `processes`, in worker processes.
 
@@ -40,7 +47,7 @@ class Certifier:
     def __init__(self, processes: int = 0) -> None:
         self._pool: concurrent.futures.ProcessPoolExecutor | None = None
         self._workers = min(_MOST_WORKERS, processes, os.cpu_count() or 1)
-        self._open = threading.local()  # every thread that computes batches has a list of its own
+        self._open = _OfThisThread()
 
     def __enter__(self) -> "Certifier":
         if self._workers:
@@ -84,20 +91,15 @@ class Certifier:
                 on_progress(f"certificates {done}/{len(batch)}")
             found([certificate for future in waiting for certificate in future.result()])
 
-        self._waiting.append(wait)
+        self._open.waits.append(wait)
 
     def take(self) -> list[Callable[[], None]]:
         """Functions that wait for the certificates this thread has asked for since its last `take`.
 
         They may be called in any thread.
         """
-        taken = list(self._waiting)
-        self._waiting.clear()
+        taken, self._open.waits = self._open.waits, []
         return taken
-
-    @property
-    def _waiting(self) -> list[Callable[[], None]]:
-        return self._open.__dict__.setdefault("waiting", [])
 
 
 def _certificates(plain: Any, batch: Sequence[Sequence[np.ndarray]]) -> list[lf.Certificate]:

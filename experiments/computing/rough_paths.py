@@ -8,11 +8,10 @@ path is compared with that of the flow, so that a path that misses it is not sho
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-
-from lcnn_flow.numerics.compiling import runs_once
 
 __all__ = ["rough_paths"]
 
@@ -73,7 +72,7 @@ def _ros2(risk: Any, w: np.ndarray, gradient: np.ndarray, hessian: np.ndarray, s
     return w + h * (1.5 * first + 0.5 * second)
 
 
-@runs_once
+@eqx.filter_jit
 def _slopes(risk: Any, w: Any) -> tuple[jax.Array, jax.Array]:
     """Gradients (flows, n) and Hessians (flows, n, n)."""
     sizes = np.cumsum([shape[0] for shape in risk.network.layer_shapes])[:-1]

@@ -17,9 +17,12 @@ from lcnn_flow.data.targets import Cascade, Filter, Labels, Planted, TargetSourc
 from lcnn_flow.errors import DataError
 from lcnn_flow.network.architecture import Architecture
 from lcnn_flow.network.dense import Dense, Network
-from lcnn_flow.numerics.compiling import runs_once
+from lcnn_flow.numerics.compiling import quick_to_compile
 
 __all__ = ["synthesize"]
+
+_OF_A_NUMBER = 300
+"""Multiply-adds that take as long as a number of the inputs and its share of the targets and the noise."""
 
 _DEFAULT_INPUTS, _DEFAULT_TARGETS = White(), Planted()
 _TRACEABLE = (
@@ -94,4 +97,8 @@ def _draw(
     return x, y, true_filter
 
 
-_drawn = runs_once(_draw)
+def _work_of_drawing(arch: Network, samples: int | None, *_: Any) -> float:
+    return _OF_A_NUMBER * (samples or 1) * math.prod(arch.sample_shape)
+
+
+_drawn = quick_to_compile(_draw, keep=False, work=_work_of_drawing)

@@ -87,9 +87,9 @@ def _launch(compiled: Any, static: tuple[Any, ...], inputs: list[tuple[Any, ...]
     if len(inputs) == 1 or returns_at_once:
         return [call(*given) for given in inputs]
     compiled.prepare(*static, *inputs[0])  # once, not in every thread
-    contexts = [copy_context() for _ in inputs]  # the threads work for the caller
-    work = zip(contexts, inputs, strict=True)
-    results = list(_threads(len(inputs)).map(lambda x: x[0].run(call, *x[1]), work))
+    threads = _threads(len(inputs))
+    launched = [threads.submit(copy_context().run, call, *given) for given in inputs]  # in the context of the caller
+    results = [future.result() for future in launched]
     _launched.add(program)
     return results
 

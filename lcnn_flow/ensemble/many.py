@@ -89,8 +89,6 @@ class _Work(NamedTuple):
     settings: FlowSettings
     devices: tuple[Any, ...]
     on_progress: Callable[[int], None]
-    step_cost: int
-    """Multiply-adds of one step of a flow."""
 
 
 @takes_options
@@ -148,7 +146,7 @@ def gradient_flow_ensemble(
         lanes = _decides_most(objective, settings)
     on_progress = _progress_counter(progress, len(flat[0]))
     seen = without_unused_data(objective, settings.record)
-    work = _Work(seen, flat, settings, chosen, on_progress, objective.step_cost)
+    work = _Work(seen, flat, settings, chosen, on_progress)
     if lanes:
         times = 0 if settings.times is None else settings.times.size
         width, size = _lane_sizes(objective, seeds, block_size, chosen[0], times)
@@ -268,7 +266,7 @@ def _in_lanes(work: _Work, blocks: list[_Block], width: int) -> Flow:
     """
     total, size = len(work.params[0]), len(blocks[0].rows)
     together = 1 if work.risk.num_conditions is None else max(1, _LOCKSTEP // size)
-    expected = total * STEPS * work.step_cost
+    expected = total * STEPS * work.risk.step_cost
     options = quick_options(work.devices[0].platform, work.risk, True, expected) if total <= _FEW else None
     levels = 1 + LEVELS if _may_run_again(work.settings) else 1
     laned, steps, todo = None, np.zeros(total, np.int32), blocks
@@ -327,7 +325,7 @@ def _search(work: _Work, blocks: list[_Block], laned: LaneResults | None, flows:
     devices = work.devices[: len(calls[0].rows)]
     # on a CPU lockstep is faster only if steps are cheap: flows wait for the longest, and all branches are computed
     lockstep = runs_in_lanes(work.risk) or work.devices[0].platform != "cpu"
-    options = quick_options(devices[0].platform, work.risk, work=steps * work.step_cost)
+    options = quick_options(devices[0].platform, work.risk, work=steps * work.risk.step_cost)
     results = run_blocks(SearchBlock(lockstep), work.risk, given, work.settings, devices, options)
     for call, flow in zip(calls, results, strict=True):
         flows = _store(flows, flow, call.rows, call.wanted, len(work.params[0]))
@@ -339,7 +337,7 @@ def _searching(work: _Work, steps: int) -> tuple[Any, ...]:
     """The devices for a search with this number of steps of all flows."""
     if work.devices[0].platform != "cpu":
         return work.devices
-    repaid = int(steps * work.step_cost / _REPAYS_A_DEVICE)
+    repaid = int(steps * work.risk.step_cost / _REPAYS_A_DEVICE)
     most = max(1, repaid) if uses_own_linear_algebra(work.settings) else 1  # others may deadlock, see `lapack`
     return work.devices[:most]
 

@@ -38,7 +38,7 @@ _OLDER, _NEWER = {"xla_cpu_use_fusion_emitters": False}, {"xla_cpu_use_fusion_em
 _NO_HOISTING = {"xla_disable_hlo_passes": "while-loop-invariant-code-motion"}
 _LEVEL = 2
 _LITTLE = 6e8
-"""Multiply-adds up to which LLVM optimises nothing: code that is not optimised loses a second on them at most."""
+"""Multiply-adds up to which LLVM optimises nothing: code that is not optimised loses about a second on them."""
 
 
 def quick_to_compile(

@@ -122,7 +122,8 @@ def test_every_field_is_that_of_a_hand_written_vmap_up_to_rounding():
 def test_searches_take_as_many_cpu_devices_as_repay_their_compilation(platform, step_cost, solver, used):
     devices = tuple(SimpleNamespace(platform=platform) for _ in range(3))
     settings = flow_settings(STARTS, times=[1.0], solver=solver)
-    assert _searching(_Work(problem(1), STARTS, settings, devices, print, step_cost), 1000 * STEPS) == devices[:used]
+    risk = SimpleNamespace(step_cost=step_cost)
+    assert _searching(_Work(risk, STARTS, settings, devices, print), 1000 * STEPS) == devices[:used]
 
 
 @pytest.mark.parametrize(
